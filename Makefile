@@ -1,0 +1,36 @@
+# Python 3.11 or 3.12 and pip are all that must be there.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.PHONY: help install test test-slow lint demo clean
+
+help: ## what can be made
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+install: $(INSTALLED) ## a .venv with the package and what developing it needs
+
+$(INSTALLED): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' \
+		|| { echo "gnvc-vd needs Python 3.11 or 3.12; say PYTHON=python3.11"; exit 2; }
+	$(PYTHON) -m venv $(VENV) 2>/dev/null || { $(PYTHON) -m pip install -q virtualenv && $(PYTHON) -m virtualenv -q $(VENV); }
+	$(BIN)/python -m pip install -q -e '.[dev]'
+	@touch $@
+
+lint: install ## style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: lint ## install, style, types, and every test that is fast
+	$(BIN)/python -m pytest
+
+test-slow: install ## the full counts: mutations, kills, process matrices
+	$(BIN)/python -m pytest -m slow
+
+demo: install ## the whole method on a shipped clip
+	@echo "There is no demo yet: it comes with the first trained model. 'gnvc-vd --help' says what there is."
+
+clean: ## everything that make made
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,27 @@
+"""Generative video compression: GNVC-VD and GVC on one backbone.
+
+Importing the package costs nothing; its public names resolve when they are first used (PEP 562).
+"""
+
+import importlib
+
+PUBLIC = {
+    "Colour": "gnvc_vd.conventions",
+    "GnvcError": "gnvc_vd.conventions",
+    "RawVideo": "gnvc_vd.video",
+    "create_video": "gnvc_vd.video",
+    "open_video": "gnvc_vd.video",
+}
+
+__all__ = ["Colour", "GnvcError", "RawVideo", "create_video", "open_video"]
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> object:
+    if name not in PUBLIC:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(PUBLIC[name]), name)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *PUBLIC]

@@ -1,0 +1,269 @@
+"""What the bytes of a .gnvc stream mean (docs/format.md): pure functions between values and bytes.
+
+What is parsed is believed only after its bounds and its CRC have been checked. A unit's CRC goes on from the
+header's, so that a unit from another file does not pass.
+"""
+
+import zlib
+from dataclasses import dataclass
+from enum import IntEnum
+from fractions import Fraction
+from typing import get_args
+
+from gnvc_vd.conventions import QUALITIES, Colour, ColourRange, GnvcError, Matrix
+from gnvc_vd.gop import MAX_GOP
+
+MAGIC = b"GNVC"
+VERSION = 1
+MAX_HEADER = 40
+MAX_PARAMETERS = 7
+MAX_SIDE = (1 << 14) - 1
+MAX_NUMERATOR = (1 << 21) - 1
+MAX_DENOMINATOR = (1 << 14) - 1
+MAX_COUNT = (1 << 35) - 1
+POLICIES = 16
+MAX_PAYLOAD = (1 << 23) - 1
+
+UNIT_MARKER = 0xE7  # then the unit's number modulo 256
+END_MARKER = b"\xe8\x1d"
+CRC_BYTES = 4
+UNIT_OVERHEAD = 16  # at most, beside the payload
+SHORT_PAYLOAD = 1 << 15
+
+MATRICES = get_args(Matrix)
+RANGES = get_args(ColourRange)
+COMMON_RATES = (  # code 1, 2, …; code 0 is followed by numerator and denominator
+    *(Fraction(n) for n in (24, 25, 30, 48, 50, 60, 90, 100, 120, 15, 16, 12, 10)),
+    *(Fraction(n * 1000, 1001) for n in (24, 30, 48, 60, 120)),
+)
+
+
+class BitstreamError(GnvcError):
+    """Not a .gnvc stream, or one that this program cannot or will not read."""
+
+
+class CodecId(IntEnum):
+    GNVC_VD = 0
+    GVC = 1
+
+
+@dataclass(frozen=True)
+class Header:
+    """What holds for the whole stream."""
+
+    codec: CodecId
+    coded_identity: bytes  # 8 bytes over everything that decides a symbol
+    shown_identity: bytes  # 4 bytes over the float weights
+    width: int
+    height: int
+    rate: Fraction
+    colour: Colour
+    parameters: bytes = b""  # the codec's own, at most 7 bytes
+
+    def __post_init__(self) -> None:
+        if len(self.coded_identity) != 8 or len(self.shown_identity) != 4:
+            raise ValueError("identities are 8 and 4 bytes")
+        if not (1 <= self.width <= MAX_SIDE and 1 <= self.height <= MAX_SIDE):
+            raise BitstreamError(f"a picture of {self.width}×{self.height} is not between 1 and {MAX_SIDE} each way")
+        if len(self.parameters) > MAX_PARAMETERS:
+            raise ValueError(f"{len(self.parameters)} parameter bytes are more than {MAX_PARAMETERS}")
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One GOP."""
+
+    index: int
+    frames: int
+    quality: int
+    policy: int
+    symbol_hash: bytes  # 4 bytes over the decoded symbols
+    payload: bytes
+
+    @property
+    def size(self) -> int:
+        """Its bytes in the stream."""
+        return len(self.payload) + (UNIT_OVERHEAD - 1 if len(self.payload) < SHORT_PAYLOAD else UNIT_OVERHEAD)
+
+
+@dataclass(frozen=True)
+class Damage:
+    """A stretch that holds no readable unit. `lost` counts the GOPs missing there, None where nothing tells."""
+
+    offset: int
+    size: int
+    first_gop: int
+    lost: int | None
+    reason: str
+
+
+@dataclass(frozen=True)
+class End:
+    """The closing unit: what the whole stream holds."""
+
+    frames: int
+    gops: int
+
+
+def pack_header(header: Header) -> bytes:
+    rate = representable_rate(header.rate)
+    if rate in COMMON_RATES:
+        packed_rate = bytes([1 + COMMON_RATES.index(rate)])
+    else:
+        packed_rate = bytes([0]) + varint(rate.numerator) + varint(rate.denominator)
+    matrix, colour_range = MATRICES.index(header.colour.matrix), RANGES.index(header.colour.range)
+    body = b"".join(
+        [
+            MAGIC,
+            bytes([VERSION, header.codec << 4 | matrix << 1 | colour_range]),
+            header.coded_identity,
+            header.shown_identity,
+            varint(header.width),
+            varint(header.height),
+            packed_rate,
+            bytes([len(header.parameters)]),
+            header.parameters,
+        ]
+    )
+    return body + _crc(body, 0)
+
+
+def parse_header(head: bytes) -> tuple[Header, int]:
+    """The header and its size, from the stream's first 40 bytes (or fewer, if it is shorter)."""
+    if head[: len(MAGIC)] != MAGIC:
+        raise BitstreamError("not a .gnvc stream" if head else "an empty file, not a .gnvc stream")
+    if len(head) > 4 and head[4] != VERSION:
+        raise BitstreamError(f"a .gnvc stream of version {head[4]}; this program reads version {VERSION}")
+    try:
+        return _parse_header(head)
+    except (IndexError, _VarintError):
+        raise BitstreamError("the header is damaged or cut short") from None
+
+
+def _parse_header(head: bytes) -> tuple[Header, int]:
+    flags = head[5]
+    place = 6 + 8 + 4
+    width, place = parse_varint(head, place, MAX_SIDE)
+    height, place = parse_varint(head, place, MAX_SIDE)
+    code, place = head[place], place + 1
+    numerator, denominator = 1, 1
+    if code == 0:
+        numerator, place = parse_varint(head, place, MAX_NUMERATOR)
+        denominator, place = parse_varint(head, place, MAX_DENOMINATOR)
+    count, place = head[place], place + 1
+    parameters = head[place : place + count]
+    place += count
+    size = place + CRC_BYTES
+    if size > len(head) or _crc(head[:place], 0) != head[place:size]:
+        raise BitstreamError("the header is damaged or cut short")
+    codec, matrix = flags >> 4, flags >> 1 & 7
+    valid = codec in tuple(CodecId) and matrix < len(MATRICES) and count <= MAX_PARAMETERS and code <= len(COMMON_RATES)
+    if not valid or 0 in (width, height, numerator, denominator):
+        raise BitstreamError("the header holds a value that version 1 does not have")
+    rate = Fraction(numerator, denominator) if code == 0 else COMMON_RATES[code - 1]
+    colour = Colour(MATRICES[matrix], RANGES[flags & 1])
+    return Header(CodecId(codec), head[6:14], head[14:18], width, height, rate, colour, parameters), size
+
+
+def pack_unit(unit: Unit, header_crc: int) -> bytes:
+    if not 1 <= unit.frames <= MAX_GOP:
+        raise BitstreamError(f"a GOP of {unit.frames} frames is not between 1 and {MAX_GOP}")
+    if len(unit.payload) > MAX_PAYLOAD:
+        raise BitstreamError(
+            f"GOP {unit.index} takes {len(unit.payload)} bytes, a unit holds {MAX_PAYLOAD}: use shorter GOPs"
+        )
+    if len(unit.payload) < SHORT_PAYLOAD:
+        length = len(unit.payload).to_bytes(2, "big")
+    else:
+        length = (len(unit.payload) | 1 << 23).to_bytes(3, "big")
+    body = b"".join(
+        [
+            bytes([UNIT_MARKER, unit.index & 255]),
+            length,
+            bytes([unit.frames, unit.quality, unit.policy]),
+            unit.symbol_hash,
+            unit.payload,
+        ]
+    )
+    return body + _crc(body, header_crc)
+
+
+def pack_end(end: End, header_crc: int) -> bytes:
+    body = END_MARKER + varint(end.frames) + varint(end.gops)
+    return body + _crc(body, header_crc)
+
+
+def claimed_size(head: bytes) -> int | None:
+    """The size that the unit beginning here claims; None if none can begin here."""
+    if len(head) < 5 or head[0] != UNIT_MARKER:
+        return None
+    if head[2] < 128:
+        return 15 + int.from_bytes(head[2:4], "big")
+    return 16 + (int.from_bytes(head[2:5], "big") & MAX_PAYLOAD)
+
+
+def parse_unit(data: bytes, expected: int, header_crc: int) -> Unit | None:
+    """The unit that fills `data`, or None. Its number is the nearest from the expected one on with this last byte."""
+    if len(data) != claimed_size(data) or _crc(data[:-CRC_BYTES], header_crc) != data[-CRC_BYTES:]:
+        return None
+    place = 4 if data[2] < 128 else 5
+    frames, quality, policy = data[place : place + 3]
+    if not 1 <= frames <= MAX_GOP or quality >= QUALITIES or policy >= POLICIES:
+        return None
+    index = expected + (data[1] - expected & 255)
+    place += 3
+    return Unit(index, frames, quality, policy, data[place : place + 4], data[place + 4 : -CRC_BYTES])
+
+
+def parse_end(head: bytes, header_crc: int) -> tuple[End | None, int]:
+    """The closing unit at the start of `head` and its size, or None."""
+    try:
+        frames, place = parse_varint(head, 2, MAX_COUNT)
+        gops, place = parse_varint(head, place, MAX_COUNT)
+    except (IndexError, _VarintError):
+        return None, 0
+    size = place + CRC_BYTES
+    if _crc(head[:place], header_crc) != head[place:size]:
+        return None, 0
+    return End(frames, gops), size
+
+
+def representable_rate(rate: Fraction) -> Fraction:
+    """The nearest frame rate that the header can say; exact for every rate in use."""
+    for limit in (MAX_DENOMINATOR, 1001, 1):
+        near = rate.limit_denominator(limit)
+        if 0 < near.numerator <= MAX_NUMERATOR:
+            return near
+    raise BitstreamError(f"a frame rate of {float(rate):g} cannot be stored")
+
+
+class _VarintError(Exception):
+    """Too large, or not the shortest spelling."""
+
+
+def varint(value: int) -> bytes:
+    """Seven bits a byte, lowest first, the top bit set on all but the last."""
+    out = bytearray()
+    while value >= 128:
+        out.append(value & 127 | 128)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+def parse_varint(data: bytes, place: int, maximum: int) -> tuple[int, int]:
+    """The value and the place after it. Only the shortest spelling of a value up to the maximum is accepted."""
+    value = shift = 0
+    while True:
+        byte = data[place]
+        value |= (byte & 127) << shift
+        place += 1
+        shift += 7
+        if value > maximum or (byte == 0 and shift > 7):
+            raise _VarintError
+        if byte < 128:
+            return value, place
+
+
+def _crc(data: bytes, start: int) -> bytes:
+    return zlib.crc32(data, start).to_bytes(CRC_BYTES, "big")

@@ -1,0 +1,228 @@
+"""Writing and reading .gnvc streams, on any binary stream: a file or a pipe, never seeking.
+
+    Writer(stream, header).write(unit) … .close()
+    Reader(stream).header; for part in reader: …           Unit | Damage | End
+
+Damage is confined to its unit. After it the reader looks for the next place where a whole unit parses; how many bytes
+it may check on the way is bounded, so that a crafted file costs linear time. A claimed length costs no memory: the
+buffer grows only with bytes that are there, and never beyond one unit.
+"""
+
+import re
+import zlib
+from collections.abc import Iterator
+from typing import BinaryIO
+
+from gnvc_vd.bitstream.layout import (
+    END_MARKER,
+    MAX_HEADER,
+    UNIT_OVERHEAD,
+    BitstreamError,
+    Damage,
+    End,
+    Header,
+    Unit,
+    claimed_size,
+    pack_end,
+    pack_header,
+    pack_unit,
+    parse_end,
+    parse_header,
+    parse_unit,
+)
+
+MAX_PIXELS = 8192 * 4352  # about 8K; what a reader accepts unless told otherwise
+CHUNK = 1 << 16
+SEARCH_ALLOWANCE = 1 << 26  # bytes that a search may check at once …
+SEARCH_FACTOR = 8  # … and for every byte that it passes
+
+# Where a unit or the closing unit may begin: marker, number, length, frames, quality, policy within their bounds.
+CANDIDATE = re.compile(
+    rb"\xe7.(?:[\x00-\x7f].|[\x80-\xff]..)[\x01-\xfd][\x00-\x3f][\x00-\x0f]|" + re.escape(END_MARKER), re.DOTALL
+)
+
+
+class Writer:
+    """Writes a stream front to back. `close()` is what makes it whole."""
+
+    def __init__(self, stream: BinaryIO, header: Header) -> None:
+        packed = pack_header(header)
+        self._stream = stream
+        self._header_crc = zlib.crc32(packed)
+        self._gops = self._frames = 0
+        self.bytes_written = 0
+        self._put(packed)
+
+    def write(self, unit: Unit) -> None:
+        if unit.index != self._gops:
+            raise ValueError(f"unit {unit.index} written after {self._gops} units")
+        self._put(pack_unit(unit, self._header_crc))
+        self._gops += 1
+        self._frames += unit.frames
+
+    def close(self) -> None:
+        self._put(pack_end(End(self._frames, self._gops), self._header_crc))
+
+    def _put(self, data: bytes) -> None:
+        self._stream.write(data)
+        self._stream.flush()  # a reader at the other end of a pipe waits for whole units
+        self.bytes_written += len(data)
+
+
+class Reader:
+    """Reads a stream front to back.
+
+    Iterating yields every whole unit, a Damage for every stretch that is none, and the End if there is one; a
+    stream that was cut ends with a Damage.
+
+    Args:
+        max_pixels: the largest picture that is accepted.
+    """
+
+    def __init__(self, stream: BinaryIO, max_pixels: int = MAX_PIXELS) -> None:
+        self._input = _Buffer(stream)
+        head = self._input.peek(MAX_HEADER)
+        self.header, size = parse_header(head)
+        width, height = self.header.width, self.header.height
+        if width * height > max_pixels:
+            raise BitstreamError(f"a picture of {width}×{height} is larger than the limit of {max_pixels} pixels")
+        self._header_crc = zlib.crc32(head[:size])
+        self._input.skip(size)
+        self._gops = self._frames = 0  # GOPs passed, lost ones included; frames read
+        self._allowance = SEARCH_ALLOWANCE
+
+    @property
+    def bytes_read(self) -> int:
+        """All bytes passed so far; the file's size once the iteration has ended."""
+        return self._input.offset
+
+    def __iter__(self) -> Iterator[Unit | Damage | End]:
+        whole = True
+        while True:
+            start = self._input.offset
+            part, size = self._parse()
+            if part is None:
+                reason = self._why_not()
+                part, size = self._search()
+            else:
+                reason = "GOPs are missing"
+            passed = _gops_before(part)
+            if start != self._input.offset or part is None or passed != self._gops:
+                lost = passed - self._gops if passed is not None and passed >= self._gops else None
+                yield Damage(start, self._input.offset - start, self._gops, lost, reason)
+                whole = False
+            if part is None:
+                return
+            offset = self._input.offset
+            self._input.skip(size)
+            if isinstance(part, End):
+                yield from self._at_end(part, offset, whole)
+                return
+            self._gops, self._frames = part.index + 1, self._frames + part.frames
+            yield part
+
+    def _parse(self) -> tuple[Unit | End | None, int]:
+        """The unit or closing unit at the present place and its size; not yet consumed."""
+        head = self._input.peek(UNIT_OVERHEAD)
+        if head[:2] == END_MARKER:
+            return parse_end(head, self._header_crc)
+        size = claimed_size(head)
+        if size is None:
+            return None, 0
+        return parse_unit(self._input.peek(size), self._gops, self._header_crc), size
+
+    def _why_not(self) -> str:
+        size = claimed_size(self._input.peek(UNIT_OVERHEAD))
+        wanted = UNIT_OVERHEAD - 1 if size is None else size
+        return "cut short" if len(self._input.peek(wanted)) < wanted else "damaged"
+
+    def _search(self) -> tuple[Unit | End | None, int]:
+        """Step forward to the next part that parses, or to the end of the stream."""
+        while self._input.skip_to_candidate():
+            if self._worth_checking():
+                part, size = self._parse()
+                if part is not None:
+                    return part, size
+            self._input.skip(1)
+            self._allowance += SEARCH_FACTOR
+        return None, 0
+
+    def _worth_checking(self) -> bool:
+        """Whether the candidate is short, or another part follows it; and whether the allowance covers it."""
+        size = claimed_size(self._input.peek(UNIT_OVERHEAD)) or UNIT_OVERHEAD
+        if size > self._allowance:
+            return False
+        if size > CHUNK and not self._input.candidate_follows(size):
+            return False
+        self._allowance -= size
+        return True
+
+    def _at_end(self, end: End, offset: int, whole: bool) -> Iterator[Damage | End]:
+        if whole and end.frames != self._frames:
+            yield Damage(offset, 0, self._gops, 0, f"{self._frames} frames are there, {end.frames} were written")
+        yield end
+        trailing = self._input.offset
+        self._input.skip_all()
+        if self._input.offset > trailing:
+            yield Damage(trailing, self._input.offset - trailing, self._gops, 0, "bytes after the closing unit")
+
+
+def _gops_before(part: Unit | End | None) -> int | None:
+    if part is None:
+        return None
+    return part.index if isinstance(part, Unit) else part.gops
+
+
+class _Buffer:
+    """A forward reader that can look ahead."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._read = getattr(stream, "read1", stream.read)  # what a pipe has now, not all that was asked for
+        self._held = bytearray()
+        self._start = 0  # of what is not yet consumed, in _held
+        self._ended = False
+        self.offset = 0  # of the same place, in the stream
+
+    def peek(self, count: int) -> bytes:
+        """The next bytes, fewer only at the end."""
+        self._fill(count)
+        return bytes(self._held[self._start : self._start + count])
+
+    def skip(self, count: int) -> None:
+        self._fill(count)
+        step = min(count, len(self._held) - self._start)
+        self._start += step
+        self.offset += step
+        if self._start > max(CHUNK, len(self._held) // 2):
+            del self._held[: self._start]
+            self._start = 0
+
+    def skip_to_candidate(self) -> bool:
+        """To the next place where a part may begin; False at the end of the stream."""
+        while True:
+            self._fill(CHUNK)
+            found = CANDIDATE.search(self._held, self._start)
+            if found:
+                self.skip(found.start() - self._start)
+                return True
+            held = len(self._held) - self._start
+            if self._ended:
+                self.skip(held)
+                return False
+            self.skip(held - UNIT_OVERHEAD)
+
+    def candidate_follows(self, size: int) -> bool:
+        """Whether a part may begin, or the stream ends, this many bytes on."""
+        self._fill(size + UNIT_OVERHEAD)
+        place = self._start + size
+        return place == len(self._held) or CANDIDATE.match(self._held, place) is not None
+
+    def skip_all(self) -> None:
+        while self.peek(1):
+            self.skip(CHUNK)
+
+    def _fill(self, count: int) -> None:
+        while len(self._held) - self._start < count and not self._ended:
+            data = self._read(CHUNK)
+            self._ended = not data
+            self._held += data

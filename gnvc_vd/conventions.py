@@ -1,0 +1,64 @@
+"""Layouts, ranges and time, written once and asserted at the edges of the package.
+
+Tensors
+    video     B C T H W, RGB in [−1, 1], C = 3, T = 1 + 4k frames after padding
+    latents   B C T H W, C = 16, T = 1 + k, at H/8 × W/8, normalised with the VAE's mean and standard deviation
+    frames    H W 3 uint8 (one frame) or T H W 3 (several): what the video layer hands over, never padded
+
+Shape suffixes in dense code name the axes: `x_BCTHW`, `y_CHW`.
+
+Time is σ, as in Wan and diffusers: σ = 1 is noise, σ = 0 is data, velocity = noise − data, timestep = 1000·σ.
+The GNVC-VD paper counts τ = 1 − σ.
+
+Rates: bits = 8 · (bytes of the file), bpp per pixel of the true (unpadded) video. Quality rises with its number.
+"""
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+SPATIAL_STRIDE = 8  # pixels a latent covers, each way
+TEMPORAL_STRIDE = 4  # frames a latent covers, after the first
+LATENT_CHANNELS = 16
+PIXEL_MULTIPLE = 16  # the VAE's 8 times the transformer's 2×2 patch
+QUALITIES = 64  # 0 … 63
+
+Frame = NDArray[np.uint8]  # H W 3
+Matrix = Literal["bt601", "bt709", "bt2020"]
+ColourRange = Literal["limited", "full"]
+
+
+@dataclass(frozen=True)
+class Colour:
+    """How RGB and YUV relate: the luma coefficients by their standard's name, and the range of the codes."""
+
+    matrix: Matrix
+    range: ColourRange
+
+    def __str__(self) -> str:
+        return f"{self.matrix} {self.range}"
+
+
+class GnvcError(Exception):
+    """Something outside the program is wrong: said in one sentence, exit code 1, no traceback."""
+
+
+class UsageError(GnvcError):
+    """The call is wrong: said in one sentence, exit code 2."""
+
+
+def assert_frame(frame: Frame) -> None:
+    """One frame as the video layer hands it over: H W 3, uint8."""
+    if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
+        raise ValueError(f"a frame is H W 3 uint8, not {frame.shape} {frame.dtype}")
+
+
+def bits_per_pixel(file_bytes: int, width: int, height: int, frames: int) -> float:
+    return 8 * file_bytes / (width * height * frames)
+
+
+def kilobits_per_second(file_bytes: int, frames: int, rate: Fraction) -> float:
+    return 8 * file_bytes * float(rate) / frames / 1000

@@ -1,0 +1,1 @@
+"""Measuring: speed and memory (bench), and what the codecs achieve."""

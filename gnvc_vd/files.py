@@ -1,0 +1,32 @@
+"""Nothing half-written: output is made beside its place and renamed when it is whole."""
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from gnvc_vd.conventions import GnvcError
+
+
+@contextmanager
+def replacing(target: Path) -> Iterator[Path]:
+    """A path to write to; becomes `target` when the block ends well, and vanishes when it does not.
+
+    The block may make a file or a folder. A folder that is replaced is moved aside first, so that an interruption
+    between the two renames leaves the old one under a name beside the target, never nothing.
+    """
+    if not target.parent.is_dir():
+        raise GnvcError(f"cannot write {target}: there is no folder {target.parent}")
+    try:
+        beside = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent))
+    except OSError as error:
+        raise GnvcError(f"cannot write {target}: {error.strerror}") from error
+    try:
+        part = beside / target.name
+        yield part
+        if part.is_dir() and target.exists():
+            target.rename(beside / "replaced")
+        part.replace(target)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)

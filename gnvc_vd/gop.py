@@ -1,0 +1,153 @@
+"""How a clip is cut into GOPs and windows, padded and cropped. Integer arithmetic only.
+
+frames   0 ............ 24 | 25 ........... 49 | 50 ...          a GOP is what can be decoded alone
+padded   1 + 4k            | 1 + 4k            |                 its last frame repeated
+latents  l0 l1 ........ l6 | l0 l1 ....... l6  |                 l0 is one frame, every later one four
+windows  [7]               | [7]                                 what the refiner sees at once
+long GOP [7][c+6][c+6][c+6]                                      c: context, the window before's last latent
+"""
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+
+from gnvc_vd.conventions import PIXEL_MULTIPLE, SPATIAL_STRIDE, TEMPORAL_STRIDE, Frame, UsageError
+
+MIN_TAIL = 9  # a shorter last GOP costs more as an anchor than as a longer GOP before it
+MAX_GOP = 253  # frames; 64 latents, and the container counts a GOP's frames in one byte
+MAX_REQUESTED_GOP = MAX_GOP - (MIN_TAIL - 1)  # a tail may still join it
+DEFAULT_WINDOW = 25
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Gop:
+    """A run of frames that is coded alone."""
+
+    start: int
+    frames: int
+
+    @property
+    def stop(self) -> int:
+        return self.start + self.frames
+
+    @property
+    def latents(self) -> int:
+        return latents_of(self.frames)
+
+    @property
+    def padded_frames(self) -> int:
+        return frames_of(self.latents)
+
+
+@dataclass(frozen=True)
+class Window:
+    """A run of a GOP's latents that is refined together; after the first it sees one latent more, as context."""
+
+    start: int
+    stop: int
+
+    @property
+    def context(self) -> int | None:
+        """The latent before the window, or None at the GOP's start."""
+        return self.start - 1 if self.start else None
+
+    @property
+    def seen(self) -> int:
+        """How many latents the refiner is given."""
+        return self.stop - self.start + (self.start > 0)
+
+
+def latents_of(frames: int) -> int:
+    """Latents that carry this many frames: 1 for the first, then one per four begun."""
+    if frames < 1:
+        raise ValueError(f"{frames} frames have no latents")
+    return 1 + (frames - 1 + TEMPORAL_STRIDE - 1) // TEMPORAL_STRIDE
+
+
+def frames_of(latents: int) -> int:
+    """Frames that this many latents decode to: always 1 + 4k."""
+    if latents < 1:
+        raise ValueError(f"{latents} latents have no frames")
+    return 1 + TEMPORAL_STRIDE * (latents - 1)
+
+
+def check_gop(gop: int) -> int:
+    if not 1 <= gop <= MAX_REQUESTED_GOP or (gop - 1) % TEMPORAL_STRIDE:
+        raise UsageError(f"a GOP of {gop} frames is not 1 + 4k between 1 and {MAX_REQUESTED_GOP}")
+    return gop
+
+
+def check_window(window: int) -> int:
+    if window < 1 + TEMPORAL_STRIDE or (window - 1) % TEMPORAL_STRIDE:
+        raise UsageError(f"a window of {window} frames is not 1 + 4k from 5 on")
+    return window
+
+
+def cut(frames: int, gop: int = DEFAULT_WINDOW, join_tail: bool = True) -> list[Gop]:
+    """Cut a clip of known length. `join_tail=False` is the paper's protocol (96 → 25 + 25 + 25 + 21, 80 → … + 5)."""
+    check_gop(gop)
+    starts = list(range(0, frames, gop))
+    if join_tail and len(starts) > 1 and 0 < frames % gop < MIN_TAIL:
+        starts.pop()
+    stops = [*starts[1:], frames] if starts else []
+    return [Gop(start, stop - start) for start, stop in zip(starts, stops, strict=True)]
+
+
+def cut_stream(items: Iterable[T], gop: int = DEFAULT_WINDOW, join_tail: bool = True) -> Iterator[list[T]]:
+    """The same cut for a clip of unknown length, holding no more than a GOP and the shortest tail."""
+    check_gop(gop)
+    waiting: deque[T] = deque()
+    lookahead = min(gop, MIN_TAIL) if join_tail else 1
+    for item in items:
+        waiting.append(item)
+        if len(waiting) == gop + lookahead:
+            yield [waiting.popleft() for _ in range(gop)]
+    if waiting:
+        yield list(waiting)
+
+
+def windows(latents: int, window: int = DEFAULT_WINDOW) -> list[Window]:
+    """Cut a GOP's latents into windows of at most `window` frames, context included: 25 latents → 7 + 6 + 6 + 6."""
+    size = latents_of(check_window(window))
+    stops = [min(size, latents), *range(min(size, latents) + size - 1, latents, size - 1)]
+    if stops[-1] < latents:
+        stops.append(latents)
+    return [Window(start, stop) for start, stop in zip([0, *stops[:-1]], stops, strict=True)]
+
+
+def frame_span(first_latent: int, last_latent: int) -> tuple[int, int]:
+    """The frames [start, stop) that latents [first, last) of a GOP decode to."""
+    start = 0 if first_latent == 0 else frames_of(first_latent)
+    return start, frames_of(last_latent)
+
+
+def padded_size(width: int, height: int) -> tuple[int, int]:
+    """Pixels the networks see: the next multiples of 16."""
+    return _round_up(width), _round_up(height)
+
+
+def latent_size(width: int, height: int) -> tuple[int, int]:
+    padded_width, padded_height = padded_size(width, height)
+    return padded_width // SPATIAL_STRIDE, padded_height // SPATIAL_STRIDE
+
+
+def pad(frames: Frame) -> Frame:
+    """T H W 3 to 1 + 4k frames and multiples of 16, by repeating the last frame, row and column."""
+    count, height, width, _ = frames.shape
+    padded_width, padded_height = padded_size(width, height)
+    growth = (frames_of(latents_of(count)) - count, padded_height - height, padded_width - width)
+    return np.pad(frames, [(0, more) for more in (*growth, 0)], mode="edge")
+
+
+def crop(frames: Frame, count: int, width: int, height: int) -> Frame:
+    """What `pad` added, taken away."""
+    return frames[:count, :height, :width]
+
+
+def _round_up(size: int) -> int:
+    return -(-size // PIXEL_MULTIPLE) * PIXEL_MULTIPLE

@@ -1,0 +1,132 @@
+"""What a .gnvc stream says of itself: header, units, damage, overhead. No symbol is decoded."""
+
+import sys
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from gnvc_vd.bitstream import MAX_PIXELS, Damage, End, Header, Reader, Unit
+from gnvc_vd.conventions import bits_per_pixel, kilobits_per_second
+
+
+@dataclass(frozen=True)
+class UnitSummary:
+    """A unit without its payload."""
+
+    gop: int
+    first_frame: int | None  # None after damage that hides how many frames it swallowed
+    frames: int
+    quality: int
+    policy: int
+    bytes: int
+    payload: int
+    symbol_hash: str
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """Everything that `gnvc-vd info` says."""
+
+    bytes: int
+    header: Header
+    units: tuple[UnitSummary, ...]
+    damages: tuple[Damage, ...]
+    end: End | None
+
+    @property
+    def frames(self) -> int:
+        """As the closing unit says, else as many as are there."""
+        return self.end.frames if self.end else sum(unit.frames for unit in self.units)
+
+
+def inspect(source: str, max_pixels: int = MAX_PIXELS) -> Inspection:
+    """Read a file, or standard input for `-`, from front to back."""
+    with ExitStack() as stack:
+        stream = sys.stdin.buffer if source == "-" else stack.enter_context(Path(source).open("rb"))
+        reader = Reader(stream, max_pixels)
+        units, damages = list[UnitSummary](), list[Damage]()
+        end = None
+        frame: int | None = 0
+        for part in reader:
+            if isinstance(part, Unit):
+                units.append(_summary(part, frame))
+                frame = None if frame is None else frame + part.frames
+            elif isinstance(part, Damage):
+                damages.append(part)
+                frame = frame if part.lost == 0 else None
+            else:
+                end = part
+        return Inspection(reader.bytes_read, reader.header, tuple(units), tuple(damages), end)
+
+
+def _summary(unit: Unit, first_frame: int | None) -> UnitSummary:
+    return UnitSummary(
+        gop=unit.index,
+        first_frame=first_frame,
+        frames=unit.frames,
+        quality=unit.quality,
+        policy=unit.policy,
+        bytes=unit.size,
+        payload=len(unit.payload),
+        symbol_hash=unit.symbol_hash.hex(),
+    )
+
+
+def as_dict(found: Inspection) -> dict[str, object]:
+    header = found.header
+    return {
+        "bytes": found.bytes,
+        "codec": header.codec.name.lower().replace("_", "-"),
+        "coded_identity": header.coded_identity.hex(),
+        "shown_identity": header.shown_identity.hex(),
+        "width": header.width,
+        "height": header.height,
+        "rate": str(header.rate),
+        "colour": {"matrix": header.colour.matrix, "range": header.colour.range},
+        "parameters": header.parameters.hex(),
+        "frames": found.frames,
+        "gops": len(found.units),
+        "bpp": _bpp(found),
+        "units": [vars(unit) for unit in found.units],
+        "damages": [vars(damage) for damage in found.damages],
+        "complete": not found.damages,
+    }
+
+
+def as_text(found: Inspection) -> str:
+    header = found.header
+    lines = [
+        f"codec       {header.codec.name.lower().replace('_', '-')}, parameters {header.parameters.hex() or 'none'}",
+        f"model       coded {header.coded_identity.hex()}, shown {header.shown_identity.hex()}",
+        f"video       {header.width}×{header.height}, {found.frames} frames at {header.rate}/s, {header.colour}",
+        f"size        {found.bytes} bytes{_rate_text(found)}",
+        f"overhead    {found.bytes - sum(unit.payload for unit in found.units)} bytes beside the payloads",
+    ]
+    if found.units:
+        lines += ["", "  GOP   first  frames  quality  policy     bytes  symbol hash"]
+    for unit in found.units:
+        first = "?" if unit.first_frame is None else unit.first_frame
+        lines.append(
+            f"{unit.gop:5} {first:>7} {unit.frames:7} {unit.quality:8} {unit.policy:7} {unit.bytes:9}"
+            f"  {unit.symbol_hash}"
+        )
+    for damage in found.damages:
+        lost = f"GOPs lost: {'unknown' if damage.lost is None else damage.lost}"
+        lines.append(
+            f"DAMAGE at byte {damage.offset}, {damage.size} bytes, from GOP {damage.first_gop} on: "
+            f"{damage.reason}; {lost}"
+        )
+    return "\n".join(lines)
+
+
+def _bpp(found: Inspection) -> float | None:
+    if not found.frames:
+        return None
+    return bits_per_pixel(found.bytes, found.header.width, found.header.height, found.frames)
+
+
+def _rate_text(found: Inspection) -> str:
+    bpp = _bpp(found)
+    if bpp is None:
+        return ""
+    return f", {bpp:.5f} bpp, {kilobits_per_second(found.bytes, found.frames, found.header.rate):.1f} kbit/s"

@@ -1,0 +1,225 @@
+"""Frames out: mp4, lossless mkv, y4m, raw YUV, a folder of PNGs, or y4m on standard output.
+
+H W 3 uint8 ──colour.to_yuv──▶ YUV frame ──libav encode, mux──▶ file beside the target ──rename──▶ target
+
+suffix      what                                            RGB comes back
+.mp4 .mov   H.264, CRF 12, 4:2:0 (4:4:4 at odd sizes,       visually lossless
+            because H.264's 4:2:0 has even sizes only)
+.mkv        FFV1, RGB                                       bit for bit
+.y4m .yuv   4:2:0, 8 bit (10 on request)                    within rounding, chroma at half resolution
+folder      PNGs 000000.png …                               bit for bit
+-           y4m
+"""
+
+import re
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from fractions import Fraction
+from pathlib import Path
+from typing import BinaryIO
+
+import av
+import numpy as np
+
+from gnvc_vd.conventions import Colour, Frame, UsageError, assert_frame
+from gnvc_vd.files import replacing
+from gnvc_vd.video.colour import (
+    MATRIX_OUT,
+    PRIMARIES_OUT,
+    RANGE_OUT,
+    TRANSFER_OUT,
+    Converter,
+    assumed_matrix,
+    to_yuv,
+)
+from gnvc_vd.video.reader import RawFormat, VideoError
+
+H264 = ("libx264", {"crf": "12", "preset": "medium"})
+CONTAINERS = {".mp4": ("mp4", *H264), ".mov": ("mov", *H264), ".mkv": ("matroska", "ffv1", {"level": "3"})}
+PLANES = (".y4m", ".yuv")
+Y4M_FORMATS = {"yuv420p": "420mpeg2", "yuv420p10le": "420p10"}  # "mpeg2" says that chroma sits left
+PICTURE_NAME = re.compile(r"\d{6,}\.png")
+
+
+class FrameWriter(ABC):
+    """Takes frames of one size, one by one. Made by `create_video`, which decides what becomes of them."""
+
+    def __init__(self, width: int, height: int) -> None:
+        self.shape = (height, width, 3)
+        self.count = 0
+
+    def write(self, frame: Frame) -> None:
+        assert_frame(frame)
+        if frame.shape != self.shape:
+            raise ValueError(f"frame {self.count} is {frame.shape}, the video is {self.shape}")
+        self._put(av.VideoFrame.from_ndarray(frame, format="rgb24"))
+        self.count += 1
+
+    @abstractmethod
+    def _put(self, picture: av.VideoFrame) -> None: ...
+
+    @abstractmethod
+    def finish(self) -> None:
+        """Write what is still held back."""
+
+    @abstractmethod
+    def abandon(self) -> None:
+        """Let go of the output; it will be thrown away."""
+
+
+class EncodedWriter(FrameWriter):
+    """mp4, mov and mkv through libav."""
+
+    def __init__(self, path: Path, suffix: str, width: int, height: int, rate: Fraction, colour: Colour) -> None:
+        super().__init__(width, height)
+        container_format, codec, options = CONTAINERS[suffix]
+        self._container = av.open(str(path), "w", format=container_format, options={"movflags": "+faststart"})
+        stream = self._container.add_stream(codec, rate=rate, options=dict(options))
+        assert isinstance(stream, av.VideoStream)
+        stream.width, stream.height = width, height
+        stream.time_base = 1 / rate
+        if codec == "ffv1":
+            self._pixel_format = "bgr0"
+        else:
+            self._pixel_format = "yuv444p" if width % 2 or height % 2 else "yuv420p"
+            context = stream.codec_context
+            context.color_range, context.colorspace = RANGE_OUT[colour.range], MATRIX_OUT[colour.matrix]
+            context.color_primaries, context.color_trc = PRIMARIES_OUT[colour.matrix], TRANSFER_OUT[colour.matrix]
+        stream.pix_fmt = self._pixel_format
+        stream.codec_context.thread_type = "AUTO"
+        self._stream, self._rate, self._colour = stream, rate, colour
+        self._convert: Converter | None = None
+
+    def _put(self, picture: av.VideoFrame) -> None:
+        if self._pixel_format != "bgr0":
+            self._convert = self._convert or to_yuv(picture, self._colour, self._pixel_format)
+            picture = self._convert(picture)
+        picture.pts, picture.time_base = self.count, 1 / self._rate
+        self._container.mux(self._stream.encode(picture))
+
+    def finish(self) -> None:
+        self._container.mux(self._stream.encode(None))
+        self._container.close()
+
+    def abandon(self) -> None:
+        self._container.close()
+
+
+class PlanesWriter(FrameWriter):
+    """Raw 4:2:0 planes, with y4m's few words around them if it is that. By hand: libav's y4m misstates the siting."""
+
+    def __init__(
+        self,
+        stream: BinaryIO,
+        width: int,
+        height: int,
+        colour: Colour,
+        pixel_format: RawFormat,
+        y4m_rate: Fraction | None = None,
+    ) -> None:
+        super().__init__(width, height)
+        self._stream, self._colour, self._pixel_format = stream, colour, pixel_format
+        self._marker = b"FRAME\n" if y4m_rate else b""
+        self._convert: Converter | None = None
+        if y4m_rate:
+            rate = f"F{y4m_rate.numerator}:{y4m_rate.denominator}"
+            kind = f"C{Y4M_FORMATS[pixel_format]} XCOLORRANGE={colour.range.upper()}"
+            stream.write(f"YUV4MPEG2 W{width} H{height} {rate} Ip A1:1 {kind}\n".encode())
+
+    def _put(self, picture: av.VideoFrame) -> None:
+        self._convert = self._convert or to_yuv(picture, self._colour, self._pixel_format)
+        self._stream.write(self._marker)
+        for plane in self._convert(picture).planes:
+            row = plane.width * (2 if self._pixel_format == "yuv420p10le" else 1)
+            lines = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[: plane.height, :row]
+            self._stream.write(lines.tobytes())
+
+    def finish(self) -> None:
+        self._stream.flush()
+
+    def abandon(self) -> None:
+        """Whoever opened the stream closes it."""
+
+
+class PictureWriter(FrameWriter):
+    """A folder of PNGs."""
+
+    def __init__(self, folder: Path, width: int, height: int) -> None:
+        super().__init__(width, height)
+        folder.mkdir()
+        self._folder = folder
+
+    def _put(self, picture: av.VideoFrame) -> None:
+        encoder = av.CodecContext.create("png", "w")
+        assert isinstance(encoder, av.VideoCodecContext)
+        encoder.height, encoder.width = self.shape[:2]
+        encoder.pix_fmt, encoder.time_base = "rgb24", Fraction(1, 25)
+        packets = [*encoder.encode(picture), *encoder.encode(None)]
+        (self._folder / f"{self.count:06d}.png").write_bytes(b"".join(bytes(packet) for packet in packets))
+
+    def finish(self) -> None:
+        """Each picture is whole when it is written."""
+
+    def abandon(self) -> None:
+        """The folder goes with the temporary one around it."""
+
+
+@contextmanager
+def create_video(
+    target: str | Path,
+    width: int,
+    height: int,
+    rate: Fraction,
+    colour: Colour | None = None,
+    pixel_format: RawFormat = "yuv420p",
+) -> Iterator[FrameWriter]:
+    """Write a video; what was at `target` is replaced when the block ends well, and untouched when it does not.
+
+    Args:
+        target: decides the format by its suffix; no suffix means a folder of PNGs, `-` y4m on standard output.
+        colour: matrix and range of the YUV to be written; by default limited range, and the matrix by the size rule.
+        pixel_format: of y4m and raw YUV.
+    """
+    colour = colour or Colour(assumed_matrix(width, height), "limited")
+    path = Path(target)
+    suffix = path.suffix.lower()
+    with ExitStack() as stack:
+        writer: FrameWriter
+        if str(target) == "-":
+            writer = PlanesWriter(sys.stdout.buffer, width, height, colour, pixel_format, y4m_rate=rate)
+        elif suffix in PLANES or suffix in CONTAINERS:
+            if path.is_dir():
+                raise UsageError(f"{path} is a folder; a {suffix} file cannot replace it")
+            part = stack.enter_context(replacing(path))
+            if suffix in CONTAINERS:
+                writer = EncodedWriter(part, suffix, width, height, rate, colour)
+            else:
+                stream = stack.enter_context(part.open("wb"))
+                y4m_rate = rate if suffix == ".y4m" else None
+                writer = PlanesWriter(stream, width, height, colour, pixel_format, y4m_rate)
+        elif suffix == "" or path.is_dir():
+            _check_replaceable(path)
+            writer = PictureWriter(stack.enter_context(replacing(path)), width, height)
+        else:
+            known = " ".join([*CONTAINERS, *PLANES])
+            raise UsageError(f"{path}: cannot write {suffix} files; use one of {known}, a folder name, or -")
+        try:
+            yield writer
+            writer.finish()
+        except av.error.FFmpegError as error:
+            writer.abandon()
+            raise VideoError(f"{target}: the video cannot be written ({error.strerror})") from error
+        except BaseException:
+            writer.abandon()
+            raise
+
+
+def _check_replaceable(folder: Path) -> None:
+    """A folder is replaced as a whole, so it may hold nothing but an earlier output."""
+    if folder.is_file():
+        raise UsageError(f"{folder} is a file; give the output a suffix, or another name for a folder of PNGs")
+    strangers = [p.name for p in folder.iterdir() if not PICTURE_NAME.fullmatch(p.name)] if folder.is_dir() else []
+    if strangers:
+        raise UsageError(f"{folder} holds other things than frames ({strangers[0]}); it will not be replaced")

@@ -1,0 +1,123 @@
+"""YUV ↔ RGB against the closed form of each standard, and chroma where it is said to sit."""
+
+from typing import get_args
+
+import av
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from gnvc_vd.conventions import Colour, ColourRange, Matrix
+from gnvc_vd.video.colour import LEGAL_CHROMA, LEGAL_LUMA, assumed_matrix, colour_of, to_rgb, to_yuv
+
+LUMA = {"bt601": (0.299, 0.114), "bt709": (0.2126, 0.0722), "bt2020": (0.2627, 0.0593)}  # k_R, k_B
+COLOURS = [Colour(matrix, colour_range) for matrix in get_args(Matrix) for colour_range in get_args(ColourRange)]
+SIDE = 128
+Planes = NDArray[np.integer]
+
+
+def rgb_of(yuv: Planes, colour: Colour, depth: int) -> NDArray[np.float64]:
+    """The standard's own formula, unrounded, in 0…255."""
+    k_r, k_b = LUMA[colour.matrix]
+    step = 1 << (depth - 8)
+    y, u, v = yuv.astype(float)
+    if colour.range == "limited":
+        y, u, v = (y / step - 16) / 219, (u / step - 128) / 224, (v / step - 128) / 224
+    else:
+        top = (1 << depth) - 1
+        y, u, v = y / top, (u - 128 * step) / top, (v - 128 * step) / top
+    r, b = y + 2 * (1 - k_r) * v, y + 2 * (1 - k_b) * u
+    g = (y - k_r * r - k_b * b) / (1 - k_r - k_b)
+    return np.clip(255 * np.stack([r, g, b], axis=-1), 0, 255)
+
+
+def yuv_of(rgb: NDArray[np.uint8], colour: Colour) -> NDArray[np.float64]:
+    k_r, k_b = LUMA[colour.matrix]
+    r, g, b = np.moveaxis(rgb / 255, -1, 0)
+    y = k_r * r + (1 - k_r - k_b) * g + k_b * b
+    u, v = (b - y) / 2 / (1 - k_b), (r - y) / 2 / (1 - k_r)
+    if colour.range == "limited":
+        return np.stack([219 * y + 16, 224 * u + 128, 224 * v + 128])
+    return np.clip(np.stack([255 * y, 255 * u + 128, 255 * v + 128]), 0, 255)
+
+
+def frame_of(planes: Planes, pixel_format: str) -> av.VideoFrame:
+    frame = av.VideoFrame(planes.shape[2], planes.shape[1], pixel_format)
+    for plane, values in zip(frame.planes, planes, strict=True):
+        plane.update(np.pad(values, ((0, 0), (0, plane.line_size // values.itemsize - values.shape[1]))).tobytes())
+    return frame
+
+
+@pytest.mark.parametrize("colour", COLOURS, ids=str)
+def test_yuv_to_rgb_is_the_closed_form(colour: Colour) -> None:
+    rng = np.random.default_rng(0)
+    low, high = LEGAL_CHROMA if colour.range == "limited" else (0, 255)
+    luma = rng.integers(0, (LEGAL_LUMA if colour.range == "limited" else 255) + 1, (1, SIDE, SIDE))
+    yuv = np.concatenate([luma, rng.integers(low, high + 1, (2, SIDE, SIDE))]).astype(np.uint8)
+    rgb = to_rgb(frame_of(yuv, "yuv444p"), colour, "h264")(frame_of(yuv, "yuv444p")).to_ndarray()
+    assert np.abs(rgb - rgb_of(yuv, colour, 8)).max() < 0.55  # rounding is 0.5
+
+
+@pytest.mark.parametrize("colour", COLOURS, ids=str)
+def test_ten_bit_yuv_to_rgb_is_the_closed_form(colour: Colour) -> None:
+    rng = np.random.default_rng(1)
+    low, high = (64, 940) if colour.range == "limited" else (0, 1023)
+    yuv = rng.integers(low, high + 1, (3, SIDE, SIDE)).astype(np.uint16)
+    frame = frame_of(yuv, "yuv444p10le")
+    rgb = to_rgb(frame, colour, "h264")(frame).to_ndarray()
+    limit = 0.55 if colour.range == "limited" else 1.25  # full range is first scaled in 10-bit codes
+    assert np.abs(rgb - rgb_of(yuv, colour, 10)).max() < limit
+
+
+@pytest.mark.parametrize("colour", COLOURS, ids=str)
+def test_rgb_to_yuv_is_the_closed_form(colour: Colour) -> None:
+    rgb = np.random.default_rng(2).integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
+    frame = av.VideoFrame.from_ndarray(rgb, format="rgb24")
+    yuv = to_yuv(frame, colour, "yuv444p")(frame).to_ndarray()
+    limit = 0.6 if colour.range == "limited" else 1.1  # libswscale rounds full range down
+    assert np.abs(yuv - yuv_of(rgb, colour)).max() < limit
+
+
+def test_codes_beyond_the_legal_range_do_not_wrap_around() -> None:
+    """Without the clamp, libswscale's sums overflow here and superwhite blue turns black."""
+    yuv = np.full((3, 16, 16), 255, np.uint8)
+    frame = frame_of(yuv, "yuv444p")
+    rgb = to_rgb(frame, Colour("bt709", "limited"), "h264")(frame).to_ndarray()
+    assert rgb[..., 0].min() == 255 and rgb[..., 2].min() == 255
+
+
+@pytest.mark.parametrize(("codec", "offset"), [("h264", 0.0), ("mjpeg", -0.5)])
+def test_chroma_sits_left_or_for_jpeg_between(codec: str, offset: float) -> None:
+    """A chroma ramp must come out as the ramp it was sampled from, at the luma positions."""
+    chroma = np.tile(64 + 4 * np.arange(32), (32, 1)).astype(np.uint8)
+    frame = av.VideoFrame.from_ndarray(
+        np.concatenate([np.full((64, 64), 128, np.uint8), np.full((16, 64), 128, np.uint8), chroma.reshape(16, 64)]),
+        format="yuv420p",
+    )
+    red = to_rgb(frame, Colour("bt709", "full"), codec)(frame).to_ndarray()[32, 8:56, 0]
+    v = 64 + 2 * (np.arange(8, 56) + offset)
+    assert np.abs(red - (128 + 2 * (1 - 0.2126) * (v - 128))).max() < 1.6  # chroma is rounded to a code on the way
+
+
+@pytest.mark.parametrize("colour", COLOURS, ids=str)
+def test_written_chroma_sits_where_it_is_read(colour: Colour) -> None:
+    """A horizontal colour ramp survives 4:2:0; half a pixel of misplacement would shift it by a level and a half."""
+    ramp = np.tile(np.linspace(60, 200, 96), (32, 1))
+    rgb = np.stack([ramp, np.full_like(ramp, 128), ramp[:, ::-1]], axis=-1).round().astype(np.uint8)
+    frame = av.VideoFrame.from_ndarray(rgb, format="rgb24")
+    yuv = to_yuv(frame, colour, "yuv420p")(frame)
+    back = to_rgb(yuv, colour, "h264")(yuv).to_ndarray().astype(int)
+    assert np.abs((back - rgb)[4:-4, 4:-4]).max() <= 3
+    assert np.abs((back - rgb)[4:-4, 4:-4].mean(axis=(0, 1))).max() < 1.0
+
+
+def test_what_is_not_stated_follows_the_size_rule() -> None:
+    assert [assumed_matrix(*size) for size in ((720, 576), (1280, 534), (406, 720), (1920, 1080))] == [
+        "bt601",
+        "bt709",
+        "bt709",
+        "bt709",
+    ]
+    colour, notices = colour_of(av.VideoFrame(1280, 720, "yuv420p"))
+    assert colour == Colour("bt709", "limited") and "assumed" in notices[0]
+    assert colour_of(av.VideoFrame(64, 64, "yuvj420p"))[0] == Colour("bt601", "full")

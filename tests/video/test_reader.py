@@ -1,0 +1,221 @@
+"""Frames in: what odd files do, and what bad ones say."""
+
+import io
+import sys
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from gnvc_vd import ffmpeg
+from gnvc_vd.conventions import Colour, UsageError
+from gnvc_vd.video import RawVideo, VideoError, create_video, open_video
+from tests.conftest import largest_difference, noise_clip, smooth_clip
+
+TEST_PICTURE = ["-f", "lavfi", "-i", "testsrc2=size=96x64:rate=25"]
+
+
+def made(path: Path, *arguments: str, frames: int = 12) -> Path:
+    """A film that ffmpeg made from its test picture."""
+    ffmpeg.run([*TEST_PICTURE, "-frames:v", str(frames), *arguments, str(path)])
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("film.mp4", ["-c:v", "libx264"]),
+        ("film.mov", ["-c:v", "libx265", "-x265-params", "log-level=0"]),
+        ("film.mkv", ["-c:v", "ffv1"]),
+        ("film.webm", ["-c:v", "libvpx-vp9"]),
+        ("film.avi", ["-c:v", "mpeg4"]),
+        ("film.y4m", []),
+    ],
+)
+def test_every_container_gives_all_frames_at_its_rate(tmp_path: Path, name: str, arguments: list[str]) -> None:
+    film = made(tmp_path / name, *arguments)
+    with open_video(film) as video:
+        frames = list(video)
+    assert (video.info.width, video.info.height, video.info.rate) == (96, 64, 25)
+    assert len(frames) == 12 and frames[0].shape == (64, 96, 3) and frames[0].dtype == np.uint8
+    reference = list(open_video(made(tmp_path / "reference.mkv", "-c:v", "ffv1", "-pix_fmt", "bgr0")))
+    assert np.abs(np.stack(frames).astype(int) - np.stack(reference)).mean() < 12
+
+
+def test_metadata_names_matrix_and_range_and_decides_the_picture(tmp_path: Path) -> None:
+    tags = ["-c:v", "libx264", "-qp", "0", "-pix_fmt", "yuv444p"]
+    as_601 = made(tmp_path / "601.mp4", *tags, "-colorspace", "smpte170m", "-color_range", "tv", frames=1)
+    as_709 = made(tmp_path / "709.mp4", *tags, "-colorspace", "bt709", "-color_range", "pc", frames=1)
+    assert open_video(as_601).info.colour == Colour("bt601", "limited")
+    video = open_video(as_709)
+    assert video.info.colour == Colour("bt709", "full") and video.info.notices == ()
+    told = open_video(as_601, colour=Colour("bt709", "full"))
+    untold = next(iter(open_video(as_601)))
+    assert told.info.colour == Colour("bt709", "full")
+    assert np.abs(next(iter(told)).astype(int) - untold).max() > 10
+
+
+def test_ntsc_rate_is_a_rational(tmp_path: Path) -> None:
+    for name in ("film.mp4", "film.mkv", "film.y4m"):
+        film = tmp_path / name
+        ffmpeg.run(["-f", "lavfi", "-i", "testsrc2=size=32x32:rate=24000/1001", "-frames:v", "48", str(film)])
+        assert open_video(film).info.rate == Fraction(24000, 1001), name
+
+
+def test_variable_rate_keeps_every_frame_once_at_the_average_and_says_so(tmp_path: Path) -> None:
+    film = made(tmp_path / "vfr.mp4", "-vf", "select='lt(n,20)+not(mod(n,4))'", "-fps_mode", "vfr", frames=30)
+    with open_video(film) as video:
+        assert len(list(video)) == 30
+    assert 8 < video.info.rate < 25
+    assert "frame times vary" in " ".join(video.info.notices)
+    assert not any("vary" in notice for notice in open_video(made(tmp_path / "cfr.mp4")).info.notices)
+
+
+@pytest.mark.parametrize("degrees", [90, 180, 270])
+def test_rotation_metadata_is_applied(tmp_path: Path, degrees: int) -> None:
+    upright = made(tmp_path / "upright.mp4", frames=2)
+    turned = tmp_path / "turned.mp4"
+    ffmpeg.run(["-display_rotation", str(degrees), "-i", str(upright), "-c", "copy", str(turned)])
+    video = open_video(turned)
+    assert (video.info.width, video.info.height) == ((96, 64) if degrees == 180 else (64, 96))
+    for shown, coded in zip(video, open_video(upright), strict=True):
+        assert (shown == np.rot90(coded, degrees // 90)).all()
+
+
+def test_grey_comes_out_grey(tmp_path: Path) -> None:
+    grey = made(tmp_path / "grey.mkv", "-c:v", "ffv1", "-pix_fmt", "gray", "-color_range", "pc", frames=1)
+    with av.open(str(grey)) as container:
+        expected = next(container.decode(video=0)).to_ndarray()
+    frame = next(iter(open_video(grey)))
+    assert np.abs(frame.astype(int) - expected[..., None]).max() <= 1
+
+
+def test_alpha_is_composited_onto_black_and_said(tmp_path: Path) -> None:
+    rgba = np.random.default_rng(0).integers(0, 256, (16, 24, 4), dtype=np.uint8)
+    path = tmp_path / "alpha.mkv"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("ffv1", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 24, 16, "bgra"
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(rgba, format="rgba")))
+        container.mux(stream.encode(None))
+    video = open_video(path)
+    expected = np.rint(rgba[..., :3] * (rgba[..., 3:] / 255))
+    assert np.abs(next(iter(video)) - expected).max() <= 0.51
+    assert "alpha is composited onto black" in video.info.notices
+
+
+def test_what_is_not_carried_is_said(tmp_path: Path) -> None:
+    film = tmp_path / "film.mp4"
+    sound = ["-f", "lavfi", "-i", "sine=duration=1", "-c:a", "aac"]
+    ffmpeg.run([*TEST_PICTURE, *sound, "-t", "1", "-vf", "setsar=16/15,setparams=color_trc=smpte2084", str(film)])
+    notices = " ".join(open_video(film).info.notices)
+    assert "audio is not carried" in notices and "16/15" in notices and "HDR" in notices
+
+
+@pytest.mark.parametrize(("pixel_format", "width", "height"), [("yuv420p", 97, 65), ("yuv420p10le", 64, 48)])
+def test_raw_yuv_is_read_by_what_the_caller_says(tmp_path: Path, pixel_format: str, width: int, height: int) -> None:
+    clip = smooth_clip(height, width, 3)
+    raw = RawVideo(width, height, Fraction(30), pixel_format)  # type: ignore[arg-type]
+    with create_video(tmp_path / "clip.yuv", width, height, Fraction(30), pixel_format=raw.pixel_format) as out:
+        for frame in clip:
+            out.write(frame)
+    assert (tmp_path / "clip.yuv").stat().st_size == 3 * raw.frame_bytes()
+    video = open_video(tmp_path / "clip.yuv", raw=raw)
+    assert largest_difference(list(video), clip) <= 8  # chroma at half resolution
+    assert (video.info.rate, video.info.width, video.info.height) == (30, width, height)
+
+
+def test_pictures_come_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+    clip = noise_clip(8, 8, 12)
+    with create_video(tmp_path / "frames", 8, 8, Fraction(25)) as out:
+        for frame in clip:
+            out.write(frame)
+    for index in range(12):
+        (tmp_path / "frames" / f"{index:06d}.png").rename(tmp_path / "frames" / f"shot{index}.png")
+    video = open_video(tmp_path / "frames", rate=Fraction(50))
+    assert (video.info.frames, video.info.rate) == (12, 50)
+    assert largest_difference(list(video), clip) == 0
+
+
+def test_standard_input_is_a_video_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    film = made(tmp_path / "film.y4m")
+
+    class Pipe(io.RawIOBase):
+        buffer = io.BytesIO(film.read_bytes())
+
+    monkeypatch.setattr(sys, "stdin", Pipe())
+    assert largest_difference(list(open_video("-")), list(open_video(film))) == 0
+
+
+# Bad input: one clear sentence each.
+
+
+def test_files_that_are_no_video_are_named(tmp_path: Path) -> None:
+    (tmp_path / "empty.mp4").touch()
+    (tmp_path / "text.mp4").write_text("This is not a video.\n" * 100)
+    (tmp_path / "folder").mkdir()
+    ffmpeg.run(["-f", "lavfi", "-i", "sine=duration=1", "-c:a", "aac", str(tmp_path / "sound.mp4")])
+    for name, sentence in {
+        "empty.mp4": "not a video that can be read",
+        "text.mp4": "not a video that can be read",
+        "folder": "a folder without PNG files",
+        "sound.mp4": r"holds no video \(audio only\)",
+        "missing.mp4": "no such file",
+    }.items():
+        with pytest.raises(VideoError, match=sentence) as raised:
+            open_video(tmp_path / name)
+        assert "\n" not in str(raised.value)
+
+
+def test_a_playlist_cannot_make_the_reader_open_other_files(tmp_path: Path) -> None:
+    film = made(tmp_path / "film.mp4")
+    (tmp_path / "list.ffconcat").write_text(f"ffconcat version 1.0\nfile '{film}'\n")
+    (tmp_path / "list.m3u8").write_text(f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{film}\n#EXT-X-ENDLIST\n")
+    for name in ("list.ffconcat", "list.m3u8"):
+        with pytest.raises(VideoError, match="not a video that can be read"):
+            open_video(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["film.mp4", "film.mkv", "film.y4m", "film.avi"])
+@pytest.mark.parametrize("kept", [0.75, 0.5])
+def test_a_cut_file_gives_its_whole_frames_then_says_so(tmp_path: Path, name: str, kept: float) -> None:
+    film = made(tmp_path / name, "-movflags", "+faststart") if name.endswith("mp4") else made(tmp_path / name)
+    data = film.read_bytes()
+    film.write_bytes(data[: int(kept * len(data))])
+    frames = []
+    with pytest.raises(VideoError, match=r"damaged|cut"):
+        frames.extend(frame for frame in open_video(film))
+    assert len(frames) < 12
+
+
+def test_an_mp4_without_its_index_is_refused(tmp_path: Path) -> None:
+    film = made(tmp_path / "film.mp4")
+    film.write_bytes(film.read_bytes()[:5000])
+    with pytest.raises(VideoError, match=r"not a video|holds no video"):
+        open_video(film)
+
+
+def test_raw_yuv_needs_its_size_and_whole_frames(tmp_path: Path) -> None:
+    path = tmp_path / "clip.yuv"
+    path.write_bytes(bytes(1000))
+    with pytest.raises(UsageError, match="say --size"):
+        open_video(path)
+    with pytest.raises(VideoError, match="less than one"):
+        open_video(path, raw=RawVideo(64, 64))
+    with pytest.raises(UsageError, match="not between 1 and 16383"):
+        open_video(path, raw=RawVideo(0, 64))
+    frames = []
+    with pytest.raises(VideoError, match="after 2 whole frames"):
+        frames.extend(frame for frame in open_video(path, raw=RawVideo(16, 16)))
+    assert len(frames) == 2
+
+
+def test_pictures_of_two_sizes_are_refused(tmp_path: Path) -> None:
+    for index, side in enumerate((16, 24)):
+        with create_video(tmp_path / f"s{side}", side, side, Fraction(25)) as out:
+            out.write(noise_clip(side, side, 1)[0])
+        (tmp_path / f"s{side}" / "000000.png").rename(tmp_path / "s16" / f"{index}.png")
+    with pytest.raises(VideoError, match="the size must not change"):
+        list(open_video(tmp_path / "s16"))
