@@ -6,8 +6,10 @@ one sentence, never a traceback. Heavy imports happen inside the command that ne
 """
 
 import argparse
+import io
 import json
 import os
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -20,9 +22,14 @@ INTERRUPTED = 130
 
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without × is no reason to fail
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))  # clean up as after Ctrl-C
     try:
         code: int = arguments.run(arguments)
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except UsageError as error:
         return _fail(error, MISUSED)
     except GnvcError as error:
@@ -50,7 +57,7 @@ def _parser() -> argparse.ArgumentParser:
 
     info = commands.add_parser("info", help="what a .gnvc file says of itself, without decoding a symbol")
     info.add_argument("file", help="a .gnvc file, or - for standard input")
-    info.add_argument("--max-pixels", type=int, metavar="P", help="largest picture accepted (default: about 8K)")
+    info.add_argument("--max-pixels", type=_positive, metavar="P", help="largest picture accepted (default: about 8K)")
     info.add_argument("--json", action="store_true", help="one JSON line instead of text")
     info.set_defaults(run=_info)
 
@@ -63,8 +70,15 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{value} is not positive")
+    return value
+
+
 def _info(arguments: argparse.Namespace) -> int:
-    from gnvc_vd.bitstream import MAX_PIXELS
+    from gnvc_vd.conventions import MAX_PIXELS
     from gnvc_vd.info import as_dict, as_text, inspect
 
     found = inspect(arguments.file, arguments.max_pixels or MAX_PIXELS)

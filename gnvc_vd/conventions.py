@@ -25,6 +25,14 @@ TEMPORAL_STRIDE = 4  # frames a latent covers, after the first
 LATENT_CHANNELS = 16
 PIXEL_MULTIPLE = 16  # the VAE's 8 times the transformer's 2×2 patch
 QUALITIES = 64  # 0 … 63
+MAX_SIDE = (1 << 14) - 1  # pixels of a picture each way
+MAX_PIXELS = 8192 * 4352  # about 8K; what readers accept unless told otherwise
+MAX_RATE = 1000  # frames a second
+MAX_RATE_DENOMINATOR = (1 << 14) - 1
+COMMON_RATES = (
+    *(Fraction(n) for n in (24, 25, 30, 48, 50, 60, 90, 100, 120, 15, 16, 12, 10)),
+    *(Fraction(n * 1000, 1001) for n in (24, 30, 48, 60, 120)),
+)
 
 Frame = NDArray[np.uint8]  # H W 3
 Matrix = Literal["bt601", "bt709", "bt2020"]

@@ -13,8 +13,8 @@ from gnvc_vd.conventions import GnvcError
 def replacing(target: Path) -> Iterator[Path]:
     """A path to write to; becomes `target` when the block ends well, and vanishes when it does not.
 
-    The block may make a file or a folder. A folder that is replaced is moved aside first, so that an interruption
-    between the two renames leaves the old one under a name beside the target, never nothing.
+    The block may make a file or a folder. A folder that is replaced is moved aside first, and moved back if the second
+    renaming fails.
     """
     if not target.parent.is_dir():
         raise GnvcError(f"cannot write {target}: there is no folder {target.parent}")
@@ -23,10 +23,15 @@ def replacing(target: Path) -> Iterator[Path]:
     except OSError as error:
         raise GnvcError(f"cannot write {target}: {error.strerror}") from error
     try:
-        part = beside / target.name
+        part, old = beside / target.name, beside / "replaced"
         yield part
         if part.is_dir() and target.exists():
-            target.rename(beside / "replaced")
-        part.replace(target)
+            target.rename(old)
+        try:
+            part.replace(target)
+        except BaseException:
+            if old.exists():
+                old.rename(target)
+            raise
     finally:
         shutil.rmtree(beside, ignore_errors=True)

@@ -5,8 +5,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from gnvc_vd.bitstream import MAX_PIXELS, Damage, End, Header, Reader, Unit
-from gnvc_vd.conventions import bits_per_pixel, kilobits_per_second
+from gnvc_vd.bitstream import Damage, End, Header, Reader, Unit
+from gnvc_vd.conventions import MAX_PIXELS, UsageError, bits_per_pixel, kilobits_per_second
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,10 @@ class Inspection:
 
 def inspect(source: str, max_pixels: int = MAX_PIXELS) -> Inspection:
     """Read a file, or standard input for `-`, from front to back."""
+    if source == "-" and sys.stdin is None:
+        raise UsageError("standard input is closed")
+    if "\0" in source:
+        raise UsageError("a file name cannot hold a NUL")
     with ExitStack() as stack:
         stream = sys.stdin.buffer if source == "-" else stack.enter_context(Path(source).open("rb"))
         reader = Reader(stream, max_pixels)

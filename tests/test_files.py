@@ -33,6 +33,20 @@ def test_a_folder_is_replaced_as_a_whole(tmp_path: Path) -> None:
     assert names_beside(target) == ["new"] and names_beside(tmp_path) == ["frames"]
 
 
+def test_a_folder_is_back_in_its_place_if_the_last_step_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = tmp_path / "frames"
+    target.mkdir()
+    (target / "old").touch()
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), replacing(target) as part:
+        part.mkdir()
+        monkeypatch.setattr(Path, "replace", interrupted)
+    assert names_beside(target) == ["old"] and names_beside(tmp_path) == ["frames"]
+
+
 def test_a_missing_folder_is_said_in_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(GnvcError, match="there is no folder"), replacing(tmp_path / "no" / "out"):
         pass

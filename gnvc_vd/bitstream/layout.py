@@ -10,16 +10,23 @@ from enum import IntEnum
 from fractions import Fraction
 from typing import get_args
 
-from gnvc_vd.conventions import QUALITIES, Colour, ColourRange, GnvcError, Matrix
+from gnvc_vd.conventions import (
+    COMMON_RATES,
+    MAX_RATE_DENOMINATOR,
+    MAX_SIDE,
+    QUALITIES,
+    Colour,
+    ColourRange,
+    GnvcError,
+    Matrix,
+)
 from gnvc_vd.gop import MAX_GOP
 
 MAGIC = b"GNVC"
 VERSION = 1
 MAX_HEADER = 40
 MAX_PARAMETERS = 7
-MAX_SIDE = (1 << 14) - 1
 MAX_NUMERATOR = (1 << 21) - 1
-MAX_DENOMINATOR = (1 << 14) - 1
 MAX_COUNT = (1 << 35) - 1
 POLICIES = 16
 MAX_PAYLOAD = (1 << 23) - 1
@@ -32,10 +39,6 @@ SHORT_PAYLOAD = 1 << 15
 
 MATRICES = get_args(Matrix)
 RANGES = get_args(ColourRange)
-COMMON_RATES = (  # code 1, 2, …; code 0 is followed by numerator and denominator
-    *(Fraction(n) for n in (24, 25, 30, 48, 50, 60, 90, 100, 120, 15, 16, 12, 10)),
-    *(Fraction(n * 1000, 1001) for n in (24, 30, 48, 60, 120)),
-)
 
 
 class BitstreamError(GnvcError):
@@ -108,7 +111,7 @@ class End:
 def pack_header(header: Header) -> bytes:
     rate = representable_rate(header.rate)
     if rate in COMMON_RATES:
-        packed_rate = bytes([1 + COMMON_RATES.index(rate)])
+        packed_rate = bytes([1 + COMMON_RATES.index(rate)])  # code 0 is followed by numerator and denominator
     else:
         packed_rate = bytes([0]) + varint(rate.numerator) + varint(rate.denominator)
     matrix, colour_range = MATRICES.index(header.colour.matrix), RANGES.index(header.colour.range)
@@ -149,7 +152,7 @@ def _parse_header(head: bytes) -> tuple[Header, int]:
     numerator, denominator = 1, 1
     if code == 0:
         numerator, place = parse_varint(head, place, MAX_NUMERATOR)
-        denominator, place = parse_varint(head, place, MAX_DENOMINATOR)
+        denominator, place = parse_varint(head, place, MAX_RATE_DENOMINATOR)
     count, place = head[place], place + 1
     parameters = head[place : place + count]
     place += count
@@ -203,14 +206,14 @@ def claimed_size(head: bytes) -> int | None:
 
 
 def parse_unit(data: bytes, expected: int, header_crc: int) -> Unit | None:
-    """The unit that fills `data`, or None. Its number is the nearest from the expected one on with this last byte."""
+    """The unit that fills `data`, or None. Its number is the nearest to the expected one with this last byte."""
     if len(data) != claimed_size(data) or _crc(data[:-CRC_BYTES], header_crc) != data[-CRC_BYTES:]:
         return None
     place = 4 if data[2] < 128 else 5
     frames, quality, policy = data[place : place + 3]
     if not 1 <= frames <= MAX_GOP or quality >= QUALITIES or policy >= POLICIES:
         return None
-    index = expected + (data[1] - expected & 255)
+    index = expected + (data[1] - expected + 128 & 255) - 128
     place += 3
     return Unit(index, frames, quality, policy, data[place : place + 4], data[place + 4 : -CRC_BYTES])
 
@@ -230,7 +233,7 @@ def parse_end(head: bytes, header_crc: int) -> tuple[End | None, int]:
 
 def representable_rate(rate: Fraction) -> Fraction:
     """The nearest frame rate that the header can say; exact for every rate in use."""
-    for limit in (MAX_DENOMINATOR, 1001, 1):
+    for limit in (MAX_RATE_DENOMINATOR, 1001, 1):
         near = rate.limit_denominator(limit)
         if 0 < near.numerator <= MAX_NUMERATOR:
             return near

@@ -30,15 +30,18 @@ from gnvc_vd.bitstream.layout import (
     parse_header,
     parse_unit,
 )
+from gnvc_vd.conventions import MAX_PIXELS
 
-MAX_PIXELS = 8192 * 4352  # about 8K; what a reader accepts unless told otherwise
 CHUNK = 1 << 16
 SEARCH_ALLOWANCE = 1 << 26  # bytes that a search may check at once …
 SEARCH_FACTOR = 8  # … and for every byte that it passes
 
 # Where a unit or the closing unit may begin: marker, number, length, frames, quality, policy within their bounds.
 CANDIDATE = re.compile(
-    rb"\xe7.(?:[\x00-\x7f].|[\x80-\xff]..)[\x01-\xfd][\x00-\x3f][\x00-\x0f]|" + re.escape(END_MARKER), re.DOTALL
+    rb"\xe7.(?:[\x00-\x7f].|[\x80-\xff]..)[\x01-\xfd][\x00-\x3f][\x00-\x0f]|"
+    + re.escape(END_MARKER)
+    + rb"(?:[\x80-\xff]{0,4}[\x00-\x7f]){2}",
+    re.DOTALL,
 )
 
 
@@ -104,6 +107,11 @@ class Reader:
             if part is None:
                 reason = self._why_not()
                 part, size = self._search()
+            elif isinstance(part, Unit) and part.index < self._gops:
+                self._input.skip(size)
+                yield Damage(start, size, self._gops, 0, f"GOP {part.index} again")
+                whole = False
+                continue
             else:
                 reason = "GOPs are missing"
             passed = _gops_before(part)
@@ -138,14 +146,17 @@ class Reader:
 
     def _search(self) -> tuple[Unit | End | None, int]:
         """Step forward to the next part that parses, or to the end of the stream."""
-        while self._input.skip_to_candidate():
+        while True:
+            start = self._input.offset
+            found = self._input.skip_to_candidate()
+            self._allowance += SEARCH_FACTOR * (self._input.offset - start + 1)
+            if not found:
+                return None, 0
             if self._worth_checking():
                 part, size = self._parse()
-                if part is not None:
+                if part is not None and not (isinstance(part, Unit) and part.index < self._gops):
                     return part, size
             self._input.skip(1)
-            self._allowance += SEARCH_FACTOR
-        return None, 0
 
     def _worth_checking(self) -> bool:
         """Whether the candidate is short, or another part follows it; and whether the allowance covers it."""

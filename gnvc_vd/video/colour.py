@@ -13,13 +13,15 @@ heard: libavfilter's buffers drop the statement, and y4m's is unreliable (tools 
 Transfer function and primaries are carried by nobody: RGB here is the source's own non-linear R'G'B'.
 """
 
+from collections.abc import Callable
 from fractions import Fraction
 
 import av
+import numpy as np
 from av.filter import Graph
 from av.filter.context import FilterContext
 
-from gnvc_vd.conventions import Colour, ColourRange, Matrix
+from gnvc_vd.conventions import Colour, ColourRange, Frame, Matrix
 
 MATRIX_CODES: dict[int, Matrix] = {1: "bt709", 5: "bt601", 6: "bt601", 9: "bt2020"}  # ISO/IEC 23091-2
 MATRIX_OUT: dict[Matrix, int] = {"bt601": 6, "bt709": 1, "bt2020": 9}
@@ -49,14 +51,17 @@ def colour_of(frame: av.VideoFrame) -> tuple[Colour, tuple[str, ...]]:
     matrix = MATRIX_CODES.get(int(frame.colorspace))
     stated_range = RANGE_CODES.get(int(frame.color_range))
     is_rgb = frame.format.is_rgb or frame.format.has_palette
+    is_grey = not is_rgb and len(frame.format.components) < 3
     if matrix is None:
         matrix = assumed_matrix(frame.width, frame.height)
-        if not is_rgb:
+        if not is_rgb and not is_grey:
             code = int(frame.colorspace)
             said = "no colour matrix is stated" if code == 2 else f"colour matrix {code} is not supported"
             notices.append(f"{said}; {matrix} is assumed from the picture's size")
     if is_rgb:
         stated_range = "limited"  # of the YUV it may become; RGB itself is always full
+    if is_grey and stated_range is None and frame.format.name != "gray":
+        stated_range = "full"
     return Colour(matrix, stated_range or assumed_range(frame.format.name)), tuple(notices)
 
 
@@ -86,19 +91,37 @@ class Converter:
         return converted
 
 
-def to_rgb(like: av.VideoFrame, colour: Colour, codec: str) -> Converter:
-    """YUV, grey or RGB of any depth to rgb24; with an alpha channel to rgba."""
-    target = "rgba" if has_alpha(like) else "rgb24"
-    if like.format.is_rgb or like.format.has_palette:
-        return Converter(like, [("scale", f"flags={ACCURATE}"), ("format", target)])
-    filters = []
+def to_rgb(like: av.VideoFrame, colour: Colour, codec: str) -> Callable[[av.VideoFrame], Frame]:
+    """What turns frames like this one, of any kind and depth, into H W 3 uint8; alpha is composited onto black."""
+    names = {component.is_alpha for component in like.format.components}
     depth = max(component.bits for component in like.format.components)
+    if like.format.has_palette:
+        return _then(Converter(like, [("format", "rgba")]), _composited)
+    if like.format.is_rgb and depth <= 8:
+        return _then(Converter(like, [("format", "rgba" if True in names else "rgb24")]), _composited)
+    if like.format.is_rgb:
+        return _then(Converter(like, [("format", "rgba64le" if True in names else "rgb48le")]), _composited)
+    if depth == 1:  # monochrome bits
+        return _then(Converter(like, [("format", "gray")]), _grey(8, "full"))
+    if len(like.format.components) == 1:
+        return _then(None, _grey(depth, colour.range))
+    if len(like.format.components) == 2:  # grey with alpha, which is always full range
+        return _then(Converter(like, [("format", "rgba" if depth == 8 else "rgba64le")]), _composited)
+    return _then(_yuv_to_rgb(like, colour, codec, depth), _composited)
+
+
+def _then(first: Converter | None, last: Callable[[av.VideoFrame], Frame]) -> Callable[[av.VideoFrame], Frame]:
+    return last if first is None else lambda frame: last(first(frame))
+
+
+def _yuv_to_rgb(like: av.VideoFrame, colour: Colour, codec: str, depth: int) -> Converter:
+    filters = []
     step = 1 << (depth - 8)  # one 8-bit level in the source's codes
-    if colour.range == "limited" and len(like.format.components) >= 3:
+    if colour.range == "limited":
         low, high = (code * step for code in LEGAL_CHROMA)
         filters.append(("limiter", f"max={LEGAL_LUMA * step}:planes=1"))
         filters.append(("limiter", f"min={low}:max={high}:planes=6"))
-    if colour.range == "full" and depth > 8:  # libswscale divides by 2^(depth − 8), as if full range ended at 255·2^…
+    elif depth > 8:  # libswscale divides by 2^(depth − 8), as if full range ended at 255·2^(depth − 8)
         shrink, centre = f"{255 * step}/{(1 << depth) - 1}", 128 * step
         chroma = f"(val-{centre})*{shrink}+{centre}"
         filters.append(("lutyuv", f"y=val*{shrink}:u={chroma}:v={chroma}"))
@@ -107,8 +130,37 @@ def to_rgb(like: av.VideoFrame, colour: Colour, codec: str) -> Converter:
         f"in_color_matrix={colour.matrix}:in_range={colour.range}:in_chroma_loc={siting}"
         f":out_range=full:flags={ACCURATE}"
     )
-    planar = "gbrap" if target == "rgba" else "gbrp"  # libswscale's fast accurate target; packed RGB takes 4× as long
-    return Converter(like, [*filters, ("scale", scale), ("format", planar), ("scale", ""), ("format", target)])
+    # Planar RGB is libswscale's fast accurate target; packed RGB takes four times as long.
+    planar, packed = ("gbrap", "rgba") if has_alpha(like) else ("gbrp", "rgb24")
+    return Converter(like, [*filters, ("scale", scale), ("format", planar), ("scale", ""), ("format", packed)])
+
+
+def _composited(frame: av.VideoFrame) -> Frame:
+    """RGB or RGBA of 8 or 16 bits."""
+    pixels = frame.to_ndarray()
+    top = np.iinfo(pixels.dtype).max
+    if pixels.shape[2] == 4:
+        pixels = pixels[..., :3] * (pixels[..., 3:] / top)
+    if pixels.dtype == np.uint8:
+        return pixels
+    return np.rint(pixels * (255 / top)).astype(np.uint8)
+
+
+def _grey(depth: int, colour_range: ColourRange) -> Callable[[av.VideoFrame], Frame]:
+    """The closed form, as a table over all codes."""
+    step = 1 << (depth - 8)
+    codes = np.arange(1 << depth)
+    levels = (codes / step - 16) / 219 * 255 if colour_range == "limited" else codes * (255 / (len(codes) - 1))
+    table = np.clip(np.rint(levels), 0, 255).astype(np.uint8)
+    kind = np.dtype("u1" if depth == 8 else "<u2")
+
+    def convert(frame: av.VideoFrame) -> Frame:
+        plane = frame.planes[0]
+        rows = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[: frame.height]
+        luma = rows[:, : frame.width * kind.itemsize].copy().view(kind)
+        return np.repeat(table[luma][..., None], 3, axis=2)
+
+    return convert
 
 
 def to_yuv(like: av.VideoFrame, colour: Colour, pixel_format: str) -> Converter:

@@ -4,39 +4,53 @@
 
 Policies, for what a codec with one frame size and one frame rate has to decide:
     variable frame rate   every coded frame exactly once, at the stream's average rate; a notice says so
-    rotation metadata     applied; size is the size as shown
+    rotation, mirroring   applied; size is the size as shown
     alpha                 composited onto black
     pixel aspect, HDR     sample values pass through as they are; a notice says so
     audio, subtitles      not carried; a notice says so
     interlaced            frames as coded, not deinterlaced; a notice says so
-Damaged or cut input yields every whole frame before the damage, then raises.
+Where libav notices damage or a cut, the frames before it come out and then an error. It does not notice everything:
+flipped bits inside H.264, HEVC or VP9 pictures decode to wrong pixels without a word, and a cut y4m or MPEG-TS pipe
+just ends.
 """
 
-import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from itertools import chain, islice, pairwise
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import BinaryIO, Literal, get_args
 
 import av
-import numpy as np
 
-from gnvc_vd.conventions import Colour, Frame, GnvcError, UsageError
-from gnvc_vd.video.colour import Converter, colour_of, has_alpha, to_rgb
+from gnvc_vd.conventions import (
+    COMMON_RATES,
+    MAX_PIXELS,
+    MAX_RATE,
+    MAX_RATE_DENOMINATOR,
+    MAX_SIDE,
+    Colour,
+    Frame,
+    GnvcError,
+    UsageError,
+)
+from gnvc_vd.video.colour import colour_of, has_alpha, to_rgb
+from gnvc_vd.video.orientation import Orientation
 
 RawFormat = Literal["yuv420p", "yuv420p10le"]
 RAW_SUFFIXES = frozenset({".yuv", ".raw"})
 DEFAULT_RATE = Fraction(25)  # of a folder of pictures that nobody gave a rate
-MAX_RATE_DENOMINATOR = 16383  # what the container can say (docs/format.md)
-VARIABLE_RATE_TOLERANCE = Fraction(1, 500)
+HEADED_SUFFIXES = frozenset({".mp4", ".mov", ".mkv", ".webm", ".avi", ".y4m", ".png"})
+RATE_TOLERANCE = Fraction(1, 4000)  # a quarter of what parts 30 from 30000/1001
+SAMPLED_PACKETS = 300
 
 # What strangers' files may make libav do: read this file, as one of these formats. No playlists, no network.
 OPEN_OPTIONS = {
     "protocol_whitelist": "file,pipe",
+    "max_pixels": str(MAX_PIXELS),
     "format_whitelist": (
         "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,yuv4mpegpipe,rawvideo,mpeg,mpegts,mpegvideo,m4v,"
         "h264,hevc,vvc,ivf,obu,flv,asf,ogg,mxf,nut,gif,png_pipe,jpeg_pipe"
@@ -111,20 +125,18 @@ def open_video(
         rate: overrides the source's frame rate (a folder of pictures has none of its own).
         colour: overrides matrix and range where the file lies or says nothing.
     """
-    path = Path(source)
-    name = "standard input" if str(source) == "-" else str(source)
-    if str(source) != "-" and not path.exists():
+    path = None if str(source) == "-" else Path(source)
+    name = "standard input" if path is None else str(path)
+    if path is not None and not path.exists():
         raise VideoError(f"{name}: no such file or folder")
-    if path.suffix.lower() in RAW_SUFFIXES and raw is None and not path.is_dir():
-        raise UsageError(f"{name}: raw YUV has no header; say --size WxH (and --fps, --pix)")
-    if path.is_dir():
+    _check_raw(path, name, raw)
+    if path is not None and path.is_dir():
         decoded, frame_count = _picture_frames(path), len(_pictures(path))
     else:
         decoded, frame_count = _file_frames(path, name, raw), None
-    try:
-        first = next(decoded)
-    except StopIteration:
-        raise VideoError(f"{name}: holds no video frame") from None
+    first = next(decoded, None)
+    if first is None:
+        raise VideoError(f"{name}: holds no video frame")
 
     base = first.info if frame_count is None else replace(first.info, frames=frame_count)
     info = _with_overrides(base, rate, colour)
@@ -137,102 +149,100 @@ class _Decoded:
 
     frame: av.VideoFrame
     info: VideoInfo
-    damaged: bool = False
 
 
 def _with_overrides(info: VideoInfo, rate: Fraction | None, colour: Colour | None) -> VideoInfo:
-    if rate is not None and not 0 < rate <= 1000:
-        raise UsageError(f"a frame rate of {rate} is not between 0 and 1000")
+    if rate is not None and not 0 < rate <= MAX_RATE:
+        raise UsageError(f"a frame rate of {rate} is not between 0 and {MAX_RATE}")
     if colour is not None:
         info = replace(info, notices=tuple(n for n in info.notices if "assumed" not in n))
     return replace(info, rate=rate or info.rate, colour=colour or info.colour)
 
 
 def _rgb_frames(first: _Decoded, rest: Iterator[_Decoded], info: VideoInfo, name: str) -> Iterator[Frame]:
-    converter: Converter | None = None
-    kind: tuple[str, int, int] | None = None
-    decoded: _Decoded | None = first
-    count = 0
-    while decoded is not None:
+    size = (first.frame.width, first.frame.height)
+    orientation = Orientation.of(first.frame)
+    kind: str | None = None
+    convert: Callable[[av.VideoFrame], Frame] | None = None
+    for count, decoded in enumerate(chain([first], rest)):
         frame = decoded.frame
-        if (frame.width, frame.height) != (first.frame.width, first.frame.height):
+        if (frame.width, frame.height) != size:
             raise VideoError(
-                f"{name}: frame {count} is {frame.width}×{frame.height} after "
-                f"{first.frame.width}×{first.frame.height}; the size must not change"
+                f"{name}: frame {count} is {frame.width}×{frame.height} after {size[0]}×{size[1]}; "
+                "the size must not change"
             )
-        if kind != (frame.format.name, frame.width, frame.height):
-            kind = (frame.format.name, frame.width, frame.height)
-            converter = to_rgb(frame, info.colour, info.codec)
-        assert converter is not None
-        yield _as_shown(converter(frame), first.frame.rotation)
-        count += 1
-        if decoded.damaged:
-            raise VideoError(f"{name}: damaged at frame {count - 1}")
-        decoded = next(rest, None)
+        if convert is None or kind != frame.format.name:
+            kind, convert = frame.format.name, to_rgb(frame, info.colour, info.codec)
+        yield orientation.applied(convert(frame))
 
 
-def _as_shown(frame: av.VideoFrame, rotation: int) -> Frame:
-    pixels = frame.to_ndarray()
-    if has_alpha(frame):
-        alpha = pixels[..., 3:].astype(np.uint16)
-        pixels = ((pixels[..., :3] * alpha + 127) // 255).astype(np.uint8)
-    return np.ascontiguousarray(np.rot90(pixels, k=round(rotation / 90)))
-
-
-def _file_frames(path: Path, name: str, raw: RawVideo | None) -> Iterator[_Decoded]:
+def _file_frames(path: Path | None, name: str, raw: RawVideo | None) -> Iterator[_Decoded]:
     """Decode a file or standard input; libav's errors become sentences."""
+    container = _opened(path, name, raw)
+    with closing(container):
+        stream = _film(container, name)
+        if stream.codec_context.width * stream.codec_context.height > MAX_PIXELS:
+            raise VideoError(f"{name}: a picture of more than {MAX_PIXELS} pixels")
+        stream.thread_type = "AUTO"
+        stream.codec_context.options = {"err_detect": "crccheck+bitstream+buffer+explode"}
+        times = _Times() if path is None or raw is not None else _frame_times(path, name)
+        yield from _stream_frames(container, stream, path, name, times)
+
+
+def _opened(path: Path | None, name: str, raw: RawVideo | None) -> "av.container.InputContainer":
     options = dict(OPEN_OPTIONS)
-    container_format = None
     if raw is not None:
-        _check_raw(path, name, raw)
-        container_format = "rawvideo"
         options |= {
             "video_size": f"{raw.width}x{raw.height}",
             "framerate": str(raw.rate),
             "pixel_format": raw.pixel_format,
         }
-    source: str | BinaryIO = sys.stdin.buffer if name == "standard input" else os.fspath(path)
+    # "file:" and an absolute path: a colon in a name is not a protocol
+    source: str | BinaryIO = sys.stdin.buffer if path is None else f"file:{path.absolute()}"
     try:
-        container = av.open(source, "r", format=container_format, options=options)
+        return av.open(source, "r", format="rawvideo" if raw else None, options=options)
     except (av.error.FFmpegError, ValueError) as error:
-        raise VideoError(f"{name}: not a video that can be read ({_said(error)})") from error
-    with closing(container):
-        if not container.streams.video:
-            held = "audio only" if container.streams.audio else "no streams"
-            raise VideoError(f"{name}: holds no video ({held})")
-        stream = container.streams.video[0]
-        stream.thread_type = "AUTO"
-        yield from _stream_frames(container, stream, name)
+        raise VideoError(f"{name}: not a video that can be read") from error
 
 
-def _stream_frames(container: "av.container.InputContainer", stream: av.VideoStream, name: str) -> Iterator[_Decoded]:
+def _film(container: "av.container.InputContainer", name: str) -> av.VideoStream:
+    """The first video stream that is no cover picture."""
+    for stream in container.streams.video:
+        if not stream.disposition & av.stream.Disposition.attached_pic:
+            return stream
+    held = "audio only" if container.streams.audio else "no streams"
+    raise VideoError(f"{name}: holds no video ({held})")
+
+
+def _stream_frames(
+    container: "av.container.InputContainer", stream: av.VideoStream, path: Path | None, name: str, times: "_Times"
+) -> Iterator[_Decoded]:
     info: VideoInfo | None = None
     count = 0
     end = _End()
-    truncated = False
+    truncated = clean = False
     try:
         for packet in container.demux(stream):
             end.pass_over(packet)
             truncated = truncated or packet.is_corrupt
             for frame in packet.decode():
                 if info is None:
-                    info = _stream_info(frame, container, stream)
-                if frame.is_corrupt and truncated:
+                    info = _stream_info(frame, container, stream, times, name)
+                if frame.is_corrupt and (clean or truncated):  # a stream may begin with frames that lack references
                     raise VideoError(f"{name}: damaged or cut after {count} whole frames")
+                clean = clean or not frame.is_corrupt
                 yield _Decoded(frame, info)
                 count += 1
     except av.error.FFmpegError as error:
         raise VideoError(f"{name}: damaged or cut after {count} whole frames ({_said(error)})") from error
-    if truncated:
+    if truncated or _cut_short(stream, end, path):
         raise VideoError(f"{name}: damaged or cut after {count} whole frames")
-    if _cut_short(stream, end, name):
-        raise VideoError(f"{name}: cut short; {count} whole frames are there")
 
 
-def _cut_short(stream: av.VideoStream, end: "_End", name: str) -> bool:
+def _cut_short(stream: av.VideoStream, end: "_End", path: Path | None) -> bool:
     """For the formats whose demuxers take a cut for an end: y4m fills its file, Matroska states its duration."""
-    if stream.container.format.name == "yuv4mpegpipe" and name != "standard input":
-        return end.byte < Path(name).stat().st_size
+    if stream.container.format.name == "yuv4mpegpipe" and path is not None and path.is_file():
+        return end.byte < path.stat().st_size
     stated = re.fullmatch(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)", stream.metadata.get("DURATION", ""))
     if stated is None or not stream.average_rate:
         return False
@@ -253,10 +263,44 @@ class _End:
             self.second = max(self.second, float((packet.pts + (packet.duration or 0)) * packet.time_base))
 
 
-def _check_raw(path: Path, name: str, raw: RawVideo) -> None:
-    if not (0 < raw.width <= 16383 and 0 < raw.height <= 16383):
-        raise UsageError(f"a picture of {raw.width}×{raw.height} is not between 1 and 16383 pixels each way")
-    if name != "standard input" and path.stat().st_size < raw.frame_bytes():
+@dataclass(frozen=True)
+class _Times:
+    """What the packets' times say: whether they are uneven, and if so the average rate over the whole file."""
+
+    uneven: bool = False
+    average: Fraction | None = None
+
+
+def _frame_times(path: Path, name: str) -> _Times:
+    """A look at the packets without decoding: the first few hundred, and all of them only where those are uneven."""
+    if not path.is_file():
+        return _Times()
+    with closing(_opened(path, name, None)) as container:
+        packets = container.demux(_film(container, name))
+        try:
+            times = [float(p.pts * p.time_base) for p in islice(packets, SAMPLED_PACKETS) if p.pts is not None]
+            gaps = [late - early for early, late in pairwise(sorted(times))]
+            if not gaps or max(gaps) < 1.5 * max(min(gaps), 1e-6):
+                return _Times()
+            times += [float(p.pts * p.time_base) for p in packets if p.pts is not None]
+        except av.error.FFmpegError:
+            return _Times()  # damage is for the decoder to report
+    span = max(times) - min(times)
+    return _Times(True, Fraction((len(times) - 1) / span).limit_denominator(MAX_RATE_DENOMINATOR))
+
+
+def _check_raw(path: Path | None, name: str, raw: RawVideo | None) -> None:
+    if raw is None:
+        if path is not None and path.suffix.lower() in RAW_SUFFIXES and not path.is_dir():
+            raise UsageError(f"{name}: raw YUV has no header; say --size WxH (and --fps, --pix)")
+        return
+    if path is not None and (path.is_dir() or path.suffix.lower() in HEADED_SUFFIXES):
+        raise UsageError(f"{name}: says its size itself; --size, --fps and --pix are for raw YUV")
+    if not (0 < raw.width <= MAX_SIDE and 0 < raw.height <= MAX_SIDE and 0 < raw.rate <= MAX_RATE):
+        raise UsageError(f"{raw.width}×{raw.height} at {raw.rate}/s is not 1 to {MAX_SIDE} pixels, up to {MAX_RATE}/s")
+    if raw.pixel_format not in get_args(RawFormat):
+        raise UsageError(f"raw YUV is {' or '.join(get_args(RawFormat))}, not {raw.pixel_format}")
+    if path is not None and path.is_file() and path.stat().st_size < raw.frame_bytes():
         raise VideoError(
             f"{name}: {path.stat().st_size} bytes are less than one {raw.width}×{raw.height} {raw.pixel_format} frame"
         )
@@ -275,13 +319,18 @@ def _pictures(folder: Path) -> list[Path]:
     pictures = [path for path in folder.iterdir() if path.suffix.lower() == ".png"]
     if not pictures:
         raise VideoError(f"{folder}: a folder without PNG files")
-    return sorted(pictures, key=lambda path: [int(p) if p.isdigit() else p for p in re.split(r"(\d+)", path.name)])
+    return sorted(pictures, key=lambda path: [int(p) if p.isdecimal() else p for p in re.split(r"(\d+)", path.name)])
 
 
-def _stream_info(frame: av.VideoFrame, container: "av.container.InputContainer", stream: av.VideoStream) -> VideoInfo:
+def _stream_info(
+    frame: av.VideoFrame, container: "av.container.InputContainer", stream: av.VideoStream, times: _Times, name: str
+) -> VideoInfo:
     colour, notices = colour_of(frame)
-    rate, rate_notices = _frame_rate(stream)
-    turned = round(frame.rotation / 90) % 2 == 1
+    rate = times.average or _constant_rate(stream)
+    if not 0 < rate <= MAX_RATE:
+        raise VideoError(f"{name}: claims {float(rate):g} frames a second")
+    uneven = f"frame times vary (average {float(rate):.3f}/s): every frame is kept once, evenly spaced at the average"
+    turned = Orientation.of(frame).transposed
     width, height = (frame.height, frame.width) if turned else (frame.width, frame.height)
     return VideoInfo(
         width=width,
@@ -291,24 +340,19 @@ def _stream_info(frame: av.VideoFrame, container: "av.container.InputContainer",
         colour=colour,
         pixel_format=frame.format.name,
         codec=stream.codec_context.name,
-        notices=(*notices, *rate_notices, *_oddities(frame, container, stream)),
+        notices=(*notices, *([uneven] if times.uneven else []), *_oddities(frame, container, stream)),
     )
 
 
-def _frame_rate(stream: av.VideoStream) -> tuple[Fraction, tuple[str, ...]]:
-    """The constant rate the container names, or the average where frame times do not keep to it."""
+def _constant_rate(stream: av.VideoStream) -> Fraction:
+    """The container's average, corrected to a rate in use where millisecond timestamps have blurred it."""
     average, base = stream.average_rate, stream.base_rate
     if not average:
-        return (base or DEFAULT_RATE), ()
-    average = Fraction(average).limit_denominator(MAX_RATE_DENOMINATOR)
-    if not base or Fraction(base) in (average, 2 * average):  # twice: interlaced fields
-        return average, ()
-    base = Fraction(base)
-    if abs(average / base - 1) < VARIABLE_RATE_TOLERANCE:
-        return base.limit_denominator(MAX_RATE_DENOMINATOR), ()
-    return average, (
-        f"frame times vary (average {float(average):.3f}/s): every frame is kept once and evenly spaced at the average",
-    )
+        return Fraction(base or DEFAULT_RATE)
+    for known in (*COMMON_RATES, *([Fraction(base)] if base else [])):
+        if abs(average / known - 1) < RATE_TOLERANCE:
+            return known.limit_denominator(MAX_RATE_DENOMINATOR)
+    return Fraction(average).limit_denominator(MAX_RATE_DENOMINATOR)
 
 
 def _oddities(frame: av.VideoFrame, container: "av.container.InputContainer", stream: av.VideoStream) -> Iterator[str]:
@@ -321,6 +365,8 @@ def _oddities(frame: av.VideoFrame, container: "av.container.InputContainer", st
         yield "interlaced: frames are carried as coded, not deinterlaced"
     if has_alpha(frame):
         yield "alpha is composited onto black"
+    if not Orientation.of(frame).square:
+        yield "turned by an angle that is no multiple of 90°: the turn is not applied"
     if container.streams.audio:
         yield "audio is not carried"
 

@@ -15,7 +15,7 @@ import re
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
 from typing import BinaryIO
@@ -23,7 +23,7 @@ from typing import BinaryIO
 import av
 import numpy as np
 
-from gnvc_vd.conventions import Colour, Frame, UsageError, assert_frame
+from gnvc_vd.conventions import MAX_RATE, MAX_SIDE, Colour, Frame, UsageError, assert_frame
 from gnvc_vd.files import replacing
 from gnvc_vd.video.colour import (
     MATRIX_OUT,
@@ -65,8 +65,8 @@ class FrameWriter(ABC):
         """Write what is still held back."""
 
     @abstractmethod
-    def abandon(self) -> None:
-        """Let go of the output; it will be thrown away."""
+    def close(self) -> None:
+        """Let go of the output, whole or not."""
 
 
 class EncodedWriter(FrameWriter):
@@ -75,7 +75,8 @@ class EncodedWriter(FrameWriter):
     def __init__(self, path: Path, suffix: str, width: int, height: int, rate: Fraction, colour: Colour) -> None:
         super().__init__(width, height)
         container_format, codec, options = CONTAINERS[suffix]
-        self._container = av.open(str(path), "w", format=container_format, options={"movflags": "+faststart"})
+        options_of_muxer = {} if suffix == ".mkv" else {"movflags": "+faststart"}
+        self._container = av.open(f"file:{path.absolute()}", "w", format=container_format, options=options_of_muxer)
         stream = self._container.add_stream(codec, rate=rate, options=dict(options))
         assert isinstance(stream, av.VideoStream)
         stream.width, stream.height = width, height
@@ -103,7 +104,7 @@ class EncodedWriter(FrameWriter):
         self._container.mux(self._stream.encode(None))
         self._container.close()
 
-    def abandon(self) -> None:
+    def close(self) -> None:
         self._container.close()
 
 
@@ -139,7 +140,7 @@ class PlanesWriter(FrameWriter):
     def finish(self) -> None:
         self._stream.flush()
 
-    def abandon(self) -> None:
+    def close(self) -> None:
         """Whoever opened the stream closes it."""
 
 
@@ -162,8 +163,8 @@ class PictureWriter(FrameWriter):
     def finish(self) -> None:
         """Each picture is whole when it is written."""
 
-    def abandon(self) -> None:
-        """The folder goes with the temporary one around it."""
+    def close(self) -> None:
+        """Nothing is held open."""
 
 
 @contextmanager
@@ -183,8 +184,12 @@ def create_video(
         pixel_format: of y4m and raw YUV.
     """
     colour = colour or Colour(assumed_matrix(width, height), "limited")
-    path = Path(target)
+    if not (0 < width <= MAX_SIDE and 0 < height <= MAX_SIDE and 0 < rate <= MAX_RATE):
+        raise UsageError(f"{width}×{height} at {rate}/s is not 1 to {MAX_SIDE} pixels, up to {MAX_RATE}/s")
+    path = Path(target).absolute()
     suffix = path.suffix.lower()
+    if suffix == ".y4m" or str(target) == "-":  # y4m cannot state a matrix: write the one that readers assume
+        colour = Colour(assumed_matrix(width, height), colour.range)
     with ExitStack() as stack:
         writer: FrameWriter
         if str(target) == "-":
@@ -207,13 +212,14 @@ def create_video(
             raise UsageError(f"{path}: cannot write {suffix} files; use one of {known}, a folder name, or -")
         try:
             yield writer
+            if writer.count == 0:
+                raise VideoError(f"{target}: no frame was written")
             writer.finish()
         except av.error.FFmpegError as error:
-            writer.abandon()
             raise VideoError(f"{target}: the video cannot be written ({error.strerror})") from error
-        except BaseException:
-            writer.abandon()
-            raise
+        finally:
+            with suppress(av.error.FFmpegError):  # closing flushes; after a failure there is nothing left to say
+                writer.close()
 
 
 def _check_replaceable(folder: Path) -> None:

@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gnvc_vd.bitstream import BitstreamError, CodecId, Damage, End, Header, Reader, Unit, Writer
-from gnvc_vd.bitstream.layout import COMMON_RATES, MAX_HEADER, MAX_PAYLOAD, UNIT_OVERHEAD, pack_header, parse_header
-from gnvc_vd.conventions import Colour
+from gnvc_vd.bitstream.layout import MAX_HEADER, MAX_PAYLOAD, UNIT_OVERHEAD, pack_header, parse_header
+from gnvc_vd.conventions import COMMON_RATES, Colour
+from gnvc_vd.gop import MAX_GOP
 from tests.bitstream.streams import HEADER, bodies, mutated, packed, read, signed, survives, units
 
 headers = st.builds(
@@ -55,7 +56,7 @@ def test_streams_round_trip(seed: int, count: int) -> None:
 def test_payloads_of_every_length_cost_at_most_16_bytes_more(size: int) -> None:
     unit = Unit(0, 25, 63, 15, b"hash", Random(0).randbytes(size))
     stream = packed([unit])
-    assert unit.size - size <= UNIT_OVERHEAD and unit.size == len(stream) - len(packed([])) - 0
+    assert unit.size - size <= UNIT_OVERHEAD and unit.size == len(stream) - len(packed([]))
     assert read(stream)[0] == unit
 
 
@@ -114,6 +115,50 @@ def test_a_lost_unit_is_noticed_without_a_trace_of_it() -> None:
     found = read(signed([*pieces[:3], *pieces[4:]]))
     assert [part.index for part in found if isinstance(part, Unit)] == [0, 1, 3, 4]
     assert [(part.first_gop, part.lost) for part in found if isinstance(part, Damage)] == [(2, 1)]
+
+
+def test_a_repeated_unit_is_dropped_and_costs_nothing_else() -> None:
+    parts = units(5)
+    pieces = bodies(packed(parts))
+    found = read(signed([*pieces[:3], pieces[2], *pieces[3:]]))
+    assert [part for part in found if isinstance(part, Unit)] == parts
+    assert [(part.lost, part.reason) for part in found if isinstance(part, Damage)] == [(0, "GOP 1 again")]
+
+
+def test_much_damage_does_not_use_up_the_search(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gnvc_vd.bitstream.stream.SEARCH_ALLOWANCE", 1 << 16)
+    parts = units(200, 600)
+    stream = bytearray(packed(parts))
+    place = len(bodies(bytes(stream))[0]) + 4
+    for unit in parts:
+        if unit.index % 2:
+            stream[place + unit.size - 1] ^= 1
+        place += unit.size
+    assert [part for part in read(bytes(stream)) if isinstance(part, Unit)] == parts[::2]
+
+
+def test_a_long_stream_is_read_in_constant_memory() -> None:
+    class Endless(io.RawIOBase):
+        """A header, then the same long unit again and again under its next number."""
+
+        def __init__(self) -> None:
+            self.pieces = bodies(packed(units(1)))
+            self.ready, self.index = bytearray(signed(self.pieces[:1])), 0
+
+        def read(self, size: int = -1) -> bytes:
+            while len(self.ready) < size and self.index < 600:
+                body = bytes([0xE7, self.index & 255, 0x7F, 0x00, 25, 1, 0]) + b"hash" + bytes(0x7F00)
+                self.ready += signed([self.pieces[0], body])[len(self.pieces[0]) + 4 :]
+                self.index += 1
+            data, self.ready = bytes(self.ready[:size]), self.ready[size:]
+            return data
+
+    tracemalloc.start()
+    try:
+        count = sum(isinstance(part, Unit) for part in Reader(Endless()))
+        assert count == 600 and tracemalloc.get_traced_memory()[1] < 2 << 20
+    finally:
+        tracemalloc.stop()
 
 
 def test_bytes_between_units_are_damage_but_lose_no_gop() -> None:
@@ -222,6 +267,8 @@ def fuzz(rounds: int, seed: int) -> None:
         found = survives(stream)
         outcomes["refused"] += found is None
         for part in found or []:
+            if isinstance(part, Unit):
+                assert 1 <= part.frames <= MAX_GOP and part.quality < 64 and part.policy < 16 and part.index >= 0
             outcomes["units"] += isinstance(part, Unit)
             outcomes["damages"] += isinstance(part, Damage)
     assert all(count > rounds / 50 for count in outcomes.values()), f"the fuzzer misses a branch: {outcomes}"
@@ -275,3 +322,15 @@ def test_searching_through_candidates_takes_linear_time(filler: bytes) -> None:
         found = read(packed([])[: len(bodies(packed([]))[0]) + 4] + garbage)
     assert isinstance(found[-1], Damage)
     assert checked <= (1 << 20) + module.SEARCH_FACTOR * len(garbage) + (1 << 16)
+
+
+GOLDEN = (
+    "474e564301026964656e746974797368776e800ad0050f03053c07e9c3c4f5e700000201000038b4e65213656c087cbb"
+    "e701000002010150a4a3a6e8641c66e81d0302f192e4a3"
+)
+
+
+def test_the_golden_stream_still_means_the_same() -> None:
+    """Version 1, byte for byte. A change here is a change of format: raise the version, do not refresh."""
+    assert packed(units(2, 4, seed=7)).hex() == GOLDEN
+    assert read(bytes.fromhex(GOLDEN)) == [*units(2, 4, seed=7), End(3, 2)]

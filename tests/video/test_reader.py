@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from gnvc_vd import ffmpeg
-from gnvc_vd.conventions import Colour, UsageError
+from gnvc_vd.conventions import COMMON_RATES, Colour, UsageError
 from gnvc_vd.video import RawVideo, VideoError, create_video, open_video
 from tests.conftest import largest_difference, noise_clip, smooth_clip
 
@@ -82,6 +82,65 @@ def test_rotation_metadata_is_applied(tmp_path: Path, degrees: int) -> None:
     assert (video.info.width, video.info.height) == ((96, 64) if degrees == 180 else (64, 96))
     for shown, coded in zip(video, open_video(upright), strict=True):
         assert (shown == np.rot90(coded, degrees // 90)).all()
+
+
+@pytest.mark.parametrize(("flag", "axis"), [("-display_hflip", 1), ("-display_vflip", 0)])
+def test_mirroring_metadata_is_applied(tmp_path: Path, flag: str, axis: int) -> None:
+    upright = made(tmp_path / "upright.mp4", frames=2)
+    mirrored = tmp_path / "mirrored.mp4"
+    ffmpeg.run([flag, "-i", str(upright), "-c", "copy", str(mirrored)])
+    for shown, coded in zip(open_video(mirrored), open_video(upright), strict=True):
+        assert (shown == np.flip(coded, axis)).all()
+
+
+@pytest.mark.parametrize("name", ["film.mp4", "film.mkv"])
+def test_uneven_frame_times_are_noticed_in_every_container(tmp_path: Path, name: str) -> None:
+    film = made(tmp_path / name, "-vf", "select='lt(mod(n,4),2)'", "-fps_mode", "vfr", frames=60)
+    video = open_video(film)
+    assert abs(float(video.info.rate) - 12.5) < 0.3 and "frame times vary" in " ".join(video.info.notices)
+
+
+@pytest.mark.parametrize("name", ["clip.mp4", "clip.mov", "clip.mkv", "clip.y4m"])
+def test_rates_in_use_come_back_exactly(tmp_path: Path, name: str) -> None:
+    clip = noise_clip(16, 16, 30)
+    for rate in COMMON_RATES:
+        with create_video(tmp_path / name, 16, 16, rate) as out:
+            for frame in clip:
+                out.write(frame)
+        video = open_video(tmp_path / name)
+        assert video.info.rate == rate and not any("vary" in notice for notice in video.info.notices)
+
+
+def test_a_cover_picture_is_no_film(tmp_path: Path) -> None:
+    sound, cover = tmp_path / "song.m4a", tmp_path / "cover.png"
+    made(cover, frames=1)
+    inputs = ["-f", "lavfi", "-i", "sine=duration=1", "-i", str(cover), "-map", "0", "-map", "1"]
+    ffmpeg.run([*inputs, "-c:a", "aac", "-c:v", "copy", "-disposition:v", "attached_pic", str(sound)])
+    with pytest.raises(VideoError, match=r"holds no video \(audio only\)"):
+        open_video(sound)
+
+
+def test_a_colon_in_a_name_is_no_protocol(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with create_video("12:30.mkv", 16, 16, Fraction(25)) as out:
+        out.write(noise_clip(16, 16, 1)[0])
+    assert len(list(open_video("12:30.mkv"))) == 1
+
+
+def test_damage_that_libav_notices_is_not_passed_over(tmp_path: Path) -> None:
+    film = made(tmp_path / "film.avi", "-c:v", "mpeg4", frames=25)
+    data = bytearray(film.read_bytes())
+    for place in range(len(data) // 2, len(data) // 2 + 64):
+        data[place] ^= 0x5A
+    film.write_bytes(data)
+    with pytest.raises(VideoError, match="damaged"):
+        list(open_video(film))
+
+
+def test_raw_options_on_a_film_are_refused(tmp_path: Path) -> None:
+    film = made(tmp_path / "film.mp4")
+    with pytest.raises(UsageError, match="says its size itself"):
+        open_video(film, raw=RawVideo(16, 16))
 
 
 def test_grey_comes_out_grey(tmp_path: Path) -> None:
@@ -204,7 +263,7 @@ def test_raw_yuv_needs_its_size_and_whole_frames(tmp_path: Path) -> None:
         open_video(path)
     with pytest.raises(VideoError, match="less than one"):
         open_video(path, raw=RawVideo(64, 64))
-    with pytest.raises(UsageError, match="not between 1 and 16383"):
+    with pytest.raises(UsageError, match="not 1 to 16383"):
         open_video(path, raw=RawVideo(0, 64))
     frames = []
     with pytest.raises(VideoError, match="after 2 whole frames"):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from gnvc_vd.conventions import Colour, UsageError
-from gnvc_vd.video import RawVideo, create_video, open_video
+from gnvc_vd.video import RawVideo, VideoError, create_video, open_video
 from tests.conftest import largest_difference, names_beside, noise_clip, smooth_clip
 
 RATE = Fraction(30000, 1001)
@@ -60,6 +60,24 @@ def test_y4m_and_raw_yuv_hold_the_same_planes(tmp_path: Path) -> None:
     header, *frames = y4m.split(b"FRAME\n")
     assert header.startswith(b"YUV4MPEG2 W47 H33 F30000:1001") and b"C420mpeg2" in header
     assert b"".join(frames) == yuv and len(yuv) == 3 * RawVideo(47, 33).frame_bytes()
+
+
+def test_y4m_comes_back_in_the_colours_that_went_in(tmp_path: Path) -> None:
+    """It cannot state a matrix, so it is written in the one that readers assume; the range it states."""
+    clip = smooth_clip(36, 64, 2)
+    for colour in (Colour("bt709", "limited"), Colour("bt2020", "full")):
+        video = open_video(written(tmp_path / "clip.y4m", clip, colour=colour))
+        assert video.info.colour == Colour("bt601", colour.range)
+        assert np.abs(np.stack(list(video)).astype(int) - np.stack(clip)).mean() < 1.5
+
+
+def test_no_frames_and_impossible_sizes_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(VideoError, match="no frame was written"), create_video(tmp_path / "a.mp4", 16, 16, RATE):
+        pass
+    for width, height in ((0, 16), (16, -1), (16384, 16)):
+        with pytest.raises(UsageError, match="is not 1 to"), create_video(tmp_path / "a.mkv", width, height, RATE):
+            pass
+    assert names_beside(tmp_path) == []
 
 
 def test_ten_bit_y4m_comes_back(tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ def _read_exact(film: str) -> None:
         convert = None
         for frame in container.decode(stream):
             convert = convert or to_rgb(frame, Colour("bt709", "limited"), "h264")
-            convert(frame).to_ndarray()
+            convert(frame)
 
 
 def _read_ours(film: str) -> None:
