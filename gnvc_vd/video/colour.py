@@ -15,11 +15,13 @@ Transfer function and primaries are carried by nobody: RGB here is the source's 
 
 from collections.abc import Callable
 from fractions import Fraction
+from typing import Any
 
 import av
 import numpy as np
 from av.filter import Graph
 from av.filter.context import FilterContext
+from numpy.typing import NDArray
 
 from gnvc_vd.conventions import Colour, ColourRange, Frame, Matrix
 
@@ -137,13 +139,13 @@ def _yuv_to_rgb(like: av.VideoFrame, colour: Colour, codec: str, depth: int) -> 
 
 def _composited(frame: av.VideoFrame) -> Frame:
     """RGB or RGBA of 8 or 16 bits."""
-    pixels = frame.to_ndarray()
-    top = np.iinfo(pixels.dtype).max
-    if pixels.shape[2] == 4:
-        pixels = pixels[..., :3] * (pixels[..., 3:] / top)
-    if pixels.dtype == np.uint8:
+    pixels: NDArray[Any] = frame.to_ndarray()
+    if pixels.shape[2] == 3 and pixels.dtype == np.uint8:
         return pixels
-    return np.rint(pixels * (255 / top)).astype(np.uint8)
+    top = 255 if pixels.dtype == np.uint8 else 65535
+    alpha = pixels[..., 3:] / top if pixels.shape[2] == 4 else 1.0
+    rounded: Frame = np.rint(pixels[..., :3] * alpha * (255 / top)).astype(np.uint8)
+    return rounded
 
 
 def _grey(depth: int, colour_range: ColourRange) -> Callable[[av.VideoFrame], Frame]:

@@ -20,10 +20,10 @@ class Orientation:
     @classmethod
     def of(cls, frame: av.VideoFrame) -> "Orientation":
         """From the display matrix: x' = a·x + c·y, y' = b·x + d·y in the shown picture."""
-        data = next((one for one in frame.side_data if one.type.name == "DISPLAYMATRIX"), None)
+        data = frame.side_data.get("DISPLAYMATRIX")
         if data is None:
             return cls()
-        a, b, _, c, d = np.frombuffer(memoryview(data), np.int32)[:5] / 65536
+        a, b, _, c, d = np.frombuffer(memoryview(data), np.int32)[:5] / 65536  # type: ignore[arg-type]
         if max(abs(b), abs(c)) < 0.01:
             return cls(False, bool(a < 0), bool(d < 0))
         if max(abs(a), abs(d)) < 0.01:
