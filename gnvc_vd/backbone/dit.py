@@ -1,0 +1,134 @@
+"""Wan's video transformer as a velocity field: v(x, σ) = E[noise − data | x at σ].
+
+x (B 16 T h w) ─┐
+condition (B 20) ┴─cat─▶ patches ─▶ blocks ─▶ velocity (B 16 T h w)
+1000·σ, empty prompt ───────────────▲
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import torch
+from diffusers import WanTransformer3DModel
+from torch import Tensor, nn
+
+from gnvc_vd.conventions import LATENT_CHANNELS, GnvcError
+from gnvc_vd.presets import DitPreset
+
+CLIP_TOKENS = 257  # of one image
+
+
+class Condition(NamedTuple):
+    """What an image-conditioned preset sees beside the noisy latent."""
+
+    channels: Tensor  # B 20 T h w: mask and latent of the given frames
+    image: Tensor | None = None  # B tokens image_dim: CLIP embedding, where the preset has one
+
+
+class VelocityModel(Protocol):
+    def velocity(self, x: Tensor, sigma: Tensor | float, condition: Condition | None = None) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class Attention:
+    """Which kernel computes attention: diffusers' name for it ("native", "flash", "sage", …)."""
+
+    backend: str = "native"
+
+
+class WanDit(nn.Module):
+    """diffusers' WanTransformer3DModel behind `velocity`.
+
+    Args:
+        model: the module that holds the weights; in bfloat16 it computes in bfloat16, and in and out stay float32.
+        preset: its sizes.
+        text: tokens × text_dim, the embedding of the empty prompt; padded with zeros as Wan's own pipeline does.
+        attention: the kernel; anything but "native" must be installed.
+    """
+
+    text: Tensor
+
+    def __init__(
+        self, model: WanTransformer3DModel, preset: DitPreset, text: Tensor, attention: Attention | None = None
+    ) -> None:
+        super().__init__()
+        if text.ndim != 2 or text.shape[0] > preset.text_tokens or text.shape[1] != preset.text_dim:
+            raise GnvcError(
+                f"the empty prompt's embedding is {tuple(text.shape)}, "
+                f"the transformer takes up to {preset.text_tokens} × {preset.text_dim}"
+            )
+        self.model = model
+        self.preset = preset
+        padded = torch.zeros(1, preset.text_tokens, preset.text_dim)
+        padded[0, : text.shape[0]] = text
+        self.register_buffer("text", padded, persistent=False)
+        if attention is not None:
+            _choose_attention(model, attention)
+
+    def velocity(self, x: Tensor, sigma: Tensor | float, condition: Condition | None = None) -> Tensor:
+        """The velocity at x, one σ for the batch or one for each; no condition is exact zeros in its channels."""
+        if x.ndim != 5 or x.shape[1] != LATENT_CHANNELS or x.shape[3] % 2 or x.shape[4] % 2:
+            raise ValueError(f"expected latents B {LATENT_CHANNELS} T h w with even h and w, not {tuple(x.shape)}")
+        batch, dtype = x.shape[0], self.model.patch_embedding.weight.dtype
+        sigma = torch.as_tensor(sigma, dtype=torch.float32, device=x.device).expand(batch)
+        return self.model(
+            hidden_states=self._with_condition(x, condition).to(dtype),
+            timestep=1000 * sigma,
+            encoder_hidden_states=self.text.to(dtype).expand(batch, -1, -1),
+            encoder_hidden_states_image=self._image(batch, condition, dtype),
+            return_dict=False,
+        )[0].float()
+
+    def _with_condition(self, x: Tensor, condition: Condition | None) -> Tensor:
+        count = self.preset.condition_channels
+        if count == 0:
+            if condition is not None:
+                raise ValueError("this preset takes no condition")
+            return x
+        given = x.new_zeros(x.shape[0], count, *x.shape[2:]) if condition is None else condition.channels
+        if given.shape != (x.shape[0], count, *x.shape[2:]):
+            raise ValueError(f"expected {count} condition channels beside {tuple(x.shape)}, not {tuple(given.shape)}")
+        return torch.cat([x, given], dim=1)
+
+    def _image(self, batch: int, condition: Condition | None, dtype: torch.dtype) -> Tensor | None:
+        if self.preset.image_dim is None:
+            return None
+        if condition is None or condition.image is None:
+            tokens = self.preset.image_tokens or CLIP_TOKENS
+            return self.text.new_zeros(batch, tokens, self.preset.image_dim, dtype=dtype)
+        return condition.image.to(dtype)
+
+
+def build_dit(preset: DitPreset) -> WanTransformer3DModel:
+    """The module of a preset, with random weights."""
+    return WanTransformer3DModel(
+        num_layers=preset.layers,
+        num_attention_heads=preset.heads,
+        attention_head_dim=preset.head_dim,
+        ffn_dim=preset.ffn_dim,
+        in_channels=LATENT_CHANNELS + preset.condition_channels,
+        out_channels=LATENT_CHANNELS,
+        text_dim=preset.text_dim,
+        freq_dim=preset.freq_dim,
+        image_dim=preset.image_dim,
+        added_kv_proj_dim=preset.dim if preset.image_dim else None,
+        pos_embed_seq_len=preset.image_tokens,
+    )
+
+
+def kept_in_float32(name: str) -> bool:
+    """Whether Wan keeps this parameter in float32 when the rest is bfloat16."""
+    return bool(set(name.split(".")) & set(WanTransformer3DModel._keep_in_fp32_modules))
+
+
+def restore_rope(model: WanTransformer3DModel) -> None:
+    """Compute the rotary tables, which no file holds, on a model that was built on the meta device."""
+    config = model.config
+    model.rope = type(model.rope)(config.attention_head_dim, config.patch_size, config.rope_max_seq_len)
+
+
+def _choose_attention(model: WanTransformer3DModel, attention: Attention) -> None:
+    try:
+        model.set_attention_backend(attention.backend)
+    except (ValueError, RuntimeError, ImportError) as error:
+        raise GnvcError(f"attention back-end {attention.backend!r} cannot be used: {error}") from error

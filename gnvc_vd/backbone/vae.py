@@ -1,0 +1,161 @@
+"""Wan's causal video VAE as a stream: state goes in and comes out, none stays on the module.
+
+    frames 0 | 1–4 | 5–8 …  ──encode_step──▶  latent 0 | 1 | 2 …   one latent a step, normalised
+    latent 0 | 1 | 2 …      ──decode_step──▶  frames 0 | 1–4 | 5–8 …
+
+Memory is a step's, however long the clip. The numbers are those of diffusers' own `encode` and `decode`.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import repeat
+from typing import Literal, NamedTuple, Protocol
+
+import torch
+from diffusers import AutoencoderKLWan
+from diffusers.models.autoencoders.autoencoder_kl_wan import WanCausalConv3d
+from torch import Tensor, nn
+
+from gnvc_vd.backbone.onednn import use_onednn
+from gnvc_vd.backbone.tiles import Grid, Tiling, cut, join
+from gnvc_vd.conventions import LATENT_CHANNELS, SPATIAL_STRIDE, TEMPORAL_STRIDE
+from gnvc_vd.presets import VaePreset
+
+# One entry per cached convolution and tile; diffusers' decoder leaves a marker string in some after the first step.
+Caches = tuple[Tensor | str | None, ...]
+State = tuple[Caches, ...]  # one per tile
+TileStep = Callable[[Caches | None, Tensor], tuple[Tensor, Caches]]
+Convolutions = Literal["auto", "stock"]
+
+
+class Encoded(NamedTuple):
+    latent: Tensor  # B C 1 h w
+    state: State
+
+
+class Decoded(NamedTuple):
+    frames: Tensor  # B 3 T H W, T = 1 at the first step and 4 after it
+    state: State
+
+
+class VideoVae(Protocol):
+    """What every VAE of this project does. Latents are normalised, video is RGB in [−1, 1], both B C T H W."""
+
+    def encode(self, video: Tensor) -> Tensor: ...
+    def decode(self, latents: Tensor) -> Tensor: ...
+    def encode_step(self, state: State | None, frames: Tensor) -> Encoded: ...
+    def decode_step(self, state: State | None, latent: Tensor) -> Decoded: ...
+
+
+class WanVae(nn.Module):
+    """diffusers' AutoencoderKLWan behind the VideoVae contract.
+
+    Args:
+        model: the module that holds the weights; in bfloat16 it computes in bfloat16, and in and out stay float32.
+        convolutions: "stock" is what torch picks, which for one small clip on a CPU is a naive loop; "auto" takes
+            oneDNN's kernel wherever it can run (faster, last bits differ: docs/backbone.md has the figures).
+        tiling: work in tiles, for pictures whose features do not fit in memory.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self, model: AutoencoderKLWan, convolutions: Convolutions = "auto", tiling: Tiling | None = None
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.tiling = tiling
+        self.register_buffer("mean", _per_channel(model.config.latents_mean), persistent=False)
+        self.register_buffer("std", _per_channel(model.config.latents_std), persistent=False)
+        if convolutions != "stock":
+            use_onednn(model)
+        self._encoder_caches = _count_caches(model.encoder)
+        self._decoder_caches = _count_caches(model.decoder)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.model.dtype
+
+    def encode(self, video: Tensor) -> Tensor:
+        """All at once: B 3 1+4k H W → B 16 1+k H/8 W/8."""
+        first, rest = video[:, :, :1], video[:, :, 1:]
+        chunks = rest.split(TEMPORAL_STRIDE, dim=2) if rest.shape[2] else ()
+        return torch.cat(list(self.encode_steps([first, *chunks])), dim=2)
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """All at once: B 16 1+k h w → B 3 1+4k 8h 8w."""
+        return torch.cat(list(self.decode_steps(latents.split(1, dim=2))), dim=2)
+
+    def encode_steps(self, chunks: Iterable[Tensor]) -> Iterator[Tensor]:
+        """Chunks of 1, 4, 4, … frames to latents, as they come."""
+        state: State | None = None
+        for chunk in chunks:
+            latent, state = self.encode_step(state, chunk)
+            yield latent
+
+    def decode_steps(self, latents: Iterable[Tensor]) -> Iterator[Tensor]:
+        """Single latents to chunks of 1, 4, 4, … frames, as they come."""
+        state: State | None = None
+        for latent in latents:
+            frames, state = self.decode_step(state, latent)
+            yield frames
+
+    def encode_step(self, state: State | None, frames: Tensor) -> Encoded:
+        """The next 4 frames (at the start, 1) to the next latent."""
+        _check(frames, channels=3, length=1 if state is None else TEMPORAL_STRIDE, multiple=SPATIAL_STRIDE)
+        grid = cut(frames.to(self.dtype), self.tiling)
+        moments, after = self._each(self._encode_tile, state, grid)
+        z = join(moments, self.tiling, frames.shape[3:], 1 / SPATIAL_STRIDE)[:, :LATENT_CHANNELS]  # the mode
+        return Encoded((z.float() - self.mean) / self.std, after)
+
+    def decode_step(self, state: State | None, latent: Tensor) -> Decoded:
+        """The next latent to the next 4 frames (at the start, 1)."""
+        _check(latent, channels=LATENT_CHANNELS, length=1, multiple=1)
+        z = (latent * self.std + self.mean).to(self.dtype)
+        grid = cut(z, self.tiling, 1 / SPATIAL_STRIDE)
+        frames, after = self._each(self._decode_tile, state, grid)
+        size = [SPATIAL_STRIDE * side for side in latent.shape[3:]]
+        return Decoded(join(frames, self.tiling, size).clamp(-1, 1).float(), after)
+
+    def _each(self, step: TileStep, state: State | None, grid: Grid) -> tuple[Grid, State]:
+        """One step for every tile, each with its own caches."""
+        before = iter(state) if state is not None else repeat(None)
+        done = [[step(next(before), tile) for tile in row] for row in grid]
+        return [[out for out, _ in row] for row in done], tuple(caches for row in done for _, caches in row)
+
+    def _encode_tile(self, before: Caches | None, frames: Tensor) -> tuple[Tensor, Caches]:
+        caches: list[Tensor | str | None] = list(before or (None,) * self._encoder_caches)
+        moments = self.model.quant_conv(self.model.encoder(frames, feat_cache=caches, feat_idx=[0]))
+        return moments, tuple(caches)
+
+    def _decode_tile(self, before: Caches | None, z: Tensor) -> tuple[Tensor, Caches]:
+        caches: list[Tensor | str | None] = list(before or (None,) * self._decoder_caches)
+        x = self.model.post_quant_conv(z)
+        frames = self.model.decoder(x, feat_cache=caches, feat_idx=[0], first_chunk=before is None)
+        return frames, tuple(caches)
+
+
+def build_vae(preset: VaePreset) -> AutoencoderKLWan:
+    """The module of a preset, with random weights."""
+    return AutoencoderKLWan(
+        base_dim=preset.base_dim,
+        z_dim=LATENT_CHANNELS,
+        latents_mean=list(preset.latents_mean),
+        latents_std=list(preset.latents_std),
+    )
+
+
+def _count_caches(module: nn.Module) -> int:
+    return sum(isinstance(part, WanCausalConv3d) for part in module.modules())
+
+
+def _per_channel(values: Sequence[float]) -> Tensor:
+    return torch.tensor(values, dtype=torch.float32).view(1, -1, 1, 1, 1)
+
+
+def _check(x: Tensor, channels: int, length: int, multiple: int) -> None:
+    good = x.ndim == 5 and x.shape[1:3] == (channels, length) and not any(side % multiple for side in x.shape[3:])
+    if not good:
+        raise ValueError(
+            f"expected B {channels} {length} H W with sides in multiples of {multiple}, not {tuple(x.shape)}"
+        )

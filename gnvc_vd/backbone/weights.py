@@ -1,0 +1,154 @@
+"""Weights from wherever they lie, into the modules of a preset, strictly: every tensor expected, none beside.
+
+preset             nano: from a seed · wan2.1-…: from where scripts/fetch_weights.py put them
+hub id             org/name or org/name@revision, likewise
+model folder       model.json beside safetensors (ours; hashes checked)
+diffusers folder   vae/ and transformer/, with config.json and safetensors
+original folder    Wan2.1_VAE.pth, config.json, diffusion_pytorch_model*.safetensors
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from gnvc_vd.backbone.dit import Attention, WanDit, build_dit, kept_in_float32, restore_rope
+from gnvc_vd.backbone.sources import EMPTY_PROMPT, Located, find
+from gnvc_vd.backbone.tiles import Tiling
+from gnvc_vd.backbone.vae import Convolutions, WanVae, build_vae
+from gnvc_vd.conventions import GnvcError
+from gnvc_vd.files import replacing
+from gnvc_vd.model import BackboneReference, ModelDescription, file_sha256, write_description
+from gnvc_vd.presets import DitPreset, VaePreset, preset
+
+NANO_SEED = 20260326
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a backbone computes. Each deviation from diffusers' own numbers is measured in docs/backbone.md."""
+
+    dtype: torch.dtype = torch.float32
+    convolutions: Convolutions = "auto"
+    tiling: Tiling | None = None
+    attention: Attention = field(default_factory=Attention)
+
+
+@dataclass
+class Backbone:
+    """VAE and transformer, frozen."""
+
+    name: str
+    vae_preset: VaePreset
+    dit_preset: DitPreset
+    vae: WanVae
+    dit: WanDit
+    files: Mapping[str, Path]  # what was loaded; empty for weights from a seed
+    note: str = ""
+
+    @cached_property
+    def hashes(self) -> dict[str, str]:
+        """sha256 of each file."""
+        return {name: file_sha256(path) for name, path in self.files.items()}
+
+    @property
+    def identity(self) -> bytes:
+        """32 bytes that change with the float weights: what the container's shown-world identity begins with."""
+        if not self.files:
+            return hashlib.sha256(f"{self.name} {NANO_SEED} {self.vae_preset} {self.dit_preset}".encode()).digest()
+        return hashlib.sha256("".join(f"{name} {self.hashes[name]}\n" for name in sorted(self.files)).encode()).digest()
+
+    def to(self, device: torch.device | str) -> "Backbone":
+        self.vae.to(device)
+        self.dit.to(device)
+        return self
+
+
+def load_backbone(name: str | Path, options: Options | None = None) -> Backbone:
+    """VAE and transformer by preset name, folder or hub id. Needs no network."""
+    options = options or Options()
+    if name == "nano":
+        return _nano(options)
+    if name == "tiny":
+        raise GnvcError("tiny is not trained yet; nano (random weights) runs everywhere, wan2.1-1.3b needs its weights")
+    return _assembled(find(str(name)), options)
+
+
+def save_backbone(backbone: Backbone, folder: Path, name: str) -> None:
+    """A model folder with the backbone's weights in it, in the precision they have."""
+    from safetensors.torch import save_file
+
+    with replacing(folder) as part:
+        part.mkdir()
+        tensors = {
+            "vae.safetensors": backbone.vae.model.state_dict(),
+            "dit.safetensors": backbone.dit.model.state_dict(),
+            EMPTY_PROMPT: {"text": backbone.dit.text[0]},
+        }
+        for file, state in tensors.items():
+            save_file({key: value.detach().cpu().contiguous() for key, value in state.items()}, part / file)
+        files = {file: file_sha256(part / file) for file in tensors}
+        reference = BackboneReference(backbone.vae_preset, backbone.dit_preset, files)
+        write_description(part, ModelDescription(name, reference, note=backbone.note))
+
+
+def _nano(options: Options) -> Backbone:
+    nano = preset("nano")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(NANO_SEED)
+        vae, dit = build_vae(nano.vae), build_dit(nano.dit)
+    text = torch.zeros(1, nano.dit.text_dim)
+    parts = _Parts(nano.name, nano.vae, nano.dit, vae, dit, text, {}, nano.note)
+    return _with_options(parts, options)
+
+
+@dataclass(frozen=True)
+class _Parts:
+    name: str
+    vae_preset: VaePreset
+    dit_preset: DitPreset
+    vae: nn.Module
+    dit: nn.Module
+    text: Tensor
+    files: Mapping[str, Path]
+    note: str = ""
+
+
+def _assembled(source: Located, options: Options) -> Backbone:
+    """Modules on the meta device first: a wrong size is found before any memory is taken for it."""
+    with torch.device("meta"):
+        vae, dit = build_vae(source.vae), build_dit(source.dit)
+    _fill(vae, source.vae_tensors(), source.where)
+    _fill(dit, source.dit_tensors(), source.where)
+    restore_rope(dit)
+    parts = _Parts(source.where, source.vae, source.dit, vae, dit, source.text(), source.files, source.note)
+    return _with_options(parts, options)
+
+
+def _with_options(parts: _Parts, options: Options) -> Backbone:
+    for name, parameter in parts.dit.named_parameters():
+        parameter.data = parameter.data.to(torch.float32 if kept_in_float32(name) else options.dtype)
+    vae = WanVae(parts.vae.to(options.dtype), options.convolutions, options.tiling)
+    dit = WanDit(parts.dit, parts.dit_preset, parts.text.float(), options.attention)
+    for module in (vae, dit):
+        module.eval().requires_grad_(False)
+    return Backbone(parts.name, parts.vae_preset, parts.dit_preset, vae, dit, parts.files, parts.note)
+
+
+def _fill(module: nn.Module, tensors: Mapping[str, Tensor], where: str) -> None:
+    """Assign the tensors; their names and shapes must be exactly the module's."""
+    wanted = {name: tuple(value.shape) for name, value in module.state_dict().items()}
+    found = {name: tuple(value.shape) for name, value in tensors.items()}
+    if wanted != found:
+        missing, strange = sorted(wanted.keys() - found.keys()), sorted(found.keys() - wanted.keys())
+        resized = [name for name in wanted.keys() & found.keys() if wanted[name] != found[name]]
+        first = next(iter([*missing, *strange, *sorted(resized)]))
+        raise GnvcError(
+            f"{where}: the weights do not fit the described network: {len(missing)} tensors missing, "
+            f"{len(strange)} unknown, {len(resized)} of another size (for one {first!r})"
+        )
+    module.load_state_dict(dict(tensors), strict=True, assign=True)

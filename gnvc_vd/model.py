@@ -1,0 +1,120 @@
+"""A model folder: `model.json` and the safetensors beside it, or a reference to weights elsewhere.
+
+    folder/
+      model.json              this page's dataclasses as plain data; unknown keys refused
+      vae.safetensors         the backbone, unless `backbone.location` points elsewhere
+      dit.safetensors
+      empty_prompt.safetensors
+
+A folder may come from a stranger: nothing is unpickled, no path leaves the folder, and every file must have the sha256
+that the description states.
+"""
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from gnvc_vd import strict
+from gnvc_vd.conventions import LATENT_CHANNELS, GnvcError
+from gnvc_vd.presets import DitPreset, VaePreset
+
+DESCRIPTION = "model.json"
+MAX_DESCRIPTION = 1 << 20
+FORMAT = 1
+BOUNDS = {  # the largest network that a description may ask for
+    "base_dim": 256,
+    "layers": 100,
+    "heads": 128,
+    "head_dim": 512,
+    "ffn_dim": 1 << 16,
+    "text_dim": 1 << 14,
+    "text_tokens": 4096,
+    "freq_dim": 4096,
+    "image_dim": 1 << 14,
+    "image_tokens": 4096,
+}
+
+
+@dataclass(frozen=True)
+class BackboneReference:
+    """Sizes, files with their sha256, and where the files are: None is the folder itself, else a folder or hub id."""
+
+    vae: VaePreset
+    dit: DitPreset
+    files: dict[str, str]
+    location: str | None = None
+    revision: str | None = None
+
+
+@dataclass(frozen=True)
+class ModelDescription:
+    """What `model.json` says."""
+
+    name: str
+    backbone: BackboneReference
+    format: int = FORMAT
+    note: str = ""
+
+
+def read_description(folder: Path) -> ModelDescription:
+    """Parse and check `model.json`."""
+    path = folder / DESCRIPTION
+    if not path.is_file():
+        raise GnvcError(f"{folder}: no {DESCRIPTION} there, so not a model folder")
+    if path.stat().st_size > MAX_DESCRIPTION:
+        raise GnvcError(f"{path}: larger than a description can be")
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise GnvcError(f"{path}: not JSON ({error})") from error
+    description = strict.parse(ModelDescription, data, DESCRIPTION)
+    if description.format != FORMAT:
+        raise GnvcError(f"{path}: format {description.format}; this program reads format {FORMAT}")
+    check_sizes(description.backbone.vae, description.backbone.dit, str(path))
+    for name in description.backbone.files:
+        _inside(folder, name)
+    return description
+
+
+def write_description(folder: Path, description: ModelDescription) -> None:
+    text = json.dumps(dataclasses.asdict(description), indent=2)
+    (folder / DESCRIPTION).write_text(text + "\n", encoding="utf-8")
+
+
+def check_sizes(vae: VaePreset, dit: DitPreset, where: str) -> None:
+    """Refuse sizes that no network of ours has, before anything is built."""
+    for name, value in (vars(vae) | vars(dit)).items():
+        limit = BOUNDS.get(name)
+        if limit is not None and value is not None and not 1 <= value <= limit:
+            raise GnvcError(f"{where}: {name} = {value} is not between 1 and {limit}")
+    if dit.condition_channels not in (0, 20):
+        raise GnvcError(f"{where}: {dit.condition_channels} condition channels; there are 0 or 20")
+    if len(vae.latents_mean) != LATENT_CHANNELS or len(vae.latents_std) != LATENT_CHANNELS or min(vae.latents_std) <= 0:
+        raise GnvcError(f"{where}: latents need {LATENT_CHANNELS} means and positive deviations")
+
+
+def checked_file(folder: Path, name: str, sha256: str) -> Path:
+    """The file, if it lies in the folder and is the one that was described."""
+    path = _inside(folder, name)
+    if not path.is_file():
+        raise GnvcError(f"{path}: missing")
+    found = file_sha256(path)
+    if found != sha256:
+        raise GnvcError(f"{path}: sha256 {found[:12]}… is not the stated {sha256[:12]}…: damaged or another version")
+    return path
+
+
+def file_sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _inside(folder: Path, name: str) -> Path:
+    path = folder / name
+    if not name.endswith(".safetensors"):
+        raise GnvcError(f"{DESCRIPTION} names {name[:80]!r}; weights are .safetensors files")
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise GnvcError(f"{DESCRIPTION} names {name[:80]!r}, which lies outside the folder")
+    return path

@@ -1,0 +1,111 @@
+"""Every model size, once. A preset says what to build; weights come from a folder or the hub."""
+
+from dataclasses import dataclass
+
+from gnvc_vd.conventions import LATENT_CHANNELS, UsageError
+
+CONDITION_CHANNELS = 20  # Wan's image-conditioned layout: a mask of 4 and a latent of 16 beside the noisy latent
+
+
+@dataclass(frozen=True)
+class VaePreset:
+    """Wan's 3-D causal VAE at a width. Mean and deviation of its latents are what normalises them."""
+
+    base_dim: int
+    latents_mean: tuple[float, ...]
+    latents_std: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class DitPreset:
+    """Wan's video transformer at a size."""
+
+    layers: int
+    heads: int
+    head_dim: int
+    ffn_dim: int
+    text_dim: int
+    text_tokens: int  # the length the text embedding is padded to with zeros
+    freq_dim: int = 256
+    condition_channels: int = 0  # 0, or 20 for image conditioning
+    image_dim: int | None = None  # width of the CLIP image embedding, where the model has one
+    image_tokens: int | None = None  # learned positions for it, where it has two images
+
+    @property
+    def dim(self) -> int:
+        return self.heads * self.head_dim
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where public weights live, in diffusers' layout."""
+
+    repository: str
+    revision: str = "main"
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A backbone: VAE and transformer, and where its weights come from (None: made here)."""
+
+    name: str
+    vae: VaePreset
+    dit: DitPreset
+    source: Source | None = None
+    note: str = ""
+
+
+UNIT_MEAN, UNIT_STD = (0.0,) * LATENT_CHANNELS, (1.0,) * LATENT_CHANNELS
+
+WAN_VAE = VaePreset(
+    base_dim=96,
+    latents_mean=(
+        *(-0.7571, -0.7089, -0.9113, 0.1075, -0.1745, 0.9653, -0.1517, 1.5508),
+        *(0.4134, -0.0715, 0.5517, -0.3632, -0.1922, -0.9497, 0.2503, -0.2921),
+    ),
+    latents_std=(
+        *(2.8184, 1.4541, 2.3275, 2.6558, 1.2196, 1.7708, 2.6052, 2.0743),
+        *(3.2687, 2.1526, 2.8652, 1.5579, 1.6382, 1.1253, 2.8251, 1.9160),
+    ),
+)
+WAN_TEXT = {"text_dim": 4096, "text_tokens": 512}
+WAN_1_3B = DitPreset(layers=30, heads=12, head_dim=128, ffn_dim=8960, **WAN_TEXT)
+WAN_14B = DitPreset(layers=40, heads=40, head_dim=128, ffn_dim=13824, **WAN_TEXT)
+WAN_14B_I2V = DitPreset(
+    **(vars(WAN_14B) | {"condition_channels": CONDITION_CHANNELS, "image_dim": 1280})  # CLIP ViT-H
+)
+WAN_14B_FLF2V = DitPreset(**(vars(WAN_14B_I2V) | {"image_tokens": 2 * 257}))
+
+PRESETS = {
+    preset.name: preset
+    for preset in (
+        Preset(
+            name="nano",
+            vae=VaePreset(base_dim=8, latents_mean=UNIT_MEAN, latents_std=UNIT_STD),
+            dit=DitPreset(
+                layers=2, heads=2, head_dim=16, ffn_dim=64, text_dim=8, text_tokens=1, freq_dim=32,
+                condition_channels=CONDITION_CHANNELS,
+            ),
+            note="random weights from a seed, for tests: its pictures mean nothing",
+        ),
+        Preset(
+            name="tiny",
+            vae=VaePreset(base_dim=16, latents_mean=UNIT_MEAN, latents_std=UNIT_STD),
+            dit=DitPreset(
+                layers=6, heads=4, head_dim=48, ffn_dim=576, text_dim=8, text_tokens=1,
+                condition_channels=CONDITION_CHANNELS,
+            ),
+            note="small enough to ship; not trained yet, sizes provisional",
+        ),
+        Preset("wan2.1-1.3b", WAN_VAE, WAN_1_3B, Source("Wan-AI/Wan2.1-T2V-1.3B-Diffusers")),
+        Preset("wan2.1-14b-t2v", WAN_VAE, WAN_14B, Source("Wan-AI/Wan2.1-T2V-14B-Diffusers")),
+        Preset("wan2.1-14b-i2v", WAN_VAE, WAN_14B_I2V, Source("Wan-AI/Wan2.1-I2V-14B-720P-Diffusers")),
+        Preset("wan2.1-14b-flf2v", WAN_VAE, WAN_14B_FLF2V, Source("Wan-AI/Wan2.1-FLF2V-14B-720P-diffusers")),
+    )
+}  # fmt: skip
+
+
+def preset(name: str) -> Preset:
+    if name not in PRESETS:
+        raise UsageError(f"there is no preset {name!r}; the presets are {', '.join(PRESETS)}")
+    return PRESETS[name]

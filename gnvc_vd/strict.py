@@ -1,0 +1,54 @@
+"""Plain data into frozen dataclasses, strictly: unknown keys, missing keys and wrong types are refused by name."""
+
+import dataclasses
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from gnvc_vd.conventions import GnvcError
+
+D = TypeVar("D")
+MAX_NUMBER = 1 << 20  # no size in a description is larger
+
+
+def parse(kind: type[D], data: object, where: str) -> D:
+    """An instance of the dataclass from what JSON gives; `where` names the place in errors."""
+    if not isinstance(data, Mapping):
+        raise GnvcError(f"{where} should be an object")
+    hints = typing.get_type_hints(kind)
+    fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    for key in data:
+        if key not in fields:
+            raise GnvcError(f"{where} holds an unknown key {str(key)[:40]!r}")
+    values = {}
+    for name, field in fields.items():
+        if name in data:
+            values[name] = _value(hints[name], data[name], f"{where}.{name}")
+        elif field.default is dataclasses.MISSING:
+            raise GnvcError(f"{where} lacks {name!r}")
+    try:
+        return kind(**values)
+    except ValueError as error:
+        raise GnvcError(f"{where}: {error}") from error
+
+
+def _value(hint: Any, data: object, where: str) -> object:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (types.UnionType, typing.Union):
+        if data is None and type(None) in arguments:
+            return None
+        return _value(next(one for one in arguments if one is not type(None)), data, where)
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        return parse(hint, data, where)
+    if origin is dict and isinstance(data, Mapping):
+        return {_value(str, key, where): _value(arguments[1], item, f"{where}.{key}") for key, item in data.items()}
+    if origin is tuple and isinstance(data, list | tuple):
+        return tuple(_value(arguments[0], item, where) for item in data)
+    if hint is float and isinstance(data, int | float) and not isinstance(data, bool) and abs(data) <= MAX_NUMBER:
+        return float(data)
+    if hint is int and isinstance(data, int) and not isinstance(data, bool) and abs(data) <= MAX_NUMBER:
+        return data
+    if hint is str and isinstance(data, str) and len(data) <= 1000:
+        return data
+    raise GnvcError(f"{where} should be {getattr(hint, '__name__', hint)}, not {str(data)[:40]!r}")

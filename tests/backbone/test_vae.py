@@ -1,0 +1,72 @@
+"""The streaming VAE gives diffusers' own numbers, and keeps no state of its own."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from gnvc_vd.backbone.tiles import Tiling
+from gnvc_vd.backbone.vae import WanVae, build_vae
+from gnvc_vd.presets import WAN_VAE, VaePreset, preset
+
+NANO = VaePreset(8, WAN_VAE.latents_mean, WAN_VAE.latents_std)
+
+
+@pytest.fixture(scope="module")
+def stock() -> WanVae:
+    torch.manual_seed(0)
+    return WanVae(build_vae(NANO), convolutions="stock").eval().requires_grad_(False)
+
+
+def clip(frames: int, height: int, width: int) -> Tensor:
+    return 2 * torch.rand(1, 3, frames, height, width, generator=torch.Generator().manual_seed(frames)) - 1
+
+
+@pytest.mark.parametrize(("frames", "height", "width"), [(1, 16, 16), (5, 32, 48), (13, 16, 64), (25, 32, 32)])
+def test_streaming_is_diffusers_bit_for_bit(stock: WanVae, frames: int, height: int, width: int) -> None:
+    video = clip(frames, height, width)
+    theirs = stock.model.encode(video).latent_dist.mode()
+    ours = stock.encode(video)
+    assert torch.equal(ours, (theirs - stock.mean) / stock.std)
+    assert torch.equal(stock.decode(ours), stock.model.decode(ours * stock.std + stock.mean).sample)
+
+
+def test_tiles_are_diffusers_bit_for_bit() -> None:
+    torch.manual_seed(1)
+    tiled = WanVae(build_vae(NANO), "stock", Tiling(size=48, stride=32)).eval().requires_grad_(False)
+    tiled.model.enable_tiling(48, 48, 32, 32)
+    video = clip(5, 96, 80)
+    ours = tiled.encode(video)
+    assert torch.equal(ours, (tiled.model.encode(video).latent_dist.mode() - tiled.mean) / tiled.std)
+    assert torch.equal(tiled.decode(ours), tiled.model.decode(ours * tiled.std + tiled.mean).sample)
+
+
+def test_a_step_changes_neither_the_module_nor_the_state_it_was_given(stock: WanVae) -> None:
+    video = clip(9, 16, 16)
+    _, state = stock.encode_step(None, video[:, :, :1])
+    first = stock.encode_step(state, video[:, :, 1:5]).latent
+    stock.encode(clip(5, 32, 32))  # someone else's clip in between
+    assert torch.equal(stock.encode_step(state, video[:, :, 1:5]).latent, first)
+
+
+def test_onednn_computes_the_same_to_rounding(stock: WanVae) -> None:
+    torch.manual_seed(0)
+    fast = WanVae(build_vae(NANO)).eval().requires_grad_(False)
+    latents = stock.encode(clip(9, 32, 32))
+    assert (fast.decode(latents) - stock.decode(latents)).abs().max() < 1e-4
+
+
+def test_steps_compile_without_a_graph_break() -> None:
+    torch.manual_seed(0)
+    vae = WanVae(build_vae(preset("nano").vae)).eval().requires_grad_(False)
+    step = torch.compile(vae.decode_step, fullgraph=True, backend="aot_eager")
+    latents = torch.randn(1, 16, 2, 2, 2)
+    state = None
+    for index in range(2):
+        frames, state = step(state, latents[:, :, index : index + 1])
+    assert torch.allclose(frames, vae.decode(latents)[:, :, 1:], atol=1e-4)
+
+
+def test_wrong_shapes_are_refused(stock: WanVae) -> None:
+    for video in (clip(1, 20, 16), clip(3, 16, 16)[:, :2], clip(7, 16, 16)):
+        with pytest.raises(ValueError, match="expected B 3"):
+            stock.encode(video)

@@ -1,0 +1,110 @@
+"""Weights load from every layout to the same numbers, and hostile folders are refused in a sentence."""
+
+import json
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+
+from gnvc_vd.backbone.plan import plan
+from gnvc_vd.backbone.weights import Backbone, Options, load_backbone, save_backbone
+from gnvc_vd.conventions import GnvcError
+from gnvc_vd.presets import PRESETS
+
+
+@pytest.fixture(scope="module")
+def nano() -> Backbone:
+    return load_backbone("nano")
+
+
+@pytest.fixture
+def folder(nano: Backbone, tmp_path: Path) -> Path:
+    save_backbone(nano, tmp_path / "model", "saved nano")
+    return tmp_path / "model"
+
+
+def same(first: Backbone, second: Backbone) -> bool:
+    x = torch.randn(2, 16, 2, 4, 6, generator=torch.Generator().manual_seed(0))
+    return torch.equal(first.dit.velocity(x, 0.3), second.dit.velocity(x, 0.3)) and torch.equal(
+        first.vae.decode(x), second.vae.decode(x)
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "vae", "dit"),
+    [
+        ("wan2.1-1.3b", 126_892_531, 1_418_996_800),
+        ("wan2.1-14b-t2v", 126_892_531, 14_288_491_584),
+    ],
+)
+def test_presets_have_the_published_parameter_counts(name: str, vae: int, dit: int) -> None:
+    assert (plan(PRESETS[name]).vae_parameters, plan(PRESETS[name]).dit_parameters) == (vae, dit)
+
+
+def test_nano_is_the_same_every_time_and_leaves_the_random_state_alone(nano: Backbone) -> None:
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    again = load_backbone("nano")
+    assert torch.equal(before, torch.get_rng_state())
+    assert same(nano, again) and nano.identity == again.identity
+
+
+def test_a_saved_folder_loads_to_the_same_output(nano: Backbone, folder: Path) -> None:
+    loaded = load_backbone(folder)
+    assert same(nano, loaded) and "mean nothing" in loaded.note
+    assert loaded.identity == load_backbone(folder).identity != nano.identity
+
+
+def test_bfloat16_is_near_and_keeps_what_wan_keeps_in_float32(nano: Backbone) -> None:
+    low = load_backbone("nano", Options(dtype=torch.bfloat16))
+    x = torch.randn(1, 16, 2, 4, 6)
+    assert 0 < (low.dit.velocity(x, 0.3) - nano.dit.velocity(x, 0.3)).abs().max() < 0.1
+    assert low.dit.model.scale_shift_table.dtype == torch.float32
+    assert low.dit.model.proj_out.weight.dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize(
+    ("edit", "sentence"),
+    [
+        (lambda d: d | {"_target_": "os.system"}, "unknown key '_target_'"),
+        (lambda d: d | {"format": 2}, "format 2"),
+        (lambda d: _set(d, "files", {"../../x.safetensors": "0"}), "outside the folder"),
+        (lambda d: _set(d, "files", {"weights.pkl": "0"}), "are .safetensors files"),
+        (lambda d: _set(d, "location", "/etc"), "no hub id"),
+        (lambda d: _set(d, "dit", d["backbone"]["dit"] | {"layers": 5000}), "not between 1 and 100"),
+        (lambda d: _set(d, "dit", d["backbone"]["dit"] | {"layers": 10**12}), "should be int"),
+        (lambda d: _set(d, "dit", d["backbone"]["dit"] | {"layers": 3}), "do not fit the described network"),
+    ],
+)
+def test_a_malicious_description_is_refused(folder: Path, edit, sentence: str) -> None:  # type: ignore[no-untyped-def]
+    path = folder / "model.json"
+    path.write_text(json.dumps(edit(json.loads(path.read_text()))))
+    with pytest.raises(GnvcError, match=sentence):
+        load_backbone(folder)
+
+
+def _set(description: dict, key: str, value: object) -> dict:  # type: ignore[type-arg]
+    return description | {"backbone": description["backbone"] | {key: value}}
+
+
+def test_changed_weights_and_pickles_are_refused(folder: Path) -> None:
+    path = folder / "dit.safetensors"
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(GnvcError, match="is not the stated"):
+        load_backbone(folder)
+    path.write_bytes(pickle.dumps({"weight": 1}))
+    with pytest.raises(GnvcError, match="is not the stated"):
+        load_backbone(folder)
+
+
+def test_what_is_not_there_is_said_with_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GNVC_VD_WEIGHTS", str(tmp_path))
+    with pytest.raises(GnvcError, match=r"about 6\.2 GB"):
+        load_backbone("wan2.1-1.3b")
+    with pytest.raises(GnvcError, match="no such preset or folder"):
+        load_backbone("wan9")
+    with pytest.raises(GnvcError, match="neither a model folder"):
+        load_backbone(tmp_path)
