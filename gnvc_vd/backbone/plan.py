@@ -26,7 +26,7 @@ class Plan:
         return PUBLISHED_BYTES * self.parameters
 
     def memory_bytes(self, bytes_per_parameter: int) -> int:
-        """Weights alone; activations come on top (docs/backbone.md)."""
+        """Weights alone; activations come on top (`gnvc-vd bench backbone`)."""
         return bytes_per_parameter * self.parameters
 
 

@@ -14,9 +14,9 @@ def embed_empty_prompt(folder: Path) -> Path:
     from safetensors.torch import save_file
     from transformers import AutoTokenizer, UMT5EncoderModel
 
-    for part in ("tokenizer", "text_encoder"):
-        if not (folder / part).is_dir():
-            raise GnvcError(f"{folder / part}: missing; `fetch_weights.py --text-encoder` brings it")
+    for needed in ("tokenizer", "text_encoder"):
+        if not (folder / needed).is_dir():
+            raise GnvcError(f"{folder / needed}: missing; `fetch_weights.py --text-encoder` brings it")
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder / "tokenizer", trust_remote_code=False)
         encoder = UMT5EncoderModel.from_pretrained(folder / "text_encoder", use_safetensors=True, dtype=torch.bfloat16)

@@ -13,7 +13,7 @@ Grid = list[list[Tensor]]  # rows of tiles, each … H W
 
 @dataclass(frozen=True)
 class Tiling:
-    """Squares of `size` pixels every `stride` pixels. Less memory; a seam where they overlap (docs/backbone.md)."""
+    """Squares of `size` pixels every `stride` pixels. Less memory; a seam where they overlap."""
 
     size: int = 256
     stride: int = 192

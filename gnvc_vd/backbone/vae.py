@@ -52,7 +52,7 @@ class WanVae(nn.Module):
     Args:
         model: the module that holds the weights; in bfloat16 it computes in bfloat16, and in and out stay float32.
         convolutions: "stock" is what torch picks, which for one small clip on a CPU is a naive loop; "auto" takes
-            oneDNN's kernel wherever it can run (faster, last bits differ: docs/backbone.md has the figures).
+            oneDNN's kernel wherever it can run (faster, last bits differ: `gnvc-vd bench backbone` prints it).
         tiling: work in tiles, for pictures whose features do not fit in memory.
     """
 

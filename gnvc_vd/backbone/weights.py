@@ -30,7 +30,7 @@ NANO_SEED = 20260326
 
 @dataclass(frozen=True)
 class Options:
-    """How a backbone computes. Each deviation from diffusers' own numbers is measured in docs/backbone.md."""
+    """How a backbone computes. Each deviation from diffusers' own numbers is a named option."""
 
     dtype: torch.dtype = torch.float32
     convolutions: Convolutions = "auto"

@@ -28,7 +28,7 @@ class Report:
 
     def add(self, name: str, text: str, **figures: float) -> None:
         self.rows.append((name, text))
-        self.figures |= {key: round(value, 4) for key, value in figures.items()}
+        self.figures |= {key: float(f"{value:.4g}") for key, value in figures.items()}
 
     def table(self) -> list[str]:
         width = max(len(name) for name, _ in self.rows)
