@@ -21,7 +21,6 @@ from gnvc_vd.conventions import LATENT_CHANNELS, GnvcError
 from gnvc_vd.presets import DitPreset, VaePreset
 
 DESCRIPTION = "model.json"
-MAX_DESCRIPTION = 1 << 20
 FORMAT = 1
 BOUNDS = {  # the largest network that a description may ask for
     "base_dim": 256,
@@ -63,13 +62,7 @@ def read_description(folder: Path) -> ModelDescription:
     path = folder / DESCRIPTION
     if not path.is_file():
         raise GnvcError(f"{folder}: no {DESCRIPTION} there, so not a model folder")
-    if path.stat().st_size > MAX_DESCRIPTION:
-        raise GnvcError(f"{path}: larger than a description can be")
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise GnvcError(f"{path}: not JSON ({error})") from error
-    description = strict.parse(ModelDescription, data, DESCRIPTION)
+    description = strict.parse(ModelDescription, strict.read_object(path), DESCRIPTION)
     if description.format != FORMAT:
         raise GnvcError(f"{path}: format {description.format}; this program reads format {FORMAT}")
     check_sizes(description.backbone.vae, description.backbone.dit, str(path))

@@ -1,15 +1,33 @@
 """Plain data into frozen dataclasses, strictly: unknown keys, missing keys and wrong types are refused by name."""
 
 import dataclasses
+import json
 import types
 import typing
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 
 from gnvc_vd.conventions import GnvcError
 
 D = TypeVar("D")
+MAX_FILE = 1 << 24  # bytes; an index of many shards is the largest there is
 MAX_NUMBER = 1 << 20  # no size in a description is larger
+
+
+def read_object(path: Path) -> Mapping[str, object]:
+    """The JSON object in a file, which may come from a stranger."""
+    if not path.is_file():
+        raise GnvcError(f"{path}: missing")
+    if path.stat().st_size > MAX_FILE:
+        raise GnvcError(f"{path}: too large to be a description")
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise GnvcError(f"{path}: not JSON ({error})") from error
+    if not isinstance(data, dict):
+        raise GnvcError(f"{path}: not a JSON object")
+    return data
 
 
 def parse(kind: type[D], data: object, where: str) -> D:

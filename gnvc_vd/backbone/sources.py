@@ -3,7 +3,6 @@
 find("wan2.1-1.3b") ──▶ Located(sizes, files) ──▶ vae_tensors(), dit_tensors(), text()
 """
 
-import json
 import os
 import pickle
 import re
@@ -15,7 +14,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from gnvc_vd import model
+from gnvc_vd import model, strict
 from gnvc_vd.backbone import original
 from gnvc_vd.backbone.plan import plan
 from gnvc_vd.conventions import LATENT_CHANNELS, GnvcError
@@ -27,7 +26,6 @@ WEIGHTS_FILE = "diffusion_pytorch_model.safetensors"
 WEIGHTS_HOME = "GNVC_VD_WEIGHTS"
 WAN_TEXT_TOKENS = 512
 HUB_ID = re.compile(r"[\w.-]{1,96}/[\w.-]{1,96}(@[\w.-]{1,96})?")
-MAX_JSON = 1 << 24
 
 Tensors = Mapping[str, Tensor]
 
@@ -129,8 +127,8 @@ def _stated(files: Mapping[str, Path], name: str, folder: Path) -> Path:
 
 
 def _diffusers_folder(folder: Path) -> Located:
-    dit = _diffusers_dit(_json(folder / "transformer" / "config.json"), str(folder))
-    vae = _diffusers_vae(_json(folder / "vae" / "config.json"), str(folder))
+    dit = _diffusers_dit(strict.read_object(folder / "transformer" / "config.json"), str(folder))
+    vae = _diffusers_vae(strict.read_object(folder / "vae" / "config.json"), str(folder))
     model.check_sizes(vae, dit, str(folder))
     vae_files, dit_files = _shards(folder / "vae"), _shards(folder / "transformer")
     prompt = folder / EMPTY_PROMPT
@@ -151,7 +149,7 @@ def _original_folder(folder: Path) -> Located:
     shards = _shards(folder)
     vae_tensors = original.convert_vae(read_foreign(folder / ORIGINAL_VAE))
     dit_tensors = original.convert_dit(read_tensors(shards))
-    dit = original.dit_preset(_json(folder / "config.json"), dit_tensors)
+    dit = original.dit_preset(strict.read_object(folder / "config.json"), dit_tensors)
     vae = VaePreset(original.vae_width(vae_tensors), WAN_VAE.latents_mean, WAN_VAE.latents_std)
     model.check_sizes(vae, dit, str(folder))
     prompt = folder / EMPTY_PROMPT
@@ -221,7 +219,7 @@ def _shards(folder: Path) -> list[Path]:
     index = folder / f"{WEIGHTS_FILE}.index.json"
     names = {WEIGHTS_FILE}
     if index.is_file():
-        weight_map = _json(index).get("weight_map")
+        weight_map = strict.read_object(index).get("weight_map")
         if not isinstance(weight_map, dict) or not weight_map:
             raise GnvcError(f"{index}: names no files")
         names = {str(name) for name in weight_map.values()}
@@ -240,20 +238,6 @@ def _text(path: Path) -> Tensor:
     if set(tensors) != {"text"}:
         raise GnvcError(f"{path}: holds no embedding named 'text'")
     return tensors["text"]
-
-
-def _json(path: Path) -> Mapping[str, object]:
-    if not path.is_file():
-        raise GnvcError(f"{path}: missing")
-    if path.stat().st_size > MAX_JSON:
-        raise GnvcError(f"{path}: too large to be a configuration")
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise GnvcError(f"{path}: not JSON ({error})") from error
-    if not isinstance(data, dict):
-        raise GnvcError(f"{path}: not a JSON object")
-    return data
 
 
 def _integer(config: Mapping[str, object], key: str) -> int:
