@@ -10,11 +10,12 @@ PUBLIC = {
     "GnvcError": "gnvc_vd.conventions",
     "RawVideo": "gnvc_vd.video",
     "create_video": "gnvc_vd.video",
+    "load": "gnvc_vd.codec",
     "load_backbone": "gnvc_vd.backbone.weights",
     "open_video": "gnvc_vd.video",
 }
 
-__all__ = ["Colour", "GnvcError", "RawVideo", "create_video", "load_backbone", "open_video"]
+__all__ = ["Colour", "GnvcError", "RawVideo", "create_video", "load", "load_backbone", "open_video"]
 __version__ = "0.1.0"
 
 

@@ -5,6 +5,7 @@ condition (B 20) ┴─cat─▶ patches ─▶ blocks ─▶ velocity (B 16 T h
 1000·σ, empty prompt ───────────────▲
 """
 
+import logging
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -36,6 +37,9 @@ class Attention:
     backend: str = "native"
 
 
+NATIVE = Attention()
+
+
 class WanDit(nn.Module):
     """diffusers' WanTransformer3DModel behind `velocity`.
 
@@ -49,7 +53,7 @@ class WanDit(nn.Module):
     text: Tensor
 
     def __init__(
-        self, model: WanTransformer3DModel, preset: DitPreset, text: Tensor, attention: Attention | None = None
+        self, model: WanTransformer3DModel, preset: DitPreset, text: Tensor, attention: Attention = NATIVE
     ) -> None:
         super().__init__()
         if text.ndim != 2 or text.shape[0] > preset.text_tokens or text.shape[1] != preset.text_dim:
@@ -62,8 +66,7 @@ class WanDit(nn.Module):
         padded = torch.zeros(1, preset.text_tokens, preset.text_dim)
         padded[0, : text.shape[0]] = text
         self.register_buffer("text", padded, persistent=False)
-        if attention is not None:
-            _choose_attention(model, attention)
+        _choose_attention(model, attention)
 
     def velocity(self, x: Tensor, sigma: Tensor | float, condition: Condition | None = None) -> Tensor:
         """The velocity at x, one σ for the batch or one for each; no condition is exact zeros in its channels."""
@@ -93,10 +96,12 @@ class WanDit(nn.Module):
     def _image(self, batch: int, condition: Condition | None, dtype: torch.dtype) -> Tensor | None:
         if self.preset.image_dim is None:
             return None
+        tokens = self.preset.image_tokens or CLIP_TOKENS
         if condition is None or condition.image is None:
-            tokens = self.preset.image_tokens or CLIP_TOKENS
-            return self.text.new_zeros(batch, tokens, self.preset.image_dim, dtype=dtype)
-        return condition.image.to(dtype)
+            image = self.text.new_zeros(batch, tokens, self.preset.image_dim)
+        else:
+            image = condition.image
+        return image.reshape(-1, CLIP_TOKENS, self.preset.image_dim).to(dtype)  # diffusers: one row for each image
 
 
 def build_dit(preset: DitPreset) -> WanTransformer3DModel:
@@ -128,7 +133,13 @@ def restore_rope(model: WanTransformer3DModel) -> None:
 
 
 def _choose_attention(model: WanTransformer3DModel, attention: Attention) -> None:
+    """Always said to every layer: diffusers lets layers that were told nothing follow the last model's choice."""
+    logger = logging.getLogger("diffusers.models.modeling_utils")
+    level = logger.level
+    logger.setLevel(logging.ERROR)  # "an experimental feature", for each model
     try:
         model.set_attention_backend(attention.backend)
     except (ValueError, RuntimeError, ImportError) as error:
         raise GnvcError(f"attention back-end {attention.backend!r} cannot be used: {error}") from error
+    finally:
+        logger.setLevel(level)

@@ -15,7 +15,7 @@ from diffusers import AutoencoderKLWan
 from diffusers.models.autoencoders.autoencoder_kl_wan import WanCausalConv3d
 from torch import Tensor, nn
 
-from gnvc_vd.backbone.onednn import use_onednn
+from gnvc_vd.backbone.kernels import use_fast_kernels
 from gnvc_vd.backbone.tiles import Grid, Tiling, cut, join
 from gnvc_vd.conventions import LATENT_CHANNELS, SPATIAL_STRIDE, TEMPORAL_STRIDE
 from gnvc_vd.presets import VaePreset
@@ -24,7 +24,7 @@ from gnvc_vd.presets import VaePreset
 Caches = tuple[Tensor | str | None, ...]
 State = tuple[Caches, ...]  # one per tile
 TileStep = Callable[[Caches | None, Tensor], tuple[Tensor, Caches]]
-Convolutions = Literal["auto", "stock"]
+Kernels = Literal["auto", "stock"]
 
 
 class Encoded(NamedTuple):
@@ -59,16 +59,14 @@ class WanVae(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(
-        self, model: AutoencoderKLWan, convolutions: Convolutions = "auto", tiling: Tiling | None = None
-    ) -> None:
+    def __init__(self, model: AutoencoderKLWan, kernels: Kernels = "auto", tiling: Tiling | None = None) -> None:
         super().__init__()
         self.model = model
         self.tiling = tiling
         self.register_buffer("mean", _per_channel(model.config.latents_mean), persistent=False)
         self.register_buffer("std", _per_channel(model.config.latents_std), persistent=False)
-        if convolutions != "stock":
-            use_onednn(model)
+        if kernels != "stock":
+            use_fast_kernels(model)
         self._encoder_caches = _count_caches(model.encoder)
         self._decoder_caches = _count_caches(model.decoder)
 

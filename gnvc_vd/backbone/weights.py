@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from gnvc_vd.backbone.dit import Attention, WanDit, build_dit, kept_in_float32, restore_rope
 from gnvc_vd.backbone.sources import EMPTY_PROMPT, Located, find
 from gnvc_vd.backbone.tiles import Tiling
-from gnvc_vd.backbone.vae import Convolutions, WanVae, build_vae
+from gnvc_vd.backbone.vae import Kernels, WanVae, build_vae
 from gnvc_vd.conventions import GnvcError
 from gnvc_vd.files import replacing
 from gnvc_vd.model import BackboneReference, ModelDescription, file_sha256, write_description
@@ -33,7 +33,7 @@ class Options:
     """How a backbone computes. Each deviation from diffusers' own numbers is a named option."""
 
     dtype: torch.dtype = torch.float32
-    convolutions: Convolutions = "auto"
+    kernels: Kernels = "auto"
     tiling: Tiling | None = None
     attention: Attention = field(default_factory=Attention)
 
@@ -132,7 +132,7 @@ def _assembled(source: Located, options: Options) -> Backbone:
 def _with_options(parts: _Parts, options: Options) -> Backbone:
     for name, parameter in parts.dit.named_parameters():
         parameter.data = parameter.data.to(torch.float32 if kept_in_float32(name) else options.dtype)
-    vae = WanVae(parts.vae.to(options.dtype), options.convolutions, options.tiling)
+    vae = WanVae(parts.vae.to(options.dtype), options.kernels, options.tiling)
     dit = WanDit(parts.dit, parts.dit_preset, parts.text.float(), options.attention)
     for module in (vae, dit):
         module.eval().requires_grad_(False)

@@ -7,6 +7,8 @@ from torch import Tensor
 
 from gnvc_vd.backbone.tiles import Tiling
 from gnvc_vd.backbone.vae import WanVae, build_vae
+from gnvc_vd.evaluate.bench.backbone import decode_ours
+from gnvc_vd.evaluate.bench.measuring import cost
 from gnvc_vd.gop import crop, pad
 from gnvc_vd.presets import WAN_VAE, VaePreset, preset
 
@@ -16,7 +18,7 @@ NANO = VaePreset(8, WAN_VAE.latents_mean, WAN_VAE.latents_std)
 @pytest.fixture(scope="module")
 def stock() -> WanVae:
     torch.manual_seed(0)
-    return WanVae(build_vae(NANO), convolutions="stock").eval().requires_grad_(False)
+    return WanVae(build_vae(NANO), kernels="stock").eval().requires_grad_(False)
 
 
 def clip(frames: int, height: int, width: int) -> Tensor:
@@ -55,6 +57,24 @@ def test_tiles_are_diffusers_bit_for_bit() -> None:
     assert torch.equal(tiled.decode(ours), tiled.model.decode(ours * tiled.std + tiled.mean).sample)
 
 
+def test_the_seam_of_tiles_is_bounded_and_shrinks_with_overlap() -> None:
+    """Tiles see less of the picture than the whole does; random weights on noise are the worst that can be shown."""
+    torch.manual_seed(1)
+    model = build_vae(NANO)
+    tilings = (None, Tiling(size=128, stride=96), Tiling(size=128, stride=64))
+    with torch.inference_mode():
+        latents = WanVae(model).eval().encode(clip(5, 192, 192))
+        whole, wide, narrow = (WanVae(model, tiling=tiling).eval().decode(latents) for tiling in tilings)
+    wide_seam, narrow_seam = ((found - whole).std() / whole.std() for found in (wide, narrow))
+    assert 0 < narrow_seam < 0.8 * wide_seam < 0.8 * 0.15
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_clip() -> None:
+    short, long = cost(decode_ours, 16, 25), cost(decode_ours, 16, 97)
+    assert long.peak_bytes < 1.1 * short.peak_bytes
+
+
 def test_a_step_changes_neither_the_module_nor_the_state_it_was_given(stock: WanVae) -> None:
     video = clip(9, 16, 16)
     _, state = stock.encode_step(None, video[:, :, :1])
@@ -63,7 +83,7 @@ def test_a_step_changes_neither_the_module_nor_the_state_it_was_given(stock: Wan
     assert torch.equal(stock.encode_step(state, video[:, :, 1:5]).latent, first)
 
 
-def test_onednn_computes_the_same_to_rounding(stock: WanVae) -> None:
+def test_fast_kernels_compute_the_same_to_rounding(stock: WanVae) -> None:
     torch.manual_seed(0)
     fast = WanVae(build_vae(NANO)).eval().requires_grad_(False)
     latents = stock.encode(clip(9, 32, 32))

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from diffusers import WanVACETransformer3DModel
 
+import gnvc_vd
 from gnvc_vd.backbone.plan import plan
 from gnvc_vd.backbone.weights import Backbone, Options, load_backbone, save_backbone
 from gnvc_vd.conventions import GnvcError
@@ -36,10 +38,32 @@ def same(first: Backbone, second: Backbone) -> bool:
     [
         ("wan2.1-1.3b", 126_892_531, 1_418_996_800),
         ("wan2.1-14b-t2v", 126_892_531, 14_288_491_584),
+        ("wan2.1-14b-i2v", 126_892_531, 16_394_878_784),
+        ("wan2.1-14b-flf2v", 126_892_531, 16_395_536_704),
     ],
 )
 def test_presets_have_the_published_parameter_counts(name: str, vae: int, dit: int) -> None:
     assert (plan(PRESETS[name]).vae_parameters, plan(PRESETS[name]).dit_parameters) == (vae, dit)
+
+
+def test_the_paper_s_adaptor_brings_the_published_count() -> None:
+    """Fifteen VACE layers on the 1.3 B transformer: the 2.15 B of the paper."""
+    sizes = PRESETS["wan2.1-1.3b"].dit
+    with torch.device("meta"):
+        model = WanVACETransformer3DModel(
+            num_layers=sizes.layers,
+            num_attention_heads=sizes.heads,
+            attention_head_dim=sizes.head_dim,
+            ffn_dim=sizes.ffn_dim,
+            text_dim=sizes.text_dim,
+            vace_layers=list(range(0, sizes.layers, 2)),
+        )
+    assert sum(parameter.numel() for parameter in model.parameters()) == 2_153_972_032
+
+
+def test_a_codec_that_is_not_trained_is_said_so() -> None:
+    with pytest.raises(GnvcError, match="no trained codec yet"):
+        gnvc_vd.load("nano")
 
 
 def test_nano_is_the_same_every_time_and_leaves_the_random_state_alone(nano: Backbone) -> None:

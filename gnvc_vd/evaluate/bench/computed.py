@@ -1,0 +1,67 @@
+"""What a piece of work would cost, computed on tensors without data: no weights, no time, any size.
+
+Operations are counted by torch's own counter. Memory is what the tensors that exist at once would hold: an allocator's
+slack and a kernel's workspace come on top of it.
+"""
+
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
+
+CPU_ATTENTION = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu  # missing in torch's own list
+
+
+@dataclass(frozen=True)
+class Computed:
+    """Operations (a multiplication and an addition are two) and bytes beside the weights."""
+
+    operations: int
+    peak_bytes: int
+
+
+def compute(work: Callable[[], object]) -> Computed:
+    """Run `work`, whose tensors are on the meta device or fake."""
+    counter = FlopCounterMode(display=False, custom_mapping={CPU_ATTENTION: _attention_operations})
+    with torch.no_grad(), counter, _LiveBytes() as live:
+        work()
+    return Computed(counter.get_total_flops(), live.peak)
+
+
+def _attention_operations(query: torch.Size, key: torch.Size, value: torch.Size, *_: object, **__: object) -> int:
+    return int(sdpa_flop_count(query, key, value))
+
+
+class _LiveBytes(TorchDispatchMode):
+    """Adds up the storages that operations make, for as long as each lives."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = self.peak = 0
+        self._known: set[int] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        given = {
+            leaf.untyped_storage()._cdata for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)
+        }
+        for leaf in tree_leaves(out):
+            if isinstance(leaf, torch.Tensor) and leaf.untyped_storage()._cdata not in given | self._known:
+                self._add(leaf.untyped_storage())
+        return out
+
+    def _add(self, storage: torch.UntypedStorage) -> None:
+        key, size = storage._cdata, storage.nbytes()
+        self._known.add(key)
+        self.now += size
+        self.peak = max(self.peak, self.now)
+        weakref.finalize(storage, self._remove, key, size)
+
+    def _remove(self, key: int, size: int) -> None:
+        self._known.discard(key)
+        self.now -= size
