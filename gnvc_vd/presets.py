@@ -37,6 +37,22 @@ class DitPreset:
 
 
 @dataclass(frozen=True)
+class BottleneckPreset:
+    """The contextual latent codec at a size: channels of each of its parts."""
+
+    features: int  # the temporal feature f
+    width: int  # inside the transforms
+    symbols: int  # y
+    hyper: int  # z
+    prior: int  # inside the entropy model
+    state: int  # the integer memory of earlier symbols
+    blocks: int  # at each resolution of each transform
+
+
+REAL_BOTTLENECK = BottleneckPreset(features=192, width=256, symbols=128, hyper=64, prior=256, state=128, blocks=3)
+
+
+@dataclass(frozen=True)
 class Source:
     """Where public weights live, in diffusers' layout."""
 
@@ -46,11 +62,12 @@ class Source:
 
 @dataclass(frozen=True)
 class Preset:
-    """A backbone: VAE and transformer, and where its weights come from (None: made here)."""
+    """Every part's size, and where the backbone's weights come from (None: made here)."""
 
     name: str
     vae: VaePreset
     dit: DitPreset
+    bottleneck: BottleneckPreset = REAL_BOTTLENECK
     source: Source | None = None
     note: str = ""
 
@@ -86,6 +103,7 @@ PRESETS = {
                 layers=2, heads=2, head_dim=16, ffn_dim=64, text_dim=8, text_tokens=1, freq_dim=32,
                 condition_channels=CONDITION_CHANNELS,
             ),
+            bottleneck=BottleneckPreset(features=8, width=8, symbols=8, hyper=4, prior=16, state=8, blocks=1),
             note="random weights from a seed, for tests: its pictures mean nothing",
         ),
         Preset(
@@ -95,12 +113,13 @@ PRESETS = {
                 layers=6, heads=4, head_dim=48, ffn_dim=576, text_dim=8, text_tokens=1,
                 condition_channels=CONDITION_CHANNELS,
             ),
+            bottleneck=BottleneckPreset(features=32, width=64, symbols=32, hyper=16, prior=64, state=32, blocks=2),
             note="small enough to ship; not trained yet, sizes provisional",
         ),
-        Preset("wan2.1-1.3b", WAN_VAE, WAN_1_3B, Source("Wan-AI/Wan2.1-T2V-1.3B-Diffusers")),
-        Preset("wan2.1-14b-t2v", WAN_VAE, WAN_14B, Source("Wan-AI/Wan2.1-T2V-14B-Diffusers")),
-        Preset("wan2.1-14b-i2v", WAN_VAE, WAN_14B_I2V, Source("Wan-AI/Wan2.1-I2V-14B-720P-Diffusers")),
-        Preset("wan2.1-14b-flf2v", WAN_VAE, WAN_14B_FLF2V, Source("Wan-AI/Wan2.1-FLF2V-14B-720P-diffusers")),
+        Preset("wan2.1-1.3b", WAN_VAE, WAN_1_3B, source=Source("Wan-AI/Wan2.1-T2V-1.3B-Diffusers")),
+        Preset("wan2.1-14b-t2v", WAN_VAE, WAN_14B, source=Source("Wan-AI/Wan2.1-T2V-14B-Diffusers")),
+        Preset("wan2.1-14b-i2v", WAN_VAE, WAN_14B_I2V, source=Source("Wan-AI/Wan2.1-I2V-14B-720P-Diffusers")),
+        Preset("wan2.1-14b-flf2v", WAN_VAE, WAN_14B_FLF2V, source=Source("Wan-AI/Wan2.1-FLF2V-14B-720P-diffusers")),
     )
 }  # fmt: skip
 

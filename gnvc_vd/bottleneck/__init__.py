@@ -1,0 +1,1 @@
+"""The contextual latent codec: latents to integers and back."""

@@ -1,0 +1,213 @@
+"""GNVC-VD's latent codec: a GOP's latents to one payload, and back latent by latent.
+
+    l_1 ─▶ y_1 = g_a(l_1)          ─▶ entropy model (anchor)    ─▶ ŷ_1 ─▶ l̂_1 = g_s(ŷ_1)          ─▶ f_1
+    l_t ─▶ y_t = g_a(l_t | f_{t−1}) ─▶ entropy model (predicted) ─▶ ŷ_t ─▶ l̂_t = g_s(ŷ_t, f_{t−1}) ─▶ f_t
+                                        ▲ integer state of ŷ_1 … ŷ_{t−1}
+
+Integers decide symbols (docs/architecture.md, the coded world); g_a, g_s and f are floats. The recursion over g_s
+runs in the precision of its weights, which is float32 unless someone asks otherwise, whatever autocast says.
+"""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, cast
+
+import torch
+from torch import Tensor, nn
+
+from gnvc_vd.bitstream import BitstreamError
+from gnvc_vd.bottleneck.context import TemporalState
+from gnvc_vd.bottleneck.hyperprior import Coded, EntropyModel, Reading, Writing
+from gnvc_vd.bottleneck.transforms import Analysis, Extractor, Synthesis
+from gnvc_vd.conventions import GnvcError
+from gnvc_vd.entropy.coder import Decoder, Encoder
+from gnvc_vd.entropy.integer import UNITS
+from gnvc_vd.entropy.tables import Tables, normal_tables, tables_of
+from gnvc_vd.presets import BottleneckPreset
+
+ARITHMETIC = 1  # changes whenever the same integers and bytes would decode to other symbols
+HASH_BYTES = 4
+IDENTITY_BYTES = 8
+
+
+class Trained(NamedTuple):
+    """What training sees of a clip."""
+
+    latents: Tensor  # l̂, B 16 T h w
+    features: Tensor  # f, B F T h w
+    bits: Tensor  # B T
+
+
+class DecodedLatent(NamedTuple):
+    latent: Tensor  # l̂_t, B 16 h w
+    feature: Tensor  # f_t, B F h w
+
+
+@dataclass(frozen=True)
+class Payload:
+    """One clip's GOP."""
+
+    data: bytes
+    symbol_hash: bytes
+    estimated_bits: float  # what its symbols should take by the tables, beside the coder's overhead
+
+
+class Bottleneck(nn.Module):
+    """The latent codec. `forward` trains it, `freeze` makes its integers, `compress` and `decompress` use them.
+
+    Args:
+        temporal: whether predicted latents' entropy model has the state. Off only to measure what that is worth.
+        spatial: whether half of the symbols see the other half. Likewise.
+    """
+
+    table_frequencies: Tensor
+
+    def __init__(self, preset: BottleneckPreset, temporal: bool = True, spatial: bool = True) -> None:
+        super().__init__()
+        self.preset, self.temporal = preset, temporal
+        self.anchor_analysis = Analysis(preset, context=False)
+        self.anchor_synthesis = Synthesis(preset, context=False)
+        self.analysis = Analysis(preset, context=True)
+        self.synthesis = Synthesis(preset, context=True)
+        self.extractor = Extractor(preset)
+        self.anchor_entropy = EntropyModel(preset, stateful=False, context=spatial)
+        self.entropy = EntropyModel(preset, stateful=True, context=spatial)
+        self.state = TemporalState(preset)
+        self.register_buffer("table_frequencies", normal_tables())
+        self.register_buffer("frozen", torch.zeros((), dtype=torch.int64))
+
+    def forward(self, latents: Tensor, quality: Tensor) -> Trained:
+        """B 16 T h w with even h and w; each latent's quality, B T."""
+        _check(latents)
+        decoded, features, bits = [], [], []
+        feature = state = None
+        for latent, level in zip(latents.unbind(2), quality.unbind(1), strict=True):
+            model = self.anchor_entropy if feature is None else self.entropy
+            with torch.autocast(latents.device.type, enabled=False):
+                y = model.gains.multiply(self._analyse(latent, feature), level)
+                likely = model(y, state, level)
+                latent, feature = self._synthesise(model.gains.divide(likely.symbols, level), feature)
+                state = self._next_state(state, likely.values)
+            decoded.append(latent)
+            features.append(feature)
+            bits.append(likely.bits)
+        return Trained(torch.stack(decoded, 2), torch.stack(features, 2), torch.stack(bits, 1))
+
+    def freeze(self) -> None:
+        """The export: write the integers that decide symbols, prove their bounds, and make the tables."""
+        self.anchor_entropy.freeze()
+        self.entropy.freeze()
+        self.state.freeze()
+        self.table_frequencies.copy_(normal_tables())
+        cast(Tensor, self.frozen).fill_(1)
+
+    def integers(self) -> dict[str, Tensor]:
+        """Everything that decides a symbol."""
+        return {name: value for name, value in self.named_buffers() if not value.is_floating_point()}
+
+    @property
+    def identity(self) -> bytes:
+        """8 bytes over the integers and the version of the arithmetic: the stream's coded identity."""
+        digest = hashlib.blake2b(f"{ARITHMETIC} {self.preset}".encode(), digest_size=IDENTITY_BYTES)
+        for name, value in sorted(self.integers().items()):
+            digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+            digest.update(value.cpu().contiguous().numpy().tobytes())
+        return digest.digest()
+
+    @torch.inference_mode()
+    def compress(self, latents: Tensor, quality: Sequence[int]) -> tuple[list[Payload], list[DecodedLatent]]:
+        """One payload for each clip of the batch, and what a decoder will have; a quality for each latent."""
+        _check(latents)
+        tables = self._tables()
+        writing = [Writing(Encoder(), tables) for _ in latents]
+        hashes = [_hash() for _ in latents]
+        decoded, feature, state = [], None, None
+        for latent, level in zip(latents.unbind(2), quality, strict=True):
+            model, levels = self._model(feature), torch.full((len(latents),), level, device=latents.device)
+            with torch.autocast(latents.device.type, enabled=False):
+                y = model.gains.multiply(self._analyse(latent, feature), levels)
+                coded = model.compress(y, self._seen(state), levels, writing)
+                latent, feature, state = self._after(model, coded, feature, state, levels, hashes)
+            decoded.append(DecodedLatent(latent, feature))
+        payloads = [
+            Payload(one.encoder.finish(), digest.digest(), one.encoder.bits)
+            for one, digest in zip(writing, hashes, strict=True)
+        ]
+        return payloads, decoded
+
+    def decompress(
+        self,
+        payloads: Sequence[bytes],
+        symbol_hashes: Sequence[bytes],
+        size: tuple[int, int],
+        quality: Sequence[int],
+    ) -> Iterator[DecodedLatent]:
+        """Latents of h × w as they come, clips of one length side by side. The last is followed by the proof.
+
+        Raises:
+            BitstreamError: the bytes are none of ours, or decoded to other symbols than were coded.
+        """
+        height, width = size[0] // 2, size[1] // 2
+        device = self.table_frequencies.device
+        tables = self._tables()
+        reading = [Reading(Decoder(payload), tables) for payload in payloads]
+        hashes = [_hash() for _ in payloads]
+        feature = state = None
+        for level in quality:
+            with torch.inference_mode(), torch.autocast(device.type, enabled=False):
+                model, levels = self._model(feature), torch.full((len(payloads),), level, device=device)
+                coded = model.decompress((height, width), self._seen(state), levels, reading)
+                latent, feature, state = self._after(model, coded, feature, state, levels, hashes)
+            yield DecodedLatent(latent, feature)
+        for one, digest, wanted in zip(reading, hashes, symbol_hashes, strict=True):
+            one.decoder.finish()
+            if digest.digest() != wanted:
+                raise BitstreamError("the symbols are not those that were coded")
+
+    def _model(self, feature: Tensor | None) -> EntropyModel:
+        return self.anchor_entropy if feature is None else self.entropy
+
+    def _tables(self) -> Tables:
+        if not bool(self.frozen) or self.training:
+            raise GnvcError("this model has no frozen integers to code with: freeze() and eval() come first")
+        return tables_of(self.table_frequencies)
+
+    def _after(
+        self,
+        model: EntropyModel,
+        coded: Coded,
+        feature: Tensor | None,
+        state: Tensor | None,
+        levels: Tensor,
+        hashes: "list[hashlib.blake2b]",
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """What both sides do with a latent's symbols once they have them."""
+        for clip, digest in enumerate(hashes):
+            digest.update(coded.hyper[clip].to("cpu", torch.int32).contiguous().numpy().tobytes())
+            digest.update(coded.symbols[clip].to("cpu", torch.int32).contiguous().numpy().tobytes())
+        y = model.gains.divide(coded.symbols.float() / UNITS, levels)
+        latent, feature = self._synthesise(y, feature)
+        return latent, feature, self.state(state, coded.values)
+
+    def _seen(self, state: Tensor | None) -> Tensor | None:
+        return torch.zeros_like(state) if state is not None and not self.temporal else state
+
+    def _next_state(self, state: Tensor | None, values: Tensor) -> Tensor:
+        return cast(Tensor, self.state(state, values)) * (1.0 if self.temporal else 0.0)
+
+    def _analyse(self, latent: Tensor, feature: Tensor | None) -> Tensor:
+        return cast(Tensor, (self.anchor_analysis if feature is None else self.analysis)(latent, feature))
+
+    def _synthesise(self, y: Tensor, feature: Tensor | None) -> tuple[Tensor, Tensor]:
+        latent = (self.anchor_synthesis if feature is None else self.synthesis)(y, feature)
+        return latent, self.extractor(latent)
+
+
+def _hash() -> "hashlib.blake2b":
+    return hashlib.blake2b(digest_size=HASH_BYTES)
+
+
+def _check(latents: Tensor) -> None:
+    if latents.ndim != 5 or latents.shape[3] % 2 or latents.shape[4] % 2:
+        raise ValueError(f"expected latents B 16 T h w with even h and w, not {tuple(latents.shape)}")

@@ -1,0 +1,90 @@
+"""Learned transforms between a latent and its symbols, in floats; depth-wise convolution blocks throughout.
+
+    anchor     l_1 ──analysis──▶ y_1 ──synthesis──▶ l̂_1
+    predicted  l_t, f_{t−1} ──analysis──▶ y_t        y_t, f_{t−1} ──synthesis──▶ l̂_t
+    context    l̂_t ──extractor──▶ f_t
+
+Latents and features are at an eighth of the picture, y at a sixteenth. The design follows DCVC-RT's inter model without
+its pixel-unshuffle, which the VAE has done already.
+"""
+
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from gnvc_vd.conventions import LATENT_CHANNELS
+from gnvc_vd.presets import BottleneckPreset
+
+
+class Analysis(nn.Module):
+    """A latent, seen with the context feature if there is one, to y."""
+
+    def __init__(self, preset: BottleneckPreset, context: bool) -> None:
+        super().__init__()
+        width = preset.width
+        self.enter = nn.Conv2d(LATENT_CHANNELS + context * preset.features, width, 3, padding=1)
+        self.fine = _blocks(width, preset.blocks)
+        self.down = nn.Conv2d(width, width, 2, stride=2)
+        self.coarse = _blocks(width, preset.blocks)
+        self.leave = nn.Conv2d(width, preset.symbols, 1)
+
+    def forward(self, latent: Tensor, feature: Tensor | None) -> Tensor:
+        seen = latent if feature is None else torch.cat([latent, feature], dim=1)
+        x = self.fine(self.enter(seen.to(self.enter.weight.dtype)))
+        return cast(Tensor, self.leave(self.coarse(self.down(x))).float())
+
+
+class Synthesis(nn.Module):
+    """y, with the context feature if there is one, to a latent."""
+
+    def __init__(self, preset: BottleneckPreset, context: bool) -> None:
+        super().__init__()
+        width = preset.width
+        self.enter = nn.Conv2d(preset.symbols, width, 1)
+        self.coarse = _blocks(width, preset.blocks)
+        self.up = nn.Sequential(nn.Conv2d(width, 4 * width, 1), nn.PixelShuffle(2))
+        self.meet = nn.Conv2d(width + context * preset.features, width, 1)
+        self.fine = _blocks(width, preset.blocks)
+        self.leave = nn.Conv2d(width, LATENT_CHANNELS, 3, padding=1)
+
+    def forward(self, y: Tensor, feature: Tensor | None) -> Tensor:
+        x = self.up(self.coarse(self.enter(y.to(self.enter.weight.dtype))))
+        seen = x if feature is None else torch.cat([x, feature.to(x.dtype)], dim=1)
+        return cast(Tensor, self.leave(self.fine(self.meet(seen))).float())
+
+
+class Extractor(nn.Module):
+    """A decoded latent to the feature that the next latent, and the refiner, are given."""
+
+    def __init__(self, preset: BottleneckPreset) -> None:
+        super().__init__()
+        self.enter = nn.Conv2d(LATENT_CHANNELS, preset.features, 3, padding=1)
+        self.blocks = _blocks(preset.features, preset.blocks)
+
+    def forward(self, latent: Tensor) -> Tensor:
+        return cast(Tensor, self.blocks(self.enter(latent.to(self.enter.weight.dtype))).float())
+
+
+class DepthBlock(nn.Module):
+    """A depth-wise 3×3 between two 1×1, then a gated 1×1 pair, each added to what came in."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.spatial = nn.Sequential(
+            nn.Conv2d(width, width, 1),
+            nn.LeakyReLU(0.1),
+            nn.Conv2d(width, width, 3, padding=1, groups=width),
+            nn.Conv2d(width, width, 1),
+        )
+        self.widen = nn.Conv2d(width, 4 * width, 1)
+        self.narrow = nn.Conv2d(2 * width, width, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.spatial(x)
+        gate, value = self.widen(x).chunk(2, dim=1)
+        return x + cast(Tensor, self.narrow(nn.functional.silu(gate) * value))
+
+
+def _blocks(width: int, count: int) -> nn.Sequential:
+    return nn.Sequential(*(DepthBlock(width) for _ in range(count)))

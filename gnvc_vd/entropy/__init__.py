@@ -1,0 +1,1 @@
+"""From integers to bytes: exact networks, frozen tables, a guarded coder; and the likelihoods that train them."""

@@ -1,0 +1,163 @@
+"""Networks in exact integer arithmetic, which train as floats that behave like those integers.
+
+    float in ──▶ fake-quantised weights, rounding with straight-through gradients ──▶ float out      (training)
+    int64 in ──▶ the frozen integers, products by exact float matrix products     ──▶ int64 out      (coding)
+
+One network, two number systems: which one runs is decided by what it is given. A value is an integer in units of 1/64
+that saturates at ±1023; weights are 8-bit with a power of two per output channel, so that rescaling is a shift. The
+power is chosen so that no sum can reach 2^24, whatever comes in: then float32 products are exact in any order.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+UNITS = 64  # of a value
+REACH = 1023  # a value's largest magnitude, in units
+WEIGHT_REACH = 127
+FLOAT32_EXACT = 1 << 24
+MAX_SHIFT = 14
+
+
+class IntegerConv(nn.Module):
+    """A 1×1 or 3×3 convolution.
+
+    Args:
+        finer: how many bits finer than 1/64 the output is (a last layer whose precision matters).
+        reach: where the output saturates, in its own units.
+    """
+
+    weight_integers: Tensor  # O K int16
+    bias_integers: Tensor  # O int64, in units of the products
+    shift: Tensor  # O int64
+
+    def __init__(self, inputs: int, outputs: int, kernel: int = 3, finer: int = 0, reach: int = REACH) -> None:
+        super().__init__()
+        self.kernel, self.finer, self.reach = kernel, finer, reach
+        self.weight = nn.Parameter(torch.empty(outputs, inputs, kernel, kernel))
+        self.bias = nn.Parameter(torch.zeros(outputs))
+        nn.init.kaiming_normal_(self.weight, nonlinearity="linear")
+        self.register_buffer("weight_integers", torch.zeros(outputs, inputs * kernel * kernel, dtype=torch.int16))
+        self.register_buffer("bias_integers", torch.zeros(outputs, dtype=torch.int64))
+        self.register_buffer("shift", torch.full((outputs,), finer + 1, dtype=torch.int64))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self._pretend(x) if x.is_floating_point() else self._exact(x)
+
+    def freeze(self) -> None:
+        """Write the integers, and prove that no sum of products can leave what float32 holds exactly."""
+        with torch.no_grad():
+            shift = self._shifts()
+            scale = torch.exp2(shift.double())
+            flat = self.weight.detach().double().flatten(1)
+            self.weight_integers.copy_((flat * scale[:, None]).round().clamp(-WEIGHT_REACH, WEIGHT_REACH))
+            self.bias_integers.copy_((self.bias.detach().double() * scale * UNITS).round())
+            self.shift.copy_(shift)
+        if self.largest_sum() >= FLOAT32_EXACT:
+            raise ArithmeticError(f"a sum of products may reach {self.largest_sum()}")
+
+    def largest_sum(self) -> int:
+        """No sum of products, nor any part of one, exceeds this for inputs within ±REACH."""
+        return int(self.weight_integers.abs().sum(1, dtype=torch.int64).max()) * REACH
+
+    def _shifts(self) -> Tensor:
+        """Per output channel, the finest power of two that keeps weights within 8 bits and sums within 24."""
+        flat = self.weight.detach().flatten(1).abs()
+        room = FLOAT32_EXACT / REACH - 1 - flat.shape[1] / 2  # every rounding may add a half
+        scale = torch.minimum(WEIGHT_REACH / flat.amax(1).clamp_min(1e-9), room / flat.sum(1).clamp_min(1e-9))
+        return scale.log2().floor().clamp(self.finer + 1, MAX_SHIFT).long()
+
+    def _pretend(self, x: Tensor) -> Tensor:
+        scale = torch.exp2(self._shifts().float())[:, None, None, None]
+        weight = straight_round(self.weight * scale).clamp(-WEIGHT_REACH, WEIGHT_REACH) / scale
+        bias = straight_round(self.bias * scale.flatten() * UNITS) / (scale.flatten() * UNITS)
+        with torch.autocast(x.device.type, enabled=False):
+            out = nn.functional.conv2d(x.float(), weight, bias, padding=self.kernel // 2)
+        units = UNITS << self.finer
+        return bounded(straight_round(out * units) / units, self.reach / units)
+
+    def _exact(self, x: Tensor) -> Tensor:
+        batch, _, height, width = x.shape
+        dtype = self._product_type(x.device)
+        home = x.device
+        if dtype is None:  # no exact type there: the coded world runs on the CPU
+            x, dtype = x.cpu(), torch.float64
+        with torch.autocast(x.device.type, enabled=False):
+            columns = x.to(dtype)
+            if self.kernel == 1:
+                columns = columns.flatten(2)
+            else:
+                columns = nn.functional.unfold(columns, self.kernel, padding=self.kernel // 2)
+            sums = torch.matmul(self.weight_integers.to(x.device, dtype), columns).to(torch.int64)
+        shift = self.shift.to(x.device)[:, None]
+        sums = sums + self.bias_integers.to(x.device)[:, None]
+        out = rounded_shift(sums, shift - self.finer).clamp(-self.reach, self.reach)
+        return out.view(batch, -1, height, width).to(home)
+
+    def _product_type(self, device: torch.device) -> torch.dtype | None:
+        if device.type == "mps":
+            return None
+        whole = torch.get_float32_matmul_precision() == "highest"
+        if device.type == "cpu" and whole and self.largest_sum() < FLOAT32_EXACT:
+            return torch.float32
+        return torch.float64
+
+
+class IntegerLeaky(nn.Module):
+    """max(x, x/8), rounded down."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.is_floating_point():
+            return torch.maximum(x, straight_floor(x * (UNITS / 8)) / UNITS)
+        return torch.maximum(x, x >> 3)
+
+
+class IntegerShuffle(nn.Module):
+    """Channels to twice the height and width."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, channels, height, width = x.shape
+        x = x.reshape(batch, channels // 4, 2, 2, height, width).permute(0, 1, 4, 2, 5, 3)
+        return x.reshape(batch, channels // 4, 2 * height, 2 * width)
+
+
+def saturated(x: Tensor) -> Tensor:
+    """A sum of values back within a value's bounds."""
+    return bounded(x, REACH / UNITS) if x.is_floating_point() else x.clamp(-REACH, REACH)
+
+
+def rounded_shift(x: Tensor, bits: int | Tensor) -> Tensor:
+    """x / 2^bits, halves rounded up."""
+    if isinstance(bits, int):
+        return (x + (1 << bits >> 1)) >> bits
+    return (x + (torch.ones_like(bits) << bits >> 1)) >> bits
+
+
+def straight_round(x: Tensor) -> Tensor:
+    """Halves rounded up, as the shift does; the gradient passes as if nothing had been rounded."""
+    return x + (torch.floor(x.detach() + 0.5) - x.detach())
+
+
+def straight_floor(x: Tensor) -> Tensor:
+    return x + (torch.floor(x.detach()) - x.detach())
+
+
+def bounded(x: Tensor, low: float, high: float | None = None) -> Tensor:
+    """x within ±low, or between low and high. Out of bounds, only gradients that lead back pass."""
+    low, high = (-low, low) if high is None else (low, high)
+    return _Bounded.apply(x, low, high)
+
+
+class _Bounded(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, low: float, high: float) -> Tensor:
+        ctx.save_for_backward(x)
+        ctx.bounds = low, high
+        return x.clamp(low, high)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        (gradient,), (x,), (low, high) = gradients, ctx.saved_tensors, ctx.bounds
+        outward = ((x < low) & (gradient > 0)) | ((x > high) & (gradient < 0))
+        return gradient.masked_fill(outward, 0), None, None
