@@ -103,7 +103,7 @@ PRESETS = {
                 layers=2, heads=2, head_dim=16, ffn_dim=64, text_dim=8, text_tokens=1, freq_dim=32,
                 condition_channels=CONDITION_CHANNELS,
             ),
-            bottleneck=BottleneckPreset(features=8, width=8, symbols=8, hyper=4, prior=16, state=8, blocks=1),
+            bottleneck=BottleneckPreset(features=16, width=16, symbols=16, hyper=4, prior=16, state=16, blocks=1),
             note="random weights from a seed, for tests: its pictures mean nothing",
         ),
         Preset(

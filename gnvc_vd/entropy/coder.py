@@ -13,7 +13,6 @@ from collections.abc import Sequence
 import numpy as np
 from compressai.ans import BufferedRansEncoder, RansDecoder
 
-import gnvc_vd.compat  # noqa: F401 - compressai imports torchvision
 from gnvc_vd.conventions import GnvcError
 from gnvc_vd.entropy.tables import PRECISION, TOTAL, Integers, Tables
 

@@ -64,7 +64,7 @@ class IntegerConv(nn.Module):
     def _shifts(self) -> Tensor:
         """Per output channel, the finest power of two that keeps weights within 8 bits and sums within 24."""
         flat = self.weight.detach().flatten(1).abs()
-        room = FLOAT32_EXACT / REACH - 1 - flat.shape[1] / 2  # every rounding may add a half
+        room = max(1.0, FLOAT32_EXACT / REACH - 1 - flat.shape[1] / 2)  # every rounding may add a half
         scale = torch.minimum(WEIGHT_REACH / flat.amax(1).clamp_min(1e-9), room / flat.sum(1).clamp_min(1e-9))
         return scale.log2().floor().clamp(self.finer + 1, MAX_SHIFT).long()
 

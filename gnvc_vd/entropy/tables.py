@@ -71,14 +71,15 @@ def tables_of(stored: Tensor) -> Tables:
 
 def _normal(scale: float) -> Integers:
     reach = math.ceil(DEVIATIONS * scale) + 1
-    edges = [-math.inf, *(symbol - 0.5 for symbol in range(-reach, reach + 2)), math.inf]
-    below = np.array([0.5 * math.erfc(-edge / (scale * math.sqrt(2))) for edge in edges])
-    return quantised(np.diff(below))
+    edges = [*(symbol + 0.5 for symbol in range(reach + 1)), math.inf]
+    beyond = np.array([0.5 * math.erfc(edge / (scale * math.sqrt(2))) for edge in edges])
+    right = beyond[:-1] - beyond[1:]  # 1 … reach, then further out
+    return quantised(np.concatenate([right[::-1], [1 - 2 * beyond[0]], right]))
 
 
 def quantised(probabilities: NDArray[np.float64]) -> Integers:
-    """Integer frequencies, none of them zero, that sum to TOTAL; the likeliest symbol takes what rounding leaves."""
+    """Integer frequencies, none of them zero, that sum to TOTAL; the middle symbol takes what rounding leaves."""
     room = TOTAL - len(probabilities)
     frequencies: Integers = 1 + np.floor(probabilities / probabilities.sum() * room).astype(np.int64)
-    frequencies[np.argmax(frequencies)] += TOTAL - frequencies.sum()
+    frequencies[len(frequencies) // 2] += TOTAL - frequencies.sum()
     return frequencies

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from diffusers import WanVACETransformer3DModel
 
 import gnvc_vd
 from gnvc_vd.backbone.plan import plan
@@ -47,8 +48,6 @@ def test_presets_have_the_published_parameter_counts(name: str, vae: int, dit: i
 
 def test_the_paper_s_adaptor_brings_the_published_count() -> None:
     """Fifteen VACE layers on the 1.3 B transformer: the 2.15 B of the paper."""
-    from diffusers import WanVACETransformer3DModel  # after the package, which mends torchvision first
-
     sizes = PRESETS["wan2.1-1.3b"].dit
     with torch.device("meta"):
         model = WanVACETransformer3DModel(

@@ -1,0 +1,52 @@
+"""Tables and likelihoods against the normal distribution, and against compressai's."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from compressai.entropy_models import GaussianConditional
+
+from gnvc_vd.entropy import likelihoods
+from gnvc_vd.entropy.tables import LARGEST, LEVELS, SMALLEST, STEP, TOTAL, Tables, normal_tables, quantised, tables_of
+
+
+def test_tables_are_normal_distributions_in_sixteen_bits() -> None:
+    tables = tables_of(normal_tables())
+    assert len(tables.frequencies) == LEVELS
+    for level in (0, 20, 40, 63):
+        frequencies, scale = tables.frequencies[level], SMALLEST * math.exp(STEP * level)
+        reach = int(tables.reach[level])
+        assert frequencies.sum() == TOTAL and frequencies.min() >= 1 and len(frequencies) == 2 * reach + 3
+        assert np.array_equal(frequencies, frequencies[::-1])
+        symbols = np.arange(-reach, reach + 1)
+        mass = np.array([math.erf((s + 0.5) / scale / 2**0.5) - math.erf((s - 0.5) / scale / 2**0.5) for s in symbols])
+        assert np.abs(frequencies[1:-1] / TOTAL - mass / 2).max() < len(frequencies) / TOTAL
+    assert scale == pytest.approx(LARGEST)
+
+
+def test_a_table_s_bits_are_its_frequencies() -> None:
+    tables = Tables([np.array([1, TOTAL - 3, 1, 1][:3]) + np.array([0, 1, 0]), quantised(np.ones(5))])
+    assert tables.bits[1] == pytest.approx(-math.log2((TOTAL - 2) / TOTAL))
+    assert tables.cumulative[0] == [0, 1, TOTAL - 1, TOTAL, TOTAL]
+    with pytest.raises(ValueError, match="sum to"):
+        Tables([np.array([1, 2, 3])])
+
+
+def test_likelihoods_are_compressai_s() -> None:
+    torch.manual_seed(0)
+    values, scales = 5 * torch.randn(1, 4, 50), 0.11 + 10 * torch.rand(1, 4, 50)
+    _, theirs = GaussianConditional(None)(values, scales, training=False)
+    ours = likelihoods.bits(torch.round(values), scales)
+    likely = theirs > 1e-4
+    assert likely.sum() > 100
+    assert torch.allclose(ours[likely], -theirs.log2()[likely], atol=1e-3)
+    assert likelihoods.bits(torch.tensor(1e9), torch.tensor(0.11)) == 16
+
+
+def test_scales_are_the_tables_and_gradients_reach_the_index() -> None:
+    level = torch.tensor([0.0, 31.4, 63.0, 80.0], requires_grad=True)
+    scale = likelihoods.scale_of(level)
+    assert scale.tolist() == pytest.approx([SMALLEST, SMALLEST * math.exp(31 * STEP), LARGEST, LARGEST], rel=1e-5)
+    scale.sum().backward()
+    assert level.grad is not None and (level.grad > 0).all()
