@@ -16,6 +16,7 @@ VARIANTS = {
     "whole": {},
     "no temporal state": {"temporal": False},
     "no spatial context": {"spatial": False},
+    "float prior with f": {"float_prior": True},
 }
 
 
@@ -32,7 +33,8 @@ def main() -> None:
         model = Bottleneck(preset(arguments.preset).bottleneck, **VARIANTS[name])
         train(model, arguments.steps, seed=arguments.seed)
         for point in measure(model, range(0, QUALITIES, 9)):
-            print(f"{name:20} {point.quality:7} {point.bpp:8.5f} {point.estimated_bpp:10.5f} {point.error:8.4f}")
+            bpp = f"{point.bpp:8.5f}" if point.bpp is not None else "       –"
+            print(f"{name:20} {point.quality:7} {bpp} {point.estimated_bpp:10.5f} {point.error:8.4f}")
 
 
 if __name__ == "__main__":

@@ -19,10 +19,10 @@ from torch import Tensor, nn
 from gnvc_vd.bitstream import BitstreamError
 from gnvc_vd.bottleneck.context import TemporalState
 from gnvc_vd.bottleneck.hyperprior import Coded, EntropyModel, Reading, Writing
-from gnvc_vd.bottleneck.transforms import Analysis, Extractor, Synthesis
+from gnvc_vd.bottleneck.transforms import Analysis, Extractor, Synthesis, convolution
 from gnvc_vd.conventions import GnvcError
 from gnvc_vd.entropy.coder import Decoder, Encoder
-from gnvc_vd.entropy.integer import UNITS
+from gnvc_vd.entropy.integer import UNITS, IntegerConv
 from gnvc_vd.entropy.tables import Tables, normal_tables, tables_of
 from gnvc_vd.presets import BottleneckPreset
 
@@ -59,21 +59,30 @@ class Bottleneck(nn.Module):
     Args:
         temporal: whether predicted latents' entropy model has the state. Off only to measure what that is worth.
         spatial: whether half of the symbols see the other half. Likewise.
+        float_prior: a float entropy model that also sees f, which no stream could be decoded with. It trains only, to
+            measure what exactness costs.
     """
 
     table_frequencies: Tensor
 
-    def __init__(self, preset: BottleneckPreset, temporal: bool = True, spatial: bool = True) -> None:
+    def __init__(
+        self, preset: BottleneckPreset, temporal: bool = True, spatial: bool = True, float_prior: bool = False
+    ) -> None:
         super().__init__()
-        self.preset, self.temporal = preset, temporal
+        self.preset, self.temporal, self.float_prior = preset, temporal, float_prior
         self.anchor_analysis = Analysis(preset, context=False)
         self.anchor_synthesis = Synthesis(preset, context=False)
         self.analysis = Analysis(preset, context=True)
         self.synthesis = Synthesis(preset, context=True)
         self.extractor = Extractor(preset)
-        self.anchor_entropy = EntropyModel(preset, stateful=False, context=spatial)
-        self.entropy = EntropyModel(preset, stateful=True, context=spatial)
+        self.anchor_entropy = EntropyModel(preset, 0, spatial)
+        self.entropy = EntropyModel(preset, (1 + float_prior) * preset.state, spatial)
         self.state = TemporalState(preset)
+        if float_prior:
+            self.peek = convolution(preset.features, preset.state, 2, stride=2)
+            for layer in self.modules():
+                if isinstance(layer, IntegerConv):
+                    layer.pretends = False
         self.register_buffer("table_frequencies", normal_tables())
         self.register_buffer("frozen", torch.zeros((), dtype=torch.int64))
 
@@ -86,7 +95,8 @@ class Bottleneck(nn.Module):
             model = self.anchor_entropy if feature is None else self.entropy
             with torch.autocast(latents.device.type, enabled=False):
                 y = model.gains.multiply(self._analyse(latent, feature), level)
-                likely = model(y, state, level)
+                seen = torch.cat([state, self.peek(feature)], 1) if self.float_prior and state is not None else state
+                likely = model(y, seen, level)
                 latent, feature = self._synthesise(model.gains.divide(likely.symbols, level), feature)
                 state = self._next_state(state, likely.values)
             decoded.append(latent)
@@ -169,7 +179,7 @@ class Bottleneck(nn.Module):
         return self.anchor_entropy if feature is None else self.entropy
 
     def _tables(self) -> Tables:
-        if not bool(self.frozen) or self.training:
+        if not bool(self.frozen) or self.training or self.float_prior:
             raise GnvcError("this model has no frozen integers to code with: freeze() and eval() come first")
         return tables_of(self.table_frequencies)
 

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from gnvc_vd.bottleneck.gains import FINER, KNOTS, LEVEL_UNITS, Gains, through_knots
+from gnvc_vd.bottleneck.transforms import convolution
 from gnvc_vd.conventions import QUALITIES
 from gnvc_vd.entropy import likelihoods
 from gnvc_vd.entropy.coder import LIMIT, Decoder, Encoder
@@ -85,21 +86,22 @@ class EntropyModel(nn.Module):
     """Anchor latents have one without state, predicted latents one with it.
 
     Args:
+        state: its channels.
         context: whether the second half sees the first. Off only to measure what that is worth.
     """
 
-    def __init__(self, preset: BottleneckPreset, stateful: bool, context: bool = True) -> None:
+    def __init__(self, preset: BottleneckPreset, state: int, context: bool = True) -> None:
         super().__init__()
         self.channels, self.context = preset.symbols, context
-        prior, hyper, state = preset.prior, preset.hyper, preset.state if stateful else 0
+        prior, hyper = preset.prior, preset.hyper
         self.gains = Gains(preset.symbols, lowest=0.5, highest=8.0)
         self.hyper_gains = Gains(hyper, lowest=0.5, highest=4.0)
         self.analysis = nn.Sequential(
-            nn.Conv2d(preset.symbols, prior, 3, padding=1),
+            convolution(preset.symbols, prior, 3, padding=1),
             nn.LeakyReLU(0.1),
-            nn.Conv2d(prior, prior, 2, stride=2),
+            convolution(prior, prior, 2, stride=2),
             nn.LeakyReLU(0.1),
-            nn.Conv2d(prior, hyper, 2, stride=2),
+            convolution(prior, hyper, 2, stride=2),
         )
         self.synthesis = nn.Sequential(
             IntegerConv(hyper, 4 * prior, 1),
@@ -231,7 +233,7 @@ class EntropyModel(nn.Module):
 
 def _head(enter: IntegerConv, preset: BottleneckPreset) -> nn.Sequential:
     leave = IntegerConv(preset.prior, 2 * preset.symbols, 1, finer=FINER, reach=PARAMETER_REACH)
-    nn.init.zeros_(leave.weight)
+    leave.weight.data.mul_(0.1)
     return nn.Sequential(enter, IntegerLeaky(), leave)
 
 

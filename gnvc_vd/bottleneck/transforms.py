@@ -23,11 +23,11 @@ class Analysis(nn.Module):
     def __init__(self, preset: BottleneckPreset, context: bool) -> None:
         super().__init__()
         width = preset.width
-        self.enter = nn.Conv2d(LATENT_CHANNELS + context * preset.features, width, 3, padding=1)
+        self.enter = convolution(LATENT_CHANNELS + context * preset.features, width, 3, padding=1)
         self.fine = _blocks(width, preset.blocks)
-        self.down = nn.Conv2d(width, width, 2, stride=2)
+        self.down = convolution(width, width, 2, stride=2)
         self.coarse = _blocks(width, preset.blocks)
-        self.leave = nn.Conv2d(width, preset.symbols, 1)
+        self.leave = convolution(width, preset.symbols, 1)
 
     def forward(self, latent: Tensor, feature: Tensor | None) -> Tensor:
         seen = latent if feature is None else torch.cat([latent, feature], dim=1)
@@ -41,12 +41,12 @@ class Synthesis(nn.Module):
     def __init__(self, preset: BottleneckPreset, context: bool) -> None:
         super().__init__()
         width = preset.width
-        self.enter = nn.Conv2d(preset.symbols, width, 1)
+        self.enter = convolution(preset.symbols, width, 1)
         self.coarse = _blocks(width, preset.blocks)
-        self.up = nn.Sequential(nn.Conv2d(width, 4 * width, 1), nn.PixelShuffle(2))
-        self.meet = nn.Conv2d(width + context * preset.features, width, 1)
+        self.up = nn.Sequential(convolution(width, 4 * width, 1), nn.PixelShuffle(2))
+        self.meet = convolution(width + context * preset.features, width, 1)
         self.fine = _blocks(width, preset.blocks)
-        self.leave = nn.Conv2d(width, LATENT_CHANNELS, 3, padding=1)
+        self.leave = convolution(width, LATENT_CHANNELS, 3, padding=1)
 
     def forward(self, y: Tensor, feature: Tensor | None) -> Tensor:
         x = self.up(self.coarse(self.enter(y.to(self.enter.weight.dtype))))
@@ -59,7 +59,7 @@ class Extractor(nn.Module):
 
     def __init__(self, preset: BottleneckPreset) -> None:
         super().__init__()
-        self.enter = nn.Conv2d(LATENT_CHANNELS, preset.features, 3, padding=1)
+        self.enter = convolution(LATENT_CHANNELS, preset.features, 3, padding=1)
         self.blocks = _blocks(preset.features, preset.blocks)
 
     def forward(self, latent: Tensor) -> Tensor:
@@ -84,6 +84,13 @@ class DepthBlock(nn.Module):
         x = x + self.spatial(x)
         gate, value = self.widen(x).chunk(2, dim=1)
         return x + cast(Tensor, self.narrow(nn.functional.silu(gate) * value))
+
+
+def convolution(inputs: int, outputs: int, size: int, stride: int = 1, padding: int = 0) -> nn.Conv2d:
+    """One that leaves the variance as it was: symbols and hyper-latents that begin as zeros would not train."""
+    layer = nn.Conv2d(inputs, outputs, size, stride, padding)
+    nn.init.kaiming_normal_(layer.weight, nonlinearity="linear")
+    return layer
 
 
 def _blocks(width: int, count: int) -> nn.Sequential:

@@ -18,7 +18,7 @@ class Point:
     """One quality on fields that training has not seen."""
 
     quality: int
-    bpp: float  # of the payload
+    bpp: float | None  # of the payload; None for a model that cannot code
     estimated_bpp: float  # of the fake-quantised model
     error: float  # mean squared, of latents of unit variance
 
@@ -48,15 +48,19 @@ def train(
 def measure(
     model: Bottleneck, qualities: Sequence[int], clips: int = 4, latents: int = 7, side: int = 32
 ) -> list[Point]:
-    """Real payloads of a frozen model, and what the trained one estimates for the same fields."""
+    """Real payloads of a frozen model , and what the trained one estimates for the same."""
     fields = moving_fields(clips, latents, side, side, torch.Generator().manual_seed(EVALUATION_SEED))
     points = []
     for quality in qualities:
-        payloads, decoded = model.compress(fields, [quality] * latents)
         with torch.inference_mode():
-            levels = torch.full((clips, latents), quality)
-            estimated = bits_per_pixel(model(fields, levels).bits, fields).mean()
+            trained = model(fields, torch.full((clips, latents), quality))
+        estimated = bits_per_pixel(trained.bits, fields).mean().item()
+        error = (trained.latents - fields).square().mean().item()
+        if model.float_prior:
+            points.append(Point(quality, None, estimated, error))
+            continue
+        payloads, decoded = model.compress(fields, [quality] * latents)
         bits = torch.tensor([[8.0 * len(payload.data)] for payload in payloads])
-        error = (torch.stack([one.latent for one in decoded], 2) - fields).square().mean()
-        points.append(Point(quality, bits_per_pixel(bits, fields).mean().item(), float(estimated), float(error)))
+        error = (torch.stack([one.latent for one in decoded], 2) - fields).square().mean().item()
+        points.append(Point(quality, bits_per_pixel(bits, fields).mean().item(), estimated, error))
     return points

@@ -17,7 +17,7 @@ def trained_like(seed: int = 0, **variant: bool) -> Bottleneck:
     model = Bottleneck(NANO, **variant).eval()
     with torch.no_grad():
         for parameter in model.parameters():
-            parameter.add_(0.1 * torch.randn_like(parameter))
+            parameter.add_(0.03 * torch.randn_like(parameter))
     model.freeze()
     return model
 
@@ -43,7 +43,9 @@ def from_generator(seed: int = 0, saturated: bool = False) -> Bottleneck:
             layer.level_integers.copy_(torch.from_numpy(np.rint(2500 * (rise - 1) / 7).astype(np.int64)))
     for model_part in (model.anchor_entropy, model.entropy):
         model_part.quality_integers.copy_(draw(model_part.quality_integers, 1023))
-        model_part.hyper_level_integers.copy_(torch.from_numpy(rng.integers(0, 64, model_part.hyper_level_integers.shape)))
+        model_part.hyper_level_integers.copy_(
+            torch.from_numpy(rng.integers(0, 64, model_part.hyper_level_integers.shape))
+        )
     return model
 
 

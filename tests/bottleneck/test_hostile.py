@@ -1,0 +1,22 @@
+"""No stream with valid CRCs crashes, hangs or fills the memory."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+
+@pytest.mark.parametrize("count", [60, pytest.param(2000, marks=pytest.mark.slow)])
+def test_every_mutant_is_decoded_or_refused(count: int) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.bottleneck.hostile", str(count)],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    ends = json.loads(done.stdout)
+    assert set(ends) <= {"decoded", "refused"}, (ends, done.stderr[-2000:])
+    assert ends["refused"] > count / 4  # the rest lost a unit to the reader, or decode as they are
