@@ -95,10 +95,9 @@ class Bottleneck(nn.Module):
             model = self.anchor_entropy if feature is None else self.entropy
             with torch.autocast(latents.device.type, enabled=False):
                 y = model.gains.multiply(self._analyse(latent, feature), level)
-                seen = torch.cat([state, self.peek(feature)], 1) if self.float_prior and state is not None else state
-                likely = model(y, seen, level)
+                likely = model(y, self._glimpsed(state, feature), level)
                 latent, feature = self._synthesise(model.gains.divide(likely.symbols, level), feature)
-                state = self._next_state(state, likely.values)
+                state = self._next_state(state, likely.values.detach())  # it learns to foretell, not to be foretold
             decoded.append(latent)
             features.append(feature)
             bits.append(likely.bits)
@@ -202,6 +201,9 @@ class Bottleneck(nn.Module):
 
     def _seen(self, state: Tensor | None) -> Tensor | None:
         return torch.zeros_like(state) if state is not None and not self.temporal else state
+
+    def _glimpsed(self, state: Tensor | None, feature: Tensor | None) -> Tensor | None:
+        return state if state is None or not self.float_prior else torch.cat([state, self.peek(feature)], dim=1)
 
     def _next_state(self, state: Tensor | None, values: Tensor) -> Tensor:
         return cast(Tensor, self.state(state, values)) * (1.0 if self.temporal else 0.0)
