@@ -1,0 +1,1 @@
+"""The refiner: decoded latents towards clean ones, by flow matching."""
