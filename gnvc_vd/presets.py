@@ -49,6 +49,14 @@ class BottleneckPreset:
     blocks: int  # at each resolution of each transform
 
 
+@dataclass(frozen=True)
+class AdaptorPreset:
+    """The refiner's conditioning adaptor."""
+
+    layers: tuple[int, ...]  # of the transformer, that take a hint; none is no adaptor
+    sees_latents: bool = True  # l̂ beside f
+
+
 REAL_BOTTLENECK = BottleneckPreset(features=192, width=256, symbols=128, hyper=64, prior=256, state=128, blocks=3)
 
 
@@ -68,6 +76,7 @@ class Preset:
     vae: VaePreset
     dit: DitPreset
     bottleneck: BottleneckPreset = REAL_BOTTLENECK
+    adaptor: AdaptorPreset = AdaptorPreset(tuple(range(0, 30, 2)))
     source: Source | None = None
     note: str = ""
 
@@ -104,6 +113,7 @@ PRESETS = {
                 condition_channels=CONDITION_CHANNELS,
             ),
             bottleneck=BottleneckPreset(features=16, width=16, symbols=16, hyper=4, prior=16, state=16, blocks=1),
+            adaptor=AdaptorPreset((0,)),
             note="random weights from a seed, for tests: its pictures mean nothing",
         ),
         Preset(
@@ -114,6 +124,7 @@ PRESETS = {
                 condition_channels=CONDITION_CHANNELS,
             ),
             bottleneck=BottleneckPreset(features=32, width=64, symbols=32, hyper=16, prior=64, state=32, blocks=2),
+            adaptor=AdaptorPreset((0, 2, 4)),
             note="small enough to ship; not trained yet, sizes provisional",
         ),
         Preset("wan2.1-1.3b", WAN_VAE, WAN_1_3B, source=Source("Wan-AI/Wan2.1-T2V-1.3B-Diffusers")),

@@ -68,8 +68,18 @@ class WanDit(nn.Module):
         self.register_buffer("text", padded, persistent=False)
         _choose_attention(model, attention)
 
-    def velocity(self, x: Tensor, sigma: Tensor | float, condition: Condition | None = None) -> Tensor:
-        """The velocity at x, one σ for the batch or one for each; no condition is exact zeros in its channels."""
+    def velocity(
+        self,
+        x: Tensor,
+        sigma: Tensor | float,
+        condition: Condition | None = None,
+        control: Tensor | None = None,
+    ) -> Tensor:
+        """The velocity at x, one σ for the batch or one for each; no condition is exact zeros in its channels.
+
+        Args:
+            control: what a model with an adaptor's branch (refine/adaptor.py) gives it, B C T h w.
+        """
         if x.ndim != 5 or x.shape[1] != LATENT_CHANNELS or x.shape[3] % 2 or x.shape[4] % 2:
             raise ValueError(f"expected latents B {LATENT_CHANNELS} T h w with even h and w, not {tuple(x.shape)}")
         batch, dtype = x.shape[0], self.model.patch_embedding.weight.dtype
@@ -80,6 +90,7 @@ class WanDit(nn.Module):
             encoder_hidden_states=self.text.to(dtype).expand(batch, -1, -1),
             encoder_hidden_states_image=self._image(batch, condition, dtype),
             return_dict=False,
+            **({} if control is None else {"control_hidden_states": control.to(dtype)}),
         )[0].float()
 
     def _with_condition(self, x: Tensor, condition: Condition | None) -> Tensor:
