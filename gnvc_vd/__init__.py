@@ -10,7 +10,7 @@ PUBLIC = {
     "GnvcError": "gnvc_vd.conventions",
     "RawVideo": "gnvc_vd.video",
     "create_video": "gnvc_vd.video",
-    "load": "gnvc_vd.codec",
+    "load": "gnvc_vd.loading",
     "load_backbone": "gnvc_vd.backbone.weights",
     "open_video": "gnvc_vd.video",
 }

@@ -1,13 +1,327 @@
-"""A whole codec by name."""
+"""GNVC-VD assembled: frames to units of a .gnvc stream, and back.
 
-from pathlib import Path
-from typing import NoReturn
+    frames ─scenes, GOPs─▶ VAE ─▶ bottleneck ─▶ unit …
+    unit … ─▶ bottleneck ─l̂, f─▶ windows ─▶ refiner ─▶ VAE ─▶ frames
 
-from gnvc_vd.backbone.weights import load_backbone
-from gnvc_vd.conventions import GnvcError
+Both directions are generators: encoding holds a GOP of frames, decoding a window of latents.
+"""
+
+import hashlib
+import io
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import BinaryIO
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gnvc_vd import gop as gops
+from gnvc_vd.backbone.vae import State
+from gnvc_vd.backbone.weights import Backbone
+from gnvc_vd.bitstream import BitstreamError, CodecId, Damage, End, Header, Reader, Unit, Writer
+from gnvc_vd.bottleneck.bottleneck import Bottleneck, DecodedLatent
+from gnvc_vd.bottleneck.policies import POLICIES, Policy, qualities
+from gnvc_vd.conventions import MAX_PIXELS, QUALITIES, TEMPORAL_STRIDE, Frame, UsageError, bits_per_pixel
+from gnvc_vd.noise import normal
+from gnvc_vd.parameters import Parameters
+from gnvc_vd.refine.refiner import Refiner
+from gnvc_vd.scenes import scenes
+from gnvc_vd.video import Video, VideoInfo
+
+NOISE_KEY = 0x474E5643  # the second half of a noise key; the stream's seed is the first
+BPP_TOLERANCE = 0.05
+DEFAULT_QUALITY = 32
 
 
-def load(name: str | Path) -> NoReturn:
-    """The codec of a model folder, preset or hub id. No model has a trained one yet: that is what it says."""
-    backbone = load_backbone(name)
-    raise GnvcError(f"{backbone.name} has no trained codec yet; load_backbone gives its VAE and transformer")
+@dataclass(frozen=True)
+class Encoding:
+    """What an encoder decides."""
+
+    quality: int = DEFAULT_QUALITY
+    gop: int = gops.DEFAULT_WINDOW
+    scenecut: bool = True
+    policy: Policy = "constant"
+    parameters: Parameters = field(default_factory=Parameters)
+
+    def __post_init__(self) -> None:
+        gops.check_gop(self.gop)
+        if not 0 <= self.quality < QUALITIES:
+            raise UsageError(f"quality is 0 to {QUALITIES - 1}, not {self.quality}")
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """What a decoder decides."""
+
+    steps: int | None = None  # as the stream says
+    refine: bool = True
+    first_gop: int = 0
+    last_gop: int | None = None  # exclusive; None is the end
+    conceal: bool = False
+    allow_other_weights: bool = False
+    max_pixels: int = MAX_PIXELS
+
+
+class GnvcVd:
+    """A whole codec: `encode` and `decode` in one call, or unit by unit.
+
+    Args:
+        name: what messages call it.
+        note: what its user must know (that nano's pictures mean nothing).
+    """
+
+    def __init__(self, name: str, backbone: Backbone, bottleneck: Bottleneck, refiner: Refiner, note: str = "") -> None:
+        self.name, self.note = name, note
+        self.backbone, self.bottleneck, self.refiner = backbone, bottleneck.eval(), refiner.eval()
+        self.coded_identity = bottleneck.identity
+        self.shown_identity = self._shown_identity()
+
+    @property
+    def device(self) -> torch.device:
+        return self.bottleneck.table_frequencies.device
+
+    def to(self, device: torch.device | str) -> "GnvcVd":
+        self.backbone.to(device)
+        self.bottleneck.to(device)
+        self.refiner.to(device)
+        return self
+
+    def header(self, info: VideoInfo, encoding: Encoding) -> Header:
+        return Header(
+            CodecId.GNVC_VD,
+            self.coded_identity,
+            self.shown_identity,
+            info.width,
+            info.height,
+            info.rate,
+            info.colour,
+            encoding.parameters.pack(),
+        )
+
+    def encode(self, video: Video, quality: int = DEFAULT_QUALITY) -> bytes:
+        """A whole stream."""
+        encoding = Encoding(quality)
+        stream = io.BytesIO()
+        writer = Writer(stream, self.header(video.info, encoding))
+        for unit in self.encode_units(video, encoding):
+            writer.write(unit)
+        writer.close()
+        return stream.getvalue()
+
+    def encode_units(self, frames: Iterable[Frame], encoding: Encoding) -> Iterator[Unit]:
+        """Unit by unit, as the frames come."""
+        for index, (count, latents) in enumerate(self.latents(frames, encoding)):
+            yield self.unit(index, count, latents, encoding.quality, encoding.policy)
+
+    def encode_to_bpp(self, frames: Iterable[Frame], encoding: Encoding, info: VideoInfo, bpp: float) -> list[Unit]:
+        """All units at the quality whose stream comes nearest to a rate; frames pass the VAE once.
+
+        The latents of the whole clip are held, half a byte for each of its pixels.
+        """
+        clip = list(self.latents(frames, encoding))
+        pixels = info.width * info.height * sum(count for count, _ in clip)
+
+        def at(quality: int) -> tuple[float, list[Unit]]:
+            units = [self.unit(i, count, x, quality, encoding.policy) for i, (count, x) in enumerate(clip)]
+            return stream_size(self.header(info, encoding), units) * 8 / pixels, units
+
+        return _nearest(at, bpp)
+
+    def latents(self, frames: Iterable[Frame], encoding: Encoding) -> Iterator[tuple[int, Tensor]]:
+        """Each GOP's frame count and its latents, 1 16 T h w."""
+        for scene in scenes(frames) if encoding.scenecut else iter([iter(frames)]):
+            for gop in gops.cut_stream(scene, encoding.gop):
+                yield len(gop), self._encoded(gop)
+
+    def unit(self, index: int, frames: int, latents: Tensor, quality: int, policy: Policy = "constant") -> Unit:
+        (payload,), _ = self.bottleneck.compress(latents, qualities(quality, latents.shape[2], policy))
+        return Unit(index, frames, quality, POLICIES.index(policy), payload.symbol_hash, payload.data)
+
+    def decode(self, stream: bytes | BinaryIO, decoding: Decoding | None = None) -> Iterator[Frame]:
+        """Frames T H W 3, window by window.
+
+        Raises:
+            BitstreamError: damage (unless it is to be concealed), or a stream of another model.
+        """
+        decoding = decoding or Decoding()
+        reader = Reader(io.BytesIO(stream) if isinstance(stream, bytes) else stream, decoding.max_pixels)
+        self.check(reader.header, decoding.allow_other_weights)
+        return _Concealing(self, reader, decoding).frames()
+
+    def check(self, header: Header, allow_other_weights: bool = False) -> Parameters:
+        """Refuse streams that this model would read wrongly."""
+        if header.codec is not CodecId.GNVC_VD:
+            raise BitstreamError(f"a stream of {header.codec.name}; this is {CodecId.GNVC_VD.name}")
+        if header.coded_identity != self.coded_identity:
+            raise BitstreamError(
+                f"coded with model {header.coded_identity.hex()}; {self.name} is {self.coded_identity.hex()}"
+            )
+        if header.shown_identity != self.shown_identity and not allow_other_weights:
+            raise BitstreamError(
+                f"coded with weights {header.shown_identity.hex()}; {self.name} has {self.shown_identity.hex()} and "
+                "would show wrong pictures (--allow-other-weights shows them)"
+            )
+        return Parameters.parse(header.parameters)
+
+    def symbols(self, header: Header, unit: Unit) -> Iterator[DecodedLatent]:
+        """A unit's latents, with the check of its symbol hash after the last."""
+        if unit.policy >= len(POLICIES):
+            raise BitstreamError(f"GOP {unit.index} has policy {unit.policy}, which this program does not know")
+        width, height = gops.latent_size(header.width, header.height)
+        levels = qualities(unit.quality, gops.latents_of(unit.frames), POLICIES[unit.policy])
+        return self.bottleneck.decompress([unit.payload], [unit.symbol_hash], (height, width), levels)
+
+    def decode_unit(self, header: Header, unit: Unit, decoding: Decoding) -> Iterator[Frame]:
+        """A GOP's frames, window by window."""
+        parameters = Parameters.parse(header.parameters)
+        decoded = self.symbols(header, unit)
+        count = gops.latents_of(unit.frames)
+        held: list[DecodedLatent] = []  # the window's latents, and the one before it
+        refined: Tensor | None = None
+        state: State | None = None
+        for number, window in enumerate(gops.windows(count, parameters.window)):
+            held = held[-1:] + [next(decoded) for _ in range(window.stop - window.start)]
+            if window.stop == count:
+                next(decoded, None)  # the symbol hash, before the last pictures are shown
+            latents = torch.stack([one.latent for one in held], dim=2)
+            features = torch.stack([one.feature for one in held], dim=2)
+            with torch.inference_mode():
+                context = None if refined is None else refined[:, :, -1:]
+                place = (unit.index, number)
+                refined = self._refined(latents, features, context, parameters, decoding, place)
+                parts = []
+                for latent in refined.split(1, dim=2):
+                    part, state = self.backbone.vae.decode_step(state, latent)
+                    parts.append(_pixels(part))
+            start, stop = gops.frame_span(window.start, window.stop)
+            frames = np.concatenate(parts)
+            yield gops.crop(frames, min(stop, unit.frames) - start, header.width, header.height)
+
+    def _refined(
+        self,
+        latents: Tensor,
+        features: Tensor,
+        context: Tensor | None,
+        parameters: Parameters,
+        decoding: Decoding,
+        place: tuple[int, int],
+    ) -> Tensor:
+        if not decoding.refine:
+            return latents if context is None else latents[:, :, 1:]
+        key = (parameters.seed, NOISE_KEY)
+        noise = parameters.noise_scale * normal(latents.shape, key, (*place, 0), latents.device)
+        steps = decoding.steps or parameters.steps
+        out: Tensor = self.refiner(latents, features, noise, parameters.sigma_0, steps, context)
+        return out
+
+    def _encoded(self, gop: list[Frame]) -> Tensor:
+        padded = gops.pad(np.stack(gop))
+        starts = [0, *range(1, len(padded), TEMPORAL_STRIDE)]
+        stops = [*starts[1:], len(padded)]
+        chunks = (_tensor(padded[a:b], self.device) for a, b in zip(starts, stops, strict=True))
+        with torch.inference_mode():
+            return torch.cat(list(self.backbone.vae.encode_steps(chunks)), dim=2)
+
+    def _shown_identity(self) -> bytes:
+        digest = hashlib.sha256(self.backbone.identity)
+        for state in (self.bottleneck.state_dict(), self.refiner.branch()):
+            for name, value in sorted(state.items()):
+                if value.is_floating_point():
+                    digest.update(name.encode())
+                    digest.update(value.detach().cpu().float().contiguous().numpy().tobytes())
+        return digest.digest()[:4]
+
+
+class _Concealing:
+    """The frames of a stream, with held ones where units are lost, if that is wanted."""
+
+    def __init__(self, codec: GnvcVd, reader: Reader, decoding: Decoding) -> None:
+        self._codec, self._reader, self._decoding = codec, reader, decoding
+        self._last: Frame | None = None
+        self._gop_frames = 0
+        self._given = 0
+
+    def frames(self) -> Iterator[Frame]:
+        for part in self._reader:
+            if isinstance(part, Damage):
+                yield from self._lost(part)
+            elif isinstance(part, Unit):
+                yield from self._unit(part)
+            elif isinstance(part, End) and self._decoding.conceal and self._whole_stream():
+                yield from self._held(part.frames - self._given)
+
+    def _unit(self, unit: Unit) -> Iterator[Frame]:
+        last = self._decoding.last_gop
+        if unit.index < self._decoding.first_gop or (last is not None and unit.index >= last):
+            return
+        self._gop_frames, before = unit.frames, self._given
+        try:
+            for frames in self._codec.decode_unit(self._reader.header, unit, self._decoding):
+                yield from self._give(frames)
+        except BitstreamError as error:
+            if not self._decoding.conceal:
+                raise BitstreamError(f"GOP {unit.index} is damaged: {error}") from error
+            yield from self._held(before + unit.frames - self._given)
+
+    def _lost(self, damage: Damage) -> Iterator[Frame]:
+        if not self._decoding.conceal:
+            raise BitstreamError(f"damage at byte {damage.offset}, from GOP {damage.first_gop} on: {damage.reason}")
+        if self._whole_stream():
+            yield from self._held((damage.lost or 0) * self._gop_frames)
+
+    def _held(self, count: int) -> Iterator[Frame]:
+        header = self._reader.header
+        if self._last is None:
+            self._last = np.zeros((header.height, header.width, 3), dtype=np.uint8)
+        for _ in range(count):
+            yield from self._give(self._last[None])
+
+    def _give(self, frames: Frame) -> Iterator[Frame]:
+        self._last = frames[-1]
+        self._given += len(frames)
+        yield frames
+
+    def _whole_stream(self) -> bool:
+        return self._decoding.first_gop == 0 and self._decoding.last_gop is None
+
+
+def stream_size(header: Header, units: Iterable[Unit]) -> int:
+    """Bytes of the whole file."""
+    writer = Writer(io.BytesIO(), header)
+    for unit in units:
+        writer.write(unit)
+    writer.close()
+    return writer.bytes_written
+
+
+def _nearest(at: Callable[[int], tuple[float, list[Unit]]], bpp: float) -> list[Unit]:
+    """Bisection over quality: the units whose rate is within tolerance, or else the nearest that was seen."""
+    low, high = 0, QUALITIES - 1
+    best: tuple[float, list[Unit]] | None = None
+    while low <= high:
+        middle = (low + high) // 2
+        found, units = at(middle)
+        if best is None or abs(found - bpp) < abs(best[0] - bpp):
+            best = (found, units)
+        if abs(found - bpp) <= BPP_TOLERANCE * bpp:
+            break
+        low, high = (middle + 1, high) if found < bpp else (low, middle - 1)
+    assert best is not None
+    return best[1]
+
+
+def rate_of(size: int, info: VideoInfo, frames: int) -> float:
+    return bits_per_pixel(size, info.width, info.height, frames)
+
+
+def _tensor(frames: Frame, device: torch.device) -> Tensor:
+    """T H W 3 uint8 to 1 3 T H W in [−1, 1]."""
+    return torch.from_numpy(np.ascontiguousarray(frames)).to(device).permute(3, 0, 1, 2)[None].float() / 127.5 - 1
+
+
+def _pixels(video: Tensor) -> Frame:
+    """1 3 T H W in [−1, 1] to T H W 3 uint8."""
+    levels = ((video[0] + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+    pixels: Frame = levels.permute(1, 2, 3, 0).contiguous().cpu().numpy()
+    return pixels

@@ -5,6 +5,8 @@
       vae.safetensors         the backbone, unless `backbone.location` points elsewhere
       dit.safetensors
       empty_prompt.safetensors
+      codec.safetensors         the latent codec, if it is trained: floats, and the integers that decide symbols
+      adaptor.safetensors
 
 A folder may come from a stranger: nothing is unpickled, no path leaves the folder, and every file must have the sha256
 that the description states.
@@ -13,12 +15,14 @@ that the description states.
 import dataclasses
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from gnvc_vd import strict
 from gnvc_vd.conventions import LATENT_CHANNELS, GnvcError
-from gnvc_vd.presets import DitPreset, VaePreset
+from gnvc_vd.presets import AdaptorPreset, BottleneckPreset, DitPreset, VaePreset
 
 DESCRIPTION = "model.json"
 FORMAT = 1
@@ -33,6 +37,13 @@ BOUNDS = {  # the largest network that a description may ask for
     "freq_dim": 4096,
     "image_dim": 1 << 14,
     "image_tokens": 4096,
+    "features": 2048,
+    "width": 2048,
+    "symbols": 2048,
+    "hyper": 2048,
+    "prior": 2048,
+    "state": 2048,
+    "blocks": 64,
 }
 
 
@@ -48,11 +59,21 @@ class BackboneReference:
 
 
 @dataclass(frozen=True)
+class CodecReference:
+    """The learned codec's sizes, and its files in the folder with their sha256."""
+
+    bottleneck: BottleneckPreset
+    adaptor: AdaptorPreset
+    files: dict[str, str]
+
+
+@dataclass(frozen=True)
 class ModelDescription:
     """What `model.json` says."""
 
     name: str
     backbone: BackboneReference
+    codec: CodecReference | None = None
     format: int = FORMAT
     note: str = ""
 
@@ -66,7 +87,9 @@ def read_description(folder: Path) -> ModelDescription:
     if description.format != FORMAT:
         raise GnvcError(f"{path}: format {description.format}; this program reads format {FORMAT}")
     check_sizes(description.backbone.vae, description.backbone.dit, str(path))
-    for name in description.backbone.files:
+    if description.codec is not None:
+        _bounded(vars(description.codec.bottleneck), str(path))
+    for name in [*description.backbone.files, *(description.codec.files if description.codec else ())]:
         _inside(folder, name)
     return description
 
@@ -78,14 +101,18 @@ def write_description(folder: Path, description: ModelDescription) -> None:
 
 def check_sizes(vae: VaePreset, dit: DitPreset, where: str) -> None:
     """Refuse sizes that no network of ours has, before anything is built."""
-    for name, value in (vars(vae) | vars(dit)).items():
-        limit = BOUNDS.get(name)
-        if limit is not None and value is not None and not 1 <= value <= limit:
-            raise GnvcError(f"{where}: {name} = {value} is not between 1 and {limit}")
+    _bounded(vars(vae) | vars(dit), where)
     if dit.condition_channels not in (0, 20):
         raise GnvcError(f"{where}: {dit.condition_channels} condition channels; there are 0 or 20")
     if len(vae.latents_mean) != LATENT_CHANNELS or len(vae.latents_std) != LATENT_CHANNELS or min(vae.latents_std) <= 0:
         raise GnvcError(f"{where}: latents need {LATENT_CHANNELS} means and positive deviations")
+
+
+def _bounded(sizes: Mapping[str, Any], where: str) -> None:
+    for name, value in sizes.items():
+        limit = BOUNDS.get(name)
+        if limit is not None and value is not None and not 1 <= value <= limit:
+            raise GnvcError(f"{where}: {name} = {value} is not between 1 and {limit}")
 
 
 def checked_file(folder: Path, name: str, sha256: str) -> Path:

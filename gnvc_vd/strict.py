@@ -67,6 +67,8 @@ def _value(hint: Any, data: object, where: str) -> object:
         return float(data)
     if hint is int and isinstance(data, int) and not isinstance(data, bool) and abs(data) <= MAX_NUMBER:
         return data
+    if hint is bool and isinstance(data, bool):
+        return data
     if hint is str and isinstance(data, str) and len(data) <= 1000:
         return data
     raise GnvcError(f"{where} should be {getattr(hint, '__name__', hint)}, not {str(data)[:40]!r}")

@@ -13,10 +13,10 @@ LAYERS = [  # top to bottom; a module may import its own layer and those below
     {"cli", "__main__"},
     {"train", "evaluate"},
     {"baselines"},
-    {"codec", "zeroshot"},
+    {"codec", "loading", "zeroshot"},
     {"bottleneck", "refine"},
     {"entropy", "backbone", "metrics", "data"},
-    {"info", "model", "bitstream", "gop", "video"},
+    {"info", "model", "parameters", "scenes", "bitstream", "gop", "video"},
     {"ffmpeg", "files", "strict", "noise", "presets", "compat", "conventions", "__init__"},
 ]
 STRANGERS = [{"bottleneck", "zeroshot"}]  # never import one another

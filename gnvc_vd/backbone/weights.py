@@ -122,8 +122,8 @@ def _assembled(source: Located, options: Options) -> Backbone:
     """Modules on the meta device first: a wrong size is found before any memory is taken for it."""
     with torch.device("meta"):
         vae, dit = build_vae(source.vae), build_dit(source.dit)
-    _fill(vae, source.vae_tensors(), source.where)
-    _fill(dit, source.dit_tensors(), source.where)
+    fill(vae, source.vae_tensors(), source.where)
+    fill(dit, source.dit_tensors(), source.where)
     restore_rope(dit)
     parts = _Parts(source.where, source.vae, source.dit, vae, dit, source.text(), source.files, source.note)
     return _with_options(parts, options)
@@ -139,7 +139,7 @@ def _with_options(parts: _Parts, options: Options) -> Backbone:
     return Backbone(parts.name, parts.vae_preset, parts.dit_preset, vae, dit, parts.files, parts.note)
 
 
-def _fill(module: nn.Module, tensors: Mapping[str, Tensor], where: str) -> None:
+def fill(module: nn.Module, tensors: Mapping[str, Tensor], where: str) -> None:
     """Assign the tensors; their names and shapes must be exactly the module's."""
     wanted = {name: tuple(value.shape) for name, value in module.state_dict().items()}
     found = {name: tuple(value.shape) for name, value in tensors.items()}

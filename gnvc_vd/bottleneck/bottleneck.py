@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from gnvc_vd.bitstream import BitstreamError
 from gnvc_vd.bottleneck.context import TemporalState
+from gnvc_vd.bottleneck.gains import Gains, rise_of
 from gnvc_vd.bottleneck.hyperprior import Coded, EntropyModel, Reading, Writing
 from gnvc_vd.bottleneck.transforms import Analysis, Extractor, Synthesis, convolution
 from gnvc_vd.conventions import GnvcError
@@ -110,6 +111,12 @@ class Bottleneck(nn.Module):
         self.state.freeze()
         self.table_frequencies.copy_(normal_tables())
         cast(Tensor, self.frozen).fill_(1)
+
+    def restore(self) -> None:
+        """Constants that no file holds, after building on the meta device."""
+        for layer in self.modules():
+            if isinstance(layer, Gains):
+                layer.rise = rise_of(layer.lowest, layer.highest)
 
     def integers(self) -> dict[str, Tensor]:
         """Everything that decides a symbol."""

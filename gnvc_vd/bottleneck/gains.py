@@ -37,8 +37,8 @@ class Gains(nn.Module):
 
     def __init__(self, channels: int, lowest: float, highest: float) -> None:
         super().__init__()
-        rise = torch.linspace(math.log(lowest), math.log(highest), KNOTS)
-        self.register_buffer("rise", rise[:, None], persistent=False)
+        self.lowest, self.highest = lowest, highest
+        self.register_buffer("rise", rise_of(lowest, highest), persistent=False)
         self.knots = nn.Parameter(torch.zeros(KNOTS, channels))
         for name in ("gain", "inverse", "level"):
             self.register_buffer(f"{name}_integers", torch.zeros(QUALITIES, channels, dtype=torch.int64))
@@ -92,6 +92,11 @@ class Gains(nn.Module):
         if self.frozen:
             return self.gain_integers[quality][:, :, None, None].float() / (1 << GAIN_BITS)
         return torch.exp(self.log_gain(quality))
+
+
+def rise_of(lowest: float, highest: float) -> Tensor:
+    """Log gains at the knots, before anything is learned."""
+    return torch.linspace(math.log(lowest), math.log(highest), KNOTS)[:, None]
 
 
 def through_knots(curve: Tensor, quality: Tensor) -> Tensor:

@@ -7,13 +7,14 @@ A continuation window begins with one latent of the window before, refined alrea
 step with what a clean latent looks like at that σ, is told to the adaptor with a mask, and is dropped at the end.
 """
 
+from collections.abc import Mapping
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from gnvc_vd.backbone.dit import WanDit
-from gnvc_vd.conventions import LATENT_CHANNELS
+from gnvc_vd.conventions import LATENT_CHANNELS, GnvcError
 from gnvc_vd.presets import AdaptorPreset
 from gnvc_vd.refine import flow
 from gnvc_vd.refine.adaptor import branch_state, with_adaptor
@@ -43,6 +44,14 @@ class Refiner(nn.Module):
     def branch(self) -> dict[str, Tensor]:
         """The adaptor's own tensors."""
         return branch_state(self.dit.model) if self.preset.layers else {}
+
+    def load_branch(self, tensors: Mapping[str, Tensor], where: str) -> None:
+        """A trained adaptor: exactly its tensors."""
+        own = self.branch()
+        if {name: value.shape for name, value in own.items()} != {name: t.shape for name, t in tensors.items()}:
+            raise GnvcError(f"{where}: the adaptor's weights do not fit its layers")
+        for name, value in own.items():
+            value.copy_(tensors[name])
 
     def checkpointing(self) -> None:
         """Trade time for memory in training."""

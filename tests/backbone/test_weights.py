@@ -61,9 +61,9 @@ def test_the_paper_s_adaptor_brings_the_published_count() -> None:
     assert sum(parameter.numel() for parameter in model.parameters()) == 2_153_972_032
 
 
-def test_a_codec_that_is_not_trained_is_said_so() -> None:
+def test_a_codec_that_is_not_trained_is_said_so(folder: Path) -> None:
     with pytest.raises(GnvcError, match="no trained codec yet"):
-        gnvc_vd.load("nano")
+        gnvc_vd.load(folder)
 
 
 def test_nano_is_the_same_every_time_and_leaves_the_random_state_alone(nano: Backbone) -> None:

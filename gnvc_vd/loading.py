@@ -1,0 +1,87 @@
+"""A whole codec by name, and back into a model folder.
+
+nano           random weights from a seed, frozen: runs everywhere, its pictures mean nothing
+model folder   model.json, the backbone's files or a reference to them, codec.safetensors, adaptor.safetensors
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from gnvc_vd.backbone.weights import NANO_SEED, Backbone, Options, fill, load_backbone, save_backbone
+from gnvc_vd.bottleneck.bottleneck import Bottleneck
+from gnvc_vd.codec import GnvcVd
+from gnvc_vd.conventions import GnvcError
+from gnvc_vd.files import replacing
+from gnvc_vd.model import (
+    DESCRIPTION,
+    CodecReference,
+    checked_file,
+    file_sha256,
+    read_description,
+    write_description,
+)
+from gnvc_vd.presets import PRESETS
+from gnvc_vd.refine.refiner import Refiner
+
+DEFAULT_MODEL = "nano"  # until a trained one ships
+CODEC_FILE, ADAPTOR_FILE = "codec.safetensors", "adaptor.safetensors"
+
+
+def load(name: str | Path = DEFAULT_MODEL, options: Options | None = None) -> GnvcVd:
+    """The codec of a preset or model folder."""
+    if name == "nano":
+        return _nano(options)
+    if name not in PRESETS and (Path(name) / DESCRIPTION).is_file():
+        description = read_description(Path(name))
+        if description.codec is not None:
+            return _from_folder(Path(name), description.codec, load_backbone(name, options))
+    backbone = load_backbone(name, options)
+    raise GnvcError(f"{backbone.name} has no trained codec yet; load_backbone gives its VAE and transformer")
+
+
+def save(codec: GnvcVd, folder: Path, name: str) -> None:
+    """A model folder with everything in it."""
+    from safetensors.torch import save_file
+
+    with replacing(folder) as part:
+        save_backbone(codec.backbone, part, name)
+        contents = {CODEC_FILE: codec.bottleneck.state_dict(), ADAPTOR_FILE: codec.refiner.branch()}
+        for file, state in contents.items():
+            save_file({key: value.detach().cpu().contiguous() for key, value in state.items()}, part / file)
+        reference = CodecReference(
+            codec.bottleneck.preset, codec.refiner.preset, {file: file_sha256(part / file) for file in contents}
+        )
+        write_description(part, replace(read_description(part), codec=reference, note=codec.note))
+
+
+def _nano(options: Options | None) -> GnvcVd:
+    backbone, preset = load_backbone("nano", options), PRESETS["nano"]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(NANO_SEED)
+        bottleneck = Bottleneck(preset.bottleneck)
+        bottleneck.freeze()
+    refiner = Refiner(backbone.dit, preset.adaptor, preset.bottleneck.features)
+    return _frozen(GnvcVd("nano", backbone, bottleneck, refiner, preset.note))
+
+
+def _from_folder(folder: Path, reference: CodecReference, backbone: Backbone) -> GnvcVd:
+    from safetensors.torch import load_file
+
+    if set(reference.files) != {CODEC_FILE, ADAPTOR_FILE}:
+        raise GnvcError(f"{folder}: a codec is {CODEC_FILE} and {ADAPTOR_FILE}, not {sorted(reference.files)}")
+    states = {file: load_file(checked_file(folder, file, sha)) for file, sha in reference.files.items()}
+    with torch.device("meta"):
+        bottleneck = Bottleneck(reference.bottleneck)
+    fill(bottleneck, states[CODEC_FILE], str(folder))
+    bottleneck.restore()
+    refiner = Refiner(backbone.dit, reference.adaptor, reference.bottleneck.features)
+    refiner.load_branch(states[ADAPTOR_FILE], str(folder))
+    return _frozen(GnvcVd(backbone.name, backbone, bottleneck, refiner, backbone.note))
+
+
+def _frozen(codec: GnvcVd) -> GnvcVd:
+    codec.bottleneck.requires_grad_(False)
+    codec.refiner.requires_grad_(False)
+    return codec
