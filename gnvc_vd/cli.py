@@ -12,9 +12,14 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from fractions import Fraction
+from typing import TYPE_CHECKING
 
 from gnvc_vd import __version__
-from gnvc_vd.conventions import GnvcError, UsageError
+from gnvc_vd.conventions import COMMON_RATES, GnvcError, UsageError
+
+if TYPE_CHECKING:
+    from gnvc_vd.codec import GnvcVd
 
 DONE, REFUSED, MISUSED = 0, 1, 2
 INTERRUPTED = 130
@@ -55,10 +60,46 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"gnvc-vd {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
+    encode = commands.add_parser("encode", help="a video to a .gnvc file")
+    encode.add_argument("source", metavar="IN", help="any video, a folder of PNGs, or - for standard input")
+    encode.add_argument("target", metavar="OUT.gnvc", help="the stream to write, or - for standard output")
+    _model_options(encode)
+    rate = encode.add_mutually_exclusive_group()
+    rate.add_argument("--quality", type=int, default=None, metavar="0..63", help="higher is better (default: 32)")
+    rate.add_argument("--bpp", type=_positive_float, metavar="X", help="search the quality nearest to a rate")
+    encode.add_argument("--gop", type=int, default=25, metavar="N", help="frames of a GOP, 1 + 4k (default: 25)")
+    encode.add_argument("--window", type=int, default=25, metavar="N", help="frames the refiner sees (default: 25)")
+    encode.add_argument("--no-scenecut", action="store_true", help="do not start a GOP at a scene cut")
+    encode.add_argument("--policy", default="constant", choices=["constant", "hierarchical"], help="bits over a GOP")
+    encode.add_argument("--frames", type=_positive, metavar="N", help="the first N alone")
+    encode.add_argument("--seed", type=int, default=0, metavar="S", help="of the refiner's noise (default: 0)")
+    encode.add_argument("--size", type=_size, metavar="WxH", help="of raw YUV")
+    encode.add_argument("--fps", type=_rate, metavar="F", help="of raw YUV: 25, 29.97, 30000/1001")
+    encode.add_argument("--pix", choices=["yuv420p", "yuv420p10le"], default="yuv420p", help="of raw YUV")
+    encode.add_argument("--json", action="store_true", help="one JSON line instead of text")
+    encode.set_defaults(run=_encode)
+
+    decode = commands.add_parser("decode", help="a .gnvc file to a video")
+    decode.add_argument("source", metavar="IN.gnvc", help="a stream, or - for standard input")
+    decode.add_argument("target", metavar="OUT", help=".mp4 .mkv .y4m .yuv, a folder of PNGs, or - (y4m)")
+    _model_options(decode)
+    decode.add_argument("--steps", type=_positive, metavar="L", help="of refinement (default: what the stream says)")
+    decode.add_argument("--no-refine", action="store_true", help="show the latent codec's own pictures")
+    decode.add_argument("--gops", type=_span, default=(0, None), metavar="A:B", help="GOPs A up to, not with, B")
+    decode.add_argument("--conceal", action="store_true", help="hold the last good frame where a GOP is damaged")
+    decode.add_argument("--allow-other-weights", action="store_true", help="decode though pictures will be wrong")
+    _reading_options(decode)
+    decode.set_defaults(run=_decode)
+
+    verify = commands.add_parser("verify", help="check every CRC and every symbol; exits 1 on any damage")
+    verify.add_argument("source", metavar="FILE", help="a stream, or - for standard input")
+    _model_options(verify)
+    _reading_options(verify)
+    verify.set_defaults(run=_verify)
+
     info = commands.add_parser("info", help="what a .gnvc file says of itself, without decoding a symbol")
     info.add_argument("file", help="a .gnvc file, or - for standard input")
-    info.add_argument("--max-pixels", type=_positive, metavar="P", help="largest picture accepted (default: about 8K)")
-    info.add_argument("--json", action="store_true", help="one JSON line instead of text")
+    _reading_options(info)
     info.set_defaults(run=_info)
 
     bench = commands.add_parser(
@@ -75,6 +116,143 @@ def _positive(text: str) -> int:
     if value < 1:
         raise argparse.ArgumentTypeError(f"{value} is not positive")
     return value
+
+
+def _positive_float(text: str) -> float:
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
+    return value
+
+
+def _size(text: str) -> tuple[int, int]:
+    width, _, height = text.partition("x")
+    return _positive(width), _positive(height)
+
+
+def _rate(text: str) -> Fraction:
+    try:
+        stated = Fraction(text)
+    except ZeroDivisionError as error:
+        raise argparse.ArgumentTypeError(f"{text} is no rate") from error
+    near = [rate for rate in COMMON_RATES if abs(rate - stated) < Fraction(1, 200)]
+    return near[0] if near else stated
+
+
+def _span(text: str) -> tuple[int, int | None]:
+    first, colon, last = text.partition(":")
+    if not colon:
+        raise argparse.ArgumentTypeError(f"{text!r} is not A:B")
+    span = int(first or 0), int(last) if last else None
+    if span[0] < 0 or (span[1] is not None and span[1] <= span[0]):
+        raise argparse.ArgumentTypeError(f"{text!r} holds no GOP")
+    return span
+
+
+def _model_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", metavar="NAME|DIR", help="a preset or model folder (default: nano)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 … (default: auto)")
+
+
+def _reading_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--max-pixels", type=_positive, metavar="P", help="largest picture accepted (default: 8K)")
+    parser.add_argument("--json", action="store_true", help="one JSON line instead of text")
+
+
+def _codec(arguments: argparse.Namespace) -> "GnvcVd":
+    import torch
+
+    from gnvc_vd.loading import DEFAULT_MODEL, load
+
+    codec = load(arguments.model or DEFAULT_MODEL)
+    if codec.note:
+        print(f"gnvc-vd: {codec.name}: {codec.note}", file=sys.stderr)
+    device = arguments.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        return codec.to(device)
+    except (RuntimeError, AssertionError) as error:
+        raise UsageError(f"device {device!r} cannot be used: {str(error).splitlines()[0]}") from error
+
+
+def _encode(arguments: argparse.Namespace) -> int:
+    from gnvc_vd.codec import DEFAULT_QUALITY, Encoding
+    from gnvc_vd.parameters import Parameters
+    from gnvc_vd.transcode import encode_file
+    from gnvc_vd.video import RawVideo
+
+    encoding = Encoding(
+        DEFAULT_QUALITY if arguments.quality is None else arguments.quality,
+        arguments.gop,
+        not arguments.no_scenecut,
+        arguments.policy,
+        Parameters(window=arguments.window, seed=arguments.seed),
+    )
+    raw = None
+    if arguments.size:
+        width, height = arguments.size
+        raw = RawVideo(width, height, arguments.fps or Fraction(25), arguments.pix)
+    done = encode_file(
+        _codec(arguments),
+        arguments.source,
+        arguments.target,
+        encoding,
+        bpp=arguments.bpp,
+        frames=arguments.frames,
+        raw=raw,
+        say=lambda notice: print(f"gnvc-vd: {notice}", file=sys.stderr),
+    )
+    text = (
+        f"{done.frames} frames of {done.width}×{done.height} in {done.gops} GOPs at quality {done.quality}: "
+        f"{done.bytes} bytes, {done.bpp:.5f} bpp, {done.frames / done.seconds:.2f} frames/s"
+    )
+    _say(json.dumps(vars(done)) if arguments.json else text, beside=arguments.target == "-")
+    return DONE
+
+
+def _decode(arguments: argparse.Namespace) -> int:
+    from gnvc_vd.codec import Decoding
+    from gnvc_vd.conventions import MAX_PIXELS
+    from gnvc_vd.transcode import decode_file
+
+    first_gop, last_gop = arguments.gops
+    decoding = Decoding(
+        steps=arguments.steps,
+        refine=not arguments.no_refine,
+        first_gop=first_gop,
+        last_gop=last_gop,
+        conceal=arguments.conceal,
+        allow_other_weights=arguments.allow_other_weights,
+        max_pixels=arguments.max_pixels or MAX_PIXELS,
+    )
+    done = decode_file(_codec(arguments), arguments.source, arguments.target, decoding)
+    text = f"{done.frames} frames of {done.width}×{done.height}, {done.frames / done.seconds:.2f} frames/s"
+    _say(json.dumps(vars(done)) if arguments.json else text, beside=arguments.target == "-")
+    return DONE
+
+
+def _verify(arguments: argparse.Namespace) -> int:
+    from gnvc_vd.conventions import MAX_PIXELS
+    from gnvc_vd.transcode import verify_file
+
+    found = verify_file(_codec(arguments), arguments.source, arguments.max_pixels or MAX_PIXELS)
+    if arguments.json:
+        damages = [vars(damage) for damage in found.damages]
+        print(json.dumps({"whole": found.whole, "gops": found.gops, "damages": damages}))
+    else:
+        for damage in found.damages:
+            print(f"DAMAGE at byte {damage.offset}, from GOP {damage.first_gop} on: {damage.reason}")
+        for gop, verdict in found.gops.items():
+            if verdict:
+                print(f"GOP {gop}: {verdict}")
+        print(f"{len(found.gops)} GOPs read, {'all whole' if found.whole else 'damage found'}")
+    return DONE if found.whole else REFUSED
+
+
+def _say(text: str, beside: bool) -> None:
+    """Results go to standard output, unless the video itself does."""
+    print(text, file=sys.stderr if beside else sys.stdout)
 
 
 def _info(arguments: argparse.Namespace) -> int:

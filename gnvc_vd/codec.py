@@ -22,7 +22,7 @@ from gnvc_vd.backbone.weights import Backbone
 from gnvc_vd.bitstream import BitstreamError, CodecId, Damage, End, Header, Reader, Unit, Writer
 from gnvc_vd.bottleneck.bottleneck import Bottleneck, DecodedLatent
 from gnvc_vd.bottleneck.policies import POLICIES, Policy, qualities
-from gnvc_vd.conventions import MAX_PIXELS, QUALITIES, TEMPORAL_STRIDE, Frame, UsageError, bits_per_pixel
+from gnvc_vd.conventions import MAX_PIXELS, QUALITIES, TEMPORAL_STRIDE, Frame, UsageError
 from gnvc_vd.noise import normal
 from gnvc_vd.parameters import Parameters
 from gnvc_vd.refine.refiner import Refiner
@@ -146,6 +146,10 @@ class GnvcVd:
         """
         decoding = decoding or Decoding()
         reader = Reader(io.BytesIO(stream) if isinstance(stream, bytes) else stream, decoding.max_pixels)
+        return self.decode_from(reader, decoding)
+
+    def decode_from(self, reader: Reader, decoding: Decoding) -> Iterator[Frame]:
+        """The same, of a stream whose header has been read."""
         self.check(reader.header, decoding.allow_other_weights)
         return _Concealing(self, reader, decoding).frames()
 
@@ -309,10 +313,6 @@ def _nearest(at: Callable[[int], tuple[float, list[Unit]]], bpp: float) -> list[
         low, high = (middle + 1, high) if found < bpp else (low, middle - 1)
     assert best is not None
     return best[1]
-
-
-def rate_of(size: int, info: VideoInfo, frames: int) -> float:
-    return bits_per_pixel(size, info.width, info.height, frames)
 
 
 def _tensor(frames: Frame, device: torch.device) -> Tensor:

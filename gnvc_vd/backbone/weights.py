@@ -132,7 +132,7 @@ def _assembled(source: Located, options: Options) -> Backbone:
 def _with_options(parts: _Parts, options: Options) -> Backbone:
     for name, parameter in parts.dit.named_parameters():
         parameter.data = parameter.data.to(torch.float32 if kept_in_float32(name) else options.dtype)
-    vae = WanVae(parts.vae.to(options.dtype), options.kernels, options.tiling)
+    vae = WanVae(nn.Module.to(parts.vae, options.dtype), options.kernels, options.tiling)
     dit = WanDit(parts.dit, parts.dit_preset, parts.text.float(), options.attention)
     for module in (vae, dit):
         module.eval().requires_grad_(False)

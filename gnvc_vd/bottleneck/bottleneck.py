@@ -22,7 +22,7 @@ from gnvc_vd.bottleneck.gains import Gains, rise_of
 from gnvc_vd.bottleneck.hyperprior import Coded, EntropyModel, Reading, Writing
 from gnvc_vd.bottleneck.transforms import Analysis, Extractor, Synthesis, convolution
 from gnvc_vd.conventions import GnvcError
-from gnvc_vd.entropy.coder import Decoder, Encoder
+from gnvc_vd.entropy.coder import DamagedPayloadError, Decoder, Encoder
 from gnvc_vd.entropy.integer import UNITS, IntegerConv
 from gnvc_vd.entropy.tables import Tables, normal_tables, tables_of
 from gnvc_vd.presets import BottleneckPreset
@@ -164,6 +164,18 @@ class Bottleneck(nn.Module):
         Raises:
             BitstreamError: the bytes are none of ours, or decoded to other symbols than were coded.
         """
+        try:
+            yield from self._decompressed(payloads, symbol_hashes, size, quality)
+        except DamagedPayloadError as error:
+            raise BitstreamError(str(error)) from error
+
+    def _decompressed(
+        self,
+        payloads: Sequence[bytes],
+        symbol_hashes: Sequence[bytes],
+        size: tuple[int, int],
+        quality: Sequence[int],
+    ) -> Iterator[DecodedLatent]:
         height, width = size[0] // 2, size[1] // 2
         device = self.table_frequencies.device
         tables = self._tables()
