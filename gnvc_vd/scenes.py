@@ -1,5 +1,6 @@
 """Where a new scene begins: found while encoding, from small grey copies of neighbouring frames."""
 
+import math
 from collections.abc import Iterable, Iterator
 
 import numpy as np
@@ -16,29 +17,33 @@ def scenes(frames: Iterable[Frame]) -> Iterator[Iterator[Frame]]:
     """The frames, cut where the picture changes as a whole. Each scene must be read to its end before the next."""
     source = iter(frames)
     first = next(source, None)
+    change = math.inf  # how much the picture changed last; at the beginning, anything may be usual
     while first is not None:
-        scene = _Scene(first, source)
+        scene = _Scene(first, source, change)
         yield iter(scene)
-        first = scene.next_scene
+        first, change = scene.next_scene, scene.change
 
 
 class _Scene:
-    """One scene's frames; afterwards, the frame that the next one begins with."""
+    """One scene's frames; afterwards, the frame that the next one begins with.
 
-    def __init__(self, first: Frame, source: Iterator[Frame]) -> None:
-        self._first, self._source = first, source
+    A change as large as the one before it is no cut, even where that one was: noise and flicker are one scene.
+    """
+
+    def __init__(self, first: Frame, source: Iterator[Frame], change: float) -> None:
+        self._first, self._source, self.change = first, source, change
         self.next_scene: Frame | None = None
 
     def __iter__(self) -> Iterator[Frame]:
         yield self._first
-        before, difference = _grey(self._first), 0.0
+        before = _grey(self._first)
         for frame in self._source:
-            grey = _grey(frame)
-            change = float(np.abs(grey - before).mean())
-            if change > HARD_CUT and change > OUTLIER * difference:
+            grey, usual = _grey(frame), self.change
+            self.change = float(np.abs(grey - before).mean())
+            if self.change > HARD_CUT and self.change > OUTLIER * usual:
                 self.next_scene = frame
                 return
-            before, difference = grey, change
+            before = grey
             yield frame
 
 

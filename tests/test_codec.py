@@ -1,0 +1,215 @@
+"""The assembled codec at nano size: what goes in comes out in number and size, and damage stays where it is."""
+
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import gnvc_vd
+from gnvc_vd.bitstream import BitstreamError, End, Header, Unit
+from gnvc_vd.bottleneck.bottleneck import DecodedLatent
+from gnvc_vd.codec import Decoding, Encoding, GnvcVd, stream_size
+from gnvc_vd.conventions import Colour, Frame, GnvcError, UsageError
+from gnvc_vd.loading import load, save
+from gnvc_vd.parameters import Parameters
+from gnvc_vd.video import VideoInfo
+from tests.bitstream.streams import packed, read
+from tests.conftest import noise_clip, smooth_clip
+
+
+@pytest.fixture(scope="module")
+def codec() -> GnvcVd:
+    return gnvc_vd.load("nano")
+
+
+def info(height: int, width: int) -> VideoInfo:
+    return VideoInfo(width, height, Fraction(25), None, Colour("bt709", "limited"), "", "")
+
+
+def encoded(codec: GnvcVd, clip: list[Frame], encoding: Encoding) -> bytes:
+    header = codec.header(info(*clip[0].shape[:2]), encoding)
+    return packed(list(codec.encode_units(iter(clip), encoding)), header)
+
+
+def decoded(codec: GnvcVd, stream: bytes, **options: object) -> Frame:
+    return np.concatenate(list(codec.decode(stream, Decoding(**options))))
+
+
+@pytest.mark.parametrize(
+    ("frames", "height", "width", "gop"), [(1, 17, 31, 25), (12, 48, 32, 5), (30, 32, 48, 25), (27, 16, 16, 97)]
+)
+def test_frames_come_back_in_number_and_size(codec: GnvcVd, frames: int, height: int, width: int, gop: int) -> None:
+    stream = encoded(codec, smooth_clip(height, width, frames), Encoding(gop=gop))
+    assert decoded(codec, stream, steps=1).shape == (frames, height, width, 3)
+
+
+def test_decoding_is_what_the_parts_do_one_after_another(codec: GnvcVd) -> None:
+    clip = smooth_clip(32, 48, 9)
+    encoding = Encoding(20, gop=9)
+    ((count, latents),) = codec.latents(iter(clip), encoding)
+    payloads, known = codec.bottleneck.compress(latents, [20] * 3)
+    stream = encoded(codec, clip, encoding)
+    (unit,) = (part for part in read(stream) if isinstance(part, Unit))
+    assert count == 9 and (unit.payload, unit.symbol_hash) == (payloads[0].data, payloads[0].symbol_hash)
+    video = codec.backbone.vae.decode(stacked(known))
+    wanted = ((video[0] + 1) * 127.5).round().clamp(0, 255).byte().permute(1, 2, 3, 0).numpy()
+    assert np.array_equal(decoded(codec, stream, refine=False), wanted)
+
+
+def stacked(known: list[DecodedLatent]) -> torch.Tensor:
+    return torch.stack([one.latent for one in known], dim=2)
+
+
+def test_a_long_gop_spends_one_anchor_and_its_windows_join(codec: GnvcVd) -> None:
+    clip = smooth_clip(16, 32, 97)
+    stream = encoded(codec, clip, Encoding(gop=97, scenecut=False))
+    units = [part for part in read(stream) if isinstance(part, Unit)]
+    assert [unit.frames for unit in units] == [97]
+    windows = [len(frames) for frames in codec.decode(stream, Decoding(steps=1))]
+    assert windows == [25, 24, 24, 24]
+    # Unrefined, windows are no more than a cut of one decode: no frame is repeated or dropped where they meet.
+    ((_, latents),) = codec.latents(iter(clip), Encoding(gop=97, scenecut=False))
+    _, known = codec.bottleneck.compress(latents, [32] * 25)
+    whole = codec.backbone.vae.decode(stacked(known))
+    wanted = ((whole[0] + 1) * 127.5).round().clamp(0, 255).byte().permute(1, 2, 3, 0).numpy()
+    assert np.array_equal(decoded(codec, stream, refine=False), wanted)
+
+
+def test_steps_seed_and_refinement_matter_and_nothing_else_does(codec: GnvcVd) -> None:
+    clip = smooth_clip(32, 32, 9)
+    stream = encoded(codec, clip, Encoding(gop=9))
+    five = decoded(codec, stream)
+    assert np.array_equal(five, decoded(codec, stream, steps=5)) and np.array_equal(five, decoded(codec, stream))
+    assert not np.array_equal(five, decoded(codec, stream, steps=1))
+    assert not np.array_equal(five, decoded(codec, stream, refine=False))
+    reseeded = encoded(codec, clip, Encoding(gop=9, parameters=Parameters(seed=1)))
+    assert not np.array_equal(five, decoded(codec, reseeded))
+    assert np.array_equal(decoded(codec, stream, refine=False), decoded(codec, reseeded, refine=False))
+
+
+def test_three_hard_cuts_make_four_gops(codec: GnvcVd) -> None:
+    clip = [frame for seed in range(4) for frame in [noise_clip(32, 32, 1, seed)[0] // 4 + 60 * seed] * 6]
+    for scenecut, lengths in ((True, [6, 6, 6, 6]), (False, [24])):
+        units = codec.encode_units(iter(clip), Encoding(gop=25, scenecut=scenecut))
+        assert [unit.frames for unit in units] == lengths
+
+
+@pytest.mark.parametrize("clip", [smooth_clip(48, 64, 25), noise_clip(32, 32, 25)])
+def test_neither_motion_nor_noise_is_a_cut(codec: GnvcVd, clip: list[Frame]) -> None:
+    assert [unit.frames for unit in codec.encode_units(iter(clip), Encoding())] == [25]
+
+
+def test_quality_raises_the_rate_and_bpp_finds_it(codec: GnvcVd) -> None:
+    clip = noise_clip(32, 32, 13)
+    sizes = [len(encoded(codec, clip, Encoding(quality, gop=13))) for quality in (0, 31, 63)]
+    assert sizes == sorted(set(sizes))
+    target = 8 * sizes[1] / (32 * 32 * 13)
+    units = codec.encode_to_bpp(iter(clip), Encoding(gop=13), info(32, 32), target)
+    found = 8 * stream_size(codec.header(info(32, 32), Encoding()), units) / (32 * 32 * 13)
+    assert abs(found - target) <= 0.05 * target
+    (far,) = codec.encode_to_bpp(iter(clip), Encoding(gop=13), info(32, 32), 1e6)
+    assert far.quality == 63
+
+
+def test_encoding_takes_frames_as_they_come(codec: GnvcVd) -> None:
+    taken = 0
+
+    def frames() -> Iterator[Frame]:
+        nonlocal taken
+        for frame in smooth_clip(16, 16, 60):
+            taken += 1
+            yield frame
+
+    units = codec.encode_units(frames(), Encoding(gop=5))
+    next(units)
+    assert taken <= 5 + 5 + 1
+
+
+def three_gops(codec: GnvcVd) -> tuple[bytes, list[int]]:
+    stream = encoded(codec, smooth_clip(16, 16, 15), Encoding(gop=5))
+    starts = [place for place in range(len(stream)) if stream[place] == 0xE7 and stream[place + 1] < 3]
+    sizes = [part.size for part in read(stream) if isinstance(part, Unit)]
+    first = next(place for place in starts if place >= 30)
+    return stream, [first, first + sizes[0], first + sizes[0] + sizes[1]]
+
+
+def test_a_damaged_gop_is_named_and_may_be_concealed(codec: GnvcVd) -> None:
+    stream, starts = three_gops(codec)
+    whole = decoded(codec, stream, steps=1)
+    broken = bytearray(stream)
+    broken[starts[1] + 20] ^= 1
+    with pytest.raises(BitstreamError, match="GOP 1"):
+        decoded(codec, bytes(broken), steps=1)
+    concealed = decoded(codec, bytes(broken), steps=1, conceal=True)
+    assert concealed.shape == whole.shape
+    assert np.array_equal(concealed[:5], whole[:5]) and np.array_equal(concealed[10:], whole[10:])
+    assert (concealed[5:10] == whole[4]).all()
+
+
+def test_symbols_that_are_not_those_coded_are_concealed_too(codec: GnvcVd) -> None:
+    clip, encoding = smooth_clip(16, 16, 15), Encoding(gop=5)
+    units = list(codec.encode_units(iter(clip), encoding))
+    units[2] = Unit(2, 5, units[2].quality, 0, b"\0\0\0\0", units[2].payload)
+    stream = packed(units, codec.header(info(16, 16), encoding))
+    with pytest.raises(BitstreamError, match="GOP 2 is damaged: the symbols are not"):
+        decoded(codec, stream, steps=1)
+    concealed = decoded(codec, stream, steps=1, conceal=True)
+    assert len(concealed) == 15 and (concealed[10:] == concealed[9]).all()
+
+
+def test_gops_may_be_picked(codec: GnvcVd) -> None:
+    stream, _ = three_gops(codec)
+    whole = decoded(codec, stream, steps=1)
+    assert np.array_equal(decoded(codec, stream, steps=1, first_gop=1, last_gop=2), whole[5:10])
+    assert np.array_equal(decoded(codec, stream, steps=1, first_gop=2), whole[10:])
+
+
+def test_streams_of_other_models_are_refused(codec: GnvcVd) -> None:
+    clip, encoding = smooth_clip(16, 16, 5), Encoding(gop=5)
+    units, header = list(codec.encode_units(iter(clip), encoding)), codec.header(info(16, 16), encoding)
+    other = packed(units, replaced(header, coded_identity=b"\0" * 8))
+    with pytest.raises(BitstreamError, match="coded with model 0000000000000000"):
+        decoded(codec, other, allow_other_weights=True)
+    shown = packed(units, replaced(header, shown_identity=b"\0" * 4))
+    with pytest.raises(BitstreamError, match="would show wrong pictures"):
+        decoded(codec, shown)
+    assert len(decoded(codec, shown, allow_other_weights=True)) == 5
+    with pytest.raises(BitstreamError, match="policy 9"):
+        decoded(codec, packed([Unit(0, 5, 3, 9, b"1234", b"12345678")], header))
+
+
+def replaced(header: Header, **values: object) -> Header:
+    return Header(**(vars(header) | values))
+
+
+@pytest.mark.parametrize("head", [b"", b"\5\x3c\xc8\7\0", b"\0\x3c\xc8\7", b"\5\x3c\xc9\7", b"\5\0\xc8\1"])
+def test_impossible_parameters_are_refused(head: bytes) -> None:
+    with pytest.raises(BitstreamError):
+        Parameters.parse(head + bytes(3))
+
+
+def test_parameters_round_trip() -> None:
+    for parameters in (Parameters(), Parameters(1, 0.05, 0.5, 33, 70000)):
+        assert Parameters.parse(parameters.pack()) == parameters
+    with pytest.raises(UsageError):
+        Parameters(steps=0)
+
+
+def test_a_saved_codec_decodes_to_the_same_pictures(codec: GnvcVd, tmp_path: Path) -> None:
+    stream = encoded(codec, smooth_clip(16, 16, 5), Encoding(gop=5))
+    save(codec, tmp_path / "model", "copy")
+    loaded = load(tmp_path / "model")
+    assert loaded.coded_identity == codec.coded_identity and "mean nothing" in loaded.note
+    assert np.array_equal(decoded(loaded, stream, allow_other_weights=True), decoded(codec, stream))
+    assert encoded(loaded, smooth_clip(16, 16, 5), Encoding(gop=5))[40:] != b""
+    (tmp_path / "model" / "codec.safetensors").write_bytes(b"damaged")
+    with pytest.raises(GnvcError, match="is not the stated"):
+        load(tmp_path / "model")
+
+
+def test_a_stream_ends_with_its_frame_count(codec: GnvcVd) -> None:
+    stream, _ = three_gops(codec)
+    assert read(stream)[-1] == End(15, 3)

@@ -1,0 +1,128 @@
+"""encode, decode and verify as a user calls them: files in, files out, in processes of their own."""
+
+import json
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import gnvc_vd
+from gnvc_vd.cli import main
+from gnvc_vd.codec import Decoding
+from gnvc_vd.conventions import Frame
+from gnvc_vd.video import create_video, open_video
+from tests.conftest import Cli, names_beside, smooth_clip
+
+
+def video(path: Path, clip: list[Frame], rate: Fraction = Fraction(25)) -> Path:
+    height, width = clip[0].shape[:2]
+    with create_video(path, width, height, rate) as writer:
+        for frame in clip:
+            writer.write(frame)
+    return path
+
+
+def here(capfd: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
+    """The command line in this process, where everything is imported already: exit code, output, messages."""
+    capfd.readouterr()
+    try:
+        code = main([str(one) for one in arguments])
+    except SystemExit as end:
+        code = int(end.code or 0)
+    return code, *capfd.readouterr()
+
+
+@pytest.fixture
+def stream(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Path:
+    source = video(tmp_path / "in.mkv", smooth_clip(34, 50, 12), Fraction(24000, 1001))
+    code, out, messages = here(capfd, "encode", source, tmp_path / "out.gnvc", "--gop", "5", "--json")
+    assert code == 0, messages
+    said = json.loads(out)
+    assert said["bytes"] == (tmp_path / "out.gnvc").stat().st_size
+    assert (said["frames"], said["width"], said["height"], said["gops"]) == (12, 50, 34, 2)
+    assert said["bpp"] == pytest.approx(8 * said["bytes"] / (12 * 50 * 34))
+    assert "mean nothing" in messages
+    return tmp_path / "out.gnvc"
+
+
+def test_a_fresh_process_decodes_to_the_same_pictures(cli: Cli, stream: Path) -> None:
+    piped = cli("decode", "-", "-", "--steps", "1", stdin=stream.read_bytes())
+    assert piped.returncode == 0 and piped.stdout.startswith(b"YUV4MPEG2 W50 H34 F24000:1001"), piped.stderr
+    assert cli("decode", stream, stream.parent / "pictures", "--steps", "1").returncode == 0
+    with open_video(stream.parent / "pictures") as out:
+        expected = np.concatenate(list(gnvc_vd.load("nano").decode(stream.read_bytes(), Decoding(steps=1))))
+        assert np.array_equal(np.stack(list(out)), expected)
+
+
+def test_a_file_is_verified_and_decoded(capfd: pytest.CaptureFixture[str], stream: Path, tmp_path: Path) -> None:
+    assert here(capfd, "verify", stream)[:2] == (0, "2 GOPs read, all whole\n")
+    assert here(capfd, "decode", stream, tmp_path / "out.mp4", "--steps", "1")[0] == 0
+    with open_video(tmp_path / "out.mp4") as out:
+        assert (out.info.width, out.info.height, out.info.rate) == (50, 34, Fraction(24000, 1001))
+        assert len(list(out)) == 12
+
+
+def test_damage_exits_1_and_is_concealed_on_request(
+    capfd: pytest.CaptureFixture[str], stream: Path, tmp_path: Path
+) -> None:
+    broken = bytearray(stream.read_bytes())
+    broken[-40] ^= 1
+    path, out_path = tmp_path / "broken.gnvc", tmp_path / "shown.mkv"
+    path.write_bytes(broken)
+    code, out, _ = here(capfd, "verify", path, "--json")
+    said = json.loads(out)
+    assert code == 1 and not said["whole"] and said["gops"] == {"0": None} and said["damages"]
+    code, _, messages = here(capfd, "decode", path, out_path, "--steps", "1")
+    assert code == 1 and "damage" in messages
+    assert not any("shown" in name for name in names_beside(tmp_path))
+    assert here(capfd, "decode", path, out_path, "--steps", "1", "--conceal")[0] == 0
+    with open_video(out_path) as shown:
+        assert len(list(shown)) == 12
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "sentence"),
+    [
+        (["encode", "missing.mp4", "o.gnvc"], 1, "no such file"),
+        (["encode", "in.y4m", "o.gnvc", "--gop", "24"], 2, "1 + 4k"),
+        (["encode", "in.y4m", "o.gnvc", "--quality", "64"], 2, "0 to 63"),
+        (["encode", "in.y4m", "o.gnvc", "--quality", "3", "--bpp", "1"], 2, "not allowed with"),
+        (["encode", "in.y4m", "o.gnvc", "--model", "nothing"], 1, "no such preset or folder"),
+        (["encode", "in.y4m", "o.gnvc", "--device", "abacus"], 2, "abacus"),
+        (["encode", "in.y4m", "o.gnvc", "--fps", "1/0"], 2, "is no rate"),
+        (["decode", "in.y4m", "o.mp4"], 1, "not a .gnvc stream"),
+        (["decode", "in.y4m", "o.mp4", "--gops", "3:2"], 2, "holds no GOP"),
+        (["verify", "missing.gnvc"], 1, "No such file"),
+    ],
+)
+def test_wrong_calls_end_in_a_sentence(
+    capfd: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    code: int,
+    sentence: str,
+) -> None:
+    video(tmp_path / "in.y4m", smooth_clip(16, 16, 1))
+    monkeypatch.chdir(tmp_path)
+    found, out, messages = here(capfd, *arguments)
+    assert (found, out) == (code, "") and sentence in messages, messages
+    assert "Traceback" not in messages and names_beside(tmp_path) == ["in.y4m"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("frames", [1, 5, 26, 60])
+@pytest.mark.parametrize(("height", "width"), [(17, 33), (64, 36)])
+@pytest.mark.parametrize(("suffix", "rate"), [("mp4", Fraction(24000, 1001)), ("yuv", Fraction(60))])
+def test_every_kind_of_source_comes_back(
+    cli: Cli, tmp_path: Path, frames: int, height: int, width: int, suffix: str, rate: Fraction
+) -> None:
+    source = video(tmp_path / f"in.{suffix}", smooth_clip(height, width, frames), rate)
+    raw = ["--size", f"{width}x{height}", "--fps", str(rate)] if suffix == "yuv" else []
+    assert cli("encode", source, tmp_path / "s.gnvc", *raw).returncode == 0
+    assert cli("verify", tmp_path / "s.gnvc").returncode == 0
+    assert cli("decode", tmp_path / "s.gnvc", tmp_path / "out.mkv", "--steps", "1").returncode == 0
+    with open_video(tmp_path / "out.mkv") as out:
+        assert (out.info.width, out.info.height, out.info.rate) == (width, height, rate)
+        assert len(list(out)) == frames
