@@ -57,7 +57,7 @@ class AdaptorPreset:
     sees_latents: bool = True  # l̂ beside f
 
 
-REAL_BOTTLENECK = BottleneckPreset(features=192, width=256, symbols=128, hyper=64, prior=256, state=128, blocks=3)
+REAL_BOTTLENECK = BottleneckPreset(features=192, width=272, symbols=128, hyper=64, prior=256, state=128, blocks=3)
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ PRESETS = {
                 layers=6, heads=4, head_dim=48, ffn_dim=576, text_dim=8, text_tokens=1,
                 condition_channels=CONDITION_CHANNELS,
             ),
-            bottleneck=BottleneckPreset(features=32, width=64, symbols=32, hyper=16, prior=64, state=32, blocks=2),
+            bottleneck=BottleneckPreset(features=32, width=72, symbols=32, hyper=16, prior=64, state=32, blocks=2),
             adaptor=AdaptorPreset((0, 2, 4)),
             note="small enough to ship; not trained yet, sizes provisional",
         ),

@@ -97,9 +97,9 @@ class EntropyModel(nn.Module):
         self.gains = Gains(preset.symbols, lowest=0.5, highest=8.0)
         self.hyper_gains = Gains(hyper, lowest=0.5, highest=4.0)
         self.analysis = nn.Sequential(
-            convolution(preset.symbols, prior, 3, padding=1),
+            convolution(preset.symbols, prior, 2, stride=2),
             nn.LeakyReLU(0.1),
-            convolution(prior, prior, 2, stride=2),
+            convolution(prior, prior, 3, padding=1),
             nn.LeakyReLU(0.1),
             convolution(prior, hyper, 2, stride=2),
         )
@@ -111,10 +111,11 @@ class EntropyModel(nn.Module):
             IntegerLeaky(),
             IntegerShuffle(),
         )
-        self.enter = IntegerConv(prior + state, prior)
+        self.enter = IntegerConv(prior + state, prior, 1)
         self.fuse = nn.Sequential(IntegerLeaky(), IntegerConv(prior, prior, 1), IntegerLeaky())
-        self.first = _head(IntegerConv(prior, prior, 1), preset)
-        self.second = _head(IntegerConv(prior + preset.symbols, prior), preset)
+        self.first = _head(preset)
+        self.neighbours = IntegerConv(preset.symbols, prior)
+        self.second = _head(preset)
         self.quality_knots = nn.Parameter(torch.zeros(KNOTS, prior))
         self.hyper_levels = nn.Parameter(torch.zeros(hyper))  # in tables, about the middle one
         self.register_buffer("quality_integers", torch.zeros(QUALITIES, prior, dtype=torch.int64))
@@ -200,7 +201,7 @@ class EntropyModel(nn.Module):
         """Means in steps (integers: in 1/64 of them) and tables' indexes (integers: whole)."""
         if head is self.second:
             known = self.gains.normalised(decoded, quality)
-            base = torch.cat([base, known if self.context else torch.zeros_like(known)], dim=1)
+            base = saturated(base + self.neighbours(known if self.context else torch.zeros_like(known)))
         raw_mean, raw_level = head(base).chunk(2, dim=1)
         level = self.gains.level(quality)
         if raw_level.is_floating_point():
@@ -231,22 +232,22 @@ class EntropyModel(nn.Module):
         return ((row + column + half) % 2 == 0)[None]
 
 
-def _head(enter: IntegerConv, preset: BottleneckPreset) -> nn.Sequential:
+def _head(preset: BottleneckPreset) -> nn.Sequential:
     leave = IntegerConv(preset.prior, 2 * preset.symbols, 1, finer=FINER, reach=PARAMETER_REACH)
     leave.weight.data.mul_(0.1)
-    return nn.Sequential(enter, IntegerLeaky(), leave)
+    return nn.Sequential(IntegerConv(preset.prior, preset.prior, 1), IntegerLeaky(), leave)
 
 
 def _exchange(coders: Sequence[Exchange], indexes: Tensor, mask: Tensor, wanted: Tensor | None) -> Tensor:
     """The masked symbols of every clip, through its coder; zero elsewhere."""
-    home, out = indexes.device, torch.zeros(indexes.shape, dtype=torch.int64)
-    mask = mask.expand(indexes.shape).cpu()
-    indexes, wanted = indexes.cpu(), None if wanted is None else wanted.cpu()
+    home, shape = indexes.device, indexes.shape
+    out = np.zeros((shape[0], mask[0].numel()), dtype=np.int64)
+    tables = indexes.reshape(shape[0], -1).cpu().numpy()
+    given = None if wanted is None else wanted.reshape(shape[0], -1).cpu().numpy()
+    places = np.flatnonzero(mask[0].cpu().numpy())
     for clip, coder in enumerate(coders):
-        places = mask[clip]
-        given = None if wanted is None else wanted[clip][places].numpy()
-        out[clip][places] = torch.from_numpy(np.asarray(coder.symbols(indexes[clip][places].numpy(), given)))
-    return out.to(home)
+        out[clip, places] = coder.symbols(tables[clip, places], None if given is None else given[clip, places])
+    return torch.from_numpy(out).view(shape).to(home)
 
 
 def _padded(y: Tensor) -> Tensor:

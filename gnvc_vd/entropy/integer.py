@@ -93,10 +93,10 @@ class IntegerConv(nn.Module):
             else:
                 columns = nn.functional.unfold(columns, self.kernel, padding=self.kernel // 2)
             sums = torch.matmul(self.weight_integers.to(x.device, dtype), columns).to(torch.int64)
-        shift = self.shift.to(x.device)[:, None]
-        sums = sums + self.bias_integers.to(x.device)[:, None]
-        out = rounded_shift(sums, shift - self.finer).clamp(-self.reach, self.reach)
-        return out.view(batch, -1, height, width).to(home)
+        shift = self.shift.to(x.device)[:, None] - self.finer
+        half = torch.ones_like(shift) << shift >> 1
+        sums.add_(self.bias_integers.to(x.device)[:, None] + half).bitwise_right_shift_(shift)
+        return sums.clamp_(-self.reach, self.reach).view(batch, -1, height, width).to(home)
 
     def _product_type(self, device: torch.device) -> torch.dtype | None:
         if device.type == "mps":
@@ -130,11 +130,9 @@ def saturated(x: Tensor) -> Tensor:
     return bounded(x, REACH / UNITS) if x.is_floating_point() else x.clamp(-REACH, REACH)
 
 
-def rounded_shift(x: Tensor, bits: int | Tensor) -> Tensor:
+def rounded_shift(x: Tensor, bits: int) -> Tensor:
     """x / 2^bits, halves rounded up."""
-    if isinstance(bits, int):
-        return (x + (1 << bits >> 1)) >> bits
-    return (x + (torch.ones_like(bits) << bits >> 1)) >> bits
+    return (x + (1 << bits >> 1)) >> bits
 
 
 def straight_round(x: Tensor) -> Tensor:
