@@ -159,7 +159,7 @@ def test_training_reaches_every_parameter() -> None:
     model = Bottleneck(NANO).train()
     with torch.no_grad():
         for parameter in model.parameters():
-            parameter.add_(0.05 * torch.randn_like(parameter))
+            parameter.add_(0.02 * torch.randn_like(parameter))
     out = model(latents(2, 3, 8, 8), torch.tensor([[5, 5, 5], [60, 60, 60]]))
     (out.bits.mean() + out.latents.square().mean() + out.features.square().mean()).backward()
     dead = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
