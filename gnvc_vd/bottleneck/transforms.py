@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from gnvc_vd.conventions import LATENT_CHANNELS
 from gnvc_vd.presets import BottleneckPreset
 
+FEATURE_REACH = 4.0  # f is bounded, so that gated blocks in a recursion cannot grow without end
+
 
 class Analysis(nn.Module):
     """A latent, seen with the context feature if there is one, to y."""
@@ -63,7 +65,8 @@ class Extractor(nn.Module):
         self.blocks = _blocks(preset.features, preset.blocks)
 
     def forward(self, latent: Tensor) -> Tensor:
-        return cast(Tensor, self.blocks(self.enter(latent.to(self.enter.weight.dtype))).float())
+        x = self.blocks(self.enter(latent.to(self.enter.weight.dtype))).float()
+        return FEATURE_REACH * torch.tanh(x / FEATURE_REACH)
 
 
 class DepthBlock(nn.Module):

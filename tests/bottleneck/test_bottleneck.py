@@ -182,3 +182,15 @@ def test_decoding_is_a_stream() -> None:
     assert isinstance(next(out).latent, Tensor)
     with pytest.raises(GnvcError):
         list(out)
+
+
+def test_the_recursion_stays_bounded_at_any_weights() -> None:
+    """64 latents, the longest GOP, of a model whose blocks multiply what they are given."""
+    model = trained_like()
+    with torch.no_grad():
+        for parameter in model.extractor.parameters():
+            parameter.mul_(3)
+    count = 64
+    payloads, shown = model.compress(latents(1, count, 4, 4), [30] * count)
+    assert all(one.feature.abs().max() <= 4 and one.latent.isfinite().all() for one in shown)
+    decode(model, payloads, (4, 4), [30] * count)

@@ -1,0 +1,100 @@
+"""The assembled codec at nano size, stage by stage: where the time of a GOP goes. Nothing stock does the same.
+
+Refinement alone and the whole decode, with one step and with five; and how far the latents' recursion drifts when the
+weights that it runs in are bfloat16.
+"""
+
+import time
+from collections.abc import Callable
+from fractions import Fraction
+from typing import TypeVar
+
+import numpy as np
+import torch
+
+from gnvc_vd.bottleneck.policies import qualities
+from gnvc_vd.codec import Decoding, Encoding, GnvcVd
+from gnvc_vd.conventions import Colour, Frame
+from gnvc_vd.evaluate.bench.measuring import Report, cost
+from gnvc_vd.loading import load
+from gnvc_vd.video import VideoInfo
+
+T = TypeVar("T")
+SIDE, FRAMES, QUALITY = 256, 25, 32
+DRIFT_LATENTS = (7, 25, 100)
+DRIFT_SIDE = 32  # of a latent
+
+
+def measure() -> Report:
+    codec = load("nano")
+    report = Report(f"codec: nano, {SIDE}×{SIDE}, {FRAMES} frames, {torch.get_num_threads()} threads")
+    clip = frames()
+    encoding = Encoding(QUALITY, scenecut=False)
+    took, ((count, latents),) = _timed(lambda: list(codec.latents(iter(clip), encoding)))
+    report.add("VAE encode", f"{took:6.2f} s", codec_vae_encode_s=took)
+    took, unit = _timed(lambda: codec.unit(0, count, latents, QUALITY))
+    report.add("bottleneck encode", f"{took:6.2f} s", codec_bottleneck_encode_s=took)
+    header = codec.header(INFO, encoding)
+    took, known = _timed(lambda: list(codec.symbols(header, unit)))
+    report.add("bottleneck decode", f"{took:6.2f} s", codec_bottleneck_decode_s=took)
+    decoded = torch.stack([one.latent for one in known], dim=2)
+    features = torch.stack([one.feature for one in known], dim=2)
+    for steps in (1, 5):
+        with torch.inference_mode():
+            took, _ = _timed(lambda steps=steps: codec.refiner(decoded, features, decoded, 0.3, steps))
+        report.add(f"refine, L = {steps}", f"{took:6.2f} s", **{f"codec_refine_{steps}_s": took})
+    with torch.inference_mode():
+        took, _ = _timed(lambda: codec.backbone.vae.decode(decoded))
+    report.add("VAE decode", f"{took:6.2f} s", codec_vae_decode_s=took)
+    for steps in (1, 5):
+        whole = cost(decode_all, steps)
+        report.add(
+            f"whole decode, L = {steps}",
+            f"{FRAMES / whole.seconds:6.2f} frames/s with loading, peak {whole.peak_bytes / 2**20:.0f} MiB",
+            **{
+                f"codec_decode_{steps}_fps": FRAMES / whole.seconds,
+                f"codec_decode_{steps}_mib": whole.peak_bytes / 2**20,
+            },
+        )
+    for place, drift in drifts(codec).items():
+        report.add(f"drift at latent {place}", f"{drift:.2e} of the latent's deviation", **{f"drift_{place}": drift})
+    return report
+
+
+INFO = VideoInfo(SIDE, SIDE, Fraction(25), None, Colour("bt709", "limited"), "", "")
+
+
+def frames() -> list[Frame]:
+    y, x = np.mgrid[:SIDE, :SIDE]
+    waves = [128 + 60 * np.sin(x / 17 + 0.2 * t) * np.cos(y / 23) for t in range(FRAMES)]
+    return [np.stack([np.rint(wave)] * 3, axis=-1).astype(np.uint8) for wave in waves]
+
+
+def decode_all(steps: int) -> None:
+    codec = load("nano")
+    encoding = Encoding(QUALITY, scenecut=False)
+    units = list(codec.encode_units(iter(frames()), encoding))
+    for _ in codec.decode_unit(codec.header(INFO, encoding), units[0], Decoding(steps=steps)):
+        pass
+
+
+def drifts(codec: GnvcVd) -> dict[int, float]:
+    """float32 against bfloat16 weights of g_s and f, on the same symbols."""
+    count = DRIFT_LATENTS[-1]
+    generator = torch.Generator().manual_seed(0)
+    latents = torch.randn(1, 16, count, DRIFT_SIDE, DRIFT_SIDE, generator=generator)
+    levels = qualities(QUALITY, count)
+    (payload,), known = codec.bottleneck.compress(latents, levels)
+    low = load("nano").bottleneck.to(torch.bfloat16)
+    again = low.decompress([payload.data], [payload.symbol_hash], (DRIFT_SIDE, DRIFT_SIDE), levels)
+    pairs = [(a.latent, b.latent) for a, b in zip(known, again, strict=True)]
+    return {
+        place: float((pairs[place - 1][0] - pairs[place - 1][1]).std() / pairs[place - 1][0].std())
+        for place in DRIFT_LATENTS
+    }
+
+
+def _timed(work: Callable[[], T]) -> tuple[float, T]:
+    start = time.perf_counter()
+    done = work()
+    return time.perf_counter() - start, done
