@@ -1,7 +1,7 @@
 """The assembled codec at nano size, stage by stage: where the time of a GOP goes. Nothing stock does the same.
 
-Refinement alone and the whole way there and back, with one step and with five; and how far the latents' recursion drifts when the
-weights that it runs in are bfloat16.
+Refinement alone and the whole way there and back, with one step and with five; and how far the latents' recursion
+drifts when the weights that it runs in are bfloat16.
 """
 
 import time
