@@ -76,6 +76,7 @@ def _from_folder(folder: Path, reference: CodecReference, backbone: Backbone) ->
         bottleneck = Bottleneck(reference.bottleneck)
     fill(bottleneck, states[CODEC_FILE], str(folder))
     bottleneck.restore()
+    bottleneck.check(str(folder))
     refiner = Refiner(backbone.dit, reference.adaptor, reference.bottleneck.features)
     refiner.load_branch(states[ADAPTOR_FILE], str(folder))
     return _frozen(GnvcVd(backbone.name, backbone, bottleneck, refiner, backbone.note))

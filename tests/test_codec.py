@@ -1,5 +1,6 @@
 """The assembled codec at nano size: what goes in comes out in number and size, and damage stays where it is."""
 
+import json
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 import gnvc_vd
 from gnvc_vd.bitstream import BitstreamError, End, Header, Unit
@@ -14,6 +16,7 @@ from gnvc_vd.bottleneck.bottleneck import DecodedLatent
 from gnvc_vd.codec import Decoding, Encoding, GnvcVd, stream_size
 from gnvc_vd.conventions import Colour, Frame, GnvcError, UsageError
 from gnvc_vd.loading import load, save
+from gnvc_vd.model import file_sha256
 from gnvc_vd.parameters import Parameters
 from gnvc_vd.video import VideoInfo
 from tests.bitstream.streams import packed, read
@@ -213,3 +216,29 @@ def test_a_saved_codec_decodes_to_the_same_pictures(codec: GnvcVd, tmp_path: Pat
 def test_a_stream_ends_with_its_frame_count(codec: GnvcVd) -> None:
     stream, _ = three_gops(codec)
     assert read(stream)[-1] == End(15, 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("entropy.enter.shift", -1),
+        ("entropy.enter.weight_integers", 300),
+        ("anchor_entropy.hyper_level_integers", 64),
+        ("entropy.gains.inverse_integers", 1 << 60),
+        ("table_frequencies", 0),
+        ("frozen", 0),
+    ],
+)
+def test_a_stranger_s_integers_are_checked_before_they_are_used(
+    codec: GnvcVd, tmp_path: Path, name: str, value: int
+) -> None:
+    folder = tmp_path / "model"
+    save(codec, folder, "strange")
+    state = load_file(folder / "codec.safetensors")
+    state[name].fill_(value)
+    save_file(state, folder / "codec.safetensors")
+    description = json.loads((folder / "model.json").read_text())
+    description["codec"]["files"]["codec.safetensors"] = file_sha256(folder / "codec.safetensors")
+    (folder / "model.json").write_text(json.dumps(description))
+    with pytest.raises(GnvcError, match=r"integer|table|shift"):
+        load(folder)

@@ -23,8 +23,8 @@ from gnvc_vd.bottleneck.hyperprior import Coded, EntropyModel, Reading, Writing
 from gnvc_vd.bottleneck.transforms import Analysis, Extractor, Synthesis, convolution
 from gnvc_vd.conventions import GnvcError
 from gnvc_vd.entropy.coder import DamagedPayloadError, Decoder, Encoder
-from gnvc_vd.entropy.integer import UNITS, IntegerConv
-from gnvc_vd.entropy.tables import Tables, normal_tables, tables_of
+from gnvc_vd.entropy.integer import REACH, UNITS, WEIGHT_REACH, IntegerConv
+from gnvc_vd.entropy.tables import LEVELS, TOTAL, Tables, normal_tables, tables_of
 from gnvc_vd.presets import BottleneckPreset
 
 ARITHMETIC = 1  # changes whenever the same integers and bytes would decode to other symbols
@@ -117,6 +117,32 @@ class Bottleneck(nn.Module):
         for layer in self.modules():
             if isinstance(layer, Gains):
                 layer.rise = rise_of(layer.lowest, layer.highest)
+
+    def check(self, where: str) -> None:
+        """Refuse integers that no export writes: a stranger's file must not reach arithmetic that overflows."""
+        bounds = {
+            "weight_integers": (-WEIGHT_REACH, WEIGHT_REACH),
+            "bias_integers": (-(1 << 50), 1 << 50),
+            "shift": (1, 40),
+            "gain_integers": (1, 1 << 22),
+            "inverse_integers": (1, 1 << 22),
+            "level_integers": (-(1 << 20), 1 << 20),
+            "quality_integers": (-REACH, REACH),
+            "hyper_level_integers": (0, LEVELS - 1),
+            "table_frequencies": (0, TOTAL),
+            "frozen": (1, 1),
+        }
+        for name, value in self.integers().items():
+            low, high = bounds[name.rpartition(".")[2]]
+            if value.min() < low or value.max() > high:
+                raise GnvcError(f"{where}: {name} holds an integer that is not between {low} and {high}")
+        for layer in self.modules():
+            if isinstance(layer, IntegerConv) and layer.shift.min() <= layer.finer:
+                raise GnvcError(f"{where}: a layer's shift is too small")
+        try:
+            tables_of(self.table_frequencies)
+        except (ValueError, IndexError) as error:
+            raise GnvcError(f"{where}: a table is none ({error})") from error
 
     def integers(self) -> dict[str, Tensor]:
         """Everything that decides a symbol."""
