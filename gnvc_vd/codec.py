@@ -32,6 +32,7 @@ from gnvc_vd.video import Video, VideoInfo
 NOISE_KEY = 0x474E5643  # the second half of a noise key; the stream's seed is the first
 BPP_TOLERANCE = 0.05
 DEFAULT_QUALITY = 32
+SMALLEST_UNIT = 15  # bytes
 
 
 @dataclass(frozen=True)
@@ -245,6 +246,7 @@ class _Concealing:
         self._last: Frame | None = None
         self._gop_frames = 0
         self._given = 0
+        self._lost_gops = 0
 
     def frames(self) -> Iterator[Frame]:
         for part in self._reader:
@@ -253,7 +255,8 @@ class _Concealing:
             elif isinstance(part, Unit):
                 yield from self._unit(part)
             elif isinstance(part, End) and self._decoding.conceal and self._whole_stream():
-                yield from self._held(part.frames - self._given)
+                # The closing unit's count may be anyone's: no more than lost units could have held.
+                yield from self._held(min(part.frames - self._given, self._lost_gops * gops.MAX_GOP))
 
     def _unit(self, unit: Unit) -> Iterator[Frame]:
         last = self._decoding.last_gop
@@ -271,6 +274,7 @@ class _Concealing:
     def _lost(self, damage: Damage) -> Iterator[Frame]:
         if not self._decoding.conceal:
             raise BitstreamError(f"damage at byte {damage.offset}, from GOP {damage.first_gop} on: {damage.reason}")
+        self._lost_gops += 1 + damage.size // SMALLEST_UNIT if damage.lost is None else damage.lost
         if self._whole_stream():
             yield from self._held((damage.lost or 0) * self._gop_frames)
 

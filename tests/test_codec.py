@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 
 import gnvc_vd
 from gnvc_vd.bitstream import BitstreamError, End, Header, Unit
+from gnvc_vd.bitstream.layout import varint
 from gnvc_vd.bottleneck.bottleneck import DecodedLatent
 from gnvc_vd.codec import Decoding, Encoding, GnvcVd, stream_size
 from gnvc_vd.conventions import Colour, Frame, GnvcError, UsageError
@@ -19,7 +20,7 @@ from gnvc_vd.loading import load, save
 from gnvc_vd.model import file_sha256
 from gnvc_vd.parameters import Parameters
 from gnvc_vd.video import VideoInfo
-from tests.bitstream.streams import packed, read
+from tests.bitstream.streams import bodies, packed, read, signed
 from tests.conftest import noise_clip, smooth_clip
 
 
@@ -161,6 +162,13 @@ def test_symbols_that_are_not_those_coded_are_concealed_too(codec: GnvcVd) -> No
         decoded(codec, stream, steps=1)
     concealed = decoded(codec, stream, steps=1, conceal=True)
     assert len(concealed) == 15 and (concealed[10:] == concealed[9]).all()
+
+
+def test_concealment_believes_no_count_that_no_loss_explains(codec: GnvcVd) -> None:
+    stream, _ = three_gops(codec)
+    parts = bodies(stream)
+    parts[-1] = b"\xe8\x1d" + varint((1 << 34) + 5) + varint(3)
+    assert len(decoded(codec, signed(parts), steps=1, conceal=True)) == 15
 
 
 def test_gops_may_be_picked(codec: GnvcVd) -> None:
