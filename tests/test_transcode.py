@@ -1,6 +1,10 @@
 """encode, decode and verify as a user calls them: files in, files out, in processes of their own."""
 
 import json
+import signal
+import subprocess
+import sys
+import time
 from fractions import Fraction
 from pathlib import Path
 
@@ -9,9 +13,10 @@ import pytest
 
 import gnvc_vd
 from gnvc_vd.cli import main
-from gnvc_vd.codec import Decoding
-from gnvc_vd.conventions import Frame
-from gnvc_vd.video import create_video, open_video
+from gnvc_vd.codec import Decoding, Encoding
+from gnvc_vd.conventions import Colour, Frame
+from gnvc_vd.evaluate.bench.measuring import cost
+from gnvc_vd.video import VideoInfo, create_video, open_video
 from tests.conftest import Cli, names_beside, smooth_clip
 
 
@@ -116,13 +121,56 @@ def test_wrong_calls_end_in_a_sentence(
 @pytest.mark.parametrize(("height", "width"), [(17, 33), (64, 36)])
 @pytest.mark.parametrize(("suffix", "rate"), [("mp4", Fraction(24000, 1001)), ("yuv", Fraction(60))])
 def test_every_kind_of_source_comes_back(
-    cli: Cli, tmp_path: Path, frames: int, height: int, width: int, suffix: str, rate: Fraction
+    cli: Cli,
+    capfd: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    frames: int,
+    height: int,
+    width: int,
+    suffix: str,
+    rate: Fraction,
 ) -> None:
     source = video(tmp_path / f"in.{suffix}", smooth_clip(height, width, frames), rate)
     raw = ["--size", f"{width}x{height}", "--fps", str(rate)] if suffix == "yuv" else []
-    assert cli("encode", source, tmp_path / "s.gnvc", *raw).returncode == 0
-    assert cli("verify", tmp_path / "s.gnvc").returncode == 0
+    assert here(capfd, "encode", source, tmp_path / "s.gnvc", *raw)[0] == 0
+    assert here(capfd, "verify", tmp_path / "s.gnvc")[0] == 0
     assert cli("decode", tmp_path / "s.gnvc", tmp_path / "out.mkv", "--steps", "1").returncode == 0
     with open_video(tmp_path / "out.mkv") as out:
         assert (out.info.width, out.info.height, out.info.rate) == (width, height, rate)
         assert len(list(out)) == frames
+
+
+def there_and_back(frames: int) -> None:
+    codec = gnvc_vd.load("nano")
+    clip = smooth_clip(64, 96, 8)
+    units = codec.encode_units((clip[number % 8] for number in range(frames)), Encoding(scenecut=False))
+    info = VideoInfo(96, 64, Fraction(25), None, Colour("bt709", "limited"), "", "")
+    header = codec.header(info, Encoding())
+    for unit in units:
+        for _ in codec.decode_unit(header, unit, Decoding(steps=1)):
+            pass
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_film() -> None:
+    short, long = cost(there_and_back, 64), cost(there_and_back, 256)
+    assert long.peak_bytes < 1.1 * short.peak_bytes
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
+def test_an_interrupted_encode_leaves_nothing(tmp_path: Path, how: signal.Signals) -> None:
+    target = tmp_path / "out.gnvc"
+    target.write_bytes(b"an earlier stream")
+    command = [sys.executable, "-m", "gnvc_vd", "encode", "-", str(target), "--gop", "5"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        process.stdin.write(b"YUV4MPEG2 W64 H64 F25:1 C420jpeg\n" + 60 * (b"FRAME\n" + bytes(6144)))
+        process.stdin.flush()
+        deadline = time.monotonic() + 60
+        while not any(path.stat().st_size > 100 for path in tmp_path.glob(".out.gnvc.*.part/out.gnvc")):
+            assert time.monotonic() < deadline and process.poll() is None
+            time.sleep(0.05)
+        process.send_signal(how)
+        assert process.wait(30) == 130
+        assert process.stderr is not None and b"Traceback" not in process.stderr.read()
+    assert names_beside(tmp_path) == ["out.gnvc"] and target.read_bytes() == b"an earlier stream"
