@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gnvc_vd.entropy.coder import LIMIT, STEP, DamagedPayloadError, Decoder, Encoder
+from gnvc_vd.entropy.coder import LIMIT, SPELLING, STEP, DamagedPayloadError, Decoder, Encoder
 from gnvc_vd.entropy.tables import LEVELS, Integers, normal_tables, tables_of
 
 TABLES = tables_of(normal_tables())
@@ -90,3 +90,11 @@ def test_random_bytes_for_many_symbols_end_in_a_sentence(seed: int) -> None:
     indexes = rng.integers(0, LEVELS, 3_000_000 if seed == 0 else 30_000)
     with pytest.raises(DamagedPayloadError):
         decoded(rng.bytes(64), [indexes])
+
+
+def test_a_decoder_stops_before_it_reads_past_its_padding() -> None:
+    """Uniform symbols cost 8 bits each: 64 bytes cannot pay for one step of them, let alone for a dozen."""
+    decoder = Decoder(bytes(range(64)))
+    with pytest.raises(DamagedPayloadError, match="ends before its symbols do"):
+        decoder.get(np.full(12 * STEP, 8), SPELLING)
+    assert decoder.bits == 8 * STEP
