@@ -22,7 +22,7 @@ from gnvc_vd.bottleneck.gains import Gains, rise_of
 from gnvc_vd.bottleneck.hyperprior import Coded, EntropyModel, Reading, Writing
 from gnvc_vd.bottleneck.transforms import Analysis, Extractor, Synthesis, convolution
 from gnvc_vd.conventions import GnvcError
-from gnvc_vd.entropy.coder import DamagedPayloadError, Decoder, Encoder
+from gnvc_vd.entropy.coder import Decoder, Encoder
 from gnvc_vd.entropy.integer import REACH, UNITS, WEIGHT_REACH, IntegerConv
 from gnvc_vd.entropy.tables import LEVELS, TOTAL, Tables, normal_tables, tables_of
 from gnvc_vd.presets import BottleneckPreset
@@ -93,12 +93,12 @@ class Bottleneck(nn.Module):
         decoded, features, bits = [], [], []
         feature = state = None
         for latent, level in zip(latents.unbind(2), quality.unbind(1), strict=True):
-            model = self.anchor_entropy if feature is None else self.entropy
+            model = self._model(feature)
             with torch.autocast(latents.device.type, enabled=False):
                 y = model.gains.multiply(self._analyse(latent, feature), level)
-                likely = model(y, self._glimpsed(state, feature), level)
+                likely = model(y, self._seen(state, feature), level)
                 latent, feature = self._synthesise(model.gains.divide(likely.symbols, level), feature)
-                state = self._next_state(state, likely.values.detach())  # it learns to foretell, not to be foretold
+                state = self.state(state, likely.values.detach())  # it learns to foretell, not to be foretold
             decoded.append(latent)
             features.append(feature)
             bits.append(likely.bits)
@@ -169,7 +169,7 @@ class Bottleneck(nn.Module):
             model, levels = self._model(feature), torch.full((len(latents),), level, device=latents.device)
             with torch.autocast(latents.device.type, enabled=False):
                 y = model.gains.multiply(self._analyse(latent, feature), levels)
-                coded = model.compress(y, self._seen(state), levels, writing)
+                coded = model.compress(y, self._seen(state, feature), levels, writing)
                 latent, feature, state = self._after(model, coded, feature, state, levels, hashes)
             decoded.append(DecodedLatent(latent, feature))
         payloads = [
@@ -190,18 +190,6 @@ class Bottleneck(nn.Module):
         Raises:
             BitstreamError: the bytes are none of ours, or decoded to other symbols than were coded.
         """
-        try:
-            yield from self._decompressed(payloads, symbol_hashes, size, quality)
-        except DamagedPayloadError as error:
-            raise BitstreamError(str(error)) from error
-
-    def _decompressed(
-        self,
-        payloads: Sequence[bytes],
-        symbol_hashes: Sequence[bytes],
-        size: tuple[int, int],
-        quality: Sequence[int],
-    ) -> Iterator[DecodedLatent]:
         height, width = size[0] // 2, size[1] // 2
         device = self.table_frequencies.device
         tables = self._tables()
@@ -211,7 +199,7 @@ class Bottleneck(nn.Module):
         for level in quality:
             with torch.inference_mode(), torch.autocast(device.type, enabled=False):
                 model, levels = self._model(feature), torch.full((len(payloads),), level, device=device)
-                coded = model.decompress((height, width), self._seen(state), levels, reading)
+                coded = model.decompress((height, width), self._seen(state, feature), levels, reading)
                 latent, feature, state = self._after(model, coded, feature, state, levels, hashes)
             yield DecodedLatent(latent, feature)
         for one, digest, wanted in zip(reading, hashes, symbol_hashes, strict=True):
@@ -244,14 +232,12 @@ class Bottleneck(nn.Module):
         latent, feature = self._synthesise(y, feature)
         return latent, feature, self.state(state, coded.values)
 
-    def _seen(self, state: Tensor | None) -> Tensor | None:
-        return torch.zeros_like(state) if state is not None and not self.temporal else state
-
-    def _glimpsed(self, state: Tensor | None, feature: Tensor | None) -> Tensor | None:
-        return state if state is None or not self.float_prior else torch.cat([state, self.peek(feature)], dim=1)
-
-    def _next_state(self, state: Tensor | None, values: Tensor) -> Tensor:
-        return cast(Tensor, self.state(state, values)) * (1.0 if self.temporal else 0.0)
+    def _seen(self, state: Tensor | None, feature: Tensor | None) -> Tensor | None:
+        """What an entropy model is shown of the past."""
+        if state is None:
+            return None
+        seen = state if self.temporal else torch.zeros_like(state)
+        return torch.cat([seen, self.peek(feature)], dim=1) if self.float_prior else seen
 
     def _analyse(self, latent: Tensor, feature: Tensor | None) -> Tensor:
         return cast(Tensor, (self.anchor_analysis if feature is None else self.analysis)(latent, feature))

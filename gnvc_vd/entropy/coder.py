@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 from compressai.ans import BufferedRansEncoder, RansDecoder
 
-from gnvc_vd.conventions import GnvcError
+from gnvc_vd.bitstream import BitstreamError
 from gnvc_vd.entropy.tables import PRECISION, TOTAL, Integers, Tables
 
 LIMIT = (1 << 24) - 1  # the largest magnitude of a symbol
@@ -33,7 +33,7 @@ CLASSES = 5  # the table for a number's length
 CERTAIN = Tables([np.array([TOTAL - 2, 1, 1])])
 
 
-class DamagedPayloadError(GnvcError):
+class DamagedPayloadError(BitstreamError):
     """Bytes that no encoder of ours wrote."""
 
 

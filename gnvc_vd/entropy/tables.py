@@ -1,7 +1,7 @@
 """The frozen tables that symbols are coded with: cumulative frequencies in 16 bits, integers from the export on.
 
-Table i is a zero-mean normal distribution of scale SCALES[i], cut into unit steps. Its symbols run from −reach to
-+reach; the bins beyond each end say "further out", and the coder spells the rest.
+Table i is a zero-mean normal distribution of scale SMALLEST · exp(STEP · i), cut into unit steps. Its
+symbols run from −reach to +reach; the bins beyond each end say "further out", and the coder spells the rest.
 """
 
 import math
