@@ -152,6 +152,7 @@ def there_and_back(frames: int) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("steady_allocator")
 def test_memory_does_not_grow_with_the_film() -> None:
     short, long = cost(there_and_back, 64), cost(there_and_back, 256)
     assert long.peak_bytes < 1.1 * short.peak_bytes
