@@ -115,17 +115,27 @@ class GnvcVd:
         for index, (count, latents) in enumerate(self.latents(frames, encoding)):
             yield self.unit(index, count, latents, encoding.quality, encoding.policy)
 
-    def encode_to_bpp(self, frames: Iterable[Frame], encoding: Encoding, info: VideoInfo, bpp: float) -> list[Unit]:
+    def encode_to_bpp(
+        self,
+        frames: Iterable[Frame],
+        encoding: Encoding,
+        info: VideoInfo,
+        bpp: float,
+        tried: Callable[[int, float], object] = lambda quality, bpp: None,
+    ) -> list[Unit]:
         """All units at the quality whose stream comes nearest to a rate; frames pass the VAE once.
 
-        The latents of the whole clip are held, half a byte for each of its pixels.
+        The latents of the whole clip are held, half a byte for each of its pixels. `tried` hears of every quality
+        that was coded, seven at most, and its rate.
         """
         clip = list(self.latents(frames, encoding))
         pixels = info.width * info.height * sum(count for count, _ in clip)
 
         def at(quality: int) -> tuple[float, list[Unit]]:
             units = [self.unit(i, count, x, quality, encoding.policy) for i, (count, x) in enumerate(clip)]
-            return stream_size(self.header(info, encoding), units) * 8 / pixels, units
+            found = stream_size(self.header(info, encoding), units) * 8 / pixels
+            tried(quality, found)
+            return found, units
 
         return _nearest(at, bpp)
 
@@ -230,7 +240,7 @@ class GnvcVd:
 
     def _shown_identity(self) -> bytes:
         digest = hashlib.sha256(self.backbone.identity)
-        for state in (self.bottleneck.state_dict(), self.refiner.branch()):
+        for state in (self.bottleneck.state_dict(), self.refiner.adaptor()):
             for name, value in sorted(state.items()):
                 if value.is_floating_point():
                     digest.update(name.encode())

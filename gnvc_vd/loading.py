@@ -47,7 +47,7 @@ def save(codec: GnvcVd, folder: Path, name: str) -> None:
 
     with replacing(folder) as part:
         save_backbone(codec.backbone, part, name)
-        contents = {CODEC_FILE: codec.bottleneck.state_dict(), ADAPTOR_FILE: codec.refiner.branch()}
+        contents = {CODEC_FILE: codec.bottleneck.state_dict(), ADAPTOR_FILE: codec.refiner.adaptor()}
         for file, state in contents.items():
             save_file({key: value.detach().cpu().contiguous() for key, value in state.items()}, part / file)
         reference = CodecReference(
@@ -78,7 +78,7 @@ def _from_folder(folder: Path, reference: CodecReference, backbone: Backbone) ->
     bottleneck.restore()
     bottleneck.check(str(folder))
     refiner = Refiner(backbone.dit, reference.adaptor, reference.bottleneck.features)
-    refiner.load_branch(states[ADAPTOR_FILE], str(folder))
+    refiner.load_adaptor(states[ADAPTOR_FILE], str(folder))
     return _frozen(GnvcVd(backbone.name, backbone, bottleneck, refiner, backbone.note))
 
 

@@ -44,6 +44,7 @@ BOUNDS = {  # the largest network that a description may ask for
     "prior": 2048,
     "state": 2048,
     "blocks": 64,
+    "lora_rank": 1024,
 }
 
 
@@ -88,7 +89,8 @@ def read_description(folder: Path) -> ModelDescription:
         raise GnvcError(f"{path}: format {description.format}; this program reads format {FORMAT}")
     check_sizes(description.backbone.vae, description.backbone.dit, str(path))
     if description.codec is not None:
-        _bounded(vars(description.codec.bottleneck), str(path))
+        rank = description.codec.adaptor.lora_rank
+        _bounded(vars(description.codec.bottleneck) | {"lora_rank": rank}, str(path))
     for name in [*description.backbone.files, *(description.codec.files if description.codec else ())]:
         _inside(folder, name)
     return description

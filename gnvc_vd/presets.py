@@ -55,6 +55,7 @@ class AdaptorPreset:
 
     layers: tuple[int, ...]  # of the transformer, that take a hint; none is no adaptor
     sees_latents: bool = True  # l̂ beside f
+    lora_rank: int | None = None  # of low-rank corrections to the frozen transformer's attention; None is none
 
 
 REAL_BOTTLENECK = BottleneckPreset(features=192, width=272, symbols=128, hyper=64, prior=256, state=128, blocks=3)

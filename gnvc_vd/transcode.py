@@ -13,9 +13,9 @@ from tqdm import tqdm
 
 from gnvc_vd.bitstream import BitstreamError, Damage, Reader, Unit, Writer
 from gnvc_vd.codec import Decoding, Encoding, GnvcVd
-from gnvc_vd.conventions import MAX_PIXELS, UsageError, bits_per_pixel
+from gnvc_vd.conventions import MAX_PIXELS, Frame, UsageError, bits_per_pixel
 from gnvc_vd.files import replacing
-from gnvc_vd.video import RawVideo, create_video, open_video
+from gnvc_vd.video import RawVideo, VideoInfo, create_video, open_video
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,9 @@ def encode_file(
         total = info.frames if frames is None or info.frames is None else min(frames, info.frames)
         clip = islice(video, frames) if frames is not None else iter(video)
         writer = Writer(stream, codec.header(info, encoding))
-        units = codec.encode_units(clip, encoding) if bpp is None else codec.encode_to_bpp(clip, encoding, info, bpp)
+        units = (
+            codec.encode_units(clip, encoding) if bpp is None else _searched(codec, clip, encoding, info, bpp, total)
+        )
         count = gops = 0
         quality = encoding.quality
         with tqdm(total=total, unit="frame", desc="encoding", disable=None) as progress:
@@ -87,6 +89,21 @@ def encode_file(
     rate = bits_per_pixel(writer.bytes_written, info.width, info.height, count)
     seconds = time.perf_counter() - start
     return Encoded(writer.bytes_written, rate, count, info.width, info.height, seconds, gops, quality, codec.name)
+
+
+def _searched(
+    codec: GnvcVd, clip: Iterator[Frame], encoding: Encoding, info: VideoInfo, bpp: float, total: int | None
+) -> list[Unit]:
+    with (
+        tqdm(clip, total=total, unit="frame", desc="reading", disable=None) as frames,
+        tqdm(total=None, unit="pass", desc="searching", disable=None) as passes,
+    ):
+
+        def tried(quality: int, found: float) -> None:
+            passes.update()
+            passes.set_postfix(quality=quality, bpp=f"{found:.5f}")
+
+        return codec.encode_to_bpp(frames, encoding, info, bpp, tried)
 
 
 def decode_file(codec: GnvcVd, source: str, target: str, decoding: Decoding) -> Decoded:

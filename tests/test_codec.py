@@ -114,7 +114,10 @@ def test_quality_raises_the_rate_and_bpp_finds_it(codec: GnvcVd) -> None:
     units = codec.encode_to_bpp(iter(clip), Encoding(gop=13), info(32, 32), target)
     found = 8 * stream_size(codec.header(info(32, 32), Encoding()), units) / (32 * 32 * 13)
     assert abs(found - target) <= 0.05 * target
-    (far,) = codec.encode_to_bpp(iter(clip), Encoding(gop=13), info(32, 32), 1e6)
+    heard: list[tuple[int, float]] = []
+    (far,) = codec.encode_to_bpp(iter(clip), Encoding(gop=13), info(32, 32), 1e6, lambda *one: heard.append(one))
+    assert [quality for quality, _ in heard] == [31, 47, 55, 59, 61, 62, 63]
+    assert heard[-1][1] == stream_size(codec.header(info(32, 32), Encoding(gop=13)), [far]) * 8 / (13 * 32 * 32)
     assert far.quality == 63
 
 

@@ -68,6 +68,18 @@ def test_a_file_is_verified_and_decoded(capfd: pytest.CaptureFixture[str], strea
         assert len(list(out)) == 12
 
 
+def test_a_rate_is_reached_from_the_command_line(capfd: pytest.CaptureFixture[str], stream: Path) -> None:
+    source, target = stream.parent / "in.mkv", stream.parent / "at.gnvc"
+    said = [
+        json.loads(here(capfd, "encode", source, target, *rate, "--json")[1])
+        for rate in (("--quality", "50"), ("--bpp", "1000"))
+    ]
+    wanted = said[0]["bpp"]
+    _, out, _ = here(capfd, "encode", source, target, "--bpp", wanted, "--json")
+    assert json.loads(out)["bpp"] == pytest.approx(wanted, rel=0.05)
+    assert said[1]["quality"] == 63
+
+
 def test_damage_exits_1_and_is_concealed_on_request(
     capfd: pytest.CaptureFixture[str], stream: Path, tmp_path: Path
 ) -> None:

@@ -63,6 +63,7 @@ class WanDit(nn.Module):
             )
         self.model = model
         self.preset = preset
+        self.attention = attention
         padded = torch.zeros(1, preset.text_tokens, preset.text_dim)
         padded[0, : text.shape[0]] = text
         self.register_buffer("text", padded, persistent=False)

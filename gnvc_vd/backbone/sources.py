@@ -130,7 +130,7 @@ def _diffusers_folder(folder: Path) -> Located:
     dit = _diffusers_dit(strict.read_object(folder / "transformer" / "config.json"), str(folder))
     vae = _diffusers_vae(strict.read_object(folder / "vae" / "config.json"), str(folder))
     model.check_sizes(vae, dit, str(folder))
-    vae_files, dit_files = _shards(folder / "vae"), _shards(folder / "transformer")
+    vae_files, dit_files = shards(folder / "vae"), shards(folder / "transformer")
     prompt = folder / EMPTY_PROMPT
     files = {str(path.relative_to(folder)): path for path in [*vae_files, *dit_files, prompt] if path.exists()}
     return Located(
@@ -146,9 +146,9 @@ def _diffusers_folder(folder: Path) -> Located:
 
 def _original_folder(folder: Path) -> Located:
     """Wan's own release. Its VAE is a .pth, the one pickle there is; diffusers' key maps translate the names."""
-    shards = _shards(folder)
+    dit_files = shards(folder)
     vae_tensors = original.convert_vae(read_foreign(folder / ORIGINAL_VAE))
-    dit_tensors = original.convert_dit(read_tensors(shards))
+    dit_tensors = original.convert_dit(read_tensors(dit_files))
     dit = original.dit_preset(strict.read_object(folder / "config.json"), dit_tensors)
     vae = VaePreset(original.vae_width(vae_tensors), WAN_VAE.latents_mean, WAN_VAE.latents_std)
     model.check_sizes(vae, dit, str(folder))
@@ -157,7 +157,7 @@ def _original_folder(folder: Path) -> Located:
         where=str(folder),
         vae=vae,
         dit=dit,
-        files={path.name: path for path in [folder / ORIGINAL_VAE, *shards, prompt] if path.exists()},
+        files={path.name: path for path in [folder / ORIGINAL_VAE, *dit_files, prompt] if path.exists()},
         vae_tensors=lambda: vae_tensors,
         dit_tensors=lambda: dit_tensors,
         text=lambda: _text(prompt),
@@ -214,7 +214,7 @@ def read_foreign(path: Path) -> dict[str, Tensor]:
     return tensors
 
 
-def _shards(folder: Path) -> list[Path]:
+def shards(folder: Path) -> list[Path]:
     """The safetensors files that the folder's index names, or its only one."""
     index = folder / f"{WEIGHTS_FILE}.index.json"
     names = {WEIGHTS_FILE}

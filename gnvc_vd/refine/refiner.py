@@ -8,6 +8,7 @@ step with what a clean latent looks like at that σ, is told to the adaptor with
 """
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import cast
 
 import torch
@@ -17,7 +18,7 @@ from gnvc_vd.backbone.dit import WanDit
 from gnvc_vd.conventions import LATENT_CHANNELS, GnvcError
 from gnvc_vd.presets import AdaptorPreset
 from gnvc_vd.refine import flow
-from gnvc_vd.refine.adaptor import branch_state, with_adaptor
+from gnvc_vd.refine.adaptor import adaptor_state, start_from_vace, with_adaptor
 from gnvc_vd.refine.sampler import euler
 
 CONTEXT_CHANNELS = LATENT_CHANNELS + 1  # the context latent and its mask
@@ -27,27 +28,28 @@ class Refiner(nn.Module):
     """A frozen transformer with an adaptor.
 
     Args:
-        dit: the backbone's; its tensors are shared, not copied.
-        preset: which layers take a hint, and whether the adaptor sees l̂ beside f.
+        dit: the backbone's; its parameters are shared, not copied.
+        preset: which layers take a hint, whether the adaptor sees l̂ beside f, and low-rank corrections.
         features: channels of f.
+        vace: a diffusers folder with VACE weights to start the branch from, instead of copies of the dit's blocks.
     """
 
-    def __init__(self, dit: WanDit, preset: AdaptorPreset, features: int) -> None:
+    def __init__(self, dit: WanDit, preset: AdaptorPreset, features: int, vace: Path | None = None) -> None:
         super().__init__()
         self.preset = preset
-        self.dit = dit
-        if preset.layers:
-            channels = features + CONTEXT_CHANNELS + preset.sees_latents * LATENT_CHANNELS
-            model = with_adaptor(dit.model, preset.layers, channels)
-            self.dit = WanDit(model, dit.preset, dit.text[0])
+        channels = features + CONTEXT_CHANNELS + preset.sees_latents * LATENT_CHANNELS
+        model = with_adaptor(dit.model, preset, channels)
+        if vace is not None and preset.layers:
+            start_from_vace(model, vace)
+        self.dit = WanDit(model, dit.preset, dit.text[0], dit.attention)
 
-    def branch(self) -> dict[str, Tensor]:
-        """The adaptor's own tensors."""
-        return branch_state(self.dit.model) if self.preset.layers else {}
+    def adaptor(self) -> dict[str, Tensor]:
+        """The adaptor's own tensors: what trains."""
+        return adaptor_state(self.dit.model)
 
-    def load_branch(self, tensors: Mapping[str, Tensor], where: str) -> None:
+    def load_adaptor(self, tensors: Mapping[str, Tensor], where: str) -> None:
         """A trained adaptor: exactly its tensors."""
-        own = self.branch()
+        own = self.adaptor()
         if {name: value.shape for name, value in own.items()} != {name: t.shape for name, t in tensors.items()}:
             raise GnvcError(f"{where}: the adaptor's weights do not fit its layers")
         for name, value in own.items():
