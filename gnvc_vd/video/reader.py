@@ -39,6 +39,7 @@ from gnvc_vd.conventions import (
 )
 from gnvc_vd.video.colour import colour_of, has_alpha, to_rgb
 from gnvc_vd.video.orientation import Orientation
+from gnvc_vd.video.planes import Planes, planes_of
 
 RawFormat = Literal["yuv420p", "yuv420p10le"]
 RAW_SUFFIXES = frozenset({".yuv", ".raw"})
@@ -90,15 +91,28 @@ class VideoInfo:
     notices: tuple[str, ...] = ()
 
 
-class Video:
-    """An open video: `info`, and one iteration over its frames (H W 3 uint8 RGB, as shown)."""
+@dataclass(frozen=True)
+class Picture:
+    """A frame as shown, and the codes it is stored as: None where those are not planes of YUV, or are turned."""
 
-    def __init__(self, info: VideoInfo, frames: Iterator[Frame]) -> None:
+    rgb: Frame
+    planes: Planes | None
+
+
+class Video:
+    """An open video: `info`, and one iteration over its frames (H W 3 uint8 RGB, as shown), or over pictures."""
+
+    def __init__(self, info: VideoInfo, frames: Iterator[tuple[Frame, av.VideoFrame]]) -> None:
         self.info = info
         self._frames = frames
 
     def __iter__(self) -> Iterator[Frame]:
-        return self._frames
+        return (shown for shown, _ in self._frames)
+
+    def pictures(self) -> Iterator[Picture]:
+        for shown, stored in self._frames:
+            turned = Orientation.of(stored) != Orientation()
+            yield Picture(shown, None if turned else planes_of(stored, self.info.colour))
 
     def __enter__(self) -> "Video":
         return self
@@ -159,7 +173,9 @@ def _with_overrides(info: VideoInfo, rate: Fraction | None, colour: Colour | Non
     return replace(info, rate=rate or info.rate, colour=colour or info.colour)
 
 
-def _rgb_frames(first: _Decoded, rest: Iterator[_Decoded], info: VideoInfo, name: str) -> Iterator[Frame]:
+def _rgb_frames(
+    first: _Decoded, rest: Iterator[_Decoded], info: VideoInfo, name: str
+) -> Iterator[tuple[Frame, av.VideoFrame]]:
     size = (first.frame.width, first.frame.height)
     orientation = Orientation.of(first.frame)
     kind: str | None = None
@@ -173,7 +189,7 @@ def _rgb_frames(first: _Decoded, rest: Iterator[_Decoded], info: VideoInfo, name
             )
         if convert is None or kind != frame.format.name:
             kind, convert = frame.format.name, to_rgb(frame, info.colour, info.codec)
-        yield orientation.applied(convert(frame))
+        yield orientation.applied(convert(frame)), frame
 
 
 def _file_frames(path: Path | None, name: str, raw: RawVideo | None) -> Iterator[_Decoded]:
