@@ -4,13 +4,11 @@ find("wan2.1-1.3b") ──▶ Located(sizes, files) ──▶ vae_tensors(), dit
 """
 
 import os
-import pickle
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
@@ -18,6 +16,7 @@ from gnvc_vd import model, strict
 from gnvc_vd.backbone import original
 from gnvc_vd.backbone.plan import plan
 from gnvc_vd.conventions import LATENT_CHANNELS, GnvcError
+from gnvc_vd.foreign import read_foreign
 from gnvc_vd.presets import PRESETS, WAN_VAE, DitPreset, Source, VaePreset
 
 EMPTY_PROMPT = "empty_prompt.safetensors"
@@ -200,17 +199,6 @@ def read_tensors(files: Sequence[Path]) -> dict[str, Tensor]:
                 tensors |= {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 – not a dict
         except (SafetensorError, OSError) as error:
             raise GnvcError(f"{path}: not a readable safetensors file ({error})") from error
-    return tensors
-
-
-def read_foreign(path: Path) -> dict[str, Tensor]:
-    """A .pth of another project: tensors only, nothing else is unpickled."""
-    try:
-        tensors = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
-        raise GnvcError(f"{path}: refused, not a plain file of tensors ({str(error).splitlines()[0]})") from error
-    if not isinstance(tensors, dict) or not all(isinstance(value, Tensor) for value in tensors.values()):
-        raise GnvcError(f"{path}: refused, not a plain file of tensors")
     return tensors
 
 
