@@ -1,7 +1,9 @@
 """The packaged ffmpeg as argv lists, never a shell."""
 
 import subprocess
+import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cache
 
 from gnvc_vd.conventions import GnvcError
@@ -22,3 +24,38 @@ def run(arguments: Sequence[str]) -> None:
     if done.returncode != 0:
         said = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
         raise GnvcError(f"ffmpeg failed: {said[-1]}")
+
+
+class Fed:
+    """ffmpeg beside us, reading what we write; its failure is an error that carries its own last line."""
+
+    def __init__(self, arguments: Sequence[str], folder: str) -> None:
+        self._said = tempfile.TemporaryFile()  # a pipe that nobody empties would stop it
+        command = [executable(), "-hide_banner", "-loglevel", "error", "-y", *arguments]
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=self._said, cwd=folder
+        )
+
+    def write(self, data: bytes) -> None:
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(data)
+        except BrokenPipeError:
+            self.finish()
+
+    def finish(self) -> None:
+        """Nothing more comes; wait until it has worked off what came."""
+        assert self._process.stdin is not None
+        with suppress(BrokenPipeError):
+            self._process.stdin.close()
+        code = self._process.wait()
+        self._said.seek(0)
+        said = self._said.read().decode(errors="replace").strip().splitlines() or [f"exit code {code}"]
+        if code != 0:
+            raise GnvcError(f"ffmpeg failed: {said[-1]}")
+
+    def close(self) -> None:
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
+        self._said.close()

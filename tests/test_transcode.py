@@ -16,7 +16,7 @@ from gnvc_vd.cli import main
 from gnvc_vd.codec import Decoding, Encoding
 from gnvc_vd.conventions import Colour, Frame
 from gnvc_vd.evaluate.bench.measuring import cost
-from gnvc_vd.video import VideoInfo, create_video, open_video
+from gnvc_vd.video import RawVideo, VideoInfo, create_video, open_video
 from tests.conftest import Cli, names_beside, smooth_clip
 
 
@@ -129,7 +129,7 @@ def test_wrong_calls_end_in_a_sentence(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("frames", [1, 5, 26, 60])
+@pytest.mark.parametrize("frames", [1, 2, 5, 25, 26, 60])
 @pytest.mark.parametrize(("height", "width"), [(17, 33), (64, 36)])
 @pytest.mark.parametrize(("suffix", "rate"), [("mp4", Fraction(24000, 1001)), ("yuv", Fraction(60))])
 def test_every_kind_of_source_comes_back(
@@ -146,10 +146,18 @@ def test_every_kind_of_source_comes_back(
     raw = ["--size", f"{width}x{height}", "--fps", str(rate)] if suffix == "yuv" else []
     assert here(capfd, "encode", source, tmp_path / "s.gnvc", *raw)[0] == 0
     assert here(capfd, "verify", tmp_path / "s.gnvc")[0] == 0
-    assert cli("decode", tmp_path / "s.gnvc", tmp_path / "out.mkv", "--steps", "1").returncode == 0
-    with open_video(tmp_path / "out.mkv") as out:
-        assert (out.info.width, out.info.height, out.info.rate) == (width, height, rate)
+    assert here(capfd, "decode", tmp_path / "s.gnvc", tmp_path / "out.mkv", "--steps", "1")[0] == 0
+    with (
+        open_video(source, RawVideo(width, height, rate) if raw else None) as given,
+        open_video(tmp_path / "out.mkv") as out,
+    ):
+        facts = [(one.info.width, one.info.height, one.info.rate, one.info.colour) for one in (given, out)]
+        assert facts[0] == facts[1] and facts[1][:3] == (width, height, rate)
         assert len(list(out)) == frames
+    assert cli("decode", tmp_path / "s.gnvc", tmp_path / "pictures", "--steps", "1").returncode == 0
+    ours = gnvc_vd.load("nano").decode((tmp_path / "s.gnvc").read_bytes(), Decoding(steps=1))
+    with open_video(tmp_path / "pictures") as fresh:
+        assert np.array_equal(np.stack(list(fresh)), np.concatenate(list(ours)))
 
 
 def there_and_back(frames: int) -> None:

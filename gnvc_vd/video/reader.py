@@ -194,9 +194,9 @@ def _rgb_frames(
 
 def _file_frames(path: Path | None, name: str, raw: RawVideo | None) -> Iterator[_Decoded]:
     """Decode a file or standard input; libav's errors become sentences."""
-    container = _opened(path, name, raw)
+    container = opened(path, name, raw)
     with closing(container):
-        stream = _film(container, name)
+        stream = film_of(container, name)
         if stream.codec_context.width * stream.codec_context.height > MAX_PIXELS:
             raise VideoError(f"{name}: a picture of more than {MAX_PIXELS} pixels")
         stream.thread_type = "AUTO"
@@ -205,7 +205,7 @@ def _file_frames(path: Path | None, name: str, raw: RawVideo | None) -> Iterator
         yield from _stream_frames(container, stream, path, name, times)
 
 
-def _opened(path: Path | None, name: str, raw: RawVideo | None) -> "av.container.InputContainer":
+def opened(path: Path | None, name: str, raw: RawVideo | None) -> "av.container.InputContainer":
     options = dict(OPEN_OPTIONS)
     if raw is not None:
         options |= {
@@ -221,7 +221,7 @@ def _opened(path: Path | None, name: str, raw: RawVideo | None) -> "av.container
         raise VideoError(f"{name}: not a video that can be read") from error
 
 
-def _film(container: "av.container.InputContainer", name: str) -> av.VideoStream:
+def film_of(container: "av.container.InputContainer", name: str) -> av.VideoStream:
     """The first video stream that is no cover picture."""
     for stream in container.streams.video:
         if not stream.disposition & av.stream.Disposition.attached_pic:
@@ -291,8 +291,8 @@ def _frame_times(path: Path, name: str) -> _Times:
     """A look at the packets without decoding: the first few hundred, and all of them only where those are uneven."""
     if not path.is_file():
         return _Times()
-    with closing(_opened(path, name, None)) as container:
-        packets = container.demux(_film(container, name))
+    with closing(opened(path, name, None)) as container:
+        packets = container.demux(film_of(container, name))
         try:
             times = [float(p.pts * p.time_base) for p in islice(packets, SAMPLED_PACKETS) if p.pts is not None]
             gaps = [late - early for early, late in pairwise(sorted(times))]
