@@ -1,0 +1,238 @@
+"""Any frame of a film without those before it, for training clips.
+
+    file ──packets' times──▶ FilmIndex (once)
+    frames wanted ──seek to the key frame before──▶ decode ──crop──▶ colour.to_rgb ──▶ T H W 3 uint8
+
+"exact"   PyAV: frames and colours are those of `open_video`, bit for bit, in every format that it reads; only the part
+          that is wanted is converted.
+"decord"  on Linux x86-64, for mp4, mov, mkv and webm without rotation (other films are read exactly): the same frames
+          in libswscale's quick colours, which are BT.601 with repeated chroma whatever the file says. It has no other.
+"""
+
+import importlib.util
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+
+from gnvc_vd.conventions import MAX_PIXELS, Colour, Frame, UsageError
+from gnvc_vd.video.colour import Converter, colour_of, to_rgb
+from gnvc_vd.video.orientation import Orientation
+from gnvc_vd.video.reader import VideoError, film_of, opened
+
+Backend = Literal["exact", "decord"]
+DECORD_FORMATS = ("mov", "matroska")  # elsewhere its frame numbers are not to be relied on (MPEG-PS: a GOP late)
+KEYS_TRIED = 3
+GRAIN = 8  # crops before conversion begin at multiples of this, and reach as far beyond: chroma's neighbours stay
+
+
+@dataclass(frozen=True)
+class Area:
+    """A part of the picture as it is shown."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+
+@dataclass(frozen=True)
+class FilmIndex:
+    """What must be known of a film to read any of its frames; a look at every packet, and one decoded frame."""
+
+    frames: int
+    width: int  # as shown
+    height: int
+    rate: float  # frames a second, on average; 0 where the file does not say
+    times: NDArray[np.int64] | None  # of each frame in order; None where packets have none, and reading starts anew
+    keys: NDArray[np.int64]  # times at which decoding may start
+    colour: Colour
+    codec: str
+    container: str
+    orientation: Orientation
+
+
+def index_film(path: Path) -> FilmIndex:
+    """Read the index of a film."""
+    times, keys, known = [], [], True
+    name = str(path)
+    with closing(opened(path, name, None)) as container:
+        stream = film_of(container, name)
+        try:
+            for packet in container.demux(stream):
+                if packet.size and not packet.is_discard:
+                    known = known and packet.pts is not None
+                    times.append(packet.pts or 0)
+                    if packet.is_keyframe:
+                        keys.append(packet.pts or 0)
+        except av.error.FFmpegError as error:
+            raise VideoError(f"{name}: damaged or cut after {len(times)} packets") from error
+    first = _first_frame(path)
+    if not times or first is None:
+        raise VideoError(f"{name}: holds no video frame")
+    known = known and len(set(times)) == len(times) and bool(keys)
+    orientation = Orientation.of(first)
+    height, width = (first.width, first.height) if orientation.transposed else (first.height, first.width)
+    return FilmIndex(
+        frames=len(times),
+        width=width,
+        height=height,
+        rate=float(stream.average_rate or 0),
+        times=np.array(sorted(times)) if known else None,
+        keys=np.array(sorted(keys)),
+        colour=colour_of(first)[0],
+        codec=stream.codec_context.name,
+        container=container.format.name,
+        orientation=orientation,
+    )
+
+
+def read_frames(
+    path: Path, index: FilmIndex, start: int, count: int, stride: int = 1, area: Area | None = None,
+    backend: Backend = "exact",
+) -> Frame:  # fmt: skip
+    """Frames start, start + stride, … of a film, or of a part of its picture: T H W 3 uint8.
+
+    Raises VideoError where they cannot be decoded; what libav passes over without a word is passed over here too.
+    """
+    last = start + (count - 1) * stride
+    if start < 0 or count < 1 or stride < 1 or last >= index.frames:
+        raise ValueError(f"frames {start} to {last} of {index.frames}")
+    area = area or Area(0, 0, index.height, index.width)
+    if backend == "decord":
+        if importlib.util.find_spec("decord") is None:
+            raise UsageError("decord is not installed (it is built for Linux on x86-64 only); use the exact reader")
+        if index.container.startswith(DECORD_FORMATS) and index.orientation == Orientation():
+            return _by_decord(path, index, range(start, last + 1, stride), area)
+    if index.times is not None:
+        found = _sought(path, index, index.times[start : last + 1 : stride], area)
+        if found is not None:
+            return found
+    return _counted(path, index, range(start, last + 1, stride), area)
+
+
+class _Cropper:
+    """Decoded frames to the wanted part of the shown picture, converting little more than that part."""
+
+    def __init__(self, like: av.VideoFrame, index: FilmIndex, area: Area) -> None:
+        self._index, self._area, self._crop = index, area, None
+        if index.orientation == Orientation():
+            top, bottom = _widened(area.top, area.top + area.height, index.height)
+            left, right = _widened(area.left, area.left + area.width, index.width)
+            self._area = Area(area.top - top, area.left - left, area.height, area.width)
+            if (bottom - top, right - left) != (index.height, index.width):
+                self._crop = Converter(like, [("crop", f"{right - left}:{bottom - top}:{left}:{top}:exact=1")])
+        self._convert = to_rgb(self._crop(like) if self._crop else like, index.colour, index.codec)
+
+    def __call__(self, frame: av.VideoFrame) -> Frame:
+        rgb = self._index.orientation.applied(self._convert(self._crop(frame) if self._crop else frame))
+        return _cut(rgb, self._area)
+
+
+def _sought(path: Path, index: FilmIndex, times: NDArray[np.int64], area: Area) -> Frame | None:
+    """The frames of these times, or None where seeking did not lead to all of them.
+
+    In an open GOP the pictures after a key frame may speak of others before it, and the decoder takes their absence
+    for damage; so before damage is believed, decoding starts one and two key frames earlier.
+    """
+    starts = [int(key) for key in index.keys[index.keys <= times[0]][-KEYS_TRIED:][::-1]]
+    for start in starts:
+        try:
+            return _sought_from(start, starts[0], path, index, times, area)
+        except av.error.FFmpegError as error:
+            if start == starts[-1]:
+                number = int(np.searchsorted(index.times, times[0])) if index.times is not None else 0
+                raise VideoError(f"{path}: damaged after frame {number}") from error
+    return None
+
+
+def _sought_from(
+    start: int, key: int, path: Path, index: FilmIndex, times: NDArray[np.int64], area: Area
+) -> Frame | None:
+    wanted, found = {int(time) for time in times}, {}
+    crop: _Cropper | None = None
+    with closing(opened(path, str(path), None)) as container:
+        stream = _prepared(container, path)
+        container.seek(start, stream=stream, backward=True)
+        for frame in _decoded_from(key, container.demux(stream)):
+            if frame.pts in wanted and not frame.is_corrupt:
+                crop = crop or _Cropper(frame, index, area)
+                found[frame.pts] = crop(frame)
+            if frame.pts is None or frame.pts >= times[-1]:
+                break
+    return np.stack([found[int(time)] for time in times]) if len(found) == len(times) else None
+
+
+def _decoded_from(key: int, packets: Iterator["av.Packet[av.VideoStream]"]) -> Iterator[av.VideoFrame]:
+    """Frames of the packets; those shown before the key frame may refer to what was not decoded, and may fail."""
+    for packet in packets:
+        try:
+            yield from packet.decode()
+        except av.error.FFmpegError:
+            if packet.pts is None or packet.pts >= key:
+                raise
+
+
+def _counted(path: Path, index: FilmIndex, numbers: range, area: Area) -> Frame:
+    """The frames of these numbers, decoding from the beginning."""
+    found = []
+    crop: _Cropper | None = None
+    with closing(opened(path, str(path), None)) as container:
+        stream = _prepared(container, path)
+        try:
+            for number, frame in enumerate(container.decode(stream)):
+                if number in numbers and not frame.is_corrupt:
+                    crop = crop or _Cropper(frame, index, area)
+                    found.append(crop(frame))
+                if number == numbers[-1]:
+                    break
+        except av.error.FFmpegError as error:
+            raise VideoError(f"{path}: damaged before frame {numbers[-1]}") from error
+    if len(found) != len(numbers):
+        raise VideoError(f"{path}: frames {numbers[0]} to {numbers[-1]} cannot all be decoded")
+    return np.stack(found)
+
+
+def _by_decord(path: Path, index: FilmIndex, numbers: range, area: Area) -> Frame:
+    import decord  # built for one platform only
+
+    try:
+        reader = decord.VideoReader(str(path), num_threads=1)
+        frames: Frame = reader.get_batch(list(numbers)).asnumpy()
+    except (RuntimeError, decord.DECORDError, IndexError) as error:
+        raise VideoError(f"{path}: damaged near frame {numbers[0]}") from error
+    if frames.shape[1:3] != (index.height, index.width):
+        raise VideoError(f"{path}: decord shows {frames.shape[2]}×{frames.shape[1]}, not {index.width}×{index.height}")
+    return np.stack([_cut(frame, area) for frame in frames])
+
+
+def _prepared(container: "av.container.InputContainer", path: Path) -> av.VideoStream:
+    """One thread: training loaders have a process for each core. Damage is an error, as in the reader."""
+    stream = film_of(container, str(path))
+    if stream.codec_context.width * stream.codec_context.height > MAX_PIXELS:
+        raise VideoError(f"{path}: a picture of more than {MAX_PIXELS} pixels")
+    stream.thread_type = "SLICE"
+    stream.codec_context.thread_count = 1
+    stream.codec_context.options = {"err_detect": "crccheck+bitstream+buffer+explode"}
+    return stream
+
+
+def _first_frame(path: Path) -> av.VideoFrame | None:
+    with closing(opened(path, str(path), None)) as container:
+        try:
+            return next(container.decode(_prepared(container, path)), None)
+        except av.error.FFmpegError as error:
+            raise VideoError(f"{path}: damaged at its beginning") from error
+
+
+def _widened(start: int, stop: int, end: int) -> tuple[int, int]:
+    return max(0, start // GRAIN - 1) * GRAIN, min(end, (-(-stop // GRAIN) + 1) * GRAIN)
+
+
+def _cut(frame: Frame, area: Area) -> Frame:
+    return frame[area.top : area.top + area.height, area.left : area.left + area.width]
