@@ -23,7 +23,7 @@ from gnvc_vd.backbone.vae import Kernels, WanVae, build_vae
 from gnvc_vd.conventions import GnvcError
 from gnvc_vd.files import replacing
 from gnvc_vd.model import BackboneReference, ModelDescription, file_sha256, write_description
-from gnvc_vd.presets import DitPreset, VaePreset, preset
+from gnvc_vd.presets import DitPreset, Preset, VaePreset, preset
 
 NANO_SEED = 20260326
 
@@ -72,10 +72,20 @@ def load_backbone(name: str | Path, options: Options | None = None) -> Backbone:
     """VAE and transformer by preset name, folder or hub id. Needs no network."""
     options = options or Options()
     if name == "nano":
-        return _nano(options)
+        return random_backbone(preset("nano"), options)
     if name == "tiny":
         raise GnvcError("tiny is not trained yet; nano (random weights) runs everywhere, wan2.1-1.3b needs its weights")
     return _assembled(find(str(name)), options)
+
+
+def random_backbone(sizes: Preset, options: Options | None = None) -> Backbone:
+    """Weights from a seed, at any preset's sizes: for nano, and for what only looks at time and memory."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(NANO_SEED)
+        vae, dit = build_vae(sizes.vae), build_dit(sizes.dit)
+    text = torch.zeros(1, sizes.dit.text_dim)
+    parts = _Parts(sizes.name, sizes.vae, sizes.dit, vae, dit, text, {}, sizes.note)
+    return _with_options(parts, options or Options())
 
 
 def save_backbone(backbone: Backbone, folder: Path, name: str) -> None:
@@ -94,16 +104,6 @@ def save_backbone(backbone: Backbone, folder: Path, name: str) -> None:
         files = {file: file_sha256(part / file) for file in tensors}
         reference = BackboneReference(backbone.vae_preset, backbone.dit_preset, files)
         write_description(part, ModelDescription(name, reference, note=backbone.note))
-
-
-def _nano(options: Options) -> Backbone:
-    nano = preset("nano")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(NANO_SEED)
-        vae, dit = build_vae(nano.vae), build_dit(nano.dit)
-    text = torch.zeros(1, nano.dit.text_dim)
-    parts = _Parts(nano.name, nano.vae, nano.dit, vae, dit, text, {}, nano.note)
-    return _with_options(parts, options)
 
 
 @dataclass(frozen=True)
