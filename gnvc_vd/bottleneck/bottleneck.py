@@ -19,9 +19,9 @@ from torch import Tensor, nn
 from gnvc_vd.bitstream import BitstreamError
 from gnvc_vd.bottleneck.context import TemporalState
 from gnvc_vd.bottleneck.gains import Gains, rise_of
-from gnvc_vd.bottleneck.hyperprior import Coded, EntropyModel, Reading, Writing
+from gnvc_vd.bottleneck.hyperprior import Coded, EntropyModel, Reading, Uniform, Writing
 from gnvc_vd.bottleneck.transforms import Analysis, Extractor, Synthesis, convolution
-from gnvc_vd.conventions import GnvcError
+from gnvc_vd.conventions import QUALITIES, GnvcError
 from gnvc_vd.entropy.coder import Decoder, Encoder
 from gnvc_vd.entropy.integer import REACH, UNITS, WEIGHT_REACH, IntegerConv
 from gnvc_vd.entropy.tables import LEVELS, TOTAL, Tables, normal_tables, tables_of
@@ -87,8 +87,8 @@ class Bottleneck(nn.Module):
         self.register_buffer("table_frequencies", normal_tables())
         self.register_buffer("frozen", torch.zeros((), dtype=torch.int64))
 
-    def forward(self, latents: Tensor, quality: Tensor) -> Trained:
-        """B 16 T h w with even h and w; each latent's quality, B T."""
+    def forward(self, latents: Tensor, quality: Tensor, uniform: Uniform = torch.rand_like) -> Trained:
+        """B 16 T h w with even h and w; each latent's quality, B T; where noise comes from while training."""
         _check(latents)
         decoded, features, bits = [], [], []
         feature = state = None
@@ -96,7 +96,7 @@ class Bottleneck(nn.Module):
             model = self._model(feature)
             with torch.autocast(latents.device.type, enabled=False):
                 y = model.gains.multiply(self._analyse(latent, feature), level)
-                likely = model(y, self._seen(state, feature), level)
+                likely = model(y, self._seen(state, feature), level, uniform)
                 latent, feature = self._synthesise(model.gains.divide(likely.symbols, level), feature)
                 state = self.state(state, likely.values.detach())  # it learns to foretell, not to be foretold
             decoded.append(latent)
@@ -104,10 +104,15 @@ class Bottleneck(nn.Module):
             bits.append(likely.bits)
         return Trained(torch.stack(decoded, 2), torch.stack(features, 2), torch.stack(bits, 1))
 
-    def freeze(self) -> None:
-        """The export: write the integers that decide symbols, prove their bounds, and make the tables."""
-        self.anchor_entropy.freeze()
-        self.entropy.freeze()
+    def freeze(self, places: Tensor | None = None) -> None:
+        """The export: write the integers that decide symbols, prove their bounds, and make the tables.
+
+        Args:
+            places: where each of the 64 qualities lies on the scale 0…63 that was trained; as trained by default.
+        """
+        places = torch.arange(QUALITIES) if places is None else places
+        self.anchor_entropy.freeze(places)
+        self.entropy.freeze(places)
         self.state.freeze()
         self.table_frequencies.copy_(normal_tables())
         cast(Tensor, self.frozen).fill_(1)

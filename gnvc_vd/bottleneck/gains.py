@@ -49,9 +49,10 @@ class Gains(nn.Module):
         curve = cast(Tensor, self.rise) + self.knots
         return bounded(through_knots(curve, quality), -limit, limit)[:, :, None, None]
 
-    def freeze(self) -> None:
+    def freeze(self, places: Tensor) -> None:
+        """Integers for each of 64 qualities, by its place on the scale that was trained."""
         with torch.no_grad():
-            logarithm = self.log_gain(torch.arange(QUALITIES, device=self.knots.device))[:, :, 0, 0].double()
+            logarithm = self.log_gain(places)[:, :, 0, 0].double()
             one = 1 << GAIN_BITS
             self.gain_integers.copy_((logarithm.exp() * one).round())
             self.inverse_integers.copy_(((-logarithm).exp() * one).round())
@@ -82,6 +83,9 @@ class Gains(nn.Module):
         """What the gain adds to a table's index, in units of 1/256; a float while training."""
         if self.frozen:
             return self.level_integers[quality][:, :, None, None]
+        return self.float_level(quality)
+
+    def float_level(self, quality: Tensor) -> Tensor:
         return self.log_gain(quality) / STEP * LEVEL_UNITS
 
     @property

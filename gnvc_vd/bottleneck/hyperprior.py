@@ -11,7 +11,7 @@ One routine codes in both directions: a coder is asked to exchange symbols, and 
 or reads.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol, cast
 
 import numpy as np
@@ -38,6 +38,8 @@ from gnvc_vd.presets import BottleneckPreset
 Z_STRIDE = 4  # places of y, each way, that one of z covers
 MIDDLE = 23  # the table of a network that says zero: a scale of about 1.1
 PARAMETER_REACH = (1 << 15) - 1
+
+Uniform = Callable[[Tensor], Tensor]  # numbers in [0, 1), as many as another tensor's
 
 
 class Likely(NamedTuple):
@@ -121,24 +123,28 @@ class EntropyModel(nn.Module):
         self.register_buffer("quality_integers", torch.zeros(QUALITIES, prior, dtype=torch.int64))
         self.register_buffer("hyper_level_integers", torch.zeros(QUALITIES, hyper, dtype=torch.int64))
 
-    def freeze(self) -> None:
-        """Write every integer that decides a symbol."""
+    def freeze(self, places: Tensor) -> None:
+        """Write every integer that decides a symbol, for qualities at these places of the trained scale."""
+        places = places.to(self.quality_knots.device)
         for layer in self.modules():
-            if isinstance(layer, IntegerConv | Gains):
+            if isinstance(layer, IntegerConv):
                 layer.freeze()
+            elif isinstance(layer, Gains):
+                layer.freeze(places)
         with torch.no_grad():
-            quality = torch.arange(QUALITIES, device=self.quality_knots.device)
-            bias = through_knots(self.quality_knots, quality) * UNITS
+            bias = through_knots(self.quality_knots, places) * UNITS
             cast(Tensor, self.quality_integers).copy_(bias.round().clamp(-REACH, REACH))
-            level = self.hyper_levels + MIDDLE + self.hyper_gains.level(quality)[:, :, 0, 0] / LEVEL_UNITS
+            level = self.hyper_levels + MIDDLE + self.hyper_gains.float_level(places)[:, :, 0, 0] / LEVEL_UNITS
             cast(Tensor, self.hyper_level_integers).copy_(level.round().clamp(0, LEVELS - 1))
 
-    def forward(self, y: Tensor, state: Tensor | None, quality: Tensor) -> Likely:
-        """y at the scale of its quality. B N h w, B S h w, B."""
+    def forward(
+        self, y: Tensor, state: Tensor | None, quality: Tensor, uniform: Uniform = torch.rand_like
+    ) -> Likely:
+        """y at the scale of its quality. B N h w, B S h w, B; `uniform` draws in [0, 1) what stands for rounding."""
         z = self.hyper_gains.multiply(self.analysis(self._normalised_float(y, quality)), quality)
         level = self.hyper_levels[None, :, None, None] + MIDDLE + self.hyper_gains.level(quality) / LEVEL_UNITS
         z_hat = straight_round(z)
-        bits = self._bits(z, z_hat, torch.zeros_like(z), level).sum((1, 2, 3))
+        bits = self._bits(z, z_hat, torch.zeros_like(z), level, uniform).sum((1, 2, 3))
         base = self._base(self.hyper_gains.normalised(z_hat, quality), state, quality, y.shape[-2:])
         first = self._first_half(y)
         symbols, mean, scale = torch.zeros_like(y), torch.zeros_like(y), torch.zeros_like(y)
@@ -148,7 +154,7 @@ class EntropyModel(nn.Module):
             symbols, mean, scale = (
                 torch.where(mask, new, old) for new, old in ((rounded, symbols), (means, mean), (levels, scale))
             )
-        bits = bits + self._bits(y, symbols, mean, scale).sum((1, 2, 3))
+        bits = bits + self._bits(y, symbols, mean, scale, uniform).sum((1, 2, 3))
         return Likely(symbols, self.gains.normalised(symbols, quality), bits)
 
     def compress(self, y: Tensor, state: Tensor | None, quality: Tensor, into: list[Writing]) -> Coded:
@@ -210,9 +216,9 @@ class EntropyModel(nn.Module):
             index = (MIDDLE + (raw_level + level + LEVEL_UNITS // 2 >> 8)).clamp(0, LEVELS - 1)
         return self.gains.mean(raw_mean, quality), index
 
-    def _bits(self, y: Tensor, decoded: Tensor, mean: Tensor, level: Tensor) -> Tensor:
+    def _bits(self, y: Tensor, decoded: Tensor, mean: Tensor, level: Tensor, uniform: Uniform) -> Tensor:
         """While training, noise stands for rounding: the cost is then smooth in y."""
-        residual = y + torch.rand_like(y) - 0.5 - mean if self.training else decoded - mean
+        residual = y + uniform(y) - 0.5 - mean if self.training else decoded - mean
         return likelihoods.bits(residual, likelihoods.scale_of(level))
 
     def _normalised_float(self, y: Tensor, quality: Tensor) -> Tensor:
