@@ -20,6 +20,7 @@ from gnvc_vd.conventions import COMMON_RATES, GnvcError, UsageError
 
 if TYPE_CHECKING:
     from gnvc_vd.codec import GnvcVd
+    from gnvc_vd.video import RawVideo
 
 DONE, REFUSED, MISUSED = 0, 1, 2
 INTERRUPTED = 130
@@ -73,9 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     encode.add_argument("--policy", default="constant", choices=["constant", "hierarchical"], help="bits over a GOP")
     encode.add_argument("--frames", type=_positive, metavar="N", help="the first N alone")
     encode.add_argument("--seed", type=int, default=0, metavar="S", help="of the refiner's noise (default: 0)")
-    encode.add_argument("--size", type=_size, metavar="WxH", help="of raw YUV")
-    encode.add_argument("--fps", type=_rate, metavar="F", help="of raw YUV: 25, 29.97, 30000/1001")
-    encode.add_argument("--pix", choices=["yuv420p", "yuv420p10le"], default="yuv420p", help="of raw YUV")
+    _raw_options(encode)
     encode.add_argument("--json", action="store_true", help="one JSON line instead of text")
     encode.set_defaults(run=_encode)
 
@@ -101,6 +100,17 @@ def _parser() -> argparse.ArgumentParser:
     info.add_argument("file", help="a .gnvc file, or - for standard input")
     _reading_options(info)
     info.set_defaults(run=_info)
+
+    compare = commands.add_parser("compare", help="one video against another: fidelity, perception, flicker")
+    compare.add_argument("reference", metavar="REF", help="the original: any video, a folder of PNGs, or -")
+    compare.add_argument("test", metavar="TEST", help="what became of it, in the same size")
+    compare.add_argument("--frames", type=_positive, metavar="N", help="the first N alone")
+    compare.add_argument("--metrics", metavar="NAME,…", help="these alone (default: all; the VGG ones take long)")
+    compare.add_argument("--flow", choices=["dis", "raft"], default="dis", help="for e_warp (default: dis)")
+    _raw_options(compare)
+    compare.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 … (default: auto)")
+    compare.add_argument("--json", action="store_true", help="one JSON line instead of text")
+    compare.set_defaults(run=_compare)
 
     bench = commands.add_parser(
         "bench", help="time and memory, stage by stage, against the stock way of doing the same"
@@ -154,33 +164,51 @@ def _model_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 … (default: auto)")
 
 
+def _raw_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--size", type=_size, metavar="WxH", help="of raw YUV")
+    parser.add_argument("--fps", type=_rate, metavar="F", help="of raw YUV: 25, 29.97, 30000/1001")
+    parser.add_argument("--pix", choices=["yuv420p", "yuv420p10le"], default="yuv420p", help="of raw YUV")
+
+
+def _raw(arguments: argparse.Namespace) -> "RawVideo | None":
+    from gnvc_vd.video import RawVideo
+
+    if not arguments.size:
+        return None
+    width, height = arguments.size
+    return RawVideo(width, height, arguments.fps or Fraction(25), arguments.pix)
+
+
 def _reading_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-pixels", type=_positive, metavar="P", help="largest picture accepted (default: 8K)")
     parser.add_argument("--json", action="store_true", help="one JSON line instead of text")
 
 
 def _codec(arguments: argparse.Namespace) -> "GnvcVd":
-    import torch
-
     from gnvc_vd.loading import DEFAULT_MODEL, load
 
     codec = load(arguments.model or DEFAULT_MODEL)
     if codec.note:
         print(f"gnvc-vd: {codec.name}: {codec.note}", file=sys.stderr)
-    device = arguments.device
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+    return codec.to(_device(arguments.device))
+
+
+def _device(name: str) -> str:
+    import torch
+
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        return codec.to(device)
+        torch.empty(1, device=name)
     except (RuntimeError, AssertionError) as error:
-        raise UsageError(f"device {device!r} cannot be used: {str(error).splitlines()[0]}") from error
+        raise UsageError(f"device {name!r} cannot be used: {str(error).splitlines()[0]}") from error
+    return name
 
 
 def _encode(arguments: argparse.Namespace) -> int:
     from gnvc_vd.codec import DEFAULT_QUALITY, Encoding
     from gnvc_vd.parameters import Parameters
     from gnvc_vd.transcode import encode_file
-    from gnvc_vd.video import RawVideo
 
     encoding = Encoding(
         DEFAULT_QUALITY if arguments.quality is None else arguments.quality,
@@ -189,10 +217,6 @@ def _encode(arguments: argparse.Namespace) -> int:
         arguments.policy,
         Parameters(window=arguments.window, seed=arguments.seed),
     )
-    raw = None
-    if arguments.size:
-        width, height = arguments.size
-        raw = RawVideo(width, height, arguments.fps or Fraction(25), arguments.pix)
     done = encode_file(
         _codec(arguments),
         arguments.source,
@@ -200,7 +224,7 @@ def _encode(arguments: argparse.Namespace) -> int:
         encoding,
         bpp=arguments.bpp,
         frames=arguments.frames,
-        raw=raw,
+        raw=_raw(arguments),
         say=lambda notice: print(f"gnvc-vd: {notice}", file=sys.stderr),
     )
     text = (
@@ -262,6 +286,24 @@ def _info(arguments: argparse.Namespace) -> int:
     found = inspect(arguments.file, arguments.max_pixels or MAX_PIXELS)
     print(json.dumps(as_dict(found)) if arguments.json else as_text(found))
     return REFUSED if found.damages else DONE
+
+
+def _compare(arguments: argparse.Namespace) -> int:
+    from gnvc_vd.evaluate.compare import METRICS, compare
+
+    found = compare(
+        arguments.reference,
+        arguments.test,
+        arguments.frames,
+        arguments.metrics.split(",") if arguments.metrics is not None else METRICS,
+        _raw(arguments),
+        arguments.flow,
+        _device(arguments.device),
+    )
+    for notice in found.notices:
+        print(f"gnvc-vd: {notice}", file=sys.stderr)
+    print(json.dumps(found.as_dict()) if arguments.json else found.as_text())
+    return DONE
 
 
 def _bench(arguments: argparse.Namespace) -> int:

@@ -30,7 +30,7 @@ class Fed:
     """ffmpeg beside us, reading what we write; its failure is an error that carries its own last line."""
 
     def __init__(self, arguments: Sequence[str], folder: str) -> None:
-        self._said = tempfile.TemporaryFile()  # a pipe that nobody empties would stop it
+        self._said = tempfile.TemporaryFile()  # noqa: SIM115 - close() closes it; a pipe that nobody empties would stop ffmpeg
         command = [executable(), "-hide_banner", "-loglevel", "error", "-y", *arguments]
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=self._said, cwd=folder
@@ -40,8 +40,9 @@ class Fed:
         assert self._process.stdin is not None
         try:
             self._process.stdin.write(data)
-        except BrokenPipeError:
+        except BrokenPipeError as error:
             self.finish()
+            raise GnvcError("ffmpeg failed: it ended before its input did") from error
 
     def finish(self) -> None:
         """Nothing more comes; wait until it has worked off what came."""

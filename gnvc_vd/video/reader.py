@@ -77,6 +77,11 @@ class RawVideo:
         return (self.width * self.height + 2 * chroma) * (2 if self.pixel_format == "yuv420p10le" else 1)
 
 
+def is_raw(source: str | Path) -> bool:
+    """Whether a name says headerless YUV, which needs a RawVideo beside it."""
+    return Path(source).suffix.lower() in RAW_SUFFIXES
+
+
 @dataclass(frozen=True)
 class VideoInfo:
     """What is known of a video once its first frame is read."""
@@ -307,7 +312,7 @@ def _frame_times(path: Path, name: str) -> _Times:
 
 def _check_raw(path: Path | None, name: str, raw: RawVideo | None) -> None:
     if raw is None:
-        if path is not None and path.suffix.lower() in RAW_SUFFIXES and not path.is_dir():
+        if path is not None and is_raw(path) and not path.is_dir():
             raise UsageError(f"{name}: raw YUV has no header; say --size WxH (and --fps, --pix)")
         return
     if path is not None and (path.is_dir() or path.suffix.lower() in HEADED_SUFFIXES):

@@ -1,0 +1,107 @@
+"""Bjøntegaard deltas: the mean difference of two rate–quality curves, on the bjontegaard package.
+
+Curves are given with their metric as it is; one that is better when lower is negated on the way in, because the
+package wants quality to rise with rate. Interpolation is PCHIP over log₁₀ of the rate, as in the JVET common test
+conditions. A result needs overlap: curves that share too little of their range are refused, not extrapolated.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gnvc_vd.conventions import GnvcError
+
+Method = Literal["pchip", "akima", "cubic"]
+SMALLEST_OVERLAP = 0.5  # of the range that either curve covers
+FEWEST = {"pchip": 2, "akima": 2, "cubic": 4}  # points that each interpolation needs
+
+
+class CurveError(GnvcError):
+    """Two curves cannot be compared."""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Rates (any unit, the same for both curves) and a metric at each; in any order."""
+
+    rates: Sequence[float]
+    values: Sequence[float]
+
+
+@dataclass(frozen=True)
+class Delta:
+    """`value` in percent of rate (BD-rate) or units of the metric (BD-metric), and how much the curves overlap."""
+
+    value: float
+    overlap: float  # shared range over the range that either covers, 0 … 1
+
+
+def bd_rate(
+    anchor: Curve,
+    test: Curve,
+    lower_is_better: bool = False,
+    method: Method = "pchip",
+    smallest_overlap: float = SMALLEST_OVERLAP,
+) -> Delta:
+    """How much more rate the test takes for the same quality, in percent: negative is better.
+
+    The overlap is of the two ranges of the metric.
+    """
+    from bjontegaard import bd_linear
+
+    (rate_a, value_a), (rate_t, value_t) = (_points(curve, lower_is_better, method) for curve in (anchor, test))
+    overlap = _overlap(value_a, value_t, "the metric", smallest_overlap)
+    exponent = bd_linear(value_a, rate_a, value_t, rate_t, method, require_matching_points=False, min_overlap=0)
+    return Delta(100 * (10 ** float(exponent) - 1), overlap)
+
+
+def bd_metric(
+    anchor: Curve,
+    test: Curve,
+    lower_is_better: bool = False,
+    method: Method = "pchip",
+    smallest_overlap: float = SMALLEST_OVERLAP,
+) -> Delta:
+    """How far the test's metric lies above the anchor's at the same rate, in the metric's own units and direction.
+
+    For a metric that is better when lower, negative is better. The overlap is of the two ranges of log rate.
+    """
+    from bjontegaard import bd_linear
+
+    (rate_a, value_a), (rate_t, value_t) = (_points(curve, lower_is_better, method) for curve in (anchor, test))
+    overlap = _overlap(rate_a, rate_t, "the rate", smallest_overlap)
+    delta = float(bd_linear(rate_a, value_a, rate_t, value_t, method, require_matching_points=False, min_overlap=0))
+    return Delta(-delta if lower_is_better else delta, overlap)
+
+
+def _points(curve: Curve, lower_is_better: bool, method: Method) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """log₁₀ of the rates and rising quality, both in the order of rate; refused where they do not both rise."""
+    rates, values = np.asarray(curve.rates, np.float64), np.asarray(curve.values, np.float64)
+    if method not in FEWEST:
+        raise ValueError(f"a method is one of {', '.join(FEWEST)}, not {method!r}")
+    if rates.ndim != 1 or rates.shape != values.shape:
+        raise CurveError(f"a curve has one value for each rate, not {values.size} for {rates.size}")
+    if len(rates) < FEWEST[method]:
+        raise CurveError(f"{method} needs at least {FEWEST[method]} points, not {len(rates)}")
+    if not (np.isfinite(rates).all() and np.isfinite(values).all() and (rates > 0).all()):
+        raise CurveError("a curve's rates are positive and all its numbers finite")
+    order = np.argsort(rates, kind="stable")
+    rates, values = np.log10(rates[order]), values[order] * (-1 if lower_is_better else 1)
+    if not ((np.diff(rates) > 0).all() and (np.diff(values) > 0).all()):
+        direction = "fall" if lower_is_better else "rise"
+        raise CurveError(f"the metric must {direction} with every step in rate; here it does not")
+    return rates, values
+
+
+def _overlap(a: NDArray[np.float64], b: NDArray[np.float64], what: str, smallest: float) -> float:
+    shared = max(0.0, min(a[-1], b[-1]) - max(a[0], b[0]))
+    overlap = float(shared / (max(a[-1], b[-1]) - min(a[0], b[0])))
+    if overlap == 0 or overlap < smallest:
+        raise CurveError(
+            f"the curves overlap in {100 * overlap:.0f} % of {what}'s range, which is less than "
+            f"the {100 * smallest:.0f} % that a delta needs"
+        )
+    return overlap

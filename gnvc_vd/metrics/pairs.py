@@ -1,0 +1,78 @@
+"""A frame of the original beside the same frame of the test, in every form that a measure wants."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gnvc_vd.conventions import Colour, Frame, GnvcError
+from gnvc_vd.metrics import UnavailableError
+from gnvc_vd.video import Picture, Planes, PlanesOf
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One frame of both videos."""
+
+    reference: Frame
+    test: Frame
+    reference_planes: Planes
+    test_planes: Planes
+    tensors: tuple[Tensor, Tensor]  # 1 3 H W in [−1, 1], on the device of the networks
+
+
+class Measure(Protocol):
+    """Takes pairs in order, one by one; then says its figure for the whole video."""
+
+    def add(self, pair: Pair) -> None: ...
+
+    def value(self) -> float: ...
+
+
+class FrameMean:
+    """The mean over frames of a figure for one pair."""
+
+    def __init__(self, figure: Callable[[Pair], float]) -> None:
+        self._figure, self._sum, self._count = figure, 0.0, 0
+
+    def add(self, pair: Pair) -> None:
+        self._sum += self._figure(pair)
+        self._count += 1
+
+    def value(self) -> float:
+        if not self._count:
+            raise UnavailableError("needs at least one frame")
+        return self._sum / self._count
+
+
+class Pairing:
+    """Makes pairs of pictures.
+
+    Y, U and V are the codes that the files store where both store them alike (format, matrix, range). Otherwise both
+    videos are converted from RGB to 4:2:0 in 8 bits, with the reference's matrix in limited range.
+    """
+
+    def __init__(self, colour: Colour, device: str) -> None:
+        self._device = device
+        self._kind: str | None = None
+        self._converted = PlanesOf(Colour(colour.matrix, "limited")), PlanesOf(Colour(colour.matrix, "limited"))
+
+    def __call__(self, reference: Picture, test: Picture) -> Pair:
+        x, y = reference.planes, test.planes
+        stored = x.pixel_format if x is not None and y is not None and x.same_kind(y) else ""
+        self._kind = stored if self._kind is None else self._kind
+        if stored != self._kind and self._kind:
+            raise GnvcError(f"the pixel format changes within a video, from {self._kind}")
+        if not self._kind or x is None or y is None:
+            x, y = self._converted[0](reference.rgb), self._converted[1](test.rgb)
+        tensors = as_tensor(reference.rgb, self._device), as_tensor(test.rgb, self._device)
+        return Pair(reference.rgb, test.rgb, x, y, tensors)
+
+
+def as_tensor(frame: Frame, device: str = "cpu") -> Tensor:
+    """H W 3 uint8 to 1 3 H W in [−1, 1]."""
+    codes = torch.from_numpy(np.ascontiguousarray(frame)).to(device)
+    return codes.permute(2, 0, 1)[None].float() / 127.5 - 1
