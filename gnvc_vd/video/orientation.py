@@ -7,6 +7,10 @@ import numpy as np
 
 from gnvc_vd.conventions import Frame
 
+# Their frames may carry a colour profile or EXIF. PyAV 18 frees a profile's name twice (the process dies some time
+# after) and has no name for EXIF's kind, so their side data is not opened; what is known of them is the angle.
+PROFILED = frozenset({"png", "apng", "mjpeg", "webp", "jpegxl", "jpegxl_anim", "jpegls", "jpeg2000", "tiff"})
+
 
 @dataclass(frozen=True)
 class Orientation:
@@ -18,9 +22,14 @@ class Orientation:
     square: bool = True
 
     @classmethod
-    def of(cls, frame: av.VideoFrame) -> "Orientation":
+    def of(cls, frame: av.VideoFrame, codec: str) -> "Orientation":
         """From the display matrix: x' = a·x + c·y, y' = b·x + d·y in the shown picture."""
-        data = frame.side_data.get("DISPLAYMATRIX")
+        if codec in PROFILED:
+            return cls.turned(frame.rotation)
+        try:
+            data = frame.side_data.get("DISPLAYMATRIX")
+        except ValueError:  # side data of a kind that PyAV does not know
+            return cls.turned(frame.rotation)
         if data is None:
             return cls()
         a, b, _, c, d = np.frombuffer(memoryview(data), np.int32)[:5] / 65536  # type: ignore[arg-type]
@@ -29,6 +38,12 @@ class Orientation:
         if max(abs(a), abs(d)) < 0.01:
             return cls(True, bool(c < 0), bool(b < 0))
         return cls(square=False)
+
+    @classmethod
+    def turned(cls, degrees: int) -> "Orientation":
+        """Counter-clockwise."""
+        known = {0: cls(), 90: cls(True, False, True), 180: cls(False, True, True), 270: cls(True, True, False)}
+        return known.get(degrees % 360, cls(square=False))
 
     def applied(self, frame: Frame) -> Frame:
         if self.transposed:

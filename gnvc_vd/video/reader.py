@@ -116,7 +116,7 @@ class Video:
 
     def pictures(self) -> Iterator[Picture]:
         for shown, stored in self._frames:
-            turned = Orientation.of(stored) != Orientation()
+            turned = Orientation.of(stored, self.info.codec) != Orientation()
             yield Picture(shown, None if turned else planes_of(stored, self.info.colour))
 
     def __enter__(self) -> "Video":
@@ -182,7 +182,7 @@ def _rgb_frames(
     first: _Decoded, rest: Iterator[_Decoded], info: VideoInfo, name: str
 ) -> Iterator[tuple[Frame, av.VideoFrame]]:
     size = (first.frame.width, first.frame.height)
-    orientation = Orientation.of(first.frame)
+    orientation = Orientation.of(first.frame, info.codec)
     kind: str | None = None
     convert: Callable[[av.VideoFrame], Frame] | None = None
     for count, decoded in enumerate(chain([first], rest)):
@@ -351,7 +351,7 @@ def _stream_info(
     if not 0 < rate <= MAX_RATE:
         raise VideoError(f"{name}: claims {float(rate):g} frames a second")
     uneven = f"frame times vary (average {float(rate):.3f}/s): every frame is kept once, evenly spaced at the average"
-    turned = Orientation.of(frame).transposed
+    turned = Orientation.of(frame, stream.codec_context.name).transposed
     width, height = (frame.height, frame.width) if turned else (frame.width, frame.height)
     return VideoInfo(
         width=width,
@@ -386,7 +386,7 @@ def _oddities(frame: av.VideoFrame, container: "av.container.InputContainer", st
         yield "interlaced: frames are carried as coded, not deinterlaced"
     if has_alpha(frame):
         yield "alpha is composited onto black"
-    if not Orientation.of(frame).square:
+    if not Orientation.of(frame, stream.codec_context.name).square:
         yield "turned by an angle that is no multiple of 90°: the turn is not applied"
     if container.streams.audio:
         yield "audio is not carried"

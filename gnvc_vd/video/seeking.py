@@ -76,7 +76,7 @@ def index_film(path: Path) -> FilmIndex:
     if not times or first is None:
         raise VideoError(f"{name}: holds no video frame")
     known = known and len(set(times)) == len(times) and bool(keys)
-    orientation = Orientation.of(first)
+    orientation = Orientation.of(first, stream.codec_context.name)
     height, width = (first.width, first.height) if orientation.transposed else (first.height, first.width)
     return FilmIndex(
         frames=len(times),
