@@ -1,0 +1,163 @@
+"""A camera that moves over pictures: paths, what they show, and the motion of every pixel.
+
+A path is T 2 3: for every frame the affine map from places in the frame (x right, y down, from its centre) to places in
+the picture (pixel centres at whole numbers), source = A·(x, y) + b.
+
+    p_t ──A_t──▶ picture ◀──A_{t+1}── p_{t+1}            flow_t(p) = A_{t+1}⁻¹·A_t·p − p
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+from torch.nn.functional import grid_sample, interpolate
+
+from gnvc_vd.data.samples import Draws
+
+FASTEST = 0.04  # of the frame's short side, a frame
+FASTEST_TURN = math.radians(1.5)  # a frame
+FASTEST_ZOOM = 0.012  # of the size, a frame
+SHAKE = 0.01  # of the short side
+STILL = 0.1  # the part of the paths that do not move
+LARGEST_SHRINK = 8.0  # pixels of the picture to one of the frame
+BORDER = 3  # pixels around the patch, for interpolation
+SAME_SIZE = 1e-3
+
+
+@dataclass(frozen=True)
+class Motion:
+    """How the camera moves, in the frame's pixels and per frame."""
+
+    right: float = 0.0
+    down: float = 0.0
+    turn: float = 0.0  # radians
+    zoom: float = 0.0  # logarithm of the scale
+    shake: float = 0.0  # pixels
+    wave: float = 0.0  # radians a frame, of the shake
+    phase: float = 0.0
+
+    def faster(self, factor: float) -> "Motion":
+        """What is nearer the camera: shifted more, turned and zoomed as everything."""
+        return replace(self, right=self.right * factor, down=self.down * factor, shake=self.shake * factor)
+
+
+def drawn_motion(draws: Draws, height: int, width: int) -> Motion:
+    """Slow motion is more common than fast, and some cameras stand still."""
+    if draws.chance(STILL):
+        return Motion()
+    side = min(height, width)
+    speed, heading = draws.uniform() ** 2 * FASTEST * side, draws.uniform(0, 2 * math.pi)
+    return Motion(
+        right=speed * math.cos(heading),
+        down=speed * math.sin(heading),
+        turn=FASTEST_TURN * draws.uniform(-1, 1) ** 3,
+        zoom=FASTEST_ZOOM * draws.uniform(-1, 1) ** 3,
+        shake=SHAKE * side * draws.uniform() ** 3,
+        wave=draws.uniform(0.1, 1.0),
+        phase=draws.uniform(0, 2 * math.pi),
+    )
+
+
+def path_of(motion: Motion, frames: int, shrink: float = 1.0, angle: float = 0.0) -> Tensor:
+    """The path of a motion around the picture's origin, T 2 3 in float64."""
+    time = torch.arange(frames, dtype=torch.float64) - (frames - 1) / 2
+    scale, turn = shrink * (motion.zoom * time).exp(), angle + motion.turn * time
+    across, along = torch.cos(turn) * scale, torch.sin(turn) * scale
+    linear = torch.stack([torch.stack([across, -along], -1), torch.stack([along, across], -1)], -2)
+    swing = motion.wave * time + motion.phase
+    moved = torch.stack([motion.right * time, motion.down * time], -1)
+    moved = moved + motion.shake * torch.stack([swing.sin(), (1.3 * swing).cos()], -1)
+    turned = shrink * moved @ linear[frames // 2].T / scale[frames // 2]
+    return torch.cat([linear, turned[..., None]], -1)
+
+
+def placed(path: Tensor, draws: Draws, height: int, width: int, picture: tuple[int, int]) -> Tensor:
+    """The path somewhere in a picture H W, made smaller if it would not fit."""
+    low, high = _reach(path, height, width)
+    room = torch.tensor([picture[1] - 1, picture[0] - 1], dtype=torch.float64)
+    fit = min(1.0, float((room / (high - low)).min()))
+    free = (room - fit * (high - low)).clamp(min=0)
+    offset = torch.tensor([draws.uniform(), draws.uniform()], dtype=torch.float64) * free - fit * low
+    path = path * fit
+    path[..., 2] += offset
+    return path
+
+
+def drawn_shrink(draws: Draws, height: int, width: int, picture: tuple[int, int]) -> float:
+    """From the picture's own pixels to most of the picture in one frame, evenly in the logarithm."""
+    largest = min(LARGEST_SHRINK, 0.8 * picture[0] / height, 0.8 * picture[1] / width)
+    return math.exp(draws.uniform() * math.log(max(1.0, largest)))
+
+
+def warp(pictures: Sequence[Tensor], paths: Tensor, height: int, width: int) -> Tensor:
+    """What the camera sees: pictures C H W, a path for each B T 2 3 → B C T h w float32, in the pictures' units.
+
+    On the pictures' device. Where the camera sees fewer pixels than the picture has, the picture is first shrunk with
+    an anti-aliasing filter, to the size at which the path's middle frame sees it.
+    """
+    return torch.stack([_seen(one, path, height, width) for one, path in zip(pictures, paths, strict=True)])
+
+
+def flow(path: Tensor, height: int, width: int) -> Tensor:
+    """Where each pixel of a frame has gone in the next: T−1 2 h w, (x, y) in pixels."""
+    there = inverse(path[1:].double())
+    step = composed(there, path[:-1].double())
+    places = _places(height, width)
+    return (_applied(step, places) - places).permute(0, 3, 1, 2).float()
+
+
+def composed(outer: Tensor, inner: Tensor) -> Tensor:
+    """The map that applies `inner` first."""
+    linear = outer[..., :2] @ inner[..., :2]
+    shift = outer[..., :2] @ inner[..., 2:] + outer[..., 2:]
+    return torch.cat([linear, shift], -1)
+
+
+def inverse(path: Tensor) -> Tensor:
+    linear = torch.linalg.inv(path[..., :2])
+    return torch.cat([linear, -linear @ path[..., 2:]], -1)
+
+
+def _seen(picture: Tensor, path: Tensor, height: int, width: int) -> Tensor:
+    frames, path = len(path), path.double().cpu()
+    low, high = _reach(path, height, width)
+    rows, columns = picture.shape[1:]
+    left, top = (max(0, math.floor(float(edge)) - BORDER) for edge in low)
+    right, bottom = (math.ceil(float(edge)) + BORDER + 1 for edge in high)
+    left, top = min(left, columns - 1), min(top, rows - 1)
+    patch = picture[None, :, top : max(bottom, top + 1), left : max(right, left + 1)].float()
+    shrink = float(torch.linalg.det(path[frames // 2, :, :2]).abs().sqrt())
+    inner = path.clone()
+    inner[..., 2] -= torch.tensor([left, top], dtype=torch.float64)
+    if shrink > 1 + SAME_SIZE:
+        size = [max(1, round(side / shrink)) for side in patch.shape[2:]]
+        factor = torch.tensor([size[1] / patch.shape[3], size[0] / patch.shape[2]], dtype=torch.float64)
+        patch = interpolate(patch, size, mode="bilinear", antialias=True)
+        inner[..., 2] += 0.5
+        inner = inner * factor[:, None]
+        inner[..., 2] -= 0.5
+    extent = torch.tensor([patch.shape[3], patch.shape[2]], dtype=torch.float64)
+    grid = (2 * _applied(inner, _places(height, width)) + 1) / extent - 1
+    grid = grid.float().to(patch.device).view(1, frames * height, width, 2)
+    seen = grid_sample(patch, grid, mode="bicubic", padding_mode="border", align_corners=False)
+    return seen.view(-1, frames, height, width)
+
+
+def _reach(path: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
+    """The smallest and largest (x, y) that any frame's corner sees."""
+    corners = _applied(path, _places(height, width)[:: max(1, height - 1), :: max(1, width - 1)]).flatten(0, 2)
+    return corners.amin(0), corners.amax(0)
+
+
+def _places(height: int, width: int) -> Tensor:
+    """(x, y) of each pixel of a frame, from its centre: h w 2."""
+    x = torch.arange(width, dtype=torch.float64) - (width - 1) / 2
+    y = torch.arange(height, dtype=torch.float64) - (height - 1) / 2
+    return torch.stack([x.expand(height, width), y[:, None].expand(height, width)], -1)
+
+
+def _applied(path: Tensor, places: Tensor) -> Tensor:
+    """T h w 2."""
+    return torch.einsum("tij,hwj->thwi", path[..., :2], places) + path[:, None, None, :, 2]

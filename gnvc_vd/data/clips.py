@@ -1,0 +1,216 @@
+"""Training clips: 3 T H W uint8 by sample number, from videos, from Vimeo-90K's septuplets, or from several sources.
+
+    number ──samples.py──▶ item, draws ──▶ start, crop, flip ──▶ 3 T H W uint8 ──to_model──▶ [−1, 1] on the device
+
+A dataset takes any number from 0 on: `len` is one pass over its items, and numbers beyond it are later passes in other
+orders. No clip depends on the clips before it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+from torch.utils.data import Dataset
+
+from gnvc_vd.conventions import MAX_SIDE, PIXEL_MULTIPLE, TEMPORAL_STRIDE, Frame, GnvcError, UsageError
+from gnvc_vd.data.manifests import entries_of, inside
+from gnvc_vd.data.samples import MIXING, Draws, Items, UnsuitableError, order
+from gnvc_vd.video.pictures import read_picture
+from gnvc_vd.video.seeking import Area, Backend, FilmIndex, index_film, read_frames
+
+SEPTUPLET = 7
+KEPT_INDEXES = 4096
+BLOCK = 1024  # samples within which a mixture's shares are exact
+
+
+@dataclass(frozen=True)
+class ClipSpec:
+    """What a clip is."""
+
+    frames: int  # 1 + 4k
+    height: int  # multiples of 16
+    width: int
+    stride: int = 1  # every how many frames of a video
+    short_side: int | None = None  # larger videos are shrunk to this before they are cropped
+    flip: bool = True  # half of the clips are mirrored
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.frames < 1 or (self.frames - 1) % TEMPORAL_STRIDE:
+            raise UsageError(f"a clip of {self.frames} frames is not 1 + 4k")
+        for side in (self.height, self.width):
+            if not 0 < side <= MAX_SIDE or side % PIXEL_MULTIPLE:
+                raise UsageError(f"a clip's side of {side} pixels is no multiple of {PIXEL_MULTIPLE}")
+        if self.stride < 1 or (self.short_side is not None and self.short_side < min(self.height, self.width)):
+            raise UsageError("a clip's stride is at least 1, and short_side at least its own short side")
+
+    @property
+    def span(self) -> int:
+        """Frames of the source from its first to its last."""
+        return 1 + (self.frames - 1) * self.stride
+
+
+class Clips(Protocol):
+    """What every source of clips does."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, number: int) -> Tensor: ...
+    @property
+    def skipped(self) -> dict[str, str]: ...
+
+
+def to_model(clip: Tensor) -> Tensor:
+    """uint8 to float32 in [−1, 1], on whatever device it is."""
+    return clip.float() / 127.5 - 1
+
+
+class VideoClips(Dataset[Tensor]):
+    """Clips of the videos in a folder, or of the entries of a manifest; a pass takes one clip of each.
+
+    Args:
+        source: a folder, searched with those inside it, or a manifest.
+        split: of a manifest's entries; None takes all.
+        backend: "exact" shows the frames that `open_video` shows; "decord" has other colours (video/seeking.py).
+    """
+
+    def __init__(
+        self, source: str | Path, spec: ClipSpec, split: str | None = "train", backend: Backend = "exact"
+    ) -> None:
+        self.root, self._entries = entries_of(Path(source), "videos", split)
+        self.spec, self._backend = spec, backend
+        self._items = Items([entry.name for entry in self._entries], spec.seed)
+        self._indexes: dict[str, FilmIndex] = {}
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    @property
+    def skipped(self) -> dict[str, str]:
+        return self._items.skipped
+
+    def __getitem__(self, number: int) -> Tensor:
+        return self._items.show(number, self._clip)
+
+    def _clip(self, item: int, draws: Draws) -> Tensor:
+        entry, spec = self._entries[item], self.spec
+        index = self._index(entry.path)
+        frames = min(entry.frames or index.frames, index.frames - entry.start)
+        if frames < spec.span:
+            raise UnsuitableError(f"{frames} frames, a clip takes {spec.span}")
+        start = entry.start + draws.below(frames - spec.span + 1)
+        area = drawn_area(draws, index.height, index.width, spec)
+        taken = read_frames(inside(self.root, entry.path), index, start, spec.frames, spec.stride, area, self._backend)
+        return finished(taken, draws, spec)
+
+    def _index(self, path: str) -> FilmIndex:
+        if path not in self._indexes:
+            if len(self._indexes) == KEPT_INDEXES:
+                self._indexes.clear()
+            self._indexes[path] = index_film(inside(self.root, path))
+        return self._indexes[path]
+
+
+class SeptupletClips(Dataset[Tensor]):
+    """Vimeo-90K: sequences/00001/0001/im1.png … im7.png, listed one `00001/0001` a line."""
+
+    def __init__(self, root: str | Path, spec: ClipSpec, listed: str = "sep_trainlist.txt") -> None:
+        self.root, self.spec = Path(root), spec
+        if spec.span > SEPTUPLET:
+            raise UsageError(f"a septuplet has {SEPTUPLET} frames; a clip of {spec.span} does not fit")
+        path = self.root / listed
+        if not path.is_file():
+            raise GnvcError(f"{path}: missing; Vimeo-90K's septuplets come with it")
+        names = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        self._items = Items(names, spec.seed)
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    @property
+    def skipped(self) -> dict[str, str]:
+        return self._items.skipped
+
+    def __getitem__(self, number: int) -> Tensor:
+        return self._items.show(number, self._clip)
+
+    def _clip(self, item: int, draws: Draws) -> Tensor:
+        folder = inside(self.root, f"sequences/{self._items.names[item]}")
+        first, spec = 1 + draws.below(SEPTUPLET - self.spec.span + 1), self.spec
+        frames = []
+        area: Area | None = None
+        for number in range(first, first + spec.span, spec.stride):
+            frame = read_picture(folder / f"im{number}.png")
+            area = area or drawn_area(draws, frame.shape[0], frame.shape[1], spec)
+            frames.append(frame[area.top : area.top + area.height, area.left : area.left + area.width])
+        return finished(np.stack(frames), draws, spec)
+
+
+class Mixture(Dataset[Tensor]):
+    """Several sources, each with its share of the samples.
+
+    Of every 1024 samples a source has a fixed number, in an order drawn for that block; its own samples are numbered
+    through, so that it too shows each of its items once in a pass.
+    """
+
+    def __init__(self, parts: Sequence[tuple[Clips, float]], seed: int = 0) -> None:
+        if not parts or min(weight for _, weight in parts) <= 0:
+            raise UsageError("a mixture has parts, and each a weight above 0")
+        self.parts, self.seed = [part for part, _ in parts], seed
+        self._owner = _dealt([weight for _, weight in parts])
+        self._counts = torch.bincount(self._owner, minlength=len(parts)).tolist()
+
+    def __len__(self) -> int:
+        return sum(len(part) for part in self.parts)
+
+    @property
+    def skipped(self) -> dict[str, str]:
+        return {f"part {i}: {name}": why for i, part in enumerate(self.parts) for name, why in part.skipped.items()}
+
+    def __getitem__(self, number: int) -> Tensor:
+        part, own = self.source_of(number)
+        return self.parts[part][own]
+
+    def source_of(self, number: int) -> tuple[int, int]:
+        """Which part shows a sample, and by what number of its own."""
+        if not 0 <= number < 1 << 63:
+            raise IndexError(f"there is no sample {number}")
+        block, place = divmod(number, BLOCK)
+        owners = self._owner[order(BLOCK, self.seed, block, MIXING)]
+        part = int(owners[place])
+        return part, block * self._counts[part] + int((owners[:place] == part).sum())
+
+
+def drawn_area(draws: Draws, height: int, width: int, spec: ClipSpec) -> Area:
+    """Where a clip is cut out of a picture: its size times whatever the picture is shrunk by."""
+    shrink = max(1.0, min(height, width) / spec.short_side) if spec.short_side else 1.0
+    tall, wide = int(spec.height * shrink), int(spec.width * shrink)
+    if tall > height or wide > width:
+        raise UnsuitableError(f"{width}×{height} pixels, a clip takes {wide}×{tall}")
+    return Area(draws.below(height - tall + 1), draws.below(width - wide + 1), tall, wide)
+
+
+def finished(frames: Frame, draws: Draws, spec: ClipSpec) -> Tensor:
+    """T h w 3 uint8 as cut out, shrunk and perhaps mirrored: 3 T H W."""
+    clip = torch.from_numpy(frames).permute(0, 3, 1, 2)
+    if clip.shape[2:] != (spec.height, spec.width):
+        size = (spec.height, spec.width)
+        clip = interpolate(clip.contiguous(), size, mode="bilinear", antialias=True)
+    if spec.flip and draws.chance(0.5):
+        clip = clip.flip(3)
+    return clip.transpose(0, 1).contiguous()
+
+
+def _dealt(weights: Sequence[float]) -> Tensor:
+    """BLOCK owners in proportion to the weights, the largest remainders rounded up; every part has one at least."""
+    exact = [BLOCK * weight / sum(weights) for weight in weights]
+    counts = [max(1, int(share)) for share in exact]
+    while sum(counts) != BLOCK:
+        step = 1 if sum(counts) < BLOCK else -1
+        allowed = [i for i in range(len(counts)) if counts[i] + step >= 1]
+        counts[max(allowed, key=lambda i: step * (exact[i] - counts[i]))] += step
+    return torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))

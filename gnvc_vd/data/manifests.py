@@ -1,0 +1,191 @@
+"""What a folder of training material holds: JSON lines, read strictly.
+
+    {"format": 1, "kind": "videos"}
+    {"path": "a/film.mp4", "start": 0, "frames": 240, "width": 1280, "height": 720, "fps": 25.0, "split": "train"}
+    …
+
+Paths are relative to the manifest's own folder and never lead out of it. An entry is a whole film, a run of its frames
+(a scene), or a photograph.
+"""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+from gnvc_vd import strict
+from gnvc_vd.conventions import MAX_SIDE, GnvcError, UsageError
+from gnvc_vd.files import replacing
+from gnvc_vd.model import file_sha256
+from gnvc_vd.scenes import scenes
+from gnvc_vd.video import Video, VideoError, open_video
+from gnvc_vd.video.pictures import read_picture
+from gnvc_vd.video.seeking import index_film
+
+Kind = Literal["videos", "photos"]
+FORMAT = 1
+MAX_MANIFEST = 1 << 30  # bytes
+MAX_LINE = 1 << 13
+SPLITS = ("train", "validation")
+SHORTEST_SCENE = 9  # frames; what is shorter trains nothing
+VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".mpg", ".mpeg", ".ts", ".y4m"})
+PHOTO_SUFFIXES = frozenset({".jpg", ".jpeg", ".png"})
+
+
+@dataclass(frozen=True)
+class Header:
+    """A manifest's first line."""
+
+    format: int
+    kind: str
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One film, scene or photograph; 0 where a folder was listed without looking inside."""
+
+    path: str
+    start: int = 0
+    frames: int = 0
+    width: int = 0
+    height: int = 0
+    fps: float = 0.0
+    split: str = "train"
+    sha256: str | None = None
+
+    def __post_init__(self) -> None:
+        if not relative(self.path):
+            raise ValueError(f"path {self.path[:80]!r} is not a relative path inside the folder")
+        if min(self.start, self.frames, self.width, self.height, self.fps) < 0:
+            raise ValueError("sizes and counts are not below 0")
+        if max(self.width, self.height) > MAX_SIDE:
+            raise ValueError(f"{self.width}×{self.height} is beyond {MAX_SIDE} pixels")
+        if self.split not in SPLITS:
+            raise ValueError(f"split {self.split[:20]!r} is neither of {', '.join(SPLITS)}")
+        if self.sha256 is not None and (len(self.sha256) != 64 or set(self.sha256) - set("0123456789abcdef")):
+            raise ValueError("sha256 is not 64 lower-case hexadecimal digits")
+
+    @property
+    def name(self) -> str:
+        """What tells an entry from all others."""
+        return f"{self.path}[{self.start}:{self.start + self.frames}]" if self.start else self.path
+
+
+def relative(path: str) -> bool:
+    """Whether a path stays inside its folder by its spelling."""
+    pure = PurePosixPath(path)
+    drive = bool(pure.parts) and ":" in pure.parts[0]
+    inward = bool(pure.parts) and not pure.is_absolute() and ".." not in pure.parts
+    return inward and not drive and "\\" not in path and path.isprintable()
+
+
+def inside(root: Path, path: str) -> Path:
+    """The file a path names, links followed, if it lies in the folder."""
+    if not relative(path) or not (root / path).resolve().is_relative_to(root.resolve()):
+        raise VideoError(f"{path[:80]!r} lies outside {root}")
+    return root / path
+
+
+def read_manifest(path: Path, kind: Kind, split: str | None = None) -> list[Entry]:
+    """The entries of a manifest of this kind, of one split or of all."""
+    if not path.is_file():
+        raise GnvcError(f"{path}: missing")
+    if path.stat().st_size > MAX_MANIFEST:
+        raise GnvcError(f"{path}: too large to be a manifest")
+    lines = _lines(path)
+    header = strict.parse(Header, next(lines, None), f"{path} line 1")
+    if header.format != FORMAT or header.kind != kind:
+        raise GnvcError(f"{path}: format {header.format} of {header.kind!r}; wanted is format {FORMAT} of {kind!r}")
+    entries = [strict.parse(Entry, data, f"{path} line {number}") for number, data in enumerate(lines, 2)]
+    return [entry for entry in entries if split is None or entry.split == split]
+
+
+def entries_of(source: Path, kind: Kind, split: str | None) -> tuple[Path, list[Entry]]:
+    """The root and the entries of a manifest, or of a folder, whose files count as training material."""
+    if source.is_dir():
+        if split not in (None, "train"):
+            raise UsageError(
+                f"{source}: a folder has no split {split!r}; make a manifest of it (scripts/prepare_data.py)"
+            )
+        root, entries = source, [Entry(path) for path in candidates(source, kind) if relative(path)]
+    else:
+        root, entries = source.parent, read_manifest(source, kind, split)
+    if not entries:
+        raise GnvcError(f"{source}: no {kind} there" + ("" if split is None else f" for the split {split!r}"))
+    return root, entries
+
+
+def write_manifest(path: Path, kind: Kind, entries: Iterable[Entry]) -> None:
+    with replacing(path) as part, part.open("w", encoding="utf-8") as out:
+        out.write(json.dumps(dataclasses.asdict(Header(FORMAT, kind))) + "\n")
+        for entry in entries:
+            plain = {name: value for name, value in dataclasses.asdict(entry).items() if value is not None}
+            out.write(json.dumps(plain, ensure_ascii=False) + "\n")
+
+
+def split_of(path: str, validation: float) -> str:
+    """Decided by the name alone: adding files moves none of the others, and a film's scenes stay together."""
+    part = int.from_bytes(hashlib.sha256(path.encode()).digest()[:8]) / 2**64
+    return "validation" if part < validation else "train"
+
+
+def candidates(folder: Path, kind: Kind) -> list[str]:
+    """The files of a kind in a folder and those inside it, in the order of their names."""
+    if not folder.is_dir():
+        raise GnvcError(f"{folder}: no such folder")
+    suffixes = VIDEO_SUFFIXES if kind == "videos" else PHOTO_SUFFIXES
+    found = (path for path in folder.rglob("*") if path.suffix.lower() in suffixes and path.is_file())
+    return sorted(path.relative_to(folder).as_posix() for path in found)
+
+
+def scan_photo(root: Path, path: str, validation: float, with_hash: bool = False) -> list[Entry]:
+    """Decode a photograph."""
+    height, width = read_picture(inside(root, path)).shape[:2]
+    digest = file_sha256(inside(root, path)) if with_hash else None
+    return [Entry(path, 0, 1, width, height, 0.0, split_of(path, validation), digest)]
+
+
+def scan_video(
+    root: Path, path: str, validation: float, with_hash: bool = False, by_scene: bool = False, whole: bool = False
+) -> list[Entry]:
+    """What a film holds: one entry, or one for each of its scenes.
+
+    Args:
+        whole: decode all of it, so that damage anywhere is found; implied by `by_scene`.
+    """
+    file = inside(root, path)
+    index = index_film(file)
+    runs: Sequence[tuple[int, int]] = [(0, index.frames)]
+    if by_scene or whole:
+        with open_video(file) as video:
+            runs = _scene_runs(video) if by_scene else [(0, sum(1 for _ in video))]
+    digest = file_sha256(file) if with_hash else None
+    split = split_of(path, validation)
+    return [
+        Entry(path, start, frames, index.width, index.height, round(index.rate, 6), split, digest)
+        for start, frames in runs
+        if frames >= SHORTEST_SCENE or not by_scene
+    ]
+
+
+def _scene_runs(video: Video) -> list[tuple[int, int]]:
+    """Start and length of every scene."""
+    lengths = [sum(1 for _ in scene) for scene in scenes(video)]
+    return list(zip(accumulate([0, *lengths]), lengths, strict=False))
+
+
+def _lines(path: Path) -> Iterator[object]:
+    with path.open("rb") as stream:
+        number = 0
+        while line := stream.readline(MAX_LINE + 1):
+            number += 1
+            if len(line) > MAX_LINE:
+                raise GnvcError(f"{path} line {number}: too long for an entry")
+            try:
+                yield json.loads(line)
+            except (ValueError, RecursionError) as error:
+                raise GnvcError(f"{path} line {number}: not JSON ({error})") from error

@@ -1,0 +1,82 @@
+"""Clips of photographs under a moving camera: clean natural pictures with motion that is known, for small models."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+from torch.utils.data import Dataset
+
+from gnvc_vd.data.clips import ClipSpec
+from gnvc_vd.data.manifests import entries_of, inside
+from gnvc_vd.data.samples import Draws, Items, UnsuitableError
+from gnvc_vd.data.scenery import moving
+from gnvc_vd.video.pictures import read_picture
+
+LONGEST_SIDE = 1920  # pixels; larger photographs are shrunk when they are read
+MEMORY = 1 << 30  # bytes
+
+
+class PhotoClips(Dataset[Tensor]):
+    """Clips of the photographs in a folder, or of a manifest; a pass takes one clip of each.
+
+    Args:
+        source: a folder of .jpg and .png files, searched with those inside it, or a manifest.
+        memory: bytes of decoded photographs that are kept; beyond it they are decoded every time.
+        longest_side: to which larger photographs are shrunk.
+    """
+
+    def __init__(
+        self,
+        source: str | Path,
+        spec: ClipSpec,
+        split: str | None = "train",
+        memory: int = MEMORY,
+        longest_side: int = LONGEST_SIDE,
+    ) -> None:
+        self.root, self._entries = entries_of(Path(source), "photos", split)
+        self.spec, self._longest_side, self._room = spec, longest_side, memory
+        self._items = Items([entry.name for entry in self._entries], spec.seed)
+        self._kept: dict[int, Tensor] = {}
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    @property
+    def skipped(self) -> dict[str, str]:
+        return self._items.skipped
+
+    def __getitem__(self, number: int) -> Tensor:
+        return self._items.show(number, self._clip)
+
+    def load(self) -> None:
+        """Decode as many as are kept, now: loader processes that are forked afterwards share them."""
+        for item in range(len(self)):
+            if self._room <= 0:
+                return
+            self._items.tried(item, lambda item=item: self._photo(item))  # type: ignore[misc]
+
+    def _clip(self, item: int, draws: Draws) -> Tensor:
+        other = draws.below(len(self))
+        background = self._photo(item)
+        nearer = self._items.tried(other, lambda: self._photo(other))
+        return moving(draws, background, background if nearer is None else nearer, self.spec)
+
+    def _photo(self, item: int) -> Tensor:
+        """3 H W uint8."""
+        if item in self._kept:
+            return self._kept[item]
+        picture = read_picture(inside(self.root, self._entries[item].path))
+        photo = torch.from_numpy(picture).permute(2, 0, 1).contiguous()
+        shrink = max(photo.shape[1:]) / self._longest_side
+        if shrink > 1:
+            size = [max(1, round(side / shrink)) for side in photo.shape[1:]]
+            photo = interpolate(photo[None], size, mode="bilinear", antialias=True)[0]
+        if photo.shape[1] <= self.spec.height or photo.shape[2] <= self.spec.width:
+            raise UnsuitableError(
+                f"{photo.shape[2]}×{photo.shape[1]} pixels, a clip is {self.spec.width}×{self.spec.height}"
+            )
+        if photo.nbytes <= self._room:
+            self._kept[item] = photo
+            self._room -= photo.nbytes
+        return photo

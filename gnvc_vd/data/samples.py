@@ -1,0 +1,128 @@
+"""What a sample number shows: everything random about it is drawn from (seed, number) and nothing else.
+
+    number ──÷ items──▶ pass, place ──the pass's order──▶ item      each pass shows each item once
+    (seed, number, attempt) ──Philox──▶ start, crop, flip, path …
+
+So the clip of a number is the same in any process, after any number of others, on any day: a training that stops after
+n batches of B goes on with numbers n·B, n·B + 1, … and sees what it would have seen.
+"""
+
+import functools
+import logging
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from gnvc_vd.conventions import GnvcError
+from gnvc_vd.noise import WORD, philox, words
+from gnvc_vd.video import VideoError
+
+CONTENT, ORDER, MIXING = 0, 1 << 30, 1 << 31  # what a stream of numbers is for; attempts are added to the first
+ATTEMPTS = 100
+UNREADABLE, UNSUITABLE = 1, 2
+REASONS = {UNREADABLE: "cannot be read", UNSUITABLE: "is too short or too small"}
+
+log = logging.getLogger(__name__)
+
+
+class UnsuitableError(GnvcError):
+    """An item that can be read and holds no clip of the wanted length and size."""
+
+
+class Draws:
+    """Random numbers of one sample, in the order in which they are asked for."""
+
+    def __init__(self, seed: int, number: int, purpose: int = CONTENT) -> None:
+        self._key = (seed & WORD, seed >> 32 & WORD)
+        self._stream = (number & WORD, number >> 32 & WORD, purpose)
+        self._block = 0
+        self._waiting: list[int] = []
+
+    def word(self) -> int:
+        """32 bits."""
+        if not self._waiting:
+            self._waiting = [int(word) for word in philox((self._block, *self._stream), self._key)]
+            self._block += 1
+        return self._waiting.pop()
+
+    def uniform(self, low: float = 0.0, high: float = 1.0) -> float:
+        return low + (high - low) * self.word() / (WORD + 1)
+
+    def below(self, count: int) -> int:
+        """0 … count − 1."""
+        return self.word() * count >> 32
+
+    def chance(self, probability: float) -> bool:
+        return self.uniform() < probability
+
+    def generator(self) -> torch.Generator:
+        """For whole fields of numbers, on the CPU."""
+        return torch.Generator().manual_seed(self.word() << 31 | self.word() >> 1)
+
+
+def item_of(number: int, count: int, seed: int) -> int:
+    """The item, of `count`, that a sample number shows."""
+    if not 0 <= number < 1 << 63:
+        raise IndexError(f"there is no sample {number}")
+    turn, place = divmod(number, count)
+    return int(order(count, seed, turn)[place])
+
+
+@functools.lru_cache(maxsize=8)
+def order(count: int, seed: int, turn: int, purpose: int = ORDER) -> Tensor:
+    """A permutation of `count` items for one pass over them."""
+    keys = words(-(-count // 4), (seed & WORD, seed >> 32 & WORD), (turn & WORD, turn >> 32, purpose))
+    return torch.argsort(keys.flatten()[:count], stable=True)
+
+
+class Items:
+    """The items of a dataset by name, and what becomes of those that give no clip.
+
+    They are passed over, never fatal: the number shows another item instead, drawn from (seed, number, attempt), so it
+    is the same one every time. Each is named once in the log and counted, in whichever loader process it happened.
+    """
+
+    def __init__(self, names: Sequence[str], seed: int) -> None:
+        if not names:
+            raise GnvcError("a dataset without items")
+        self.names, self.seed = names, seed
+        self._marks = torch.zeros(len(names), dtype=torch.uint8).share_memory_()
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @property
+    def skipped(self) -> dict[str, str]:
+        """Names and reasons of what was passed over so far, by this process and its loader processes."""
+        return {self.names[i]: REASONS[int(self._marks[i])] for i in self._marks.nonzero().flatten().tolist()}
+
+    def show(self, number: int, clip_of: Callable[[int, Draws], Tensor]) -> Tensor:
+        """The clip of a sample number; `clip_of` makes one of an item, or raises VideoError or UnsuitableError."""
+        item = item_of(number, len(self), self.seed)
+        for attempt in range(ATTEMPTS):
+            draws = Draws(self.seed, number, CONTENT + attempt)
+            if attempt:
+                item = draws.below(len(self))
+            clip = self.tried(item, lambda item=item, draws=draws: clip_of(item, draws))  # type: ignore[misc]
+            if clip is not None:
+                return clip
+        raise GnvcError(
+            f"{ATTEMPTS} items were tried for sample {number} and none gave a clip; the last was {self.names[item]}, "
+            f"which {REASONS[int(self._marks[item])]}"
+        )
+
+    def tried(self, item: int, make: Callable[[], Tensor]) -> Tensor | None:
+        """What `make` makes of an item, or None where the item is passed over."""
+        try:
+            return make()
+        except VideoError as error:
+            self._passed_over(item, UNREADABLE, error)
+        except UnsuitableError as error:
+            self._passed_over(item, UNSUITABLE, error)
+        return None
+
+    def _passed_over(self, item: int, reason: int, error: GnvcError) -> None:
+        if not self._marks[item]:
+            self._marks[item] = reason
+            log.warning("%s is skipped: %s", self.names[item], error)

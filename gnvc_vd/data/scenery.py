@@ -1,0 +1,73 @@
+"""Moving pictures from still ones: a background, and perhaps a nearer layer that moves faster.
+
+background ──path──▶ far ─┐
+nearer ────path─────▶ near ┼─▶ near·m + far·(1 − m) ──grain──▶ 3 T H W uint8
+blob ──the same path──▶ m ─┘
+"""
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from gnvc_vd.data.camera import (
+    Motion,
+    composed,
+    drawn_motion,
+    drawn_shrink,
+    inverse,
+    path_of,
+    placed,
+    warp,
+)
+from gnvc_vd.data.clips import ClipSpec
+from gnvc_vd.data.samples import Draws
+
+TWO_LAYERS = 0.4  # the part of the clips with a nearer layer
+GRAINY = 0.2  # the part with noise that is new in every frame
+STRONGEST_GRAIN = 6.0  # grey levels
+NEARER = (1.5, 4.0)  # how many times faster the nearer layer moves
+COVERED = (0.15, 0.6)  # the part of the frame it covers
+EDGE = 1.5  # pixels over which it ends
+BLOB = 2  # how many times the frame the mask is, each way
+
+
+def moving(draws: Draws, background: Tensor, nearer: Tensor, spec: ClipSpec) -> Tensor:
+    """A clip of two pictures 3 H W uint8, the second seen only where there are two layers."""
+    height, width = spec.height, spec.width
+    motion = drawn_motion(draws, height, width)
+    angle = draws.uniform(-0.2, 0.2) if draws.chance(0.5) else 0.0
+    far = _somewhere(draws, background, motion, angle, spec)
+    seen = warp([background], far[None], height, width)[0]
+    if draws.chance(TWO_LAYERS):
+        near = _somewhere(draws, nearer, motion.faster(draws.uniform(*NEARER)), angle, spec)
+        mask = warp([blob(draws, height, width)], glued(near, height, width)[None], height, width)[0].clamp(0, 1)
+        seen = seen + mask * (warp([nearer], near[None], height, width)[0] - seen)
+    if draws.chance(GRAINY):
+        seen = seen + draws.uniform(0.5, STRONGEST_GRAIN) * torch.randn(seen.shape, generator=draws.generator())
+    if spec.flip and draws.chance(0.5):
+        seen = seen.flip(3)
+    return seen.round().clamp(0, 255).to(torch.uint8)
+
+
+def blob(draws: Draws, height: int, width: int) -> Tensor:
+    """A mask of 0 and 1 with soft edges, 1 2h 2w: the heights of a smooth field that reach a level."""
+    generator = draws.generator()
+    cells = 3 + draws.below(4)
+    field = torch.rand(1, 1, cells, cells, generator=generator)
+    field = interpolate(field, (BLOB * height, BLOB * width), mode="bicubic", align_corners=True)[0, 0]
+    level = torch.quantile(field[::4, ::4].flatten(), 1 - draws.uniform(*COVERED))
+    slope = field.diff(dim=0).abs().mean() + field.diff(dim=1).abs().mean()
+    return (0.5 + (field - level) / (EDGE * slope)).clamp(0, 1)[None]
+
+
+def glued(path: Tensor, height: int, width: int) -> Tensor:
+    """The path over a picture 2h 2w that is fastened to what `path` shows, and lies on its middle frame."""
+    fastened = composed(inverse(path[len(path) // 2]), path)
+    fastened[..., 2] += torch.tensor([BLOB * width - 1, BLOB * height - 1], dtype=path.dtype) / 2
+    return fastened
+
+
+def _somewhere(draws: Draws, picture: Tensor, motion: Motion, angle: float, spec: ClipSpec) -> Tensor:
+    size = (picture.shape[1], picture.shape[2])
+    path = path_of(motion, spec.frames, drawn_shrink(draws, spec.height, spec.width, size), angle)
+    return placed(path, draws, spec.height, spec.width, size)
