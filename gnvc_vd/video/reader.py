@@ -107,7 +107,7 @@ class Picture:
 class Video:
     """An open video: `info`, and one iteration over its frames (H W 3 uint8 RGB, as shown), or over pictures."""
 
-    def __init__(self, info: VideoInfo, frames: Iterator[tuple[Frame, av.VideoFrame]]) -> None:
+    def __init__(self, info: VideoInfo, frames: Iterator[tuple[Frame, av.VideoFrame | None]]) -> None:
         self.info = info
         self._frames = frames
 
@@ -116,8 +116,7 @@ class Video:
 
     def pictures(self) -> Iterator[Picture]:
         for shown, stored in self._frames:
-            turned = Orientation.of(stored, self.info.codec) != Orientation()
-            yield Picture(shown, None if turned else planes_of(stored, self.info.colour))
+            yield Picture(shown, None if stored is None else planes_of(stored, self.info.colour))
 
     def __enter__(self) -> "Video":
         return self
@@ -180,7 +179,7 @@ def _with_overrides(info: VideoInfo, rate: Fraction | None, colour: Colour | Non
 
 def _rgb_frames(
     first: _Decoded, rest: Iterator[_Decoded], info: VideoInfo, name: str
-) -> Iterator[tuple[Frame, av.VideoFrame]]:
+) -> Iterator[tuple[Frame, av.VideoFrame | None]]:
     size = (first.frame.width, first.frame.height)
     orientation = Orientation.of(first.frame, info.codec)
     kind: str | None = None
@@ -194,7 +193,7 @@ def _rgb_frames(
             )
         if convert is None or kind != frame.format.name:
             kind, convert = frame.format.name, to_rgb(frame, info.colour, info.codec)
-        yield orientation.applied(convert(frame)), frame
+        yield orientation.applied(convert(frame)), frame if orientation == Orientation() else None
 
 
 def _file_frames(path: Path | None, name: str, raw: RawVideo | None) -> Iterator[_Decoded]:
