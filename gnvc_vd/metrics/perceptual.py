@@ -64,7 +64,7 @@ class LearnedDistance(nn.Module):
         return per_clip(self._distance, x, y)
 
     def _distance(self, x: Tensor, y: Tensor) -> Tensor:  # B 3 H W each → (B,)
-        f, g = ((z - self.shift) / self.scale for z in (x, y))
+        f, g = ((z.float() - self.shift) / self.scale for z in (x, y))
         distance = x.new_zeros(len(x), dtype=torch.float32)
         for stage, head in zip(self.trunk.stages, self.heads, strict=True):  # stage by stage: the maps are large
             f, g = stage(f), stage(g)
@@ -96,7 +96,7 @@ class Dists(nn.Module):
 
     def _distance(self, x: Tensor, y: Tensor) -> Tensor:  # B 3 H W each → (B,)
         means, structures = [], []
-        for f, g in zip(*(self._features((z + 1) / 2) for z in (x, y)), strict=True):
+        for f, g in zip(*(self._features((z.float() + 1) / 2) for z in (x, y)), strict=True):
             f_mean, g_mean = f.mean((2, 3), keepdim=True), g.mean((2, 3), keepdim=True)
             f_var, g_var = (f - f_mean).square().mean((2, 3)), (g - g_mean).square().mean((2, 3))
             covariance = ((f - f_mean) * (g - g_mean)).mean((2, 3))
