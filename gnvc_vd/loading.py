@@ -8,7 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
+from gnvc_vd.backbone.sources import read_tensors
 from gnvc_vd.backbone.weights import NANO_SEED, Backbone, Options, fill, load_backbone, save_backbone
 from gnvc_vd.bottleneck.bottleneck import Bottleneck
 from gnvc_vd.codec import GnvcVd
@@ -66,12 +68,24 @@ def _nano(options: Options | None) -> GnvcVd:
     return _frozen(GnvcVd("nano", backbone, bottleneck, refiner, preset.note))
 
 
-def _from_folder(folder: Path, reference: CodecReference, backbone: Backbone) -> GnvcVd:
-    from safetensors.torch import load_file
+def start_from(folder: Path, bottleneck: Bottleneck, refiner: Refiner) -> None:
+    """A folder's trained codec as a beginning, where it has one; its adaptor only if it is of the same layers."""
+    reference = read_description(folder).codec
+    if reference is None:
+        return
+    if reference.bottleneck != bottleneck.preset:
+        raise GnvcError(f"{folder}: its latent codec has other sizes")
+    states = _codec_states(folder, reference)
+    wanted = {name: value.shape for name, value in bottleneck.state_dict().items()}
+    if wanted != {name: value.shape for name, value in states[CODEC_FILE].items()}:
+        raise GnvcError(f"{folder}: the weights do not fit the described latent codec")
+    bottleneck.load_state_dict(states[CODEC_FILE])
+    if reference.adaptor == refiner.preset:
+        refiner.load_adaptor(states[ADAPTOR_FILE], str(folder))
 
-    if set(reference.files) != {CODEC_FILE, ADAPTOR_FILE}:
-        raise GnvcError(f"{folder}: a codec is {CODEC_FILE} and {ADAPTOR_FILE}, not {sorted(reference.files)}")
-    states = {file: load_file(checked_file(folder, file, sha)) for file, sha in reference.files.items()}
+
+def _from_folder(folder: Path, reference: CodecReference, backbone: Backbone) -> GnvcVd:
+    states = _codec_states(folder, reference)
     with torch.device("meta"):
         bottleneck = Bottleneck(reference.bottleneck)
     fill(bottleneck, states[CODEC_FILE], str(folder))
@@ -80,6 +94,12 @@ def _from_folder(folder: Path, reference: CodecReference, backbone: Backbone) ->
     refiner = Refiner(backbone.dit, reference.adaptor, reference.bottleneck.features)
     refiner.load_adaptor(states[ADAPTOR_FILE], str(folder))
     return _frozen(GnvcVd(backbone.name, backbone, bottleneck, refiner, backbone.note))
+
+
+def _codec_states(folder: Path, reference: CodecReference) -> dict[str, dict[str, Tensor]]:
+    if set(reference.files) != {CODEC_FILE, ADAPTOR_FILE}:
+        raise GnvcError(f"{folder}: a codec is {CODEC_FILE} and {ADAPTOR_FILE}, not {sorted(reference.files)}")
+    return {file: read_tensors([checked_file(folder, file, sha)]) for file, sha in reference.files.items()}
 
 
 def _frozen(codec: GnvcVd) -> GnvcVd:

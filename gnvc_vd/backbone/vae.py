@@ -84,6 +84,26 @@ class WanVae(nn.Module):
         """All at once: B 16 1+k h w → B 3 1+4k 8h 8w."""
         return torch.cat(list(self.decode_steps(latents.split(1, dim=2))), dim=2)
 
+    def posterior(self, video: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log-variance of the latents, not normalised: what a VAE's own training needs."""
+        chunks = [video[:, :, :1], *(video[:, :, 1:].split(TEMPORAL_STRIDE, dim=2) if video.shape[2] > 1 else ())]
+        caches: Caches | None = None
+        moments = []
+        for chunk in chunks:
+            part, caches = self._encode_tile(caches, chunk.to(self.dtype))
+            moments.append(part.float())
+        mean, log_variance = torch.cat(moments, dim=2).chunk(2, dim=1)
+        return mean, log_variance
+
+    def reconstruction(self, z: Tensor) -> Tensor:
+        """Video from latents that are not normalised, and not cut off at ±1, where no gradient would pass."""
+        caches: Caches | None = None
+        parts = []
+        for one in z.to(self.dtype).split(1, dim=2):
+            part, caches = self._decode_tile(caches, one)
+            parts.append(part.float())
+        return torch.cat(parts, dim=2)
+
     def encode_steps(self, chunks: Iterable[Tensor]) -> Iterator[Tensor]:
         """Chunks of 1, 4, 4, … frames to latents, as they come."""
         state: State | None = None

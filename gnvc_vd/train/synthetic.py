@@ -13,8 +13,10 @@ from tqdm import tqdm
 
 from gnvc_vd.bottleneck.bottleneck import Bottleneck
 from gnvc_vd.data.synthetic import moving_fields
-from gnvc_vd.train.rate import bits_per_pixel, rate_distortion, sampled_quality
+from gnvc_vd.train.config import Rate
+from gnvc_vd.train.losses import bits_per_pixel, rate_distortion, sampled_quality, squared_error
 
+RATE = Rate(widening=True)
 EVALUATION_SEED = 1 << 40  # no training step draws from it
 KEPT = ("anchor_analysis.", "anchor_synthesis.", "analysis.", "synthesis.", "extractor.", "anchor_entropy.gains.",
         "entropy.gains.")  # fmt: skip
@@ -48,9 +50,11 @@ def train(
     model.train()
     for step in tqdm(range(steps), desc="training", unit="step", disable=None):
         fields = moving_fields(clips, latents, side, side, generator)
-        quality = sampled_quality(clips, 1.0 if parameters is not None else step / steps, generator)
+        uniform, progress = torch.rand(clips, generator=generator), 1.0 if parameters is not None else step / steps
+        quality = sampled_quality(uniform, RATE, progress)
         out = model(fields, quality[:, None].expand(-1, latents))
-        loss = rate_distortion(out.bits, out.latents, fields, quality).mean()
+        bpp, error = bits_per_pixel(out.bits, fields), squared_error(out.latents, fields)
+        loss = rate_distortion(bpp, error, quality, RATE).mean()
         optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(trained, 1.0)

@@ -3,7 +3,7 @@
 from gnvc_vd.conventions import Colour
 from gnvc_vd.video.planes import Planes, PlanesOf
 from gnvc_vd.video.reader import Picture, RawVideo, Video, VideoError, VideoInfo, open_video
-from gnvc_vd.video.writer import create_video
+from gnvc_vd.video.writer import create_video, write_picture
 
 __all__ = [
     "Colour",
@@ -16,4 +16,5 @@ __all__ = [
     "VideoInfo",
     "create_video",
     "open_video",
+    "write_picture",
 ]

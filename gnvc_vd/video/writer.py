@@ -144,6 +144,19 @@ class PlanesWriter(FrameWriter):
         """Whoever opened the stream closes it."""
 
 
+def write_picture(path: Path, frame: Frame) -> None:
+    """One PNG."""
+    path.write_bytes(_png(av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")))
+
+
+def _png(picture: av.VideoFrame) -> bytes:
+    encoder = av.CodecContext.create("png", "w")
+    assert isinstance(encoder, av.VideoCodecContext)
+    encoder.width, encoder.height = picture.width, picture.height
+    encoder.pix_fmt, encoder.time_base = "rgb24", Fraction(1, 25)
+    return b"".join(bytes(packet) for packet in [*encoder.encode(picture), *encoder.encode(None)])
+
+
 class PictureWriter(FrameWriter):
     """A folder of PNGs."""
 
@@ -153,12 +166,7 @@ class PictureWriter(FrameWriter):
         self._folder = folder
 
     def _put(self, picture: av.VideoFrame) -> None:
-        encoder = av.CodecContext.create("png", "w")
-        assert isinstance(encoder, av.VideoCodecContext)
-        encoder.height, encoder.width = self.shape[:2]
-        encoder.pix_fmt, encoder.time_base = "rgb24", Fraction(1, 25)
-        packets = [*encoder.encode(picture), *encoder.encode(None)]
-        (self._folder / f"{self.count:06d}.png").write_bytes(b"".join(bytes(packet) for packet in packets))
+        (self._folder / f"{self.count:06d}.png").write_bytes(_png(picture))
 
     def finish(self) -> None:
         """Each picture is whole when it is written."""

@@ -5,7 +5,6 @@ import torch
 
 from gnvc_vd.bottleneck.bottleneck import Bottleneck
 from gnvc_vd.data.synthetic import moving_fields
-from gnvc_vd.train.rate import lambda_of, rate_distortion, sampled_quality
 from gnvc_vd.train.synthetic import Point, measure, retrained, train
 from tests.bottleneck.models import NANO
 
@@ -60,19 +59,3 @@ def test_fields_move_and_have_unit_variance() -> None:
     first, second = fields[0, :, 0], fields[0, :, 1]
     moved = [(torch.roll(first, (dy, dx), (1, 2)) - second).square().mean() for dy in (-1, 0, 1) for dx in (-1, 0, 1)]
     assert min(moved) < second.square().mean()
-
-
-def test_lambda_is_log_spaced_and_quality_widens_from_the_middle() -> None:
-    levels = lambda_of(torch.tensor([0, 63, 21, 42]))
-    assert levels.tolist() == pytest.approx([0.02, 2.0, 0.02 * 100 ** (1 / 3), 0.02 * 100 ** (2 / 3)], rel=1e-4)
-    generator = torch.Generator().manual_seed(0)
-    assert set(sampled_quality(100, 0.0, generator).tolist()) <= {31, 32}
-    late = sampled_quality(1000, 0.5, generator)
-    assert late.min() <= 1 and late.max() >= 62
-
-
-def test_the_loss_is_its_closed_form() -> None:
-    latents = torch.zeros(2, 16, 2, 4, 4)
-    loss = rate_distortion(torch.tensor([[100.0, 60.0]] * 2), latents + 2, latents, torch.tensor([0, 63]))
-    rate = 160 / (5 * 32 * 32)
-    assert loss.tolist() == pytest.approx([(rate + 0.02 * 4) / 0.02**0.5, (rate + 2 * 4) / 2**0.5], rel=1e-5)

@@ -1,0 +1,184 @@
+"""What a training is: plain data from Hydra, parsed strictly, written beside every run.
+
+A phase says what is built and what is minimised; everything that papers vary (clip lengths, loss weights, what trains,
+rates) is a field here and a line in `configs/`.
+"""
+
+import math
+from dataclasses import dataclass
+from itertools import accumulate
+
+from gnvc_vd.conventions import QUALITIES, UsageError
+from gnvc_vd.presets import AdaptorPreset
+
+PHASES = ("vae", "prior", "codec")
+GROUPS = ("vae", "dit", "codec", "adaptor")
+SCHEDULES = ("constant", "cosine", "steps")
+PERCEPTUAL = ("lpips_vgg", "lpips_alex", "st_lpips_vgg", "st_lpips_alex", "dists")
+SMALLEST_LAMBDA, LARGEST_LAMBDA = 0.02, 2.0
+
+
+@dataclass(frozen=True)
+class Span:
+    """A stretch of training with clips of one shape."""
+
+    steps: int
+    frames: int
+    size: int  # of the square crops
+    batch: int  # clips of a step, over all processes
+    short_side: int | None = None  # larger videos are shrunk to this before they are cropped
+
+    def __post_init__(self) -> None:
+        if self.steps < 0 or self.batch < 1:
+            raise UsageError(f"a span has steps and a batch of at least 1: not {self}")
+
+
+@dataclass(frozen=True)
+class Weights:
+    """What each term of the loss counts; a term of weight 0 is not computed."""
+
+    decoded: float = 0.0  # ‖x_c − x_1‖², times λ
+    refined: float = 0.0  # ‖x̃_1 − x_1‖², times λ
+    pixel: float = 0.0  # ‖Ṽ − V‖², times λ
+    perceptual: float = 0.0  # LPIPS(V, Ṽ), times λ; of a VAE without λ
+    cfm: float = 0.0  # L_CFM, to the adaptor alone
+    absolute: float = 0.0  # |Ṽ − V| of a VAE
+    squared: float = 0.0  # ‖Ṽ − V‖² of a VAE
+    divergence: float = 0.0  # of a VAE's posterior from the unit normal
+    temporal: float = 0.0  # |ΔṼ − ΔV| of a VAE, Δ from frame to frame
+
+
+@dataclass(frozen=True)
+class Optimisation:
+    """AdamW and how its rate goes."""
+
+    rate: float = 1e-4
+    schedule: str = "constant"
+    warmup: int = 0  # steps from nothing to the rate
+    final: float = 0.01  # of the rate, at the end of a cosine or after the last drop
+    drops: tuple[float, ...] = ()  # parts of the training after which "steps" falls, by equal factors
+    weight_decay: float = 0.01
+    beta_1: float = 0.9
+    beta_2: float = 0.999
+    clip: float = 1.0  # largest norm of the gradient
+    ema: float = 0.999
+
+    def __post_init__(self) -> None:
+        if self.schedule not in SCHEDULES:
+            raise UsageError(f"there is no schedule {self.schedule!r}; there are {', '.join(SCHEDULES)}")
+
+    def rate_at(self, step: int, steps: int) -> float:
+        """The learning rate of a step, out of so many."""
+        part = min(1.0, (step - self.warmup) / max(1, steps - self.warmup))
+        if step < self.warmup:
+            return self.rate * (step + 1) / self.warmup
+        if self.schedule == "cosine":
+            return self.rate * (self.final + (1 - self.final) * (1 + math.cos(math.pi * part)) / 2)
+        if self.schedule == "steps":
+            fallen = sum(part >= drop for drop in self.drops)
+            return float(self.rate * self.final ** (fallen / max(1, len(self.drops))))
+        return self.rate
+
+
+@dataclass(frozen=True)
+class Rate:
+    """Which qualities are trained, and their λ_r: one λ for all (`smallest` = `largest`), or log-spaced over the 64."""
+
+    smallest: float = SMALLEST_LAMBDA
+    largest: float = LARGEST_LAMBDA
+    quality: int | None = None  # the one that is trained; None samples all
+    widening: bool = False  # from the middle quality on to all, while λs are new to the model
+
+    def __post_init__(self) -> None:
+        if not 0 < self.smallest <= self.largest or not (self.quality is None or 0 <= self.quality < QUALITIES):
+            raise UsageError(f"λ rises and is above 0, a quality is 0 to {QUALITIES - 1}: not {self}")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A phase with its spans, losses and optimisation."""
+
+    phase: str
+    trains: tuple[str, ...]
+    spans: tuple[Span, ...]
+    weights: Weights
+    optimisation: Optimisation = Optimisation()
+    perceptual: str = "lpips_vgg"
+    sigma_0: float = 0.3
+    unrolled: int = 5  # refinement steps with gradient
+    continuation: float = 0.0  # share of steps whose window continues a GOP
+    conditions: tuple[float, ...] = (1.0, 0.0, 0.0)  # prior: shares of no condition, first frame, first and last
+    samples: int | None = None  # train on the first so many alone, again and again
+    shift: float = 1.0  # prior: how far σ leans towards noise
+
+    def __post_init__(self) -> None:
+        if self.phase not in PHASES:
+            raise UsageError(f"there is no phase {self.phase!r}; there are {', '.join(PHASES)}")
+        if not self.trains or not set(self.trains) <= set(GROUPS):
+            raise UsageError(f"what trains is some of {', '.join(GROUPS)}: not {self.trains}")
+        if self.perceptual not in PERCEPTUAL:
+            raise UsageError(f"there is no perceptual loss {self.perceptual!r}; there are {', '.join(PERCEPTUAL)}")
+        if len(self.conditions) != 3 or abs(sum(self.conditions) - 1) > 1e-6:
+            raise UsageError(f"conditions are three shares of one: not {self.conditions}")
+
+    @property
+    def steps(self) -> int:
+        return sum(span.steps for span in self.spans)
+
+    def bounds(self) -> list[tuple[int, int]]:
+        """The first step of each span, and the first after it."""
+        ends = list(accumulate(span.steps for span in self.spans))
+        return list(zip([0, *ends[:-1]], ends, strict=True))
+
+    def span_at(self, step: int) -> Span:
+        return next(span for span, (_, end) in zip(self.spans, self.bounds(), strict=True) if step < end)
+
+    def first_sample(self, step: int) -> int:
+        """The number of a step's first sample: samples are numbered through the whole training."""
+        number = 0
+        for span in self.spans:
+            taken = min(step, span.steps)
+            number, step = number + taken * span.batch, step - taken
+        return number
+
+
+@dataclass(frozen=True)
+class Model:
+    """What training starts from: a preset's sizes, and weights from its source, from a model folder, or random."""
+
+    name: str
+    start: str | None = None  # a model folder: its backbone, and its codec where it has one
+    bfloat16: bool = False  # the frozen backbone's weights
+    vace: str | None = None  # a folder of VACE weights to start the adaptor from
+    checkpointing: bool = False  # of the transformer's blocks: time for memory
+
+
+@dataclass(frozen=True)
+class Habits:
+    """How a run goes about its work; none of it changes what is learned."""
+
+    accumulate: int = 1  # passes that a step's batch is divided into
+    precision: str = "no"  # or bf16
+    workers: int = 0
+    log_every: int = 10
+    validate_every: int = 0  # 0: at the end alone
+    save_every: int = 1000
+    keep: int = 3
+    trackers: tuple[str, ...] = ()  # wandb, tensorboard
+    cpu: bool = False
+    qualities: tuple[int, ...] = (0, 21, 42, 63)  # of the validation's points
+    clips: int = 4  # of the validation
+
+
+@dataclass(frozen=True)
+class Training:
+    """All of it."""
+
+    name: str
+    model: Model
+    stage: Stage
+    rate: Rate = Rate()
+    adaptor: AdaptorPreset | None = None  # None: the preset's
+    seed: int = 0
+    data: str = ""  # what the clips are drawn from, in words that change when it does
+    habits: Habits = Habits()

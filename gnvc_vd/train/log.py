@@ -1,0 +1,86 @@
+"""Where a run's figures and pictures go: its own folder always, and the trackers that it names.
+
+RUN/run.json         the whole configuration, git revision, package versions, device
+RUN/figures.jsonl    a line for each logged step
+RUN/pictures/        of validations
+"""
+
+import dataclasses
+import importlib.metadata
+import json
+import platform
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+
+from gnvc_vd.conventions import Frame
+from gnvc_vd.files import replacing
+from gnvc_vd.train.config import Training
+from gnvc_vd.video import write_picture
+
+PACKAGES = ("torch", "diffusers", "transformers", "accelerate", "compressai", "numpy")
+RUN, FIGURES, PICTURES = "run.json", "figures.jsonl", "pictures"
+
+
+class Log:
+    """Speaks on the main process alone."""
+
+    def __init__(self, folder: Path, training: Training, accelerator: Accelerator, done: int) -> None:
+        self.folder, self._accelerator = folder, accelerator
+        if accelerator.is_main_process:
+            (folder / PICTURES).mkdir(parents=True, exist_ok=True)
+            _forget_after(folder / FIGURES, done)
+            about = {"training": dataclasses.asdict(training), "environment": environment(accelerator)}
+            (folder / RUN).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+        if training.habits.trackers:
+            flat = {name: str(value) for name, value in dataclasses.asdict(training).items()}
+            accelerator.init_trackers("gnvc-vd", config=flat)
+
+    def figures(self, step: int, values: dict[str, float]) -> None:
+        if self._accelerator.is_main_process:
+            with (self.folder / FIGURES).open("a", encoding="utf-8") as stream:
+                stream.write(json.dumps({"step": step, **values}) + "\n")
+        self._accelerator.log(values, step=step)
+
+    def pictures(self, step: int, pictures: dict[str, Frame]) -> None:
+        if not self._accelerator.is_main_process:
+            return
+        for name, picture in pictures.items():
+            write_picture(self.folder / PICTURES / f"{step:08}-{name}.png", picture)
+        for tracker in self._accelerator.trackers:
+            tracker.log_images({name: picture[None] for name, picture in pictures.items()}, step=step)
+
+
+def read_figures(path: Path) -> list[dict[str, float]]:
+    """The lines of a run; a last one that was cut off is left out."""
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.is_file() else []
+    return [json.loads(line) for line in lines if line.endswith("\n")]
+
+
+def _forget_after(path: Path, step: int) -> None:
+    """Lines of steps that will be done again."""
+    kept = [line for line in read_figures(path) if line["step"] <= step]
+    with replacing(path) as part:
+        part.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
+
+
+def environment(accelerator: Accelerator) -> dict[str, Any]:
+    """What a result may depend on beside its configuration."""
+    device = accelerator.device
+    return {
+        "git": _git("rev-parse", "HEAD"),
+        "changed": bool(_git("status", "--porcelain", "--untracked-files=no")),
+        "python": platform.python_version(),
+        "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or "cpu",
+        "processes": accelerator.num_processes,
+    }
+
+
+def _git(*arguments: str) -> str:
+    """Of the repository that this package lies in; nothing where it is none."""
+    done = subprocess.run(["git", *arguments], cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
+    return done.stdout.strip()

@@ -1,0 +1,220 @@
+"""The one training loop: Accelerate's devices and processes, our order, our checkpoints.
+
+    for each span of clips:  for each step:
+        passes ─▶ losses ─▶ gradients, summed over passes and averaged over processes ─▶ clipped ─▶ AdamW ─▶ average
+
+Every step is a function of the seed and its number. So a training that was stopped goes on as if it had not been.
+"""
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import DistributedDataParallelKwargs
+from torch import Tensor
+from tqdm import tqdm
+
+from gnvc_vd.conventions import GnvcError
+from gnvc_vd.data.clips import ClipSpec
+from gnvc_vd.train.checkpoint import Checkpoints, State, restore, snapshot
+from gnvc_vd.train.config import Habits, Optimisation, Span, Training
+from gnvc_vd.train.ema import Ema
+from gnvc_vd.train.log import Log
+from gnvc_vd.train.order import Share, Source, batches
+from gnvc_vd.train.setup import Built, build, codec_of
+from gnvc_vd.train.stages import CodecStage, Losses, Step, VaeStage
+from gnvc_vd.train.validate import Verdict, validate_codec, validate_prior, validate_vae
+
+CHECKPOINTS = "checkpoints"
+Sources = Callable[[ClipSpec], Source]
+
+
+def train(training: Training, sources: Sources, validation: Sources | None, folder: Path) -> Path:
+    """Run, or go on with, a training; returns the last checkpoint's folder."""
+    trainer = Trainer(training, folder)
+    return trainer.run(sources, validation)
+
+
+class Trainer:
+    """A training's modules and where it stands."""
+
+    def __init__(self, training: Training, folder: Path) -> None:
+        self.training, self.folder = training, folder
+        self.accelerator = _accelerator(training.habits, folder)
+        self.built: Built = build(training)
+        self.optimiser = _adamw(self.built.stage, training.stage.optimisation)
+        self.module, self.prepared = self.accelerator.prepare(self.built.stage, self.optimiser)
+        self.ema = Ema(self.built.stage, training.stage.optimisation.ema)  # after the parameters may have been sharded
+        self.checkpoints = Checkpoints(folder / CHECKPOINTS, training.habits.keep)
+        self.step = 0
+
+    def run(self, sources: Sources, validation: Sources | None) -> Path:
+        stage, habits = self.training.stage, self.training.habits
+        share = Share(stage, self.accelerator.process_index, self.accelerator.num_processes, habits.accumulate)
+        self._resume()
+        log = Log(self.folder, self.training, self.accelerator, self.step)
+        clips = self._validation_clips(validation)
+        started, first = time.perf_counter(), self.step
+        with tqdm(
+            total=stage.steps, initial=self.step, desc=self.training.name, unit="step",
+            disable=None if self.accelerator.is_main_process else True,
+        ) as progress:  # fmt: skip
+            for span, start, stop in self._remaining():
+                passes = batches(sources(spec_of(span, self.training)), share, start, stop, habits.workers)
+                for _ in range(start, stop):
+                    figures = self._step([next(passes) for _ in range(habits.accumulate)])
+                    progress.update()
+                    progress.set_postfix(loss=f"{figures['loss']:.4g}")
+                    if self.step == 1 or self._due(habits.log_every):
+                        speed = (self.step - first) / (time.perf_counter() - started)
+                        log.figures(self.step, figures | {"clips_per_second": speed * span.batch})
+                    score = self._judge(log, clips) if self._due(habits.validate_every) else None
+                    if self._due(habits.save_every):
+                        self._save(score)
+        self.checkpoints.wait()
+        self.accelerator.wait_for_everyone()
+        self.accelerator.end_training()
+        last = self.checkpoints.latest()
+        assert last is not None
+        return last
+
+    def _step(self, passes: Sequence[tuple[list[int], Tensor]]) -> dict[str, float]:
+        """One step of the optimiser over all passes of this process's share."""
+        optimisation, steps = self.training.stage.optimisation, self.training.stage.steps
+        rate = optimisation.rate_at(self.step, steps)
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        found: list[Losses] = []
+        for numbers, clips in passes:
+            with self.accelerator.accumulate(self.module):
+                step = Step(self.training.seed, self.step, steps, numbers)
+                loss: Losses = self.module(clips.to(self.accelerator.device, non_blocking=True), step)
+                self.accelerator.backward(loss.total)
+                if self.accelerator.sync_gradients:
+                    norm = self.accelerator.clip_grad_norm_(_trained(self.module), optimisation.clip)
+                    self._refuse_non_finite(loss, norm, passes)
+                self.prepared.step()
+                self.prepared.zero_grad()
+            found.append(loss)
+        self.ema.update()
+        self.step += 1
+        return self._figures(found) | {"gradient_norm": float(norm), "learning_rate": rate}
+
+    def _figures(self, found: Sequence[Losses]) -> dict[str, float]:
+        """Means over passes and processes."""
+        names = list(found[0].terms)
+        rows = [[one.total.detach(), *(one.terms[name].detach().mean() for name in names)] for one in found]
+        mean = self.accelerator.reduce(torch.stack([torch.stack(row) for row in rows]).mean(0), "mean")
+        return dict(zip(["loss", *names], mean.tolist(), strict=True))
+
+    def _refuse_non_finite(self, loss: Losses, norm: Tensor, passes: Sequence[tuple[list[int], Tensor]]) -> None:
+        """Say which batch broke it, before the weights have moved."""
+        if torch.isfinite(norm) and torch.isfinite(loss.total):
+            return
+        terms = ", ".join(f"{name} {value.detach().mean():.3g}" for name, value in loss.terms.items())
+        numbers = [number for batch, _ in passes for number in batch]
+        raise GnvcError(
+            f"step {self.step}: the loss ({float(loss.total):.3g}) or its gradient (norm {float(norm):.3g}) is not "
+            f"finite; {terms}; samples {numbers} of process {self.accelerator.process_index}; no weight was moved"
+        )
+
+    def _judge(self, log: Log, clips: Sequence[Tensor]) -> float | None:
+        """Validate the averaged weights; every process takes part in gathering them, the main one looks."""
+        if not clips:
+            return None
+        verdict = self._verdict(clips)
+        if verdict is None:
+            return None
+        log.figures(self.step, {f"validation_{name}": value for name, value in verdict.figures.items()})
+        log.pictures(self.step, verdict.pictures)
+        return verdict.score
+
+    def _verdict(self, clips: Sequence[Tensor]) -> Verdict | None:
+        module = self.built.stage
+        if isinstance(module, CodecStage):
+            average = self.ema.state()
+            return validate_codec(codec_of(self.built, average), clips, self.training) if self._main else None
+        if not self._main:
+            return None
+        with self.ema.shown():
+            module.eval()
+            verdict = (
+                validate_vae(module, clips)
+                if isinstance(module, VaeStage)
+                else validate_prior(module, clips, self.training.seed)
+            )
+            module.train()
+        return verdict
+
+    def _save(self, score: float | None) -> None:
+        state = State(self.step, identity(self.training), self.ema.updates, score)
+        taken = snapshot(self.built.stage, self.optimiser, self.ema, state)
+        if self._main:
+            self.checkpoints.save(taken)
+
+    def _resume(self) -> None:
+        latest = self.checkpoints.latest()
+        if latest is not None:
+            self.step = restore(self.built.stage, self.optimiser, self.ema, latest, identity(self.training)).step
+        self.accelerator.wait_for_everyone()
+
+    def _remaining(self) -> Iterator[tuple[Span, int, int]]:
+        """Spans that are not done, from where this one stands."""
+        stage = self.training.stage
+        for span, (start, stop) in zip(stage.spans, stage.bounds(), strict=True):
+            if self.step < stop:
+                yield span, max(start, self.step), stop
+
+    def _due(self, every: int) -> bool:
+        return self.step == self.training.stage.steps or (every > 0 and self.step % every == 0)
+
+    def _validation_clips(self, sources: Sources | None) -> list[Tensor]:
+        if sources is None:
+            return []
+        last, habits = self.training.stage.spans[-1], self.training.habits
+        spec = replace(spec_of(last, self.training), flip=False, seed=self.training.seed + 1)
+        source = sources(spec)
+        return [source[number] for number in range(habits.clips)]
+
+    @property
+    def _main(self) -> bool:
+        return bool(self.accelerator.is_main_process)
+
+
+def spec_of(span: Span, training: Training) -> ClipSpec:
+    return ClipSpec(span.frames, span.size, span.size, short_side=span.short_side, seed=training.seed)
+
+
+def identity(training: Training) -> str:
+    """What a checkpoint belongs to: everything but the run's habits and its name."""
+    told = {name: value for name, value in asdict(training).items() if name not in ("habits", "name")}
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _accelerator(habits: Habits, folder: Path) -> Accelerator:
+    return Accelerator(
+        cpu=habits.cpu,
+        mixed_precision=habits.precision,
+        gradient_accumulation_steps=habits.accumulate,
+        log_with=list(habits.trackers) or None,
+        project_dir=folder,
+        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],  # short clips leave some unused
+    )
+
+
+def _adamw(module: torch.nn.Module, optimisation: Optimisation) -> torch.optim.AdamW:
+    return torch.optim.AdamW(
+        _trained(module),
+        lr=optimisation.rate,
+        betas=(optimisation.beta_1, optimisation.beta_2),
+        weight_decay=optimisation.weight_decay,
+    )
+
+
+def _trained(module: torch.nn.Module) -> list[torch.nn.Parameter]:
+    return [parameter for parameter in module.parameters() if parameter.requires_grad]

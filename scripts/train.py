@@ -1,0 +1,35 @@
+"""Train a part of gnvc-vd, or go on with a training: the same command continues where the run's folder stands.
+
+python scripts/train.py experiment=debug_overfit
+torchrun --standalone --nproc_per_node 2 scripts/train.py experiment=debug_overfit
+accelerate launch --config_file configs/launcher/accelerate/ddp_8.yaml scripts/train.py experiment=paper_stage1
+"""
+
+import sys
+from pathlib import Path
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from gnvc_vd.conventions import GnvcError, UsageError
+from gnvc_vd.train.compose import sources_of, training_of
+from gnvc_vd.train.loop import train
+
+
+@hydra.main(config_path="../configs", config_name="train", version_base="1.3")
+def main(config: DictConfig) -> None:
+    try:
+        sources = sources_of(config.data.train)
+        if sources is None:
+            raise UsageError("data.train is missing")
+        folder = Path(HydraConfig.get().runtime.output_dir)
+        last = train(training_of(config), sources, sources_of(config.data.validation), folder)
+    except GnvcError as error:
+        print(f"train: {error}", file=sys.stderr)
+        sys.exit(2 if isinstance(error, UsageError) else 1)
+    print(last)
+
+
+if __name__ == "__main__":
+    main()
