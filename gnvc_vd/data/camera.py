@@ -138,10 +138,14 @@ def _seen(picture: Tensor, path: Tensor, height: int, width: int) -> Tensor:
         inner[..., 2] += 0.5
         inner = inner * factor[:, None]
         inner[..., 2] -= 0.5
-    extent = torch.tensor([patch.shape[3], patch.shape[2]], dtype=torch.float64)
-    grid = (2 * _applied(inner, _places(height, width)) + 1) / extent - 1
-    grid = grid.float().to(patch.device).view(1, frames * height, width, 2)
-    seen = grid_sample(patch, grid, mode="bicubic", padding_mode="border", align_corners=False)
+    # Cubic once, to half pixels, and linear from there: whole places stay exact, twice as fast as all cubic.
+    patch = interpolate(patch, [2 * side - 1 for side in patch.shape[2:]], mode="bicubic", align_corners=True)
+    reach = torch.tensor([patch.shape[3] - 1, patch.shape[2] - 1], dtype=torch.float64).clamp(min=1)
+    inner = inner * (4 / reach[:, None])
+    inner[..., 2] -= 1
+    grid = _applied(inner.float().to(patch.device), _places(height, width).float().to(patch.device))
+    grid = grid.reshape(1, frames * height, width, 2)
+    seen = grid_sample(patch, grid, mode="bilinear", padding_mode="border", align_corners=True)
     return seen.view(-1, frames, height, width)
 
 
@@ -160,4 +164,6 @@ def _places(height: int, width: int) -> Tensor:
 
 def _applied(path: Tensor, places: Tensor) -> Tensor:
     """T h w 2."""
-    return torch.einsum("tij,hwj->thwi", path[..., :2], places) + path[:, None, None, :, 2]
+    x, y = places[:1, :, 0, None], places[:, :1, 1, None]  # a place's x is its column's, its y its row's
+    to_right, to_bottom, shift = (path[:, None, None, :, k] for k in range(3))
+    return to_right * x + (to_bottom * y + shift)

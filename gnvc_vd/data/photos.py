@@ -1,5 +1,6 @@
 """Clips of photographs under a moving camera: clean natural pictures with motion that is known, for small models."""
 
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -54,12 +55,12 @@ class PhotoClips(Dataset[Tensor]):
         for item in range(len(self)):
             if self._room <= 0:
                 return
-            self._items.tried(item, lambda item=item: self._photo(item))  # type: ignore[misc]
+            self._items.tried(item, partial(self._photo, item))
 
     def _clip(self, item: int, draws: Draws) -> Tensor:
         other = draws.below(len(self))
         background = self._photo(item)
-        nearer = self._items.tried(other, lambda: self._photo(other))
+        nearer = self._items.tried(other, partial(self._photo, other))
         return moving(draws, background, background if nearer is None else nearer, self.spec)
 
     def _photo(self, item: int) -> Tensor:

@@ -104,7 +104,7 @@ class Items:
             draws = Draws(self.seed, number, CONTENT + attempt)
             if attempt:
                 item = draws.below(len(self))
-            clip = self.tried(item, lambda item=item, draws=draws: clip_of(item, draws))  # type: ignore[misc]
+            clip = self.tried(item, functools.partial(clip_of, item, draws))
             if clip is not None:
                 return clip
         raise GnvcError(

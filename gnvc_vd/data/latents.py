@@ -1,0 +1,183 @@
+"""Latents computed once: what the VAE makes of sample numbers 0 … count − 1, in shards of safetensors.
+
+    folder/
+      index.json                   which VAE, which clips, how many: written first, so that work can go on
+      latents-00000.safetensors    "latents", N 16 t h w; a shard that is there is whole
+      …
+
+The VAE is told apart by its weights' hash, rounded to bfloat16: in whatever precision it is loaded, it is the same VAE.
+"""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from gnvc_vd import strict
+from gnvc_vd.backbone.vae import WanVae
+from gnvc_vd.conventions import LATENT_CHANNELS, SPATIAL_STRIDE, GnvcError, UsageError
+from gnvc_vd.data.clips import Clips, ClipSpec, to_model
+from gnvc_vd.data.samples import item_of
+from gnvc_vd.files import replacing
+from gnvc_vd.gop import latents_of
+
+INDEX = "index.json"
+FORMAT = 1
+SHARD = 256  # clips
+
+
+@dataclass(frozen=True)
+class LatentIndex:
+    """What `index.json` says."""
+
+    vae: str  # hash of the weights
+    clip: ClipSpec
+    source: str  # what the clips are of, in the words of whoever computed them
+    count: int
+    half: bool
+    shard: int = SHARD
+    format: int = FORMAT
+
+    def __post_init__(self) -> None:
+        if not (1 <= self.count <= strict.MAX_NUMBER and 1 <= self.shard <= strict.MAX_NUMBER):
+            raise ValueError(f"{self.count} clips in shards of {self.shard}: counts are 1 to {strict.MAX_NUMBER}")
+
+    @property
+    def shards(self) -> int:
+        return -(-self.count // self.shard)
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """Of one clip's latents."""
+        clip = self.clip
+        return LATENT_CHANNELS, latents_of(clip.frames), clip.height // SPATIAL_STRIDE, clip.width // SPATIAL_STRIDE
+
+    def length(self, shard: int) -> int:
+        return min(self.shard, self.count - shard * self.shard)
+
+
+def vae_identity(vae: WanVae) -> str:
+    """32 bytes, in hexadecimal, that change with the VAE's weights and with what normalises its latents."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted({**vae.model.state_dict(), "mean": vae.mean, "std": vae.std}.items()):
+        digest.update(f"{name} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.detach().cpu().bfloat16().contiguous().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def precompute(
+    clips: Clips,
+    vae: WanVae,
+    folder: Path,
+    index: LatentIndex,
+    batch: int = 1,
+    workers: int = 0,
+    on_done: Callable[[int], None] = lambda clips: None,
+) -> None:
+    """Encode the clips that the index says, but for the shards that are there already.
+
+    Args:
+        on_done: told of every number of clips that are done, those from before too.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    _begin(folder, index)
+    device = next(vae.parameters()).device
+    for shard in range(index.shards):
+        target, first = folder / _name(shard), shard * index.shard
+        if target.is_file():
+            on_done(index.length(shard))
+            continue
+        numbers = range(first, first + index.length(shard))
+        encoded = []
+        for taken in DataLoader(clips, batch, sampler=numbers, num_workers=workers):  # type: ignore[arg-type]
+            with torch.inference_mode():
+                encoded.append(vae.encode(to_model(taken.to(device))).cpu())
+            on_done(len(taken))
+        latents = torch.cat(encoded).to(torch.float16 if index.half else torch.float32).contiguous()
+        if not latents.isfinite().all():
+            raise GnvcError(f"the VAE gives numbers that are not finite for samples {first} to {numbers[-1]}")
+        with replacing(target) as part:
+            save_file({"latents": latents}, part)
+
+
+class LatentClips(Dataset[Tensor]):
+    """Precomputed latents by sample number, 16 t h w float32; a pass takes each once.
+
+    Args:
+        vae: the VAE that will be used with them, or its `vae_identity`; latents of another are refused.
+        seed: of the order of each pass.
+    """
+
+    def __init__(self, folder: str | Path, vae: WanVae | str, seed: int = 0) -> None:
+        self.folder, self.seed = Path(folder), seed
+        self.index = read_index(self.folder)
+        identity = vae if isinstance(vae, str) else vae_identity(vae)
+        if identity != self.index.vae:
+            raise GnvcError(
+                f"{folder}: latents of VAE {self.index.vae[:12]}…, not of {identity[:12]}…; compute them again"
+            )
+        missing = [shard for shard in range(self.index.shards) if not (self.folder / _name(shard)).is_file()]
+        if missing:
+            raise GnvcError(f"{folder}: {len(missing)} of {self.index.shards} shards are not computed yet")
+        for shard in range(self.index.shards):
+            self._check(shard)
+
+    def __len__(self) -> int:
+        return self.index.count
+
+    @property
+    def skipped(self) -> dict[str, str]:
+        return {}
+
+    def __getitem__(self, number: int) -> Tensor:
+        shard, row = divmod(item_of(number, len(self), self.seed), self.index.shard)
+        with safe_open(self.folder / _name(shard), "pt") as file:
+            latent: Tensor = file.get_slice("latents")[row]
+        return latent.float()
+
+    def _check(self, shard: int) -> None:
+        path, wanted = self.folder / _name(shard), [self.index.length(shard), *self.index.shape]
+        try:
+            with safe_open(path, "pt") as file:
+                shape = list(file.get_slice("latents").get_shape())
+        except SafetensorError as error:
+            raise GnvcError(f"{path}: not a shard of latents ({error})") from error
+        if shape != wanted:
+            raise GnvcError(f"{path}: holds latents {shape}, the index says {wanted}")
+
+
+def read_index(folder: Path) -> LatentIndex:
+    index = strict.parse(LatentIndex, strict.read_object(folder / INDEX), INDEX)
+    if index.format != FORMAT:
+        raise GnvcError(f"{folder / INDEX}: format {index.format}; this program reads format {FORMAT}")
+    return index
+
+
+def _begin(folder: Path, index: LatentIndex) -> None:
+    """Write the index, or find the same one there."""
+    if not (folder / INDEX).is_file():
+        if any(not path.name.startswith(".") for path in folder.iterdir()):
+            raise UsageError(f"{folder} holds other things than latents; give another folder")
+        with replacing(folder / INDEX) as part:
+            part.write_text(json.dumps(dataclasses.asdict(index), indent=2) + "\n", encoding="utf-8")
+        return
+    found = read_index(folder)
+    different = [
+        field.name for field in dataclasses.fields(index) if getattr(found, field.name) != getattr(index, field.name)
+    ]
+    if different:
+        raise UsageError(
+            f"{folder} holds latents with another {', '.join(different)}; give another folder, or empty it"
+        )
+
+
+def _name(shard: int) -> str:
+    return f"latents-{shard:05d}.safetensors"

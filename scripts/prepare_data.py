@@ -1,0 +1,62 @@
+"""A folder of videos or photographs into a manifest: python scripts/prepare_data.py FOLDER
+
+Writes FOLDER/manifest.jsonl, which training reads (docs/data.md). Broken files are named and left out. Which files are
+kept for validation depends on their names alone, so it does not change when files are added.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from tqdm import tqdm
+
+from gnvc_vd.conventions import GnvcError
+from gnvc_vd.data.manifests import Entry, candidates, scan_photo, scan_video, write_manifest
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--kind", choices=["videos", "photos"], default="videos", help="what to look for (videos)")
+    parser.add_argument("--validation", type=float, default=0.02, metavar="PART", help="part of the files (0.02)")
+    parser.add_argument("--scenes", action="store_true", help="an entry for each scene; decodes everything")
+    parser.add_argument("--check", action="store_true", help="decode everything, so that damage anywhere is found")
+    parser.add_argument("--hash", action="store_true", help="state the sha256 of every file")
+    parser.add_argument("--name", default="manifest.jsonl", help="of the manifest, which lies in the folder")
+    arguments = parser.parse_args()
+    if not 0 <= arguments.validation < 1:
+        parser.error("--validation is a part from 0 to below 1")
+    if Path(arguments.name).name != arguments.name:
+        parser.error("--name is a file name; paths in a manifest are relative to where it lies")
+    try:
+        entries, broken = scanned(arguments)
+        if not entries:
+            raise GnvcError(f"{arguments.folder}: no {arguments.kind} that can be read")
+        write_manifest(arguments.folder / arguments.name, arguments.kind, entries)
+    except GnvcError as error:
+        print(f"prepare_data: {error}", file=sys.stderr)
+        return 1
+    kept = sum(entry.split == "validation" for entry in entries)
+    written = arguments.folder / arguments.name
+    print(f"{written}: {len(entries)} entries, {kept} of them for validation; {broken} files left out")
+    return 0
+
+
+def scanned(arguments: argparse.Namespace) -> tuple[list[Entry], int]:
+    entries: list[Entry] = []
+    broken = 0
+    for path in tqdm(candidates(arguments.folder, arguments.kind), desc="scanning", unit="file", disable=None):
+        try:
+            if arguments.kind == "photos":
+                entries += scan_photo(arguments.folder, path, arguments.validation, arguments.hash)
+            else:
+                entries += scan_video(
+                    arguments.folder, path, arguments.validation, arguments.hash, arguments.scenes, arguments.check
+                )
+        except GnvcError as error:
+            broken += 1
+            tqdm.write(f"left out: {error}", file=sys.stderr)
+    return entries, broken
+
+
+raise SystemExit(main())
