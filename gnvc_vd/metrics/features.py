@@ -103,11 +103,10 @@ def frechet_distance(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
     """
     if min(len(x), len(y)) < 2:
         raise UnavailableError(f"a Fréchet distance needs at least two clips of each video, not {len(x)} and {len(y)}")
-    x_cov, y_cov = np.atleast_2d(np.cov(x, rowvar=False)), np.atleast_2d(np.cov(y, rowvar=False))
-    values, vectors = np.linalg.eigh(x_cov)
-    root = (vectors * np.sqrt(values.clip(0))) @ vectors.T
-    shared = np.sqrt(np.linalg.eigvalsh(root @ y_cov @ root).clip(0)).sum()  # tr (Σ_x Σ_y)^½, by similarity
-    return float(np.square(x.mean(0) - y.mean(0)).sum() + np.trace(x_cov) + np.trace(y_cov) - 2 * shared)
+    x_root, y_root = (np.linalg.qr((z - z.mean(0)) / np.sqrt(len(z) - 1), mode="r") for z in (x, y))  # Σ = RᵀR
+    shared = np.linalg.svd(x_root @ y_root.T, compute_uv=False).sum()  # tr (Σ_x Σ_y)^½: R_x R_yᵀ has its eigenvalues
+    means = np.square(x.mean(0) - y.mean(0)).sum()
+    return float(means + np.square(x_root).sum() + np.square(y_root).sum() - 2 * shared)
 
 
 def _load(kind: Any, folder: Path, device: str) -> Any:

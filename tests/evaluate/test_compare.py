@@ -1,0 +1,163 @@
+"""`gnvc-vd compare`: the keys that others rely on, any two videos, one pass, and what is said when something lacks."""
+
+import json
+import sys
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gnvc_vd import ffmpeg
+from gnvc_vd.cli import main
+from gnvc_vd.conventions import Frame, GnvcError, UsageError
+from gnvc_vd.evaluate.bench.measuring import cost
+from gnvc_vd.evaluate.compare import METRICS, compare
+from gnvc_vd.video import RawVideo, create_video
+from tests.conftest import Cli, smooth_clip
+from tests.metrics.clips import as_frame, noisy, pan, texture, write
+from tests.metrics.test_fidelity import ffmpeg_psnr
+from tests.metrics.test_vmaf import of_files
+
+OFFLINE = ("psnr_rgb", "psnr_yuv", "ms_ssim", "st_lpips_alex", "st_lpips_vgg", "vmaf", "e_warp")
+QUICK = ("psnr_rgb", "psnr_yuv", "vmaf", "e_warp")
+
+
+def of_clips(clip: list[Frame], folder: Path) -> tuple[str, str]:
+    """The clip and a noisy copy as y4m files."""
+    return str(write(folder / "reference.y4m", clip)), str(write(folder / "test.y4m", noisy(clip, 4)))
+
+
+@pytest.fixture
+def no_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "no torch home"))
+
+
+@pytest.mark.usefixtures("no_weights")
+def test_json_has_every_key_and_the_figures_are_the_measures_own(cli: Cli, tmp_path: Path) -> None:
+    files = of_clips(pan(texture(168, 176), 3, (1, 0)), tmp_path)
+    done = cli("compare", *files, "--json")
+    assert done.returncode == 0 and done.stdout.count(b"\n") == 1, done.stderr
+    found = json.loads(done.stdout)
+    assert tuple(found)[:10] == METRICS
+    assert set(found) - set(METRICS) == {
+        *("frames", "width", "height", "missing", "notices", "seconds", "seconds_by_metric")
+    }
+    assert (found["frames"], found["width"], found["height"]) == (3, 176, 168)
+    assert found["psnr_yuv"] == pytest.approx(np.mean(ffmpeg_psnr(Path(files[0]), Path(files[1]), tmp_path)), abs=0.02)
+    assert found["vmaf"] == pytest.approx(of_files(Path(files[0]), Path(files[1]), tmp_path), abs=1e-4)
+    assert set(found["missing"]) == {"lpips_alex", "lpips_vgg", "dists"} == {k for k in METRICS if found[k] is None}
+    assert "vgg16-397923af.pth" in found["missing"]["dists"] and str(tmp_path) in found["missing"]["lpips_alex"]
+    assert set(found["seconds_by_metric"]) == set(OFFLINE)
+    assert 0.9 < found["ms_ssim"] < 1 and 0 < found["st_lpips_alex"] < 0.2 and 1 < found["e_warp"] < 100
+    assert "no colour matrix is stated" in found["notices"][0] and b"no colour matrix is stated" in done.stderr
+
+
+def test_text_is_a_line_a_metric_with_reasons(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    files = of_clips(smooth_clip(40, 48, 3), tmp_path)
+    assert main(["compare", *files, "--metrics", "psnr_rgb,ms_ssim,e_warp"]) == 0
+    lines = capfd.readouterr().out.splitlines()
+    assert lines[0] == "3 frames of 48×40" and [line.split()[0] for line in lines[1:]] == list(METRICS)
+    figure = compare(*files, metrics=["psnr_rgb"]).figures["psnr_rgb"]
+    assert lines[1] == f"psnr_rgb      {figure:.4f}"
+    assert lines[3] == "ms_ssim       –  needs pictures of at least 161 pixels each way, not 48×40"
+    assert lines[4] == "lpips_alex    –  not asked for"
+
+
+def test_a_copy_is_perfect_and_alone(tmp_path: Path) -> None:
+    clip = [as_frame(texture(164, 164))] * 2
+    path = str(write(tmp_path / "clip.mkv", clip))
+    found = compare(path, path, metrics=[name for name in OFFLINE if name != "st_lpips_vgg"])
+    figures = found.figures
+    assert (figures["psnr_rgb"], figures["psnr_yuv"], figures["st_lpips_alex"]) == (100, 100, 0)
+    assert figures["ms_ssim"] == pytest.approx(1, abs=1e-6) and (figures["vmaf"] or 0) > 95
+    assert figures["e_warp"] == pytest.approx(0, abs=1e-6)  # still
+    assert found.missing["st_lpips_vgg"] == "not asked for" and "st_lpips_vgg" not in found.seconds_by_metric
+
+
+def test_unequal_lengths_use_the_common_prefix_and_say_so(tmp_path: Path) -> None:
+    clip = smooth_clip(40, 48, 7)
+    long, short = str(write(tmp_path / "long.y4m", clip)), str(write(tmp_path / "short.mkv", noisy(clip, 4)[:5]))
+    both = compare(long, short, metrics=QUICK), compare(short, long, metrics=QUICK)
+    cut = compare(str(write(tmp_path / "cut.y4m", clip[:5])), short, metrics=QUICK)
+    assert [one.frames for one in (*both, cut)] == [5, 5, 5]
+    assert both[0].figures == cut.figures
+    expected = f"{short} ends after 5 frames and {long} goes on: 5 are compared"
+    assert both[0].notices[-1] == both[1].notices[-1] == expected and expected not in cut.notices
+    first = compare(long, short, frames=3, metrics=QUICK)
+    assert first.frames == 3 and not any("goes on" in notice for notice in first.notices)
+    assert compare(long, short, frames=1, metrics=QUICK).missing["e_warp"].startswith("needs two frames")
+
+
+def test_any_two_kinds_of_video(tmp_path: Path) -> None:
+    """PNGs, lossless RGB, raw YUV: one content, so each pair differs by the conversion at most."""
+    clip = smooth_clip(40, 48, 3)
+    pictures, lossless, raw = (str(write(tmp_path / name, clip)) for name in ("pictures", "clip.mkv", "clip.yuv"))
+    assert compare(pictures, lossless, metrics=["psnr_rgb"]).figures["psnr_rgb"] == 100
+    found = compare(pictures, raw, metrics=QUICK, raw=RawVideo(48, 40))
+    assert (found.figures["psnr_rgb"] or 0) > 40 and (found.figures["psnr_yuv"] or 0) > 45
+    with create_video(tmp_path / "slow.mkv", 48, 40, Fraction(12)) as writer:
+        writer.write(clip[0])
+    found = compare(lossless, str(tmp_path / "slow.mkv"), metrics=["psnr_rgb"])
+    assert "frame rates differ (25 and 12): frames are compared in their order" in found.notices
+
+
+def test_piped_in(cli: Cli, tmp_path: Path) -> None:
+    reference, test = of_clips(smooth_clip(40, 48, 3), tmp_path)
+    done = cli("compare", reference, "-", "--metrics", "psnr_yuv", "--json", stdin=Path(test).read_bytes())
+    found = json.loads(done.stdout)
+    assert found["psnr_yuv"] == compare(reference, test, metrics=["psnr_yuv"]).figures["psnr_yuv"]
+
+
+def test_what_cannot_be_compared_is_refused_in_a_sentence(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    small, large = (str(write(tmp_path / f"{n}.mkv", smooth_clip(n, n, 2))) for n in (32, 48))
+    with pytest.raises(GnvcError, match=r"small|32×32 and .* 48×48: only videos of one size can be compared"):
+        compare(small, large)
+    assert main(["compare", small, large]) == 1
+    assert main(["compare", small, "missing.mp4"]) == 1
+    assert main(["compare", small, small, "--metrics", "psnr,vmaf"]) == 2
+    assert main(["compare", small, small, "--size", "32x32"]) == 2
+    assert main(["compare", "-", "-"]) == 2
+    assert main(["compare", small, small, "--device", "abacus"]) == 2
+    out, said = capfd.readouterr()
+    assert out == "" and "Traceback" not in said
+    sentences = [line for line in said.splitlines() if "matrix" not in line]
+    for sentence, wanted in zip(
+        sentences,
+        ("only videos of one size", "no such file", "no metric psnr;", "say their size", "holds one video", "abacus"),
+        strict=True,
+    ):
+        assert wanted in sentence
+    with pytest.raises(UsageError, match="no metric to compute"):
+        compare(small, small, metrics=[])
+
+
+def test_a_measure_that_fails_midway_is_missing_and_the_others_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ffmpeg, "executable", lambda: sys.executable)  # which knows none of the arguments
+    found = compare(*of_clips(smooth_clip(256, 256, 3), tmp_path), metrics=["psnr_rgb", "vmaf"])
+    assert found.figures["vmaf"] is None and "ffmpeg failed" in found.missing["vmaf"]
+    assert (found.figures["psnr_rgb"] or 0) > 30 and set(found.seconds_by_metric) == {"psnr_rgb"}
+
+
+def test_raft_without_weights_is_missing_not_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_weights: None
+) -> None:
+    found = compare(*of_clips(smooth_clip(40, 48, 3), tmp_path), metrics=["e_warp"], flow="raft")
+    assert found.figures["e_warp"] is None and "raft_large" in found.missing["e_warp"]
+
+
+def run_compare(reference: str, test: str) -> None:
+    compare(reference, test, metrics=[name for name in OFFLINE if name != "st_lpips_vgg"])
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("steady_allocator")
+def test_memory_does_not_grow_with_the_video(tmp_path: Path) -> None:
+    costs = []
+    for frames in (12, 72):
+        folder = tmp_path / str(frames)
+        folder.mkdir()
+        costs.append(cost(run_compare, *of_clips(pan(texture(180, 240), frames, (2, 1)), folder)))
+    assert costs[1].peak_bytes < 1.05 * costs[0].peak_bytes  # 60 frames more would be 8 MB each way as uint8 alone
