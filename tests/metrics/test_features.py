@@ -18,6 +18,7 @@ from gnvc_vd.metrics.features import (
     frechet_distance,
     videomae,
 )
+from tests.metrics.clips import as_frame, texture
 
 TINY = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
 
@@ -69,20 +70,19 @@ def test_clips_follow_one_another_and_the_rest_is_left_out() -> None:
 
 
 def test_a_folder_with_clip_is_used_as_its_own_package_would(tmp_path: Path) -> None:
-    from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModelWithProjection
+    from PIL import Image
+    from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
     torch.manual_seed(0)
     config = CLIPVisionConfig(**TINY, image_size=32, patch_size=8, projection_dim=8)
     network = CLIPVisionModelWithProjection(config).eval()
     network.save_pretrained(tmp_path)
-    codes = np.random.default_rng(0).integers(0, 256, (48, 80, 3), dtype=np.uint8)
-    smooth = np.cumsum(codes, axis=1, dtype=np.int64) // (20 * np.arange(1, 81)[:, None]) * 20 % 256
-    frame = smooth.astype(np.uint8)
-    prepared = CLIPImageProcessor(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32})(
-        frame, return_tensors="pt"
-    )
+    frame = as_frame(texture(48, 80))
+    resized = Image.fromarray(frame).resize((53, 32), Image.Resampling.BICUBIC).crop((10, 0, 42, 32))
+    mean, std = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)  # OpenAI's CLIP
+    prepared = torch.from_numpy((np.asarray(resized) / 255 - mean) / std).permute(2, 0, 1)[None].float()
     with torch.no_grad():
-        expected = network(**prepared).image_embeds[0]
+        expected = network(prepared).image_embeds[0]
     found = clip_images(tmp_path)(torch.from_numpy(frame).permute(2, 0, 1)[None].float() / 127.5 - 1)
     assert found.shape == (1, 8) and float(found.norm()) == pytest.approx(1, abs=1e-5)
     assert float(found[0] @ expected / expected.norm()) > 0.9999

@@ -3,7 +3,6 @@
 import hashlib
 import re
 import sys
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -57,23 +56,28 @@ def torch_home(monkeypatch: pytest.MonkeyPatch, trunk_files: dict[str, Path]) ->
     return trunk_files
 
 
-def torchvision_features(path: Path) -> dict[int, tuple[Tensor, Tensor]]:
-    """Weight and bias by torchvision's number of the layer."""
-    tensors = torch.load(path, weights_only=True)
-    numbers = sorted({int(key.split(".")[1]) for key in tensors})
-    return {n: (tensors[f"features.{n}.weight"], tensors[f"features.{n}.bias"]) for n in numbers}
+def as_torchvision_would(path: Path) -> Callable[..., SimpleNamespace]:
+    """torchvision's constructor of the trunk in the file, without the classifier that takes most of its time."""
+    from torchvision.models import alexnet, vgg16
+
+    with torch.device("meta"):
+        features = (vgg16 if "vgg" in path.name else alexnet)(weights=None).features
+    features.load_state_dict(
+        {key.removeprefix("features."): value for key, value in torch.load(path, weights_only=True).items()},
+        assign=True,
+    )
+    return lambda pretrained: SimpleNamespace(features=features)
 
 
-@pytest.mark.parametrize("net", ["alex", "vgg"])
-def test_lpips_is_the_packages(net: str, torch_home: dict[str, Path]) -> None:
+@pytest.mark.parametrize(("net", "file"), [("alex", "alexnet-owt"), ("vgg", "vgg16")])
+def test_lpips_is_the_packages(
+    net: str, file: str, monkeypatch: pytest.MonkeyPatch, torch_home: dict[str, Path]
+) -> None:
     import lpips as package
 
-    with warnings.catch_warnings(action="ignore"):
-        reference = package.LPIPS(net=net, pnet_rand=True, verbose=False)
-    for number, (weight, bias) in torchvision_features(torch_home["alexnet-owt" if net == "alex" else "vgg16"]).items():
-        layers = dict(reference.net.named_modules())
-        layer = next(value for key, value in layers.items() if re.fullmatch(rf"slice\d\.{number}", key))
-        layer.weight.data, layer.bias.data = weight, bias
+    trunk = as_torchvision_would(torch_home[file])
+    monkeypatch.setattr(package.pretrained_networks.tv, "alexnet" if net == "alex" else "vgg16", trunk)
+    reference = package.LPIPS(net=net, verbose=False)
     x, y = pictures()
     found = lpips(net)(x, y)  # type: ignore[arg-type]
     assert found.shape == (2,) and float(found.min()) > 0.01
@@ -86,7 +90,10 @@ def test_st_lpips_is_the_packages(net: str, monkeypatch: pytest.MonkeyPatch) -> 
         stand_in = ModuleType(name)
         setattr(stand_in, used, None)
         monkeypatch.setitem(sys.modules, name, stand_in)
-    from stlpips_pytorch import stlpips
+    from stlpips_pytorch import models_lpf, stlpips
+
+    monkeypatch.setattr(nn.Linear, "reset_parameters", lambda _: None)  # a classifier that is never used
+    monkeypatch.setattr(models_lpf.vgg.VGG, "_initialize_weights", lambda _: None)
 
     reference = stlpips.LPIPS(net=net, variant="shift_tolerant", verbose=False)
     x, y = pictures(height=51, width=64)  # odd sizes are where padding shows
@@ -97,14 +104,8 @@ def test_st_lpips_is_the_packages(net: str, monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_dists_is_the_packages(monkeypatch: pytest.MonkeyPatch, torch_home: dict[str, Path]) -> None:
     from DISTS_pytorch import DISTS_pt
-    from torchvision.models import vgg16
 
-    with torch.device("meta"):
-        features = vgg16(weights=None).features
-    features = features.to_empty(device="cpu")
-    for number, (weight, bias) in torchvision_features(torch_home["vgg16"]).items():
-        features[number].weight.data, features[number].bias.data = weight, bias
-    monkeypatch.setattr(DISTS_pt.models, "vgg16", lambda pretrained: SimpleNamespace(features=features))
+    monkeypatch.setattr(DISTS_pt.models, "vgg16", as_torchvision_would(torch_home["vgg16"]))
     reference = DISTS_pt.DISTS(load_weights=False)
     packaged = weights.from_package("DISTS_pytorch", "weights.pt")
     reference.alpha.data, reference.beta.data = packaged["alpha"], packaged["beta"]
