@@ -4,9 +4,10 @@
     frames wanted ──seek to the key frame before──▶ decode ──crop──▶ colour.to_rgb ──▶ T H W 3 uint8
 
 "exact"   PyAV: frames and colours are those of `open_video`, bit for bit, in every format that it reads; only the part
-          that is wanted is converted.
-"decord"  on Linux x86-64, for mp4, mov, mkv and webm without rotation (other films are read exactly): the same frames
-          in libswscale's quick colours, which are BT.601 with repeated chroma whatever the file says. It has no other.
+          that is wanted is converted. Where a format cannot be sought in (bare streams) decoding starts anew.
+"decord"  on Linux x86-64, for mp4, mov, mkv and webm without rotation (other films are read exactly): libswscale's
+          quick colours, BT.601 with repeated chroma whatever the file says; it has no others. Where GOPs are open
+          (x265's default) frames near key frames may be their neighbours instead.
 """
 
 import importlib.util
@@ -50,7 +51,7 @@ class FilmIndex:
     height: int
     rate: float  # frames a second, on average; 0 where the file does not say
     times: NDArray[np.int64] | None  # of each frame in order; None where packets have none, and reading starts anew
-    keys: NDArray[np.int64]  # times at which decoding may start
+    keys: NDArray[np.int64]  # where decoding may start: n 2, when the key frame is shown and when it is decoded
     colour: Colour
     codec: str
     container: str
@@ -69,25 +70,27 @@ def index_film(path: Path) -> FilmIndex:
                     known = known and packet.pts is not None
                     times.append(packet.pts or 0)
                     if packet.is_keyframe:
-                        keys.append(packet.pts or 0)
+                        shown = packet.pts or 0
+                        keys.append((shown, shown if packet.dts is None else packet.dts))
         except av.error.FFmpegError as error:
             raise VideoError(f"{name}: damaged or cut after {len(times)} packets") from error
+        rate, codec, container_name = stream.average_rate, stream.codec_context.name, container.format.name
     first = _first_frame(path)
     if not times or first is None:
         raise VideoError(f"{name}: holds no video frame")
     known = known and len(set(times)) == len(times) and bool(keys)
-    orientation = Orientation.of(first, stream.codec_context.name)
+    orientation = Orientation.of(first, codec)
     height, width = (first.width, first.height) if orientation.transposed else (first.height, first.width)
     return FilmIndex(
         frames=len(times),
         width=width,
         height=height,
-        rate=float(stream.average_rate or 0),
+        rate=float(rate or 0),
         times=np.array(sorted(times)) if known else None,
-        keys=np.array(sorted(keys)),
+        keys=np.array(sorted(keys)).reshape(-1, 2),
         colour=colour_of(first)[0],
-        codec=stream.codec_context.name,
-        container=container.format.name,
+        codec=codec,
+        container=container_name,
         orientation=orientation,
     )
 
@@ -140,10 +143,10 @@ def _sought(path: Path, index: FilmIndex, times: NDArray[np.int64], area: Area) 
     In an open GOP the pictures after a key frame may speak of others before it, and the decoder takes their absence
     for damage; so before damage is believed, decoding starts one and two key frames earlier.
     """
-    starts = [int(key) for key in index.keys[index.keys <= times[0]][-KEYS_TRIED:][::-1]]
+    starts = index.keys[index.keys[:, 0] <= times[0]][-KEYS_TRIED:][::-1].tolist()
     for start in starts:
         try:
-            return _sought_from(start, starts[0], path, index, times, area)
+            return _sought_from(start[1], starts[0][0], path, index, times, area)
         except av.error.FFmpegError as error:
             if start == starts[-1]:
                 number = int(np.searchsorted(index.times, times[0])) if index.times is not None else 0
@@ -152,13 +155,13 @@ def _sought(path: Path, index: FilmIndex, times: NDArray[np.int64], area: Area) 
 
 
 def _sought_from(
-    start: int, key: int, path: Path, index: FilmIndex, times: NDArray[np.int64], area: Area
+    decoded: int, key: int, path: Path, index: FilmIndex, times: NDArray[np.int64], area: Area
 ) -> Frame | None:
     wanted, found = {int(time) for time in times}, {}
     crop: _Cropper | None = None
     with closing(opened(path, str(path), None)) as container:
         stream = _prepared(container, path)
-        container.seek(start, stream=stream, backward=True)
+        container.seek(decoded, stream=stream, backward=True)
         for frame in _decoded_from(key, container.demux(stream)):
             if frame.pts in wanted and not frame.is_corrupt:
                 crop = crop or _Cropper(frame, index, area)
