@@ -12,6 +12,7 @@ copied first and written by a thread, so that training goes on; a folder is rena
 
 import dataclasses
 import json
+import pickle
 import shutil
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -71,7 +72,10 @@ def restore(module: nn.Module, optimiser: torch.optim.Optimizer, ema: Ema, folde
     weights, average = load_file(folder / WEIGHTS), load_file(folder / EMA)
     if weights.keys() != trained.keys() or average.keys() != trained.keys():
         raise GnvcError(f"{folder}: its parameters are not those that train")
-    moments = torch.load(folder / OPTIMISER, map_location="cpu", weights_only=True)
+    try:
+        moments = torch.load(folder / OPTIMISER, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        raise GnvcError(f"{folder / OPTIMISER}: refused, not a plain file of tensors") from error
     with torch.no_grad():
         for name, parameter in trained.items():
             put(parameter, weights[name])

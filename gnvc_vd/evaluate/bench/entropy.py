@@ -15,6 +15,7 @@ from compressai.ans import BufferedRansEncoder, RansDecoder
 from compressai.models import MeanScaleHyperprior
 
 from gnvc_vd.bottleneck.hyperprior import EntropyModel, Reading, Writing
+from gnvc_vd.conventions import QUALITIES
 from gnvc_vd.entropy.coder import Decoder, Encoder
 from gnvc_vd.entropy.tables import LEVELS, normal_tables, tables_of
 from gnvc_vd.evaluate.bench.measuring import Report
@@ -52,7 +53,7 @@ def measure() -> Report:
 
 def _stage() -> tuple[float, float]:
     model = EntropyModel(REAL_BOTTLENECK, REAL_BOTTLENECK.state).eval()
-    model.freeze()
+    model.freeze(torch.arange(QUALITIES))
     tables = tables_of(normal_tables())
     y = torch.randn(1, REAL_BOTTLENECK.symbols, HEIGHT, WIDTH)
     state = torch.randint(-100, 100, (1, REAL_BOTTLENECK.state, HEIGHT, WIDTH))

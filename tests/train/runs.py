@@ -1,0 +1,60 @@
+"""Small trainings that several tests share, and a process of a two-process one."""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from gnvc_vd.data.clips import ClipSpec
+from gnvc_vd.data.procedural import ProceduralClips
+from gnvc_vd.train.checkpoint import EMA, OPTIMISER, WEIGHTS
+from gnvc_vd.train.config import Habits, Model, Optimisation, Rate, Span, Stage, Training, Weights
+from gnvc_vd.train.loop import train
+
+HABITS = Habits(cpu=True, log_every=1, save_every=2, qualities=(32,), clips=1)
+PHASES = {
+    "vae": Stage("vae", ("vae",), (), Weights(absolute=1, squared=0.5, divergence=1e-6, temporal=0.5)),
+    "prior": Stage("prior", ("dit",), (), Weights(cfm=1), conditions=(0.4, 0.3, 0.3)),
+    "warmup": Stage("codec", ("codec",), (), Weights(decoded=1)),
+    "latent": Stage("codec", ("codec", "adaptor"), (), Weights(decoded=1, refined=1, cfm=1), unrolled=2,
+                    continuation=0.5),
+    "pixel": Stage("codec", ("codec", "adaptor"), (), Weights(decoded=1, refined=1, pixel=1), unrolled=1,
+                   continuation=0.5),
+}  # fmt: skip
+
+
+def training(
+    phase: str, steps: int = 10, batch: int = 2, frames: int = 9, size: int = 32, habits: Habits = HABITS
+) -> Training:
+    stage = replace(
+        PHASES[phase],
+        spans=(Span(steps, frames, size, batch),),
+        optimisation=Optimisation(rate=1e-3, schedule="cosine", warmup=2),
+    )
+    return Training(f"test-{phase}", Model("nano"), stage, Rate(), habits=habits)
+
+
+def clips(spec: ClipSpec) -> ProceduralClips:
+    return ProceduralClips(spec)
+
+
+def tensors(checkpoint: Path) -> dict[str, Tensor]:
+    """Everything a checkpoint holds."""
+    moments = torch.load(checkpoint / OPTIMISER, weights_only=True)
+    flat = {f"{name} {key}": value for name, one in moments.items() for key, value in one.items()}
+    parts = (load_file(checkpoint / WEIGHTS), load_file(checkpoint / EMA))
+    return flat | {f"{place} {name}": value for place, part in enumerate(parts) for name, value in part.items()}
+
+
+def equal(one: Path, other: Path) -> bool:
+    first, second = tensors(one), tensors(other)
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+if __name__ == "__main__":  # torchrun … -m tests.train.runs PHASE STEPS BATCH FOLDER
+    torch.set_num_threads(1)
+    phase, steps, batch, folder = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4])
+    train(training(phase, steps, batch), clips, None, folder)

@@ -1,0 +1,123 @@
+"""Checkpoints are whole or not there; the last few and the best stay."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from gnvc_vd.conventions import GnvcError
+from gnvc_vd.train.checkpoint import STATE, Checkpoints, Snapshot, State, restore, snapshot
+from gnvc_vd.train.ema import Ema
+
+
+def parts() -> tuple[nn.Module, torch.optim.Optimizer, Ema]:
+    torch.manual_seed(0)
+    module = nn.Linear(3, 2)
+    module.bias.requires_grad_(False)
+    return module, torch.optim.AdamW([module.weight], lr=0.1), Ema(module, 0.9)
+
+
+def trained(steps: int) -> tuple[nn.Module, torch.optim.Optimizer, Ema]:
+    module, optimiser, ema = parts()
+    for step in range(steps):
+        module(torch.full((1, 3), float(step))).square().sum().backward()
+        optimiser.step()
+        optimiser.zero_grad()
+        ema.update()
+    return module, optimiser, ema
+
+
+def taken(step: int, score: float | None = None) -> Snapshot:
+    return snapshot(*trained(2), State(step, "this", 2, score))
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_the_average_begins_fast_and_then_keeps_its_decay() -> None:
+    module, _, ema = parts()
+    values = [module.weight.detach().clone()]
+    wanted = values[0].clone()
+    for updates in range(30):
+        with torch.no_grad():
+            module.weight.add_(1.0)
+        ema.update()
+        decay = min(0.9, (1 + updates) / (10 + updates))
+        wanted = decay * wanted + (1 - decay) * module.weight.detach()
+    assert torch.allclose(ema.average["weight"], wanted) and set(ema.average) == {"weight"}
+    live = module.weight.detach().clone()
+    with ema.shown():
+        assert torch.equal(module.weight, ema.average["weight"])
+    assert torch.equal(module.weight, live)
+
+
+def test_what_is_saved_comes_back(tmp_path: Path) -> None:
+    module, optimiser, ema = trained(3)
+    checkpoints = Checkpoints(tmp_path, keep=2)
+    checkpoints.save(snapshot(module, optimiser, ema, State(3, "this", 3, 0.5)))
+    with torch.no_grad():
+        module.weight.zero_()  # what is written is the moment of the snapshot
+    checkpoints.wait()
+    latest = checkpoints.latest()
+    assert latest is not None
+    other, other_optimiser, other_ema = parts()
+    assert restore(other, other_optimiser, other_ema, latest, "this") == State(3, "this", 3, 0.5)
+    expected, expected_optimiser, expected_ema = trained(3)
+    assert torch.equal(other.weight, expected.weight)
+    assert torch.equal(other_ema.average["weight"], expected_ema.average["weight"]) and other_ema.updates == 3
+    for key, value in expected_optimiser.state[expected.weight].items():
+        assert torch.equal(other_optimiser.state[other.weight][key], value)
+
+
+def test_another_trainings_checkpoint_is_refused(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path, keep=2)
+    checkpoints.save(taken(1))
+    checkpoints.wait()
+    latest = checkpoints.latest()
+    assert latest is not None
+    with pytest.raises(GnvcError, match="another training"):
+        restore(*parts(), latest, "that")
+    wider = nn.Linear(3, 2)
+    with pytest.raises(GnvcError, match="not those that train"):
+        restore(wider, torch.optim.AdamW(wider.parameters()), Ema(wider, 0.9), latest, "this")
+
+
+def test_the_last_few_and_the_best_stay(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path, keep=2)
+    for step, score in enumerate([3.0, 1.0, None, 2.0, 4.0, 5.0], 1):
+        checkpoints.save(taken(step, score))
+    checkpoints.wait()
+    assert names(tmp_path) == ["step-00000002", "step-00000005", "step-00000006"]
+
+
+def test_what_a_killed_process_left_is_cleared_and_never_read(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path, keep=2)
+    checkpoints.save(taken(1))
+    checkpoints.wait()
+    half = tmp_path / ".step-00000002.abc.part" / "step-00000002"
+    half.mkdir(parents=True)
+    (half / STATE).write_text(json.dumps({"step": 2}))
+    latest = Checkpoints(tmp_path, keep=2).latest()
+    assert latest == tmp_path / "step-00000001" and names(tmp_path) == ["step-00000001"]
+
+
+def test_a_save_that_fails_is_heard_of(tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("a file where the folder should be")
+    checkpoints = Checkpoints(tmp_path / "taken", keep=2)
+    checkpoints.save(taken(1))
+    with pytest.raises(OSError, match="taken"):
+        checkpoints.wait()
+
+
+def test_a_pickled_optimiser_is_refused(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path, keep=2)
+    checkpoints.save(taken(1))
+    checkpoints.wait()
+    latest = checkpoints.latest()
+    assert latest is not None
+    torch.save({"weight": print}, latest / "optimiser.pt")
+    with pytest.raises(GnvcError, match=r"optimiser\.pt"):
+        restore(*parts(), latest, "this")

@@ -1,0 +1,75 @@
+"""Which samples a step takes, at what rate, and with which random numbers."""
+
+import math
+
+import pytest
+import torch
+
+from gnvc_vd.conventions import UsageError
+from gnvc_vd.train.config import Optimisation, Span, Stage, Weights
+from gnvc_vd.train.draws import BatchDraws, step_draws
+from gnvc_vd.train.order import Share
+
+SPANS = (Span(3, 5, 32, 4), Span(2, 9, 32, 8))
+STAGE = Stage("codec", ("codec",), SPANS, Weights(decoded=1))
+CPU = torch.device("cpu")
+
+
+def test_spans_follow_one_another_and_samples_are_numbered_through() -> None:
+    assert STAGE.steps == 5 and STAGE.bounds() == [(0, 3), (3, 5)]
+    assert [STAGE.span_at(step).frames for step in range(5)] == [5, 5, 5, 9, 9]
+    assert [STAGE.first_sample(step) for step in range(6)] == [0, 4, 8, 12, 20, 28]
+
+
+@pytest.mark.parametrize(("processes", "passes"), [(1, 1), (2, 1), (1, 2), (2, 2), (4, 1)])
+def test_a_step_is_the_same_samples_for_any_processes_and_passes(processes: int, passes: int) -> None:
+    for step in range(5):
+        parts = [Share(STAGE, rank, processes, passes).numbers(step) for rank in range(processes)]
+        numbers = [number for rank in parts for one in rank for number in one]
+        assert numbers == list(range(STAGE.first_sample(step), STAGE.first_sample(step + 1)))
+        assert len({len(one) for rank in parts for one in rank}) == 1
+
+
+def test_a_batch_that_cannot_be_divided_is_refused() -> None:
+    with pytest.raises(UsageError, match="3 processes"):
+        Share(STAGE, 0, 3, 1)
+
+
+def test_draws_follow_from_seed_and_number_alone() -> None:
+    together, alone = BatchDraws(1, [4, 5, 6], CPU), BatchDraws(1, [5], CPU)
+    assert torch.equal(together.uniform(3)[1:2], alone.uniform(3))
+    assert torch.equal(together.normal(2, 2)[1:2], alone.normal(2, 2))
+    other = BatchDraws(2, [5], CPU)
+    assert not torch.equal(other.uniform(3), BatchDraws(1, [5], CPU).uniform(3))
+    many = BatchDraws(0, range(200), CPU)
+    uniform, normal = many.uniform(50), many.normal(50)
+    assert uniform.min() >= 0 and uniform.max() < 1 and uniform.mean().item() == pytest.approx(0.5, abs=0.01)
+    assert normal.mean().item() == pytest.approx(0, abs=0.03) and normal.std().item() == pytest.approx(1, abs=0.03)
+    assert torch.unique(uniform[:, 0]).numel() == 200
+    assert step_draws(0, 3).uniform() == step_draws(0, 3).uniform() != step_draws(0, 4).uniform()
+
+
+def test_rates_go_as_they_say() -> None:
+    cosine = Optimisation(rate=2.0, schedule="cosine", warmup=10, final=0.1)
+    assert [cosine.rate_at(step, 110) for step in (0, 4, 9)] == pytest.approx([0.2, 1.0, 2.0])
+    assert cosine.rate_at(60, 110) == pytest.approx(2 * (0.1 + 0.9 * (1 + math.cos(math.pi / 2)) / 2))
+    assert cosine.rate_at(110, 110) == pytest.approx(0.2)
+    steps = Optimisation(rate=5e-5, schedule="steps", final=0.2, drops=(0.5, 0.75))
+    found = [steps.rate_at(step, 100) for step in (0, 49, 50, 74, 75, 99)]
+    assert found == pytest.approx([5e-5, 5e-5, 5e-5 * 0.2**0.5, 5e-5 * 0.2**0.5, 1e-5, 1e-5])
+    assert Optimisation(rate=3.0).rate_at(77, 100) == 3.0
+
+
+@pytest.mark.parametrize(
+    ("field", "sentence"),
+    [
+        ({"phase": "nap"}, "no phase 'nap'"),
+        ({"trains": ("codec", "cat")}, "what trains"),
+        ({"trains": ()}, "what trains"),
+        ({"perceptual": "taste"}, "no perceptual loss"),
+        ({"conditions": (0.5, 0.2, 0.2)}, "three shares"),
+    ],
+)
+def test_an_impossible_stage_is_refused(field: dict[str, object], sentence: str) -> None:
+    with pytest.raises(UsageError, match=sentence):
+        Stage(**{**vars(STAGE), **field})  # type: ignore[arg-type]

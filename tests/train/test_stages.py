@@ -1,0 +1,191 @@
+"""What each phase minimises, where its gradients go, and where they must not."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from gnvc_vd.conventions import GnvcError
+from gnvc_vd.refine import flow
+from gnvc_vd.train import losses
+from gnvc_vd.train.config import Weights
+from gnvc_vd.train.setup import build, group_of
+from gnvc_vd.train.stages import CodecStage, PriorStage, Step, VaeStage
+from tests.train.runs import training
+
+STEP = Step(seed=0, number=3, steps=10, samples=[6, 7])
+
+
+def video(frames: int = 9) -> Tensor:
+    return torch.randint(0, 256, (2, 3, frames, 32, 32), generator=torch.Generator().manual_seed(0)).byte()
+
+
+def codec_stage(phase: str, continuation: float = 0.0, **weights: float) -> CodecStage:
+    told = training(phase)
+    stage = replace(told.stage, continuation=continuation)
+    if weights:
+        stage = replace(stage, weights=Weights(**weights))
+    module = build(replace(told, stage=stage)).stage
+    assert isinstance(module, CodecStage)
+    torch.manual_seed(1)
+    with torch.no_grad():  # an adaptor that says something
+        for name, parameter in module.named_parameters():
+            if group_of(name) == "adaptor":
+                parameter.add_(0.05 * torch.randn_like(parameter))
+    return module
+
+
+def gradients(module: nn.Module, term: Tensor) -> dict[str, float]:
+    """The largest slope in each group that trains; frozen parameters have none."""
+    module.zero_grad()
+    term.backward()
+    largest: dict[str, float] = {}
+    for name, parameter in module.named_parameters():
+        group = group_of(name)
+        if not parameter.requires_grad:
+            assert parameter.grad is None, name
+        elif parameter.grad is not None:
+            assert group is not None
+            largest[group] = max(largest.get(group, 0.0), float(parameter.grad.abs().max()))
+    return largest
+
+
+@pytest.mark.parametrize("continuation", [0.0, 1.0])
+def test_flow_matching_trains_the_adaptor_and_nothing_else(continuation: float) -> None:
+    stage = codec_stage("latent", continuation)
+    found = gradients(stage, stage(video(), STEP).terms["cfm"].sum())
+    assert found.get("codec", 0.0) == 0.0 and found["adaptor"] > 0
+
+
+def test_stage_one_is_the_sum_of_its_terms() -> None:
+    stage = codec_stage("latent")
+    loss = stage(video(), STEP)
+    quality = losses.sampled_quality(STEP.draws(torch.device("cpu")).uniform(), stage.rate, STEP.progress)
+    weight = losses.lambda_of(quality, stage.rate)
+    terms = loss.terms
+    expected = (terms["rate"] + weight * (terms["decoded"] + terms["refined"])) / weight.sqrt()
+    assert set(terms) == {"rate", "decoded", "refined", "cfm"}
+    assert loss.total.item() == pytest.approx((expected.mean() + terms["cfm"].mean()).item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("continuation", [0.0, 1.0])
+def test_stage_two_reaches_codec_and_adaptor_through_the_frozen_decoder(continuation: float) -> None:
+    stage = codec_stage("pixel", continuation)
+    loss = stage(video(), STEP)
+    assert set(loss.terms) == {"rate", "decoded", "refined", "pixel"}
+    found = gradients(stage, loss.terms["pixel"].sum())
+    assert found["codec"] > 0 and found["adaptor"] > 0 and set(found) == {"codec", "adaptor"}
+
+
+def test_the_warm_up_does_not_ask_the_refiner() -> None:
+    stage = codec_stage("warmup")
+    loss = stage(video(), STEP)
+    assert set(loss.terms) == {"rate", "decoded"} and set(gradients(stage, loss.total)) == {"codec"}
+
+
+def test_a_continued_window_is_given_the_clean_latent_before_it() -> None:
+    """With the adaptor silent and the target known, what is left of the loss is the closed form behind the context."""
+    stage = codec_stage("latent", continuation=1.0)
+    seen: list[tuple[Tensor, Tensor]] = []
+
+    def velocity(x: Tensor, sigma: Tensor, hints: Tensor) -> Tensor:
+        seen.append((x, hints))
+        return torch.zeros_like(x)
+
+    stage.refiner.velocity = velocity  # type: ignore[assignment]
+    clips = video()
+    term = stage(clips, STEP).terms["cfm"]
+    first = stage._first_latent(STEP, 3)
+    clean = stage.vae.encode(clips.float() / 127.5 - 1)
+    x, hints = seen[0]
+    assert x.shape[2] == 3 - first + 1
+    mask, context = hints[:, -1], hints[:, -17:-1]
+    assert torch.equal(mask[:, 0], torch.ones_like(mask[:, 0])) and not mask[:, 1:].any()
+    assert torch.equal(context[:, :, 0], clean[:, :, first - 1]) and not context[:, :, 1:].any()
+    draws = STEP.draws(torch.device("cpu"))
+    quality = losses.sampled_quality(draws.uniform(), stage.rate, STEP.progress)
+    coded = stage.bottleneck(clean, quality[:, None].expand(-1, 3), draws.uniform_like)
+    noise = draws.normal_like(clean)
+    start = flow.start(coded.latents, noise, 0.3)
+    target = flow.velocity(clean, start, 0.3)[:, :, first:]
+    assert torch.allclose(term, target.square().flatten(1).mean(1), rtol=1e-4)
+
+
+def test_a_sample_is_the_same_alone_and_in_a_batch() -> None:
+    stage = codec_stage("latent")
+    both = stage(video(), STEP)
+    for place, number in enumerate(STEP.samples):
+        alone = stage(video()[place : place + 1], STEP._replace(samples=[number]))
+        for name, value in both.terms.items():
+            assert torch.allclose(alone.terms[name], value[place : place + 1], rtol=2e-4), name
+
+
+def test_the_priors_loss_is_the_squared_velocity_error() -> None:
+    stage = build(training("prior")).stage
+    assert isinstance(stage, PriorStage)
+    clips, clean = video(), stage.vae.encode(video().float() / 127.5 - 1)
+    draws = STEP.draws(torch.device("cpu"))
+    draws.uniform()
+    noise = draws.normal_like(clean)
+    stage.dit.velocity = lambda x, sigma, condition: torch.zeros_like(x)  # type: ignore[assignment]
+    expected = (noise - clean).square().flatten(1).mean(1)
+    assert torch.allclose(stage(clips, STEP).terms["cfm"], expected, rtol=1e-4)
+
+
+def test_the_prior_is_given_frames_in_the_stated_shares() -> None:
+    stage = build(training("prior")).stage
+    assert isinstance(stage, PriorStage)
+    kinds = [stage._given(STEP._replace(number=number)) for number in range(400)]
+    shares = [kinds.count(kind) / 400 for kind in ((), (0,), (0, -1))]
+    assert shares == pytest.approx([0.4, 0.3, 0.3], abs=0.07)
+
+
+def test_a_vaes_terms_are_those_of_its_reconstruction() -> None:
+    stage = build(training("vae")).stage
+    assert isinstance(stage, VaeStage)
+    loss, clips = stage(video(5), STEP), video(5).float() / 127.5 - 1
+    mean, log_variance = stage.vae.posterior(clips)
+    assert torch.allclose((mean - stage.vae.mean) / stage.vae.std, stage.vae.encode(clips), atol=1e-6)
+    z = mean + (log_variance / 2).exp() * STEP.draws(torch.device("cpu")).normal_like(mean)
+    shown = stage.vae.reconstruction(z)
+    assert torch.allclose(shown.clamp(-1, 1), stage.vae.decode((z - stage.vae.mean) / stage.vae.std), atol=1e-5)
+    assert torch.allclose(loss.terms["squared"], (shown - clips).square().flatten(1).mean(1))
+    weights = stage.stage.weights
+    total = sum(getattr(weights, name) * value.mean() for name, value in loss.terms.items())
+    assert torch.equal(loss.total, total)
+    assert set(gradients(stage, loss.total)) == {"vae"}
+
+
+def test_latents_made_before_serve_where_no_pixel_is_needed() -> None:
+    stage, clips = codec_stage("latent"), video()
+    latents = stage.vae.encode(clips.float() / 127.5 - 1)
+    with_video, with_latents = (stage(one, STEP).total for one in (clips, latents))
+    assert with_video.item() == pytest.approx(with_latents.item(), rel=1e-5)
+    with pytest.raises(GnvcError, match="no pixels"):
+        codec_stage("pixel")(latents, STEP)
+    prior = build(replace(training("prior"), stage=replace(training("prior").stage, conditions=(0, 1, 0)))).stage
+    with pytest.raises(GnvcError, match="no frames"):
+        prior(latents, STEP)
+
+
+def test_slopes_are_those_of_finite_differences() -> None:
+    """Noise stands for rounding, so the rate changes smoothly from table to table, as the slope says."""
+    stage = codec_stage("warmup")
+    latents = torch.randn(2, 16, 2, 4, 4, generator=torch.Generator().manual_seed(3))
+    bias = stage.bottleneck.anchor_entropy.hyper_levels
+
+    def rate() -> Tensor:
+        draws = STEP.draws(torch.device("cpu"))
+        return stage.bottleneck(latents, torch.full((2, 2), 40), draws.uniform_like).bits.sum()
+
+    stage.zero_grad()
+    rate().backward()
+    assert bias.grad is not None
+    step = 1.0  # a whole table: levels are rounded, straight through
+    with torch.no_grad():
+        bias[0] += step
+        above = rate()
+        bias[0] -= 2 * step
+        below = rate()
+    assert bias.grad[0].item() == pytest.approx(((above - below) / (2 * step)).item(), rel=0.05)
