@@ -103,10 +103,15 @@ def frechet_distance(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
     """
     if min(len(x), len(y)) < 2:
         raise UnavailableError(f"a Fréchet distance needs at least two clips of each video, not {len(x)} and {len(y)}")
-    x_root, y_root = (np.linalg.qr((z - z.mean(0)) / np.sqrt(len(z) - 1), mode="r") for z in (x, y))  # Σ = RᵀR
+    x_root, y_root = _covariance_root(x), _covariance_root(y)
     shared = np.linalg.svd(x_root @ y_root.T, compute_uv=False).sum()  # tr (Σ_x Σ_y)^½: R_x R_yᵀ has its eigenvalues
     means = np.square(x.mean(0) - y.mean(0)).sum()
     return float(means + np.square(x_root).sum() + np.square(y_root).sum() - 2 * shared)
+
+
+def _covariance_root(z: NDArray[np.float64]) -> NDArray[np.float64]:
+    """R with RᵀR the covariance of the rows of z; as few rows as there are vectors or dimensions."""
+    return np.asarray(np.linalg.qr((z - z.mean(0)) / np.sqrt(len(z) - 1), mode="r"))
 
 
 def _load(kind: Any, folder: Path, device: str) -> Any:
