@@ -1,7 +1,10 @@
 """Small films and pictures that tests make for themselves."""
 
+import runpy
+import sys
 from fractions import Fraction
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 from PIL import Image
@@ -45,3 +48,14 @@ def photo(path: Path, height: int = 120, width: int = 160, seed: int = 0) -> Pat
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(smooth_clip(height, width, 1, seed)[0]).save(path)
     return path
+
+
+def run_script(name: str, *arguments: object) -> object:
+    """A script of scripts/ in this process, where what it imports is imported already: its exit code."""
+    path = Path(__file__).parents[2] / "scripts" / name
+    with patch.object(sys, "argv", [str(path), *map(str, arguments)]):
+        try:
+            runpy.run_path(str(path))
+        except SystemExit as done:
+            return done.code
+    raise AssertionError("a script ends with an exit code")
