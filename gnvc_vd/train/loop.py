@@ -197,13 +197,15 @@ def identity(training: Training) -> str:
 
 
 def _accelerator(habits: Habits, folder: Path) -> Accelerator:
+    # Short clips leave some parameters unused. Buffers never change, and gloo cannot send int16.
+    ddp = DistributedDataParallelKwargs(find_unused_parameters=True, broadcast_buffers=False)
     return Accelerator(
         cpu=habits.cpu,
         mixed_precision=habits.precision,
         gradient_accumulation_steps=habits.accumulate,
         log_with=list(habits.trackers) or None,
         project_dir=folder,
-        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],  # short clips leave some unused
+        kwargs_handlers=[ddp],
     )
 
 

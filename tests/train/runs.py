@@ -12,7 +12,8 @@ from gnvc_vd.data.clips import ClipSpec
 from gnvc_vd.data.procedural import ProceduralClips
 from gnvc_vd.train.checkpoint import EMA, OPTIMISER, WEIGHTS
 from gnvc_vd.train.config import Habits, Model, Optimisation, Rate, Span, Stage, Training, Weights
-from gnvc_vd.train.loop import train
+from gnvc_vd.train.loop import spec_of, train
+from gnvc_vd.train.order import Share
 
 HABITS = Habits(cpu=True, log_every=1, save_every=2, qualities=(32,), clips=1)
 PHASES = {
@@ -39,6 +40,13 @@ def training(
 
 def clips(spec: ClipSpec) -> ProceduralClips:
     return ProceduralClips(spec)
+
+
+def batch_of(told: Training, step: int) -> tuple[list[int], Tensor]:
+    """A whole step's sample numbers and clips."""
+    (numbers,) = Share(told.stage, 0, 1, 1).numbers(step)
+    source = clips(spec_of(told.stage.span_at(step), told))
+    return numbers, torch.stack([source[number] for number in numbers])
 
 
 def tensors(checkpoint: Path) -> dict[str, Tensor]:

@@ -23,6 +23,7 @@ from tests.train.runs import HABITS, PHASES, clips, equal, tensors, training
 GOLDEN = Path(__file__).parent.parent / "golden" / "loss_curve.json"
 REFRESH = "GNVC_VD_REFRESH_GOLDEN"
 TOLERANCE = 1e-3  # of a loss, from one CPU's rounding to another's, over 20 steps
+UNCLIPPED = replace(training("latent").stage.optimisation, clip=1e9)
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
 
 
@@ -67,12 +68,13 @@ def test_passes_of_a_batch_are_the_batch(tmp_path: Path) -> None:
         assert torch.allclose(value, other[name], rtol=1e-3, atol=2e-5), name
 
 
-def torchrun(phase: str, steps: int, batch: int, folder: Path, processes: int = 2) -> None:
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
-    subprocess.run(
-        [*command, "-m", "tests.train.runs", phase, str(steps), str(batch), str(folder)],
-        env=ENVIRONMENT, check=True, capture_output=True, timeout=300,
-    )  # fmt: skip
+def torchrun(module: str, *arguments: object) -> None:
+    """Two processes over gloo."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", module]
+    done = subprocess.run(
+        [*command, *map(str, arguments)], env=ENVIRONMENT, check=False, capture_output=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr.decode()[-3000:]
 
 
 def newest(folder: Path) -> Path:
@@ -81,20 +83,45 @@ def newest(folder: Path) -> Path:
 
 @pytest.mark.slow
 def test_two_processes_do_what_one_does_and_resume_exactly(tmp_path: Path) -> None:
-    torchrun("latent", 4, 2, tmp_path / "two")
+    torchrun("tests.train.runs", "latent", 4, 2, tmp_path / "two")
     one = tensors(train(training("latent", 4), clips, None, tmp_path / "one"))
     for name, value in tensors(newest(tmp_path / "two")).items():
         assert torch.allclose(value, one[name], rtol=2e-3, atol=1e-4), name
     # Stopped in the middle: the checkpoint of step 2 alone is left, and two processes go on from it.
     before = newest(tmp_path / "two")
     kept = before.rename(tmp_path / "four")
-    torchrun("latent", 4, 2, tmp_path / "two")
+    torchrun("tests.train.runs", "latent", 4, 2, tmp_path / "two")
     assert equal(newest(tmp_path / "two"), kept)
     # Another number of processes goes on too, equal but for rounding.
     newest(tmp_path / "two").rename(tmp_path / "again")
     third = tensors(train(training("latent", 4), clips, None, tmp_path / "two"))
     for name, value in tensors(kept).items():
         assert torch.allclose(value, third[name], rtol=2e-3, atol=1e-4), name
+
+
+@pytest.mark.slow
+def test_two_processes_have_the_gradient_of_one_with_twice_the_batch(tmp_path: Path) -> None:
+    """AdamW's first moment after one step is a tenth of the gradient."""
+    torchrun("tests.train.runs", "latent", 1, 2, tmp_path / "two")
+    one = tensors(train(training("latent", 1), clips, None, tmp_path / "one"))
+    two = tensors(newest(tmp_path / "two"))
+    moments = [name for name in one if name.endswith("exp_avg")]
+    assert len(moments) > 50
+    for name in moments:
+        assert (one[name] - two[name]).abs().max() <= 1e-4 * one[name].abs().max() + 1e-9, name
+
+
+@pytest.mark.slow
+def test_a_sharded_refiner_trains_alike_and_its_checkpoint_goes_on_in_one_process(tmp_path: Path) -> None:
+    told = replace(training("latent", 4), stage=replace(training("latent", 4).stage, optimisation=UNCLIPPED))
+    torchrun("tests.train.sharded", tmp_path / "sharded")
+    train(told, clips, None, tmp_path / "whole")
+    after_two = tensors(tmp_path / "whole" / "checkpoints" / "step-00000002")
+    for name, value in tensors(newest(tmp_path / "sharded")).items():
+        assert torch.allclose(value, after_two[name], rtol=2e-3, atol=1e-4), name
+    after_four = tensors(newest(tmp_path / "whole"))
+    for name, value in tensors(train(told, clips, None, tmp_path / "sharded")).items():
+        assert torch.allclose(value, after_four[name], rtol=5e-3, atol=2e-4), name
 
 
 @pytest.mark.slow
