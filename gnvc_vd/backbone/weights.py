@@ -78,6 +78,17 @@ def load_backbone(name: str | Path, options: Options | None = None) -> Backbone:
     return _assembled(find(str(name)), options)
 
 
+def load_vae(name: str | Path, options: Options | None = None) -> WanVae:
+    """The VAE alone, without taking memory for the transformer."""
+    if name == "nano":
+        return random_backbone(preset("nano"), options).vae
+    source, options = find(str(name)), options or Options()
+    with torch.device("meta"):
+        vae = build_vae(source.vae)
+    fill(vae, source.vae_tensors(), source.where)
+    return WanVae(nn.Module.to(vae, options.dtype), options.kernels, options.tiling).eval().requires_grad_(False)
+
+
 def random_backbone(sizes: Preset, options: Options | None = None) -> Backbone:
     """Weights from a seed, at any preset's sizes: for nano, and for what only looks at time and memory."""
     with torch.random.fork_rng(devices=[]):

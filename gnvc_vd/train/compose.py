@@ -7,12 +7,16 @@ import hydra
 from omegaconf import DictConfig, OmegaConf
 
 from gnvc_vd import strict
-from gnvc_vd.conventions import UsageError
+from gnvc_vd.backbone.weights import load_vae, random_backbone
+from gnvc_vd.conventions import GnvcError, UsageError
 from gnvc_vd.data.clips import Clips, ClipSpec, Mixture
+from gnvc_vd.data.latents import LatentClips, vae_identity
+from gnvc_vd.presets import preset
 from gnvc_vd.train.config import Training
 from gnvc_vd.train.loop import Sources
 
 FIELDS = ("name", "model", "stage", "rate", "adaptor", "seed", "habits")
+OURS = ("gnvc_vd.data.", "gnvc_vd.train.compose.")  # what a configuration may call
 
 
 def training_of(config: DictConfig) -> Training:
@@ -28,15 +32,43 @@ def training_of(config: DictConfig) -> Training:
 
 
 def sources_of(config: DictConfig | None) -> Sources | None:
-    """What makes a dataset for clips of any shape: the parts, mixed by their weights."""
+    """What makes a dataset for clips of any shape: the parts, mixed by their weights.
+
+    A part may say for how many frames it is there, `shortest` and `longest`: septuplets have no clips of nine.
+    """
     if config is None:
         return None
-    parts = config.parts
+    parts = list(config.parts)
     if not parts:
         raise UsageError("data has no parts to draw clips from")
+    strange = [part.source["_target_"] for part in parts if not str(part.source["_target_"]).startswith(OURS)]
+    if strange:
+        raise UsageError(f"clips come from {' or '.join(OURS)}*, not from {strange[0]}")
 
     def make(spec: ClipSpec) -> Clips:
-        made = [(cast(Clips, hydra.utils.instantiate(part.source, spec=spec)), float(part.weight)) for part in parts]
+        fit = [part for part in parts if part.get("shortest", 1) <= spec.frames <= part.get("longest", spec.frames)]
+        if not fit:
+            raise UsageError(f"no part of the data has clips of {spec.frames} frames")
+        made = [(cast(Clips, hydra.utils.instantiate(part.source, spec=spec)), float(part.weight)) for part in fit]
         return made[0][0] if len(made) == 1 else Mixture(made, spec.seed)
 
     return make
+
+
+def stored_latents(spec: ClipSpec, folder: str, name: str, start: str | None) -> LatentClips:
+    """Latents made before, of the VAE that a training starts from and of clips of the wanted shape.
+
+    Args:
+        name, start: the training's model.
+    """
+    sizes = preset(name)
+    made_here = start is None and sizes.source is None
+    vae = random_backbone(sizes).vae if made_here else load_vae(start or name)
+    latents = LatentClips(folder, vae_identity(vae), spec.seed)
+    there, wanted = latents.index.clip, spec
+    if (there.frames, there.height, there.width) != (wanted.frames, wanted.height, wanted.width):
+        raise GnvcError(
+            f"{folder}: latents of {there.frames} frames {there.width}×{there.height}; "
+            f"a span of this training has {wanted.frames} frames {wanted.width}×{wanted.height}"
+        )
+    return latents

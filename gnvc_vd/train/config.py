@@ -105,7 +105,7 @@ class Stage:
     optimisation: Optimisation = Optimisation()
     perceptual: str = "lpips_vgg"
     sigma_0: float = 0.3
-    unrolled: int = 5  # refinement steps with gradient
+    unrolled: int = 5  # refinement steps with gradient; 0 leaves refinement out
     continuation: float = 0.0  # share of steps whose window continues a GOP
     conditions: tuple[float, ...] = (1.0, 0.0, 0.0)  # prior: shares of no condition, first frame, first and last
     samples: int | None = None  # train on the first so many alone, again and again

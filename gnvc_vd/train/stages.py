@@ -164,7 +164,9 @@ class CodecStage(nn.Module):
         return losses.flow_matching(found, flow.velocity(clean, start, sigma_0), context=int(context is not None))
 
     def _refined(self, clean: Tensor, coded: Trained, noise: Tensor, first: int) -> Tensor:
-        """x̃_1 from `first` on, by the decoder's own steps."""
+        """x̃_1 from `first` on, by the decoder's own steps; x_c itself where there are none."""
+        if not self.stage.unrolled:
+            return coded.latents[:, :, first:]
         shown = slice(max(0, first - 1), None)
         context = clean[:, :, first - 1 : first] if first else None
         decoded, features = coded.latents[:, :, shown], coded.features[:, :, shown]

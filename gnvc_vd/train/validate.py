@@ -72,8 +72,9 @@ def validate_prior(stage: PriorStage, clips: Sequence[Tensor], seed: int) -> Ver
 def validate_codec(codec: GnvcVd, clips: Sequence[Tensor], training: Training) -> Verdict:
     """Every clip is one GOP; bytes are those of its whole stream."""
     originals = [_pixels(clip) for clip in clips]
-    decoding = Decoding(refine=training.stage.weights.refined > 0 or training.stage.weights.pixel > 0)
-    parameters = Parameters(steps=training.stage.unrolled, sigma_0=training.stage.sigma_0)
+    stage = training.stage
+    decoding = Decoding(refine=stage.unrolled > 0 and (stage.weights.refined > 0 or stage.weights.pixel > 0))
+    parameters = Parameters(steps=max(1, stage.unrolled), sigma_0=stage.sigma_0)
     figures: dict[str, float] = {}
     scores: list[float] = []
     shown: dict[str, Frame] = {}
