@@ -116,7 +116,7 @@ def check_size(width: int, height: int) -> None:
 
 
 def _unit(f: Tensor) -> Tensor:
-    """f over its length across channels. The norm's slope is 0 where all are 0; a root of squares would have none."""
+    """f over its length across channels."""
     f = f.float()
     return f / (torch.linalg.vector_norm(f, dim=1, keepdim=True) + 1e-10)
 

@@ -153,18 +153,19 @@ def test_as_a_loss_it_leads_the_picture_and_leaves_the_network(loss: Loss) -> No
 
 @pytest.mark.parametrize("level", [-1.0, 0.0])
 def test_gradients_are_finite_on_flat_and_equal_pictures(loss: Loss, level: float) -> None:
-    """A root of squares would give NaN where all of a pixel's features are 0."""
+    """Also where all of a pixel's features are 0, and a length's slope is not defined."""
     with torch.no_grad():
-        first = loss.trunk.stages[0][0]
-        assert isinstance(first, nn.Conv2d) and first.bias is not None
-        first.bias -= 100  # every feature of every stage that has none of its own bias: 0
+        for module in loss.trunk.stages[0]:
+            if isinstance(module, nn.Conv2d) and module.bias is not None:
+                module.bias -= 100
     x = torch.full((1, 3, 32, 32), level, requires_grad=True)
     loss(x, torch.full((1, 3, 32, 32), level)).sum().backward()
     assert x.grad is not None and bool(x.grad.isfinite().all())
 
 
-def test_half_precision_pictures_are_measured_in_single(loss: Loss) -> None:
-    x, y = (z.bfloat16() for z in pictures(1, 40, 32))
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_pictures_of_any_float_type_are_measured_in_single(loss: Loss, dtype: torch.dtype) -> None:
+    x, y = (z.to(dtype) for z in pictures(1, 32, 32))
     found = loss(x, y)
     assert found.dtype == torch.float32 and torch.equal(found, loss(x.float(), y.float()))
 

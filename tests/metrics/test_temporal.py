@@ -108,6 +108,19 @@ def test_a_step_that_shows_nothing_of_the_same_does_not_count() -> None:
         e_warp([grey] * 3, [grey] * 3, moving(40, 0))
 
 
+def test_what_is_unexplained_is_the_change_of_the_error_in_luma_where_it_is_visible() -> None:
+    grey = np.full((32, 40, 3), 100, np.uint8)
+    first, second = grey.copy(), grey.copy()
+    first[..., 2] += 50
+    second += np.array([10, 20, 30], np.uint8)
+    seen = np.ones((32, 40), bool)
+    seen[:, 30:] = False
+    found = unexplained(Step((grey, grey + 7), (first, second), still(grey, grey), seen))
+    luma = 10 * 0.2126 + 20 * 0.7152 + 30 * 0.0722 - 50 * 0.0722 - 7
+    assert found[:, :30] == pytest.approx(np.full((32, 30), luma), abs=1e-4)
+    assert not found[:, 30:].any()
+
+
 def flickering(frames: int, frequency: float, amplitude: float) -> tuple[list[Frame], list[Frame]]:
     grey = np.full((32, 48, 3), 100.0)
     wave = [np.rint(amplitude * np.cos(2 * np.pi * frequency * t)) for t in range(frames)]
