@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from gnvc_vd import gop as gops
-from gnvc_vd.backbone.vae import State
+from gnvc_vd.backbone.contract import State, encode_steps
 from gnvc_vd.backbone.weights import Backbone
 from gnvc_vd.bitstream import BitstreamError, CodecId, Damage, End, Header, Reader, Unit, Writer
 from gnvc_vd.bottleneck.bottleneck import Bottleneck, DecodedLatent
@@ -236,7 +236,7 @@ class GnvcVd:
         stops = [*starts[1:], len(padded)]
         chunks = (_tensor(padded[a:b], self.device) for a, b in zip(starts, stops, strict=True))
         with torch.inference_mode():
-            return torch.cat(list(self.backbone.vae.encode_steps(chunks)), dim=2)
+            return torch.cat(list(encode_steps(self.backbone.vae, chunks)), dim=2)
 
     def _shown_identity(self) -> bytes:
         digest = hashlib.sha256(self.backbone.identity)

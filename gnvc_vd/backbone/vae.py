@@ -1,20 +1,18 @@
-"""Wan's causal video VAE as a stream: state goes in and comes out, none stays on the module.
-
-    frames 0 | 1–4 | 5–8 …  ──encode_step──▶  latent 0 | 1 | 2 …   one latent a step, normalised
-    latent 0 | 1 | 2 …      ──decode_step──▶  frames 0 | 1–4 | 5–8 …
+"""Wan's causal video VAE as a stream (contract.py): state goes in and comes out, none stays on the module.
 
 Memory is a step's, however long the clip. The numbers are those of diffusers' own `encode` and `decode`.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from itertools import repeat
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal
 
 import torch
 from diffusers import AutoencoderKLWan
 from diffusers.models.autoencoders.autoencoder_kl_wan import WanCausalConv3d
 from torch import Tensor, nn
 
+from gnvc_vd.backbone.contract import Decoded, Encoded, State, check_step, chunked, decode_steps, encode_steps
 from gnvc_vd.backbone.kernels import use_fast_kernels
 from gnvc_vd.backbone.tiles import Grid, Tiling, cut, join
 from gnvc_vd.conventions import LATENT_CHANNELS, SPATIAL_STRIDE, TEMPORAL_STRIDE
@@ -22,28 +20,8 @@ from gnvc_vd.presets import VaePreset
 
 # One entry per cached convolution and tile; diffusers' decoder leaves a marker string in some after the first step.
 Caches = tuple[Tensor | str | None, ...]
-State = tuple[Caches, ...]  # one per tile
 TileStep = Callable[[Caches | None, Tensor], tuple[Tensor, Caches]]
 Kernels = Literal["auto", "stock"]
-
-
-class Encoded(NamedTuple):
-    latent: Tensor  # B C 1 h w
-    state: State
-
-
-class Decoded(NamedTuple):
-    frames: Tensor  # B 3 T H W, T = 1 at the first step and 4 after it
-    state: State
-
-
-class VideoVae(Protocol):
-    """What every VAE of this project does. Latents are normalised, video is RGB in [−1, 1], both B C T H W."""
-
-    def encode(self, video: Tensor) -> Tensor: ...
-    def decode(self, latents: Tensor) -> Tensor: ...
-    def encode_step(self, state: State | None, frames: Tensor) -> Encoded: ...
-    def decode_step(self, state: State | None, latent: Tensor) -> Decoded: ...
 
 
 class WanVae(nn.Module):
@@ -76,20 +54,17 @@ class WanVae(nn.Module):
 
     def encode(self, video: Tensor) -> Tensor:
         """All at once: B 3 1+4k H W → B 16 1+k H/8 W/8."""
-        first, rest = video[:, :, :1], video[:, :, 1:]
-        chunks = rest.split(TEMPORAL_STRIDE, dim=2) if rest.shape[2] else ()
-        return torch.cat(list(self.encode_steps([first, *chunks])), dim=2)
+        return torch.cat(list(encode_steps(self, chunked(video))), dim=2)
 
     def decode(self, latents: Tensor) -> Tensor:
         """All at once: B 16 1+k h w → B 3 1+4k 8h 8w."""
-        return torch.cat(list(self.decode_steps(latents.split(1, dim=2))), dim=2)
+        return torch.cat(list(decode_steps(self, latents.split(1, dim=2))), dim=2)
 
     def posterior(self, video: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log-variance of the latents, not normalised: what a VAE's own training needs."""
-        chunks = [video[:, :, :1], *(video[:, :, 1:].split(TEMPORAL_STRIDE, dim=2) if video.shape[2] > 1 else ())]
         caches: Caches | None = None
         moments = []
-        for chunk in chunks:
+        for chunk in chunked(video):
             part, caches = self._encode_tile(caches, chunk.to(self.dtype))
             moments.append(part.float())
         mean, log_variance = torch.cat(moments, dim=2).chunk(2, dim=1)
@@ -104,23 +79,9 @@ class WanVae(nn.Module):
             parts.append(part.float())
         return torch.cat(parts, dim=2)
 
-    def encode_steps(self, chunks: Iterable[Tensor]) -> Iterator[Tensor]:
-        """Chunks of 1, 4, 4, … frames to latents, as they come."""
-        state: State | None = None
-        for chunk in chunks:
-            latent, state = self.encode_step(state, chunk)
-            yield latent
-
-    def decode_steps(self, latents: Iterable[Tensor]) -> Iterator[Tensor]:
-        """Single latents to chunks of 1, 4, 4, … frames, as they come."""
-        state: State | None = None
-        for latent in latents:
-            frames, state = self.decode_step(state, latent)
-            yield frames
-
     def encode_step(self, state: State | None, frames: Tensor) -> Encoded:
         """The next 4 frames (at the start, 1) to the next latent."""
-        _check(frames, channels=3, length=1 if state is None else TEMPORAL_STRIDE, multiple=SPATIAL_STRIDE)
+        check_step(frames, channels=3, length=1 if state is None else TEMPORAL_STRIDE, multiple=SPATIAL_STRIDE)
         grid = cut(frames.to(self.dtype), self.tiling)
         moments, after = self._each(self._encode_tile, state, grid)
         z = join(moments, self.tiling, frames.shape[3:], 1 / SPATIAL_STRIDE)[:, :LATENT_CHANNELS]  # the mode
@@ -128,7 +89,7 @@ class WanVae(nn.Module):
 
     def decode_step(self, state: State | None, latent: Tensor) -> Decoded:
         """The next latent to the next 4 frames (at the start, 1)."""
-        _check(latent, channels=LATENT_CHANNELS, length=1, multiple=1)
+        check_step(latent, channels=LATENT_CHANNELS, length=1, multiple=1)
         z = (latent * self.std + self.mean).to(self.dtype)
         grid = cut(z, self.tiling, 1 / SPATIAL_STRIDE)
         frames, after = self._each(self._decode_tile, state, grid)
@@ -169,11 +130,3 @@ def _count_caches(module: nn.Module) -> int:
 
 def _per_channel(values: Sequence[float]) -> Tensor:
     return torch.tensor(values, dtype=torch.float32).view(1, -1, 1, 1, 1)
-
-
-def _check(x: Tensor, channels: int, length: int, multiple: int) -> None:
-    good = x.ndim == 5 and x.shape[1:3] == (channels, length) and not any(side % multiple for side in x.shape[3:])
-    if not good:
-        raise ValueError(
-            f"expected B {channels} {length} H W with sides in multiples of {multiple}, not {tuple(x.shape)}"
-        )

@@ -10,6 +10,7 @@ from functools import partial
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from gnvc_vd.backbone.contract import decode_steps
 from gnvc_vd.backbone.dit import WanDit, build_dit
 from gnvc_vd.backbone.plan import plan
 from gnvc_vd.backbone.vae import WanVae, build_vae
@@ -66,7 +67,7 @@ def computed_text(preset: Preset, width: int, height: int) -> str:
 
 
 def _let_go(vae: WanVae, latents: torch.Tensor) -> None:
-    for _ in vae.decode_steps(latents.split(1, dim=2)):
+    for _ in decode_steps(vae, latents.split(1, dim=2)):
         pass
 
 

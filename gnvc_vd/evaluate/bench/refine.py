@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from gnvc_vd.backbone.contract import decode_steps
 from gnvc_vd.backbone.dit import WanDit, build_dit
 from gnvc_vd.backbone.weights import Options, random_backbone
 from gnvc_vd.conventions import LATENT_CHANNELS
@@ -125,7 +126,7 @@ def _add_rows(
     if setting.device == "cuda":
         torch.cuda.reset_peak_memory_stats()
     latents = decoded.split(1, dim=2)
-    decode = seconds(lambda: [None for _ in parts.vae.decode_steps(latents)], setting.device)
+    decode = seconds(lambda: [None for _ in decode_steps(parts.vae, latents)], setting.device)
     for steps in setting.steps:
         refine = seconds(partial(parts.refiner, decoded, features, decoded, SIGMA_0, steps), setting.device)
         share = operations(sizes, picture, steps) / refine / rate
