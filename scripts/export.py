@@ -1,0 +1,43 @@
+"""A run's checkpoint into a model folder: python scripts/export.py RUN FOLDER
+
+RUN is a folder of scripts/train.py. `gnvc-vd encode --model FOLDER` codes with the result, and the next phase of a
+training starts from it (model.start=FOLDER). docs/training.md has the whole way.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from gnvc_vd.conventions import QUALITIES, GnvcError, UsageError
+from gnvc_vd.train.export import export
+from gnvc_vd.train.refit import Refit
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("folder", type=Path, help="made, or replaced if it is a model folder")
+    parser.add_argument("--checkpoint", type=Path, help="one of RUN/checkpoints (the newest)")
+    parser.add_argument("--live", action="store_true", help="the last step's weights instead of their average")
+    parser.add_argument("--refit", action="store_true", help="move the qualities so that their rates rise evenly")
+    parser.add_argument("--name", help="what the model calls itself (the run's name)")
+    arguments = parser.parse_args()
+    which = "live" if arguments.live else "averaged"
+    try:
+        done = export(arguments.run, arguments.folder, arguments.checkpoint, which, arguments.name, arguments.refit)
+    except GnvcError as error:
+        print(f"export: {error}", file=sys.stderr)
+        return 2 if isinstance(error, UsageError) else 1
+    if done.refit is not None:
+        show(done.refit)
+    print(f"{done.folder}: step {done.step} of {arguments.run}, {which} weights")
+    return 0
+
+
+def show(refit: Refit) -> None:
+    print("quality   place  expected bpp")
+    for quality in range(0, QUALITIES, 9):
+        print(f"{quality:7} {refit.places[quality]:7.2f}  {refit.expected[quality]:12.5f}")
+
+
+raise SystemExit(main())
