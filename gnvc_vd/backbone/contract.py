@@ -31,7 +31,9 @@ class VideoVae(Protocol):
 
     mean: Tensor
     std: Tensor
-    model: nn.Module  # what a weights file holds
+
+    @property
+    def model(self) -> nn.Module: ...  # what a weights file holds
 
     def encode(self, video: Tensor) -> Tensor: ...
     def decode(self, latents: Tensor) -> Tensor: ...

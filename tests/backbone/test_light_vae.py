@@ -1,0 +1,101 @@
+"""The light VAE: a stream equal to the whole, causal, with Wan's latent shape, and nothing of diffusers."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch import Tensor
+
+from gnvc_vd.backbone.contract import chunked, decode_steps, encode_steps
+from gnvc_vd.backbone.light_vae import START_LOG_VARIANCE, LightVae, build_light_vae
+from gnvc_vd.presets import VaePreset
+
+PRESET = VaePreset(16, tuple(0.1 * i for i in range(16)), tuple(0.5 + 0.1 * i for i in range(16)))
+
+
+@pytest.fixture
+def vae() -> LightVae:
+    torch.manual_seed(0)
+    made = build_light_vae(PRESET).eval().requires_grad_(False)
+    for parameter in made.parameters():
+        parameter.add_(0.05 * torch.randn_like(parameter))
+    return made
+
+
+def video(frames: int, height: int = 32, width: int = 48) -> Tensor:
+    return 2 * torch.rand(2, 3, frames, height, width, generator=torch.Generator().manual_seed(1)) - 1
+
+
+@pytest.mark.parametrize("frames", [1, 5, 9, 25])
+def test_a_stream_is_the_whole(vae: LightVae, frames: int) -> None:
+    clip = video(frames)
+    latents = vae.encode(clip)
+    assert latents.shape == (2, 16, 1 + (frames - 1) // 4, 4, 6)
+    streamed = torch.cat(list(encode_steps(vae, chunked(clip))), dim=2)
+    assert torch.allclose(streamed, latents, atol=1e-5)
+    shown = torch.cat(list(decode_steps(vae, latents.split(1, dim=2))), dim=2)
+    assert shown.shape == clip.shape and torch.equal(shown, vae.decode(latents))
+    at_once = vae.reconstruction(latents * vae.std + vae.mean).clamp(-1, 1)
+    assert torch.allclose(shown, at_once, atol=1e-5)
+
+
+def test_a_step_leaves_the_state_it_was_given(vae: LightVae) -> None:
+    first, *rest = chunked(video(9))
+    _, state = vae.encode_step(None, first)
+    once, again = (vae.encode_step(state, rest[0]).latent for _ in range(2))
+    assert torch.equal(once, again)
+
+
+def test_nothing_sees_the_future(vae: LightVae) -> None:
+    clip, changed = video(13), video(13)
+    changed[:, :, 5:] = 0
+    assert torch.equal(vae.encode(clip)[:, :, :2], vae.encode(changed)[:, :, :2])
+    assert not torch.allclose(vae.encode(clip)[:, :, 2:], vae.encode(changed)[:, :, 2:])
+    latents = vae.encode(clip)
+    other = latents.clone()
+    other[:, :, 2:] = 0
+    assert torch.equal(vae.decode(latents)[:, :, :5], vae.decode(other)[:, :, :5])
+
+
+def test_the_past_is_seen(vae: LightVae) -> None:
+    """Each latent knows the one before it: what would flicker can be told from what moves."""
+    clip = video(9)
+    changed = clip.clone()
+    changed[:, :, 4] = 0
+    assert not torch.allclose(vae.encode(clip)[:, :, 2], vae.encode(changed)[:, :, 2])
+
+
+def test_latents_are_normalised_means_and_the_posterior_begins_narrow() -> None:
+    torch.manual_seed(0)
+    fresh, clip = build_light_vae(PRESET), video(5)
+    mean, log_variance = fresh.posterior(clip)
+    assert torch.allclose(fresh.encode(clip) * fresh.std + fresh.mean, mean, atol=1e-5)
+    assert log_variance.mean().item() == pytest.approx(START_LOG_VARIANCE, abs=0.5)
+
+
+def test_without_weights_the_shortcuts_alone_carry_the_picture() -> None:
+    """A network of zeros but for its first and last convolutions is linear in its input, frame by frame."""
+    torch.manual_seed(0)
+    fresh = build_light_vae(PRESET)
+    with torch.no_grad():
+        for name, parameter in fresh.named_parameters():
+            if ".add." in name:
+                parameter.zero_()
+    still = video(1).expand(-1, -1, 9, -1, -1)
+    mean, _ = fresh.posterior(still)
+    assert torch.allclose(mean, mean[:, :, :1].expand_as(mean), atol=1e-6)
+    shown = fresh.reconstruction(mean)
+    assert torch.allclose(shown, shown[:, :, :1].expand_as(shown), atol=1e-6)
+
+
+def test_sizes_that_do_not_fit_are_refused(vae: LightVae) -> None:
+    with pytest.raises(ValueError, match="multiples of 8"):
+        vae.encode_step(None, torch.zeros(1, 3, 1, 20, 16))
+    with pytest.raises(ValueError, match="expected B 3 1"):
+        vae.encode_step(None, torch.zeros(1, 3, 4, 16, 16))
+
+
+def test_it_imports_without_diffusers() -> None:
+    code = "import sys; sys.modules['diffusers'] = None; import gnvc_vd.backbone.light_vae"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
