@@ -104,6 +104,10 @@ def write_description(folder: Path, description: ModelDescription) -> None:
 def check_sizes(vae: VaePreset, dit: DitPreset, where: str) -> None:
     """Refuse sizes that no network of ours has, before anything is built."""
     _bounded(vars(vae) | vars(dit), where)
+    if vae.architecture not in ("wan", "light"):
+        raise GnvcError(f"{where}: there is no VAE {vae.architecture[:40]!r}")
+    if vae.base_dim % 2:
+        raise GnvcError(f"{where}: base_dim = {vae.base_dim} is odd")
     if dit.condition_channels not in (0, 20):
         raise GnvcError(f"{where}: {dit.condition_channels} condition channels; there are 0 or 20")
     if len(vae.latents_mean) != LATENT_CHANNELS or len(vae.latents_std) != LATENT_CHANNELS or min(vae.latents_std) <= 0:

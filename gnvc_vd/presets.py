@@ -9,11 +9,12 @@ CONDITION_CHANNELS = 20  # Wan's image-conditioned layout: a mask of 4 and a lat
 
 @dataclass(frozen=True)
 class VaePreset:
-    """Wan's 3-D causal VAE at a width. Mean and deviation of its latents are what normalises them."""
+    """A video VAE at a width. Mean and deviation of its latents are what normalises them."""
 
     base_dim: int
     latents_mean: tuple[float, ...]
     latents_std: tuple[float, ...]
+    architecture: str = "wan"  # Wan's 3-D convolutions, or "light": 2-D ones (backbone/light_vae.py)
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,7 @@ PRESETS = {
         ),
         Preset(
             name="tiny",
-            vae=VaePreset(base_dim=16, latents_mean=UNIT_MEAN, latents_std=UNIT_STD),
+            vae=VaePreset(base_dim=64, latents_mean=UNIT_MEAN, latents_std=UNIT_STD, architecture="light"),
             dit=DitPreset(
                 layers=6, heads=4, head_dim=48, ffn_dim=576, text_dim=8, text_tokens=1,
                 condition_channels=CONDITION_CHANNELS,

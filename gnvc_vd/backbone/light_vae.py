@@ -54,6 +54,10 @@ class LightVae(nn.Module):
         self.register_buffer("mean", _per_channel(preset.latents_mean), persistent=False)
         self.register_buffer("std", _per_channel(preset.latents_std), persistent=False)
 
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.model.encoder.enter.weight.dtype
+
     def encode(self, video: Tensor) -> Tensor:
         """All at once: B 3 1+4k H W → B 16 1+k H/8 W/8."""
         return (self.posterior(video)[0] - self.mean) / self.std
@@ -66,19 +70,19 @@ class LightVae(nn.Module):
         """The next 4 frames (at the start, 1) to the next latent."""
         check_step(frames, channels=3, length=1 if state is None else TEMPORAL_STRIDE, multiple=SPATIAL_STRIDE)
         past = Past(state)
-        mean = self.model.encoder(frames, past)[:, :LATENT_CHANNELS].float()
+        mean = self.model.encoder(frames.to(self.dtype), past)[:, :LATENT_CHANNELS].float()
         return Encoded((mean - self.mean) / self.std, tuple(past.after))
 
     def decode_step(self, state: State | None, latent: Tensor) -> Decoded:
         """The next latent to the next 4 frames (at the start, 1)."""
         check_step(latent, channels=LATENT_CHANNELS, length=1, multiple=1)
         past = Past(state)
-        frames = self.model.decoder(latent * self.std + self.mean, past)
+        frames = self.model.decoder((latent * self.std + self.mean).to(self.dtype), past)
         return Decoded(frames.float().clamp(-1, 1), tuple(past.after))
 
     def posterior(self, video: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log-variance of the latents, not normalised; all later frames in one go."""
-        past = Past(None)
+        video, past = video.to(self.dtype), Past(None)
         moments = [self.model.encoder(video[:, :, :1], past)]
         if video.shape[2] > 1:
             moments.append(self.model.encoder(video[:, :, 1:], Past(tuple(past.after))))
@@ -87,7 +91,7 @@ class LightVae(nn.Module):
 
     def reconstruction(self, z: Tensor) -> Tensor:
         """Video from latents that are not normalised, not cut off at ±1; all later latents in one go."""
-        past = Past(None)
+        z, past = z.to(self.dtype), Past(None)
         parts = [self.model.decoder(z[:, :, :1], past)]
         if z.shape[2] > 1:
             parts.append(self.model.decoder(z[:, :, 1:], Past(tuple(past.after))))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 
 from gnvc_vd.backbone.dit import build_dit
-from gnvc_vd.backbone.vae import build_vae
+from gnvc_vd.backbone.vaes import network_of
 from gnvc_vd.presets import Preset
 
 PUBLISHED_BYTES = 4  # a parameter in the public diffusers folders, which hold float32
@@ -32,7 +32,7 @@ class Plan:
 
 def plan(preset: Preset) -> Plan:
     with torch.device("meta"):
-        return Plan(_count(build_vae(preset.vae)), _count(build_dit(preset.dit)))
+        return Plan(_count(network_of(preset.vae)), _count(build_dit(preset.dit)))
 
 
 def _count(module: torch.nn.Module) -> int:

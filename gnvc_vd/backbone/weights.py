@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from gnvc_vd.backbone.dit import Attention, WanDit, build_dit, kept_in_float32, restore_rope
 from gnvc_vd.backbone.sources import EMPTY_PROMPT, Located, find
 from gnvc_vd.backbone.tiles import Tiling
-from gnvc_vd.backbone.vae import Kernels, WanVae, build_vae
+from gnvc_vd.backbone.vae import Kernels
+from gnvc_vd.backbone.vaes import AnyVae, network_of, vae_with
 from gnvc_vd.conventions import GnvcError
 from gnvc_vd.files import replacing
 from gnvc_vd.model import BackboneReference, ModelDescription, file_sha256, write_description
@@ -45,7 +46,7 @@ class Backbone:
     name: str
     vae_preset: VaePreset
     dit_preset: DitPreset
-    vae: WanVae
+    vae: AnyVae
     dit: WanDit
     files: Mapping[str, Path]  # what was loaded; empty for weights from a seed
     note: str = ""
@@ -78,22 +79,23 @@ def load_backbone(name: str | Path, options: Options | None = None) -> Backbone:
     return _assembled(find(str(name)), options)
 
 
-def load_vae(name: str | Path, options: Options | None = None) -> WanVae:
+def load_vae(name: str | Path, options: Options | None = None) -> AnyVae:
     """The VAE alone, without taking memory for the transformer."""
     if name == "nano":
         return random_backbone(preset("nano"), options).vae
     source, options = find(str(name)), options or Options()
     with torch.device("meta"):
-        vae = build_vae(source.vae)
+        vae = network_of(source.vae)
     fill(vae, source.vae_tensors(), source.where)
-    return WanVae(nn.Module.to(vae, options.dtype), options.kernels, options.tiling).eval().requires_grad_(False)
+    made = vae_with(nn.Module.to(vae, options.dtype), source.vae, options.kernels, options.tiling)
+    return made.eval().requires_grad_(False)
 
 
 def random_backbone(sizes: Preset, options: Options | None = None) -> Backbone:
     """Weights from a seed, at any preset's sizes: for nano, and for what only looks at time and memory."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(NANO_SEED)
-        vae, dit = build_vae(sizes.vae), build_dit(sizes.dit)
+        vae, dit = network_of(sizes.vae), build_dit(sizes.dit)
     text = torch.zeros(1, sizes.dit.text_dim)
     parts = _Parts(sizes.name, sizes.vae, sizes.dit, vae, dit, text, {}, sizes.note)
     return _with_options(parts, options or Options())
@@ -132,7 +134,7 @@ class _Parts:
 def _assembled(source: Located, options: Options) -> Backbone:
     """Modules on the meta device first: a wrong size is found before any memory is taken for it."""
     with torch.device("meta"):
-        vae, dit = build_vae(source.vae), build_dit(source.dit)
+        vae, dit = network_of(source.vae), build_dit(source.dit)
     fill(vae, source.vae_tensors(), source.where)
     fill(dit, source.dit_tensors(), source.where)
     restore_rope(dit)
@@ -143,7 +145,7 @@ def _assembled(source: Located, options: Options) -> Backbone:
 def _with_options(parts: _Parts, options: Options) -> Backbone:
     for name, parameter in parts.dit.named_parameters():
         parameter.data = parameter.data.to(torch.float32 if kept_in_float32(name) else options.dtype)
-    vae = WanVae(nn.Module.to(parts.vae, options.dtype), options.kernels, options.tiling)
+    vae = vae_with(nn.Module.to(parts.vae, options.dtype), parts.vae_preset, options.kernels, options.tiling)
     dit = WanDit(parts.dit, parts.dit_preset, parts.text.float(), options.attention)
     for module in (vae, dit):
         module.eval().requires_grad_(False)

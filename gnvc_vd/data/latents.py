@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from gnvc_vd import strict
-from gnvc_vd.backbone.vae import WanVae
+from gnvc_vd.backbone.contract import VideoVae
 from gnvc_vd.conventions import LATENT_CHANNELS, SPATIAL_STRIDE, GnvcError, UsageError
 from gnvc_vd.data.clips import Clips, ClipSpec, to_model
 from gnvc_vd.data.samples import item_of
@@ -64,7 +64,7 @@ class LatentIndex:
         return min(self.shard, self.count - shard * self.shard)
 
 
-def vae_identity(vae: WanVae) -> str:
+def vae_identity(vae: VideoVae) -> str:
     """32 bytes, in hexadecimal, that change with the VAE's weights and with what normalises its latents."""
     digest = hashlib.sha256()
     for name, tensor in sorted({**vae.model.state_dict(), "mean": vae.mean, "std": vae.std}.items()):
@@ -75,7 +75,7 @@ def vae_identity(vae: WanVae) -> str:
 
 def precompute(
     clips: Clips,
-    vae: WanVae,
+    vae: VideoVae,
     folder: Path,
     index: LatentIndex,
     batch: int = 1,
@@ -89,7 +89,7 @@ def precompute(
     """
     folder.mkdir(parents=True, exist_ok=True)
     _begin(folder, index)
-    device = next(vae.parameters()).device
+    device = vae.mean.device
     for shard in range(index.shards):
         target, first = folder / _name(shard), shard * index.shard
         if target.is_file():
@@ -116,7 +116,7 @@ class LatentClips(Dataset[Tensor]):
         seed: of the order of each pass.
     """
 
-    def __init__(self, folder: str | Path, vae: WanVae | str, seed: int = 0) -> None:
+    def __init__(self, folder: str | Path, vae: VideoVae | str, seed: int = 0) -> None:
         self.folder, self.seed = Path(folder), seed
         self.index = read_index(self.folder)
         identity = vae if isinstance(vae, str) else vae_identity(vae)

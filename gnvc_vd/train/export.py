@@ -17,8 +17,8 @@ from omegaconf import OmegaConf
 from torch import Tensor
 
 from gnvc_vd import strict
+from gnvc_vd.backbone.contract import VideoVae
 from gnvc_vd.backbone.sources import read_tensors
-from gnvc_vd.backbone.vae import WanVae
 from gnvc_vd.backbone.weights import Backbone, save_backbone
 from gnvc_vd.conventions import QUALITIES, GnvcError, UsageError
 from gnvc_vd.data.clips import to_model
@@ -176,7 +176,7 @@ def _clips(run: Path, training: Training, count: int) -> list[Tensor]:
     return [source[number] for number in range(count)]
 
 
-def _latents(vae: WanVae, clips: Sequence[Tensor]) -> Tensor:
+def _latents(vae: VideoVae, clips: Sequence[Tensor]) -> Tensor:
     with torch.inference_mode():
         return torch.cat([vae.encode(to_model(clip[None])) for clip in clips])
 

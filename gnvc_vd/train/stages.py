@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from gnvc_vd.backbone.conditioning import FIRST, FIRST_AND_LAST, NOTHING, condition_on
+from gnvc_vd.backbone.contract import VideoVae
 from gnvc_vd.backbone.dit import WanDit
-from gnvc_vd.backbone.vae import WanVae
 from gnvc_vd.bottleneck.bottleneck import Bottleneck, Trained
 from gnvc_vd.conventions import LATENT_CHANNELS, GnvcError
 from gnvc_vd.data.clips import to_model
@@ -49,7 +49,7 @@ class Losses(NamedTuple):
 class VaeStage(nn.Module):
     """A video VAE: absolute and squared error, divergence, what flickers, and perception."""
 
-    def __init__(self, stage: Stage, vae: WanVae, perceptual: nn.Module | None) -> None:
+    def __init__(self, stage: Stage, vae: VideoVae, perceptual: nn.Module | None) -> None:
         super().__init__()
         self.stage, self.vae, self.perceptual = stage, vae, perceptual
 
@@ -72,7 +72,7 @@ class VaeStage(nn.Module):
 class PriorStage(nn.Module):
     """A video transformer by flow matching, with nothing given, the first frame, or the first and the last."""
 
-    def __init__(self, stage: Stage, vae: WanVae, dit: WanDit) -> None:
+    def __init__(self, stage: Stage, vae: VideoVae, dit: WanDit) -> None:
         super().__init__()
         self.stage, self.vae, self.dit = stage, vae, dit
 
@@ -109,7 +109,7 @@ class CodecStage(nn.Module):
         self,
         stage: Stage,
         rate: Rate,
-        vae: WanVae,
+        vae: VideoVae,
         bottleneck: Bottleneck,
         refiner: Refiner,
         perceptual: nn.Module | None,
@@ -184,6 +184,6 @@ class CodecStage(nn.Module):
         return terms | ({"perceptual": self.perceptual(shown, video)} if self.perceptual is not None else {})
 
 
-def _latents(vae: WanVae, clips: Tensor) -> Tensor:
+def _latents(vae: VideoVae, clips: Tensor) -> Tensor:
     """x_1 of videos, or latents made before."""
     return clips.float() if clips.shape[1] == LATENT_CHANNELS else vae.encode(to_model(clips))

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,7 +10,10 @@ from torch import Tensor
 
 from gnvc_vd.backbone.contract import chunked, decode_steps, encode_steps
 from gnvc_vd.backbone.light_vae import START_LOG_VARIANCE, LightVae, build_light_vae
-from gnvc_vd.presets import VaePreset
+from gnvc_vd.backbone.tiles import Tiling
+from gnvc_vd.backbone.weights import Options, load_backbone, random_backbone, save_backbone
+from gnvc_vd.conventions import GnvcError, UsageError
+from gnvc_vd.presets import VaePreset, preset
 
 PRESET = VaePreset(16, tuple(0.1 * i for i in range(16)), tuple(0.5 + 0.1 * i for i in range(16)))
 
@@ -99,3 +103,28 @@ def test_sizes_that_do_not_fit_are_refused(vae: LightVae) -> None:
 def test_it_imports_without_diffusers() -> None:
     code = "import sys; sys.modules['diffusers'] = None; import gnvc_vd.backbone.light_vae"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
+def test_a_model_folder_keeps_a_light_vae(tmp_path: Path) -> None:
+    backbone = random_backbone(preset("tiny"))
+    assert isinstance(backbone.vae, LightVae)
+    save_backbone(backbone, tmp_path / "model", "ours")
+    loaded = load_backbone(tmp_path / "model")
+    assert isinstance(loaded.vae, LightVae) and loaded.vae_preset == preset("tiny").vae
+    assert torch.equal(loaded.vae.encode(video(5)), backbone.vae.encode(video(5)))
+    low = load_backbone(tmp_path / "model", Options(torch.bfloat16))
+    wanted, found = backbone.vae.encode(video(5)), low.vae.encode(video(5))
+    assert found.dtype == torch.float32 and 0 < (found - wanted).abs().max() < 0.1 * wanted.std()
+    with pytest.raises(UsageError, match="tiles"):
+        load_backbone(tmp_path / "model", Options(tiling=Tiling(128, 96)))
+
+
+def test_a_vae_of_no_known_kind_is_refused(tmp_path: Path) -> None:
+    save_backbone(random_backbone(preset("tiny")), tmp_path / "model", "ours")
+    described = tmp_path / "model" / "model.json"
+    for was, now in (('"light"', '"heavy"'), ('"base_dim": 64', '"base_dim": 63')):
+        text = described.read_text()
+        described.write_text(text.replace(was, now))
+        with pytest.raises(GnvcError, match=r"no VAE 'heavy'|63 is odd"):
+            load_backbone(tmp_path / "model")
+        described.write_text(text)

@@ -10,10 +10,11 @@ from functools import partial
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from gnvc_vd.backbone.contract import decode_steps
+from gnvc_vd.backbone.contract import VideoVae, decode_steps
 from gnvc_vd.backbone.dit import WanDit, build_dit
 from gnvc_vd.backbone.plan import plan
 from gnvc_vd.backbone.vae import WanVae, build_vae
+from gnvc_vd.backbone.vaes import network_of, vae_with
 from gnvc_vd.evaluate.bench.computed import compute
 from gnvc_vd.evaluate.bench.measuring import Report, cost
 from gnvc_vd.gop import latent_size, latents_of
@@ -53,7 +54,7 @@ def computed_text(preset: Preset, width: int, height: int) -> str:
     with FakeTensorMode():
         columns, rows = latent_size(width, height)
         latents = torch.empty(1, 16, latents_of(WINDOW), rows, columns)
-        vae = WanVae(build_vae(preset.vae), kernels="stock")
+        vae = vae_with(network_of(preset.vae), preset.vae, kernels="stock")
         dit = WanDit(build_dit(preset.dit), preset.dit, torch.empty(0, preset.dit.text_dim))
         decode = compute(partial(_let_go, vae, latents))
         velocity = compute(partial(dit.velocity, latents, 0.3))
@@ -66,7 +67,7 @@ def computed_text(preset: Preset, width: int, height: int) -> str:
     )
 
 
-def _let_go(vae: WanVae, latents: torch.Tensor) -> None:
+def _let_go(vae: VideoVae, latents: torch.Tensor) -> None:
     for _ in decode_steps(vae, latents.split(1, dim=2)):
         pass
 
