@@ -7,13 +7,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from gnvc_vd import ffmpeg
 from gnvc_vd.cli import main
 from gnvc_vd.conventions import Frame, GnvcError, UsageError
 from gnvc_vd.evaluate.bench.measuring import cost
 from gnvc_vd.evaluate.compare import METRICS, compare
-from gnvc_vd.video import RawVideo, create_video
+from gnvc_vd.metrics.pairs import as_tensor
+from gnvc_vd.metrics.perceptual import st_lpips
+from gnvc_vd.metrics.vmaf import Vmaf
+from gnvc_vd.video import RawVideo, create_video, open_video
 from tests.conftest import Cli, smooth_clip
 from tests.metrics.clips import as_frame, noisy, pan, texture, write
 from tests.metrics.test_fidelity import ffmpeg_psnr
@@ -52,7 +56,12 @@ def test_json_has_every_key_and_the_figures_are_the_measures_own(
     assert set(found["missing"]) == {"lpips_alex", "lpips_vgg", "dists"} == {k for k in METRICS if found[k] is None}
     assert "vgg16-397923af.pth" in found["missing"]["dists"] and str(tmp_path) in found["missing"]["lpips_alex"]
     assert set(found["seconds_by_metric"]) == set(OFFLINE)
-    assert 0.9 < found["ms_ssim"] < 1 and 0 < found["st_lpips_alex"] < 0.2 and 1 < found["e_warp"] < 100
+    assert 0.9 < found["ms_ssim"] < 1 and 1 < found["e_warp"] < 100
+    with open_video(files[0]) as first, open_video(files[1]) as second, torch.inference_mode():
+        both = [[as_tensor(frame) for frame in frames] for frames in zip(first, second, strict=True)]
+        for net in ("alex", "vgg"):
+            own = np.mean([float(st_lpips(net)(*frames)) for frames in both])
+            assert found[f"st_lpips_{net}"] == pytest.approx(own, rel=1e-4)
     assert "no colour matrix is stated" in found["notices"][0] and "no colour matrix is stated" in said
 
 
@@ -142,6 +151,19 @@ def test_a_measure_that_fails_midway_is_missing_and_the_others_go_on(
     found = compare(*of_clips(smooth_clip(256, 256, 3), tmp_path), metrics=["psnr_rgb", "vmaf"])
     assert found.figures["vmaf"] is None and "ffmpeg failed" in found.missing["vmaf"]
     assert (found.figures["psnr_rgb"] or 0) > 30 and set(found.seconds_by_metric) == {"psnr_rgb"}
+
+
+def test_a_video_that_breaks_midway_is_an_error_and_ffmpeg_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reference, test = of_clips(smooth_clip(64, 64, 4), tmp_path)
+    data = Path(test).read_bytes()
+    Path(test).write_bytes(data[:-100])
+    started = []
+    monkeypatch.setattr("gnvc_vd.evaluate.compare.Vmaf", lambda: started.append(Vmaf()) or started[0])
+    with pytest.raises(GnvcError, match="damaged or cut"):
+        compare(reference, test, metrics=["vmaf"])
+    assert started[0]._process is not None and started[0]._process._process.poll() is not None
 
 
 def test_raft_without_weights_is_missing_not_replaced(
