@@ -1,5 +1,6 @@
 """From a Hydra configuration to a training: our dataclasses, and what draws its clips."""
 
+import inspect
 import json
 from typing import Any, cast
 
@@ -49,10 +50,21 @@ def sources_of(config: DictConfig | None) -> Sources | None:
         fit = [part for part in parts if part.get("shortest", 1) <= spec.frames <= part.get("longest", spec.frames)]
         if not fit:
             raise UsageError(f"no part of the data has clips of {spec.frames} frames")
-        made = [(cast(Clips, hydra.utils.instantiate(part.source, spec=spec)), float(part.weight)) for part in fit]
+        made = [(_made(part.source, spec), float(part.weight)) for part in fit]
         return made[0][0] if len(made) == 1 else Mixture(made, spec.seed)
 
     return make
+
+
+def _made(source: DictConfig, spec: ClipSpec) -> Clips:
+    """What a source names, called with the rest of it. Hydra's own call would turn the spec into a configuration."""
+    options = cast(dict[str, Any], OmegaConf.to_container(source, resolve=True))
+    make = hydra.utils.get_object(options.pop("_target_"))
+    try:
+        inspect.signature(make).bind(spec=spec, **options)
+    except TypeError as error:
+        raise UsageError(f"{make.__name__} as a source of clips: {error}") from error
+    return cast(Clips, make(spec=spec, **options))
 
 
 def stored_latents(spec: ClipSpec, folder: str, name: str, start: str | None) -> LatentClips:

@@ -1,0 +1,33 @@
+"""Configurations as scripts/train.py would have them, without starting it."""
+
+import functools
+from pathlib import Path
+
+import hydra
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+import gnvc_vd
+
+CONFIGS = Path(gnvc_vd.__file__).parents[1] / "configs"
+EXPERIMENTS = sorted(path.stem for path in (CONFIGS / "experiment").glob("*.yaml"))
+TRY = ("model=nano", "data=procedural", "debug=one_batch")  # any experiment, two steps, no file
+
+
+@functools.cache
+def composed(*overrides: str) -> tuple[DictConfig, DictConfig]:
+    """The configuration, and Hydra's own with it."""
+    GlobalHydra.instance().clear()
+    with hydra.initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        whole = hydra.compose("train", list(overrides), return_hydra_config=True)
+    HydraConfig.instance().set_config(whole)
+    own = whole.copy()
+    with open_dict(own):
+        own.pop("hydra")
+        OmegaConf.resolve(own)
+    return own, whole
+
+
+def choices(group: str) -> list[str]:
+    return sorted(path.stem for path in (CONFIGS / group).glob("*.yaml"))
