@@ -1,0 +1,129 @@
+"""What a VAE's latents would cost under an ideal transform code: how to choose a VAE before there is a codec for it.
+
+    latents ─KLT over channels─▶ ─DCT over time and 8×8 places─▶ coefficients, a variance σ_i² for each
+    reverse water-filling at level θ:  D_i = min(θ, σ_i²),  R_i = ½ log2(σ_i² / D_i)
+    coefficients as that code would give them back:  (1 − D_i/σ_i²) c + √(D_i (1 − D_i/σ_i²)) n  ─▶ latents ─▶ video
+
+Variances are taken over the clip's blocks, so what differs from place to place costs bits that a codec with contexts
+would save; entropy coding is ideal and its tables are free. The figure compares VAEs; it is no codec's rate.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from gnvc_vd.backbone.contract import VideoVae
+from gnvc_vd.data.clips import to_model
+from gnvc_vd.metrics.fidelity import psnr
+from gnvc_vd.metrics.perceptual import st_lpips
+
+BLOCK = 8  # places each way
+BISECTIONS = 60
+
+
+@dataclass(frozen=True)
+class Coded:
+    """Latents as an ideal code at some rate gives them back."""
+
+    latents: Tensor
+    bits: float
+    level: float  # θ
+
+
+class Probe:
+    """The transform code of one clip's latents, B 16 T h w."""
+
+    def __init__(self, latents: Tensor) -> None:
+        self._size = latents.shape[3:]
+        padded = torch.nn.functional.pad(latents.double(), _growth(self._size), mode="replicate")
+        self._mean = padded.mean((0, 2, 3, 4), keepdim=True)
+        centred = padded - self._mean
+        covariance = torch.einsum("bcthw,bdthw->cd", centred, centred)
+        self._klt = torch.linalg.eigh(covariance).eigenvectors  # columns
+        self._time, self._place = dct(latents.shape[2]), dct(BLOCK)
+        self._coefficients = self._forward(centred)  # blocks C T 8 8
+        self._padded = padded.shape
+        self._variance = self._coefficients.square().mean(0).clamp_min(1e-12)
+        # Only the true picture's places are paid for.
+        self._blocks = math.prod(self._size) * len(latents) / BLOCK**2
+
+    def bits(self, level: float) -> float:
+        """Of the whole clip, at a water level."""
+        rates = 0.5 * torch.log2(self._variance / self._variance.clamp_max(level))
+        return float(rates.sum()) * self._blocks
+
+    def at_bits(self, bits: float, seed: int = 0) -> Coded:
+        """The code that spends so many bits."""
+        low, high = 1e-12, float(self._variance.max())
+        for _ in range(BISECTIONS):
+            middle = math.sqrt(low * high)
+            low, high = (middle, high) if self.bits(middle) > bits else (low, middle)
+        return Coded(self._at_level(high, seed), self.bits(high), high)
+
+    def _at_level(self, level: float, seed: int) -> Tensor:
+        kept = 1 - self._variance.clamp_max(level) / self._variance
+        noise = torch.randn(
+            self._coefficients.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
+        )
+        spread = (self._variance.clamp_max(level) * kept).sqrt()
+        return self._inverse(kept * self._coefficients + spread * noise.to(kept.device))
+
+    def _forward(self, centred: Tensor) -> Tensor:
+        rotated = torch.einsum("bcthw,ck->bkthw", centred, self._klt)
+        blocks = rotated.unflatten(4, (-1, BLOCK)).unflatten(3, (-1, BLOCK))  # B C T rows 8 columns 8
+        time, place = self._time.to(blocks.device), self._place.to(blocks.device)
+        return torch.einsum("bktrysx,at,iy,jx->brskaij", blocks, time, place, place).flatten(0, 2)
+
+    def _inverse(self, coefficients: Tensor) -> Tensor:
+        batch, _, _, height, width = self._padded
+        shaped = coefficients.unflatten(0, (batch, height // BLOCK, width // BLOCK))
+        time, place = self._time.to(shaped.device), self._place.to(shaped.device)
+        blocks = torch.einsum("brskaij,at,iy,jx->bktrysx", shaped, time, place, place)
+        rotated = blocks.flatten(5, 6).flatten(3, 4)
+        padded = torch.einsum("bkthw,ck->bcthw", rotated, self._klt) + self._mean
+        return padded[..., : self._size[0], : self._size[1]].float()
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A clip as a VAE shows it at a rate of its latents; without a rate, uncoded: the ceiling."""
+
+    bpp: float | None
+    psnr: float
+    st_lpips: float
+
+
+@torch.inference_mode()
+def judge(vae: VideoVae, clip: Tensor, rates: Sequence[float]) -> list[Judged]:
+    """A clip, uint8 3 T H W with sides in multiples of 16, uncoded and at each rate in bits per pixel."""
+    distance = st_lpips("alex").to(vae.mean.device)
+    video = to_model(clip[None].to(vae.mean.device))
+    latents = vae.encode(video)
+    probe = Probe(latents.cpu())
+    rows = []
+    for rate in (None, *rates):
+        coded = latents if rate is None else probe.at_bits(rate * clip[0].numel()).latents.to(latents.device)
+        levels = ((vae.decode(coded) + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+        apart = torch.stack([distance(*pair) for pair in zip(*_pictures(to_model(levels), video), strict=True)])
+        rows.append(Judged(rate, psnr(levels[0].cpu().numpy(), clip.numpy()), float(apart.mean())))
+    return rows
+
+
+def _pictures(*videos: Tensor) -> list[tuple[Tensor, ...]]:
+    return [video.unbind(2) for video in videos]
+
+
+def dct(count: int) -> Tensor:
+    """The orthonormal DCT-II as a matrix, frequencies × samples."""
+    frequency, sample = torch.arange(count, dtype=torch.float64)[:, None], torch.arange(count, dtype=torch.float64)
+    matrix = torch.cos(math.pi * (sample + 0.5) * frequency / count) * math.sqrt(2 / count)
+    matrix[0] /= math.sqrt(2)
+    return matrix
+
+
+def _growth(size: Sequence[int]) -> tuple[int, ...]:
+    """What fills up blocks: left, right, top, bottom, front, back."""
+    return (0, -size[1] % BLOCK, 0, -size[0] % BLOCK, 0, 0)

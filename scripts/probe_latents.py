@@ -1,0 +1,60 @@
+"""What a VAE's latents are worth: quality uncoded, and under an ideal transform code at some rates.
+
+python scripts/probe_latents.py MODEL VIDEO… [--rates 0.02 0.006] [--frames 25] [--size 256]
+"""
+
+import argparse
+import sys
+from itertools import islice
+
+import numpy as np
+import torch
+
+from gnvc_vd.backbone.weights import load_backbone, random_backbone
+from gnvc_vd.conventions import GnvcError
+from gnvc_vd.evaluate.probe import judge
+from gnvc_vd.presets import PRESETS
+from gnvc_vd.video import open_video
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", metavar="MODEL", help="a model folder or preset")
+    parser.add_argument("videos", nargs="+", metavar="VIDEO")
+    parser.add_argument("--rates", nargs="+", type=float, default=[0.02, 0.006], help="bits per pixel (0.02 0.006)")
+    parser.add_argument("--frames", type=int, default=25, help="the first so many (25)")
+    parser.add_argument("--size", type=int, default=256, help="of the crop from the middle (256)")
+    parser.add_argument("--random", action="store_true", help="random weights at the preset's sizes")
+    arguments = parser.parse_args()
+    try:
+        probe(arguments)
+    except GnvcError as error:
+        print(f"probe_latents: {error}", file=sys.stderr)
+        sys.exit(1)
+
+
+def probe(arguments: argparse.Namespace) -> None:
+    random = arguments.random and arguments.model in PRESETS
+    vae = (random_backbone(PRESETS[arguments.model]) if random else load_backbone(arguments.model)).vae
+    print(f"{'clip':32} {'bpp':>8} {'PSNR':>7} {'ST-LPIPS':>9}")
+    for path in arguments.videos:
+        for row in judge(vae, cropped(path, arguments.frames, arguments.size), arguments.rates):
+            rate = "uncoded" if row.bpp is None else f"{row.bpp:.4f}"
+            print(f"{path[-32:]:32} {rate:>8} {row.psnr:7.2f} {row.st_lpips:9.4f}", flush=True)
+
+
+def cropped(path: str, frames: int, size: int) -> torch.Tensor:
+    """The middle of the first frames: 3 T H W."""
+    with open_video(path) as video:
+        height, width = video.info.height, video.info.width
+        if min(height, width) < size:
+            raise GnvcError(f"{path}: {width}×{height} has no {size}×{size} crop")
+        top, left = (height - size) // 2, (width - size) // 2
+        taken = [frame[top : top + size, left : left + size] for frame in islice(video, frames)]
+    if len(taken) < frames:
+        raise GnvcError(f"{path}: {len(taken)} frames, {frames} were asked for")
+    return torch.from_numpy(np.stack(taken)).permute(3, 0, 1, 2)
+
+
+if __name__ == "__main__":
+    main()
