@@ -1,0 +1,192 @@
+"""Runs become model folders that code, start the next phase, and hold the weights they should."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from gnvc_vd.backbone.weights import load_backbone
+from gnvc_vd.bottleneck.bottleneck import Payload
+from gnvc_vd.conventions import GnvcError, UsageError
+from gnvc_vd.data.clips import ClipSpec, to_model
+from gnvc_vd.loading import load
+from gnvc_vd.train.checkpoint import EMA, STATE, WEIGHTS
+from gnvc_vd.train.config import Model, Rate
+from gnvc_vd.train.export import HYDRA, export, load_run, training_of_run
+from gnvc_vd.train.log import RUN
+from gnvc_vd.train.loop import train
+from gnvc_vd.video import write_picture
+from tests.conftest import Cli, smooth_clip
+from tests.train.runs import clips, training
+
+CONFIGURATION = """
+data:
+  train: {parts: [{weight: 1.0, source: {_target_: gnvc_vd.data.procedural.ProceduralClips}}]}
+  validation: null
+"""
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A VAE, a transformer that starts from it, and codecs that start from both: two steps each, and their models."""
+    root = tmp_path_factory.mktemp("runs")
+    start: str | None = None
+    for phase in ("vae", "prior", "warmup"):
+        one = training(phase, 2, frames=5)
+        train(replace(one, model=Model("nano", start)), clips, None, root / phase)
+        (root / phase / ".hydra").mkdir()
+        (root / phase / HYDRA).write_text(CONFIGURATION)
+        start = str(root / "models" / phase)
+        export(root / phase, Path(start))
+    return root
+
+
+def last(run: Path) -> Path:
+    return max((run / "checkpoints").iterdir())
+
+
+def test_a_trained_vae_is_exported_averaged_and_its_latents_are_normalised(runs: Path) -> None:
+    backbone = load_backbone(runs / "models" / "vae")
+    average, live = (load_file(last(runs / "vae") / name) for name in (EMA, WEIGHTS))
+    found = dict(backbone.vae.model.named_parameters())
+    assert all(torch.equal(found[name.removeprefix("vae.model.")], value) for name, value in average.items())
+    assert any(not torch.equal(average[name], live[name]) for name in average)
+    assert backbone.note == "its transformer has random weights"
+    source = clips(ClipSpec(5, 32, 32, flip=False, seed=1))  # as export draws them
+    with torch.inference_mode():
+        latents = torch.cat([backbone.vae.encode(to_model(source[number][None])) for number in range(64)])
+    places = latents.transpose(0, 1).flatten(1)
+    assert places.mean(1).abs().max().item() < 1e-3
+    assert places.std(1).tolist() == pytest.approx([1.0] * 16, rel=1e-3)
+
+
+def test_a_trained_transformer_is_exported_beside_the_vae_it_began_with(runs: Path) -> None:
+    vae, prior = (load_backbone(runs / "models" / name) for name in ("vae", "prior"))
+    assert prior.note == "" and prior.vae_preset == vae.vae_preset
+    assert prior.hashes["vae.safetensors"] == vae.hashes["vae.safetensors"]
+    average, found = load_file(last(runs / "prior") / EMA), dict(prior.dit.model.named_parameters())
+    assert all(torch.equal(found[name.removeprefix("dit.model.")], value) for name, value in average.items())
+
+
+def test_a_trained_codec_codes_as_the_run_that_it_was_exported_from(runs: Path) -> None:
+    codec, average = load(runs / "models" / "warmup"), load_file(last(runs / "warmup") / EMA)
+    state = codec.bottleneck.state_dict()
+    assert average and all(
+        torch.equal(state[name.removeprefix("bottleneck.")], value) for name, value in average.items()
+    )
+    vae = load_backbone(runs / "models" / "vae")
+    assert codec.backbone.hashes["vae.safetensors"] == vae.hashes["vae.safetensors"]
+    payloads, decoded = codec.bottleneck.compress(torch.randn(1, 16, 2, 4, 4, generator=generator()), [0, 63])
+    coded = payloads[0]
+    again = list(codec.bottleneck.decompress([coded.data], [coded.symbol_hash], (4, 4), [0, 63]))
+    assert all(torch.equal(one.latent, other.latent) for one, other in zip(decoded, again, strict=True))
+
+
+@pytest.mark.slow
+def test_the_command_line_codes_with_an_exported_folder(runs: Path, tmp_path: Path, cli: Cli) -> None:
+    (tmp_path / "frames").mkdir()
+    for number, frame in enumerate(smooth_clip(32, 48, 5)):
+        write_picture(tmp_path / "frames" / f"{number:03}.png", frame)
+    model = ("--model", runs / "models" / "warmup")
+    done = cli("encode", tmp_path / "frames", tmp_path / "a.gnvc", "--quality", 20, *model)
+    assert done.returncode == 0, done.stderr
+    done = cli("decode", tmp_path / "a.gnvc", tmp_path / "out", "--no-refine", *model)
+    assert done.returncode == 0, done.stderr
+    assert len(list((tmp_path / "out").glob("*.png"))) == 5
+    assert cli("decode", tmp_path / "a.gnvc", tmp_path / "b", "--model", "nano").returncode == 1
+
+
+def test_the_live_weights_or_an_earlier_checkpoint_can_be_asked_for(runs: Path, tmp_path: Path) -> None:
+    one = training("warmup", 4, frames=5)
+    train(one, clips, None, tmp_path / "run")
+    checkpoints = sorted((tmp_path / "run" / "checkpoints").iterdir())
+    assert [path.name for path in checkpoints] == ["step-00000002", "step-00000004"]
+    early = load_run(tmp_path / "run", checkpoints[0], "live")
+    wanted = load_file(checkpoints[0] / WEIGHTS)
+    found = dict(early.built.stage.named_parameters())
+    assert early.step == 2 and all(torch.equal(found[name], value) for name, value in wanted.items())
+    assert load_run(tmp_path / "run").step == 4
+
+
+def test_a_codec_of_one_rate_codes_at_it_whatever_the_quality(tmp_path: Path) -> None:
+    one = replace(training("warmup", 2, frames=5), rate=Rate(0.5, 0.5, quality=50))
+    train(one, clips, None, tmp_path / "run")
+    export(tmp_path / "run", tmp_path / "model")
+    bottleneck = load(tmp_path / "model").bottleneck
+    latents = torch.randn(1, 16, 2, 4, 4, generator=generator())
+    low, high = (bottleneck.compress(latents, [quality] * 2)[0][0].data for quality in (0, 63))
+    assert low == high
+    with pytest.raises(UsageError, match="all qualities"):
+        export(tmp_path / "run", tmp_path / "other", refit=True)
+
+
+def test_a_refitted_export_has_the_rates_it_says(runs: Path, tmp_path: Path) -> None:
+    done = export(runs / "warmup", tmp_path / "model", refit=True, name="refitted")
+    assert done.refit is not None and done.step == 2
+    codec = load(tmp_path / "model")
+    assert json.loads((tmp_path / "model" / "model.json").read_text())["name"] == "refitted"
+    source = clips(ClipSpec(5, 32, 32, flip=False, seed=1))
+    with torch.inference_mode():
+        latents = torch.cat([codec.backbone.vae.encode(to_model(source[number][None])) for number in range(8)])
+    rates = [rate(codec.bottleneck.compress(latents, [quality] * 2)[0]) for quality in (0, 21, 42, 63)]
+    assert rates == sorted(rates)
+    assert rates == pytest.approx([done.refit.expected[quality] for quality in (0, 21, 42, 63)], rel=0.1)
+
+
+def test_what_cannot_be_exported_is_refused_in_a_sentence(runs: Path, tmp_path: Path) -> None:
+    with pytest.raises(GnvcError, match=r"run\.json: missing"):
+        export(tmp_path / "nothing", tmp_path / "model")
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    record = json.loads((runs / "warmup" / RUN).read_text())
+    (empty / RUN).write_text(json.dumps(record))
+    with pytest.raises(GnvcError, match="no checkpoint there"):
+        export(empty, tmp_path / "model")
+    (empty / RUN).write_text(json.dumps(record | {"pickle": ""}))
+    with pytest.raises(GnvcError, match="not the record of a run"):
+        training_of_run(empty)
+    record["training"]["stage"]["mood"] = "good"
+    (empty / RUN).write_text(json.dumps(record))
+    with pytest.raises(GnvcError, match="unknown key 'mood'"):
+        training_of_run(empty)
+    with pytest.raises(UsageError, match="all qualities"):
+        export(runs / "vae", tmp_path / "model", refit=True)
+    with pytest.raises(GnvcError, match="do not fit"):
+        export(runs / "warmup", tmp_path / "model", checkpoint=last(runs / "vae"))
+    assert not (tmp_path / "model").exists()
+
+
+def test_other_peoples_files_are_never_replaced(runs: Path, tmp_path: Path) -> None:
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter.txt").write_text("mine")
+    with pytest.raises(UsageError, match="other things than a model"):
+        export(runs / "warmup", tmp_path / "thesis")
+    assert (tmp_path / "thesis" / "chapter.txt").read_text() == "mine"
+    with pytest.raises(UsageError, match="a file"):
+        export(runs / "warmup", tmp_path / "thesis" / "chapter.txt")
+    export(runs / "warmup", tmp_path / "model")
+    (tmp_path / "model" / "codec.safetensors").unlink()
+    export(runs / "warmup", tmp_path / "model")  # a model folder may be
+    assert load(tmp_path / "model").name
+
+
+def test_a_run_that_hydra_did_not_start_has_no_clips_of_its_own(tmp_path: Path) -> None:
+    one = training("vae", 2, frames=5)
+    train(one, clips, None, tmp_path / "run")
+    with pytest.raises(GnvcError, match="clips are not known"):
+        export(tmp_path / "run", tmp_path / "model")
+    spec = ClipSpec(5, 32, 32)
+    export(tmp_path / "run", tmp_path / "model", clips=[clips(spec)[number] for number in range(4)])
+    assert json.loads((last(tmp_path / "run") / STATE).read_text())["step"] == 2
+    assert load_backbone(tmp_path / "model").vae_preset.latents_std != (1.0,) * 16
+
+
+def generator() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
+
+
+def rate(payloads: list[Payload]) -> float:
+    return sum(payload.estimated_bits for payload in payloads) / (len(payloads) * 5 * 32 * 32)
