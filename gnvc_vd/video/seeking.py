@@ -28,6 +28,7 @@ from gnvc_vd.video.reader import VideoError, film_of, opened
 
 Backend = Literal["exact", "decord"]
 DECORD_FORMATS = ("mov", "matroska")  # elsewhere its frame numbers are not to be relied on (MPEG-PS: a GOP late)
+SOUGHT_BY_TIME_SHOWN = ("mov", "matroska")  # other formats are sought in by the time of decoding
 KEYS_TRIED = 3
 GRAIN = 8  # crops before conversion begin at multiples of this, and reach as far beyond: chroma's neighbours stay
 
@@ -51,7 +52,7 @@ class FilmIndex:
     height: int
     rate: float  # frames a second, on average; 0 where the file does not say
     times: NDArray[np.int64] | None  # of each frame in order; None where packets have none, and reading starts anew
-    keys: NDArray[np.int64]  # where decoding may start: n 2, when the key frame is shown and when it is decoded
+    keys: NDArray[np.int64]  # where decoding may start: n 2, when the key frame is shown and what it is sought by
     colour: Colour
     codec: str
     container: str
@@ -64,6 +65,7 @@ def index_film(path: Path) -> FilmIndex:
     name = str(path)
     with closing(opened(path, name, None)) as container:
         stream = film_of(container, name)
+        by_shown = container.format.name.startswith(SOUGHT_BY_TIME_SHOWN)
         try:
             for packet in container.demux(stream):
                 if packet.size and not packet.is_discard:
@@ -71,7 +73,7 @@ def index_film(path: Path) -> FilmIndex:
                     times.append(packet.pts or 0)
                     if packet.is_keyframe:
                         shown = packet.pts or 0
-                        keys.append((shown, shown if packet.dts is None else packet.dts))
+                        keys.append((shown, shown if packet.dts is None or by_shown else packet.dts))
         except av.error.FFmpegError as error:
             raise VideoError(f"{name}: damaged or cut after {len(times)} packets") from error
         rate, codec, container_name = stream.average_rate, stream.codec_context.name, container.format.name
@@ -155,13 +157,13 @@ def _sought(path: Path, index: FilmIndex, times: NDArray[np.int64], area: Area) 
 
 
 def _sought_from(
-    decoded: int, key: int, path: Path, index: FilmIndex, times: NDArray[np.int64], area: Area
+    sought: int, key: int, path: Path, index: FilmIndex, times: NDArray[np.int64], area: Area
 ) -> Frame | None:
     wanted, found = {int(time) for time in times}, {}
     crop: _Cropper | None = None
     with closing(opened(path, str(path), None)) as container:
         stream = _prepared(container, path)
-        container.seek(decoded, stream=stream, backward=True)
+        container.seek(sought, stream=stream, backward=True)
         for frame in _decoded_from(key, container.demux(stream)):
             if frame.pts in wanted and not frame.is_corrupt:
                 crop = crop or _Cropper(frame, index, area)

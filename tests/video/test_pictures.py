@@ -90,5 +90,8 @@ def test_bad_files_are_refused_in_one_sentence(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(content)
         with pytest.raises(VideoError):
             read_picture(tmp_path / name)
+    Image.new("1", (8192, 6000)).save(tmp_path / "many.png")  # a whole picture, of more pixels than are accepted
+    with pytest.raises(VideoError):
+        read_picture(tmp_path / "many.png")
     with pytest.raises(VideoError, match="No such file"):
         read_picture(tmp_path / "missing.png")

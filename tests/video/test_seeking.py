@@ -50,6 +50,23 @@ def test_every_frame_alone_is_the_readers_frame(tmp_path: Path, name: str) -> No
     assert (read_frames(film, index, 30, 10) == whole[30:]).all()
 
 
+def test_open_gops_can_be_entered_at_every_frame(tmp_path: Path) -> None:
+    """Decoders take what an open GOP refers to and was not decoded for damage."""
+    film = made(tmp_path, "open.mp4")
+    whole, index = np.stack(list(open_video(film))), index_film(film)
+    for start in range(37):
+        assert (read_frames(film, index, start, 3) == whole[start : start + 3]).all(), start
+
+
+def test_frames_before_an_edit_list_begins_are_no_frames(tmp_path: Path) -> None:
+    """Cut without coding again: packets from the key frame on are there, and the file says where to begin."""
+    film, cut = made(tmp_path, "film.mp4"), tmp_path / "cut.mp4"
+    ffmpeg.run(["-ss", "0.4", "-i", str(film), "-c", "copy", str(cut)])
+    whole, index = np.stack(list(open_video(cut))), index_film(cut)
+    assert index.frames == len(whole) == 30
+    assert (read_frames(cut, index, 0, 9) == whole[:9]).all() and (read_frames(cut, index, 21, 9) == whole[21:]).all()
+
+
 @pytest.mark.parametrize("degrees", ["90", "180", "-90"])
 def test_turned_films_are_cut_as_they_are_shown(tmp_path: Path, degrees: str) -> None:
     upright, turned = made(tmp_path, "film.mp4"), tmp_path / "turned.mp4"
