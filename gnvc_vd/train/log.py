@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
-from gnvc_vd.conventions import Frame
+from gnvc_vd.conventions import Frame, UsageError
 from gnvc_vd.files import replacing
 from gnvc_vd.train.config import Training
 from gnvc_vd.video import write_picture
@@ -35,6 +35,9 @@ class Log:
             _forget_after(folder / FIGURES, done)
             about = {"training": dataclasses.asdict(training), "environment": environment(accelerator)}
             (folder / RUN).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+        absent = set(training.habits.trackers) - {str(tracker) for tracker in accelerator.log_with}
+        if absent:  # Accelerate would say nothing
+            raise UsageError(f"the tracker {', '.join(sorted(absent))} is not installed")
         if training.habits.trackers:
             flat = {name: str(value) for name, value in dataclasses.asdict(training).items()}
             accelerator.init_trackers("gnvc-vd", config=flat)

@@ -113,7 +113,7 @@ def test_small_phases_start_from_one_another() -> None:
     phases = [training(f"experiment={name}") for name in names]
     assert [one.model.start for one in phases] == [None, *(f"outputs/models/{name}" for name in names[:-1])]
     assert [one.stage.trains for one in phases] == [("vae",), ("dit",), ("codec",), *[("codec", "adaptor")] * 2]
-    assert all(one.habits.cpu and one.model.name == "nano" for one in phases)
+    assert all(one.habits.cpu and one.model.name == "tiny" for one in phases)
     assert phases[-1].stage.perceptual == "st_lpips_alex"  # no weights that are the user's to bring
 
 
