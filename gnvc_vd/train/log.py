@@ -54,7 +54,8 @@ class Log:
         for name, picture in pictures.items():
             write_picture(self.folder / PICTURES / f"{step:08}-{name}.png", picture)
         for tracker in self._accelerator.trackers:
-            tracker.log_images({name: picture[None] for name, picture in pictures.items()}, step=step)
+            layout = {"dataformats": "NHWC"} if tracker.name == "tensorboard" else {}
+            tracker.log_images({name: picture[None] for name, picture in pictures.items()}, step=step, **layout)
 
 
 def read_figures(path: Path) -> list[dict[str, float]]:

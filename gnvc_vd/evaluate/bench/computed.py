@@ -25,10 +25,10 @@ class Computed:
     peak_bytes: int
 
 
-def compute(work: Callable[[], object]) -> Computed:
-    """Run `work`, whose tensors are on the meta device or fake."""
+def compute(work: Callable[[], object], gradients: bool = False) -> Computed:
+    """Run `work`, whose tensors are on the meta device or fake; with gradients, it may go backward."""
     counter = FlopCounterMode(display=False, custom_mapping={CPU_ATTENTION: _attention_operations})
-    with torch.no_grad(), counter, _LiveBytes() as live:
+    with torch.set_grad_enabled(gradients), counter, _LiveBytes() as live:
         work()
     return Computed(counter.get_total_flops(), live.peak)
 
