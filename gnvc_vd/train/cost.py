@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import torch
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
 
 from gnvc_vd.backbone.dit import WanDit, build_dit
-from gnvc_vd.backbone.weights import network_of, vae_with
+from gnvc_vd.backbone.vaes import network_of, vae_with
 from gnvc_vd.bottleneck.bottleneck import Bottleneck
 from gnvc_vd.evaluate.bench.computed import compute
 from gnvc_vd.metrics.perceptual import LearnedDistance
@@ -54,7 +54,7 @@ class SpanCost:
 
 
 def kept(training: Training) -> Kept:
-    with FakeTensorMode():
+    with FakeTensorMode(allow_non_fake_inputs=True):
         stage = _stage(training, training.stage)
         trained = sum(one.numel() for one in stage.parameters() if one.requires_grad)
         frozen = sum(one.numel() for one in stage.parameters() if not one.requires_grad)
@@ -64,7 +64,7 @@ def kept(training: Training) -> Kept:
 def costs(training: Training) -> Iterator[SpanCost]:
     """Each span of a codec's training, as its stage says (windows at the GOP's start)."""
     for span in training.stage.spans:
-        with FakeTensorMode():
+        with FakeTensorMode(allow_non_fake_inputs=True):
             stage = _stage(training, replace(training.stage, continuation=0.0))
             clip = torch.zeros(1, 3, span.frames, span.size, span.size, dtype=torch.uint8)
 
@@ -84,8 +84,9 @@ def _stage(training: Training, stage: Stage) -> CodecStage:
         refiner.checkpointing()
     distance = None
     if stage.weights.perceptual:
-        heads = [torch.ones(1, channels, 1, 1) for channels in VGG_STAGES]
-        distance = LearnedDistance(vgg16(), heads).requires_grad_(False)
+        with unset_fake_temporarily():  # it skips initialisation in a way that fake tensors do not know
+            heads = [torch.ones(1, channels, 1, 1) for channels in VGG_STAGES]
+            distance = LearnedDistance(vgg16(), heads).requires_grad_(False)
     made = CodecStage(stage, training.rate, vae, Bottleneck(sizes.bottleneck), refiner, distance)
     for name, parameter in made.named_parameters():
         parameter.requires_grad_(group_of(name) in stage.trains)
