@@ -9,10 +9,11 @@ set -e
 manifest=$1
 shift
 python=${PYTHON:-python}
+runs=
 for phase in vae prior warmup latent pixel; do
     "$python" scripts/train.py experiment=small_$phase data.manifest="$manifest" "$@"
+    runs="$runs outputs/train/small_$phase"
     if [ $phase = pixel ]; then refit=--refit; else refit=; fi
     "$python" scripts/export.py outputs/train/small_$phase outputs/models/small_$phase $refit
 done
-cd outputs/train
-"$python" ../../scripts/plot_run.py small_vae small_prior small_warmup small_latent small_pixel small.png
+"$python" scripts/plot_run.py $runs outputs/train/small.png
