@@ -9,7 +9,6 @@ import argparse
 import io
 import json
 import os
-import signal
 import sys
 from collections.abc import Sequence
 from fractions import Fraction
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from gnvc_vd import __version__
 from gnvc_vd.conventions import COMMON_RATES, GnvcError, UsageError
+from gnvc_vd.interruption import interruptible
 
 if TYPE_CHECKING:
     from gnvc_vd.codec import GnvcVd
@@ -31,15 +31,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal without × is no reason to fail
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))  # clean up as after Ctrl-C
     try:
-        code: int = arguments.run(arguments)
+        with interruptible() as interruption:
+            code: int = arguments.run(arguments)
         if sys.stdout is not None:
             sys.stdout.flush()
     except UsageError as error:
         return _fail(error, MISUSED)
     except GnvcError as error:
-        return _fail(error, REFUSED)
+        return _fail("interrupted", INTERRUPTED) if interruption.heard else _fail(error, REFUSED)
     except BrokenPipeError:  # whoever read our output has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE

@@ -17,7 +17,7 @@ LAYERS = [  # top to bottom; a module may import its own layer and those below
     {"bottleneck", "refine"},
     {"entropy", "backbone", "metrics", "data"},
     {"info", "model", "parameters", "scenes", "bitstream", "gop", "video"},
-    {"ffmpeg", "files", "foreign", "strict", "noise", "presets", "compat", "conventions", "__init__"},
+    {"ffmpeg", "files", "foreign", "interruption", "strict", "noise", "presets", "compat", "conventions", "__init__"},
 ]
 STRANGERS = [{"bottleneck", "zeroshot"}]  # never import one another
 ENGINE = {"accelerate", "hydra", "wandb"}  # known to train and evaluate only

@@ -1,0 +1,56 @@
+"""Ctrl-C and SIGTERM as KeyboardInterrupt, also where a library swallows it.
+
+libav reads a pipe through a callback into Python; an exception in there is printed and dropped, and the callback's
+caller sees a read error, or asks again and waits for ever. So an interruption that was dropped is noticed, not
+printed, and said again.
+"""
+
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType, TracebackType
+from typing import Any
+
+AGAIN = 2.0  # seconds: what the first one set off has ended by then, or is stuck
+
+
+@dataclass
+class Interruption:
+    """Whether there was one."""
+
+    heard: bool = False
+
+    def hear(self, number: int, frame: FrameType | None) -> None:
+        self.heard = True
+        raise KeyboardInterrupt
+
+    def dropped(self, what: Any) -> None:
+        """An exception that had nowhere to go; takes the place of sys.unraisablehook."""
+        if issubclass(what.exc_type, KeyboardInterrupt):
+            signal.setitimer(signal.ITIMER_REAL, AGAIN)
+        else:
+            sys.__unraisablehook__(what)
+
+    def printed(self, kind: type[BaseException], value: BaseException, trace: TracebackType | None) -> None:
+        """In place of sys.excepthook, which Cython calls for what it drops, before it drops it."""
+        if not issubclass(kind, KeyboardInterrupt):
+            sys.__excepthook__(kind, value, trace)
+
+
+@contextmanager
+def interruptible() -> Iterator[Interruption]:
+    """For a program's main thread."""
+    interruption = Interruption()
+    handled = (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)
+    before = [signal.signal(number, interruption.hear) for number in handled]
+    hooks = sys.unraisablehook, sys.excepthook
+    sys.unraisablehook, sys.excepthook = interruption.dropped, interruption.printed
+    try:
+        yield interruption
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        sys.unraisablehook, sys.excepthook = hooks
+        for number, handler in zip(handled, before, strict=True):
+            signal.signal(number, handler)
