@@ -1,5 +1,7 @@
 """What is kept while training, against parameters counted by hand."""
 
+import pytest
+
 from gnvc_vd.backbone.weights import random_backbone
 from gnvc_vd.bottleneck.bottleneck import Bottleneck
 from gnvc_vd.presets import preset
@@ -19,6 +21,7 @@ def test_what_is_kept_is_twenty_bytes_a_trained_parameter_and_the_frozen_weights
     assert (found.bytes, found.checkpoint_bytes) == (4 * frozen + 20 * trained, 16 * trained)
 
 
+@pytest.mark.slow
 def test_longer_clips_cost_more() -> None:
     short, long = (next(costs(training("latent", 2, frames=frames))) for frames in (5, 9))
     assert 1.3 < long.operations / short.operations < 2 and long.working_bytes > short.working_bytes
