@@ -137,9 +137,7 @@ class EntropyModel(nn.Module):
             level = self.hyper_levels + MIDDLE + self.hyper_gains.float_level(places)[:, :, 0, 0] / LEVEL_UNITS
             cast(Tensor, self.hyper_level_integers).copy_(level.round().clamp(0, LEVELS - 1))
 
-    def forward(
-        self, y: Tensor, state: Tensor | None, quality: Tensor, uniform: Uniform = torch.rand_like
-    ) -> Likely:
+    def forward(self, y: Tensor, state: Tensor | None, quality: Tensor, uniform: Uniform = torch.rand_like) -> Likely:
         """y at the scale of its quality. B N h w, B S h w, B; `uniform` draws in [0, 1) what stands for rounding."""
         z = self.hyper_gains.multiply(self.analysis(self._normalised_float(y, quality)), quality)
         level = self.hyper_levels[None, :, None, None] + MIDDLE + self.hyper_gains.level(quality) / LEVEL_UNITS
