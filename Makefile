@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+# Two workers of one thread each; a file's tests stay together, because they share what they train.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 .PHONY: help install test test-slow lint demo clean
 
@@ -24,10 +26,10 @@ lint: install ## style and types
 	$(BIN)/mypy
 
 test: lint ## install, style, types, and every test that is fast
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 test-slow: install ## the full counts: mutations, kills, process matrices
-	$(BIN)/python -m pytest -m slow
+	$(PYTEST) -m slow
 
 demo: install ## the whole method on a shipped clip
 	@echo "There is no demo yet: it comes with the first trained model. 'gnvc-vd --help' says what there is."

@@ -119,7 +119,7 @@ class Trainer:
         terms = ", ".join(f"{name} {value.detach().mean():.3g}" for name, value in loss.terms.items())
         numbers = [number for batch, _ in passes for number in batch]
         raise GnvcError(
-            f"step {self.step}: the loss ({float(loss.total):.3g}) or its gradient (norm {float(norm):.3g}) is not "
+            f"step {self.step}: the loss ({loss.total.item():.3g}) or its gradient (norm {norm.item():.3g}) is not "
             f"finite; {terms}; samples {numbers} of process {self.accelerator.process_index}; no weight was moved"
         )
 

@@ -38,7 +38,7 @@ def training(*overrides: str) -> Training:
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_every_experiment_composes_and_is_called_as_its_file(name: str) -> None:
     whole = training(f"experiment={name}")
-    assert whole.name.startswith(name) and whole.stage.steps >= 100
+    assert whole.name.startswith(name) and whole.stage.steps >= 90
 
 
 def test_any_experiment_can_be_tried_without_files() -> None:
@@ -212,7 +212,8 @@ def test_all_launch_files_are_tested() -> None:
 
 
 def test_slurm_needs_its_plugin_and_nothing_else_does() -> None:
-    if importlib.util.find_spec("hydra_plugins.hydra_submitit_launcher") is None:
+    plugins = importlib.util.find_spec("hydra_plugins")  # a namespace, there only if some plugin is
+    if plugins is None or importlib.util.find_spec("hydra_plugins.hydra_submitit_launcher") is None:
         with pytest.raises(MissingConfigException, match="submitit_slurm"):
             composed("launcher=slurm")
         return
