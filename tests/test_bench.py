@@ -21,6 +21,7 @@ def test_cost_sees_time_and_peak_memory_of_the_work_alone() -> None:
     assert measuring.cost(time.sleep, 0.3).seconds >= 0.3
 
 
+@pytest.mark.slow
 def test_best_of_takes_the_cheapest_round_of_each() -> None:
     short, long = measuring.best_of(2, (time.sleep, (0.01,)), (time.sleep, (0.2,)))
     assert short.seconds < 0.2 <= long.seconds

@@ -185,7 +185,11 @@ def cpu_ticks(process: "subprocess.Popen[bytes]") -> int:
 
 @pytest.mark.parametrize(
     ("how", "waiting"),
-    [(signal.SIGTERM, False), (signal.SIGTERM, True), pytest.param(signal.SIGINT, True, marks=pytest.mark.slow)],
+    [
+        (signal.SIGTERM, True),
+        pytest.param(signal.SIGTERM, False, marks=pytest.mark.slow),
+        pytest.param(signal.SIGINT, True, marks=pytest.mark.slow),
+    ],
 )
 def test_an_interrupted_encode_leaves_nothing(tmp_path: Path, how: signal.Signals, waiting: bool) -> None:
     """While it works, and while it waits for a pipe inside libav, which drops exceptions."""

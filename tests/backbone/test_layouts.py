@@ -148,6 +148,7 @@ def test_without_a_network_the_download_says_what_it_wanted(tmp_path: Path, monk
         fetch("wan2.1-1.3b")
 
 
+@pytest.mark.slow
 def test_the_empty_prompt_is_embedded_by_the_text_encoder(tmp_path: Path) -> None:
     from tokenizers import Tokenizer
     from tokenizers.models import Unigram

@@ -91,6 +91,7 @@ def test_fast_kernels_compute_the_same_to_rounding(stock: WanVae) -> None:
     assert (fast.decode(latents) - stock.decode(latents)).abs().max() < 1e-4
 
 
+@pytest.mark.slow
 def test_steps_compile_without_a_graph_break() -> None:
     torch.manual_seed(0)
     vae = WanVae(build_vae(preset("nano").vae)).eval().requires_grad_(False)
