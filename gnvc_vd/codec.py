@@ -23,6 +23,7 @@ from gnvc_vd.bitstream import BitstreamError, CodecId, Damage, End, Header, Read
 from gnvc_vd.bottleneck.bottleneck import Bottleneck, DecodedLatent
 from gnvc_vd.bottleneck.policies import POLICIES, Policy, qualities
 from gnvc_vd.conventions import MAX_PIXELS, QUALITIES, TEMPORAL_STRIDE, Frame, UsageError
+from gnvc_vd.data.clips import to_levels, to_model
 from gnvc_vd.noise import normal
 from gnvc_vd.parameters import Parameters
 from gnvc_vd.refine.refiner import Refiner
@@ -331,11 +332,10 @@ def _nearest(at: Callable[[int], tuple[float, list[Unit]]], bpp: float) -> list[
 
 def _tensor(frames: Frame, device: torch.device) -> Tensor:
     """T H W 3 uint8 to 1 3 T H W in [−1, 1]."""
-    return torch.from_numpy(np.ascontiguousarray(frames)).to(device).permute(3, 0, 1, 2)[None].float() / 127.5 - 1
+    return to_model(torch.from_numpy(np.ascontiguousarray(frames)).to(device).permute(3, 0, 1, 2)[None])
 
 
 def _pixels(video: Tensor) -> Frame:
     """1 3 T H W in [−1, 1] to T H W 3 uint8."""
-    levels = ((video[0] + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
-    pixels: Frame = levels.permute(1, 2, 3, 0).contiguous().cpu().numpy()
+    pixels: Frame = to_levels(video[0]).permute(1, 2, 3, 0).contiguous().cpu().numpy()
     return pixels

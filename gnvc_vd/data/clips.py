@@ -72,6 +72,11 @@ def to_model(clip: Tensor) -> Tensor:
     return clip.float() / 127.5 - 1
 
 
+def to_levels(video: Tensor) -> Tensor:
+    """[−1, 1] to uint8, rounded to the nearest level."""
+    return ((video + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+
+
 class VideoClips(Dataset[Tensor]):
     """Clips of the videos in a folder, or of the entries of a manifest; a pass takes one clip of each.
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from gnvc_vd.backbone.contract import VideoVae
-from gnvc_vd.data.clips import to_model
+from gnvc_vd.data.clips import to_levels, to_model
 from gnvc_vd.metrics.fidelity import psnr
 from gnvc_vd.metrics.perceptual import st_lpips
 
@@ -98,7 +98,10 @@ class Judged:
 
 @torch.inference_mode()
 def judge(vae: VideoVae, clip: Tensor, rates: Sequence[float]) -> list[Judged]:
-    """A clip, uint8 3 T H W with sides in multiples of 16, uncoded and at each rate in bits per pixel."""
+    """A clip, uint8 3 T H W with sides in multiples of 16, uncoded and at each rate in bits per pixel.
+
+    PSNR is of the whole clip's squared error; `gnvc-vd compare` takes the mean over frames.
+    """
     distance = st_lpips("alex").to(vae.mean.device)
     video = to_model(clip[None].to(vae.mean.device))
     latents = vae.encode(video)
@@ -106,7 +109,7 @@ def judge(vae: VideoVae, clip: Tensor, rates: Sequence[float]) -> list[Judged]:
     rows = []
     for rate in (None, *rates):
         coded = latents if rate is None else probe.at_bits(rate * clip[0].numel()).latents.to(latents.device)
-        levels = ((vae.decode(coded) + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+        levels = to_levels(vae.decode(coded))
         apart = torch.stack([distance(*pair) for pair in zip(*_pictures(to_model(levels), video), strict=True)])
         rows.append(Judged(rate, psnr(levels[0].cpu().numpy(), clip.numpy()), float(apart.mean())))
     return rows

@@ -3,6 +3,8 @@
 vae      PSNR of reconstructions
 prior    L_CFM at fixed σ, with nothing given and with the first frame
 codec    an RD point for each quality: real units, decoded as a decoder would
+
+PSNR is of a whole clip's squared error, then the mean over clips; `gnvc-vd compare` takes the mean over frames.
 """
 
 from collections.abc import Sequence
@@ -17,7 +19,7 @@ from gnvc_vd.backbone.conditioning import FIRST, NOTHING, condition_on
 from gnvc_vd.bitstream import Unit
 from gnvc_vd.codec import Decoding, Encoding, GnvcVd, stream_size
 from gnvc_vd.conventions import Colour, Frame
-from gnvc_vd.data.clips import to_model
+from gnvc_vd.data.clips import to_levels, to_model
 from gnvc_vd.metrics.fidelity import psnr
 from gnvc_vd.parameters import Parameters
 from gnvc_vd.refine import flow
@@ -54,18 +56,19 @@ def validate_vae(stage: VaeStage, clips: Sequence[Tensor]) -> Verdict:
 @torch.no_grad()
 def validate_prior(stage: PriorStage, clips: Sequence[Tensor], seed: int) -> Verdict:
     device = stage.vae.mean.device
-    figures: dict[str, float] = {}
-    for name, given in (("nothing", NOTHING), ("first", FIRST)):
-        for sigma in SIGMAS:
-            found = []
-            for number, clip in enumerate(clips):
-                video = to_model(clip[None].to(device))
-                clean, condition = stage.vae.encode(video), condition_on(stage.vae, video, given)
-                noise = BatchDraws(seed, [number], device).normal_like(clean)
+    found: dict[str, list[float]] = {}
+    for number, clip in enumerate(clips):
+        video = to_model(clip[None].to(device))
+        clean = stage.vae.encode(video)
+        noise = BatchDraws(seed, [number], device).normal_like(clean)
+        for name, given in (("nothing", NOTHING), ("first", FIRST)):
+            condition = condition_on(stage.vae, video, given)
+            for sigma in SIGMAS:
                 at = torch.tensor([sigma], device=device)
                 velocity = stage.dit.velocity(flow.path(clean, noise, at, 1.0), at, condition)
-                found.append(float(losses.flow_matching(velocity, flow.velocity(clean, noise, 1.0))))
-            figures[f"cfm_{name}_{sigma}"] = float(np.mean(found))
+                loss = losses.flow_matching(velocity, flow.velocity(clean, noise, 1.0))
+                found.setdefault(f"cfm_{name}_{sigma}", []).append(float(loss))
+    figures = {name: float(np.mean(values)) for name, values in found.items()}
     return Verdict(float(np.mean(list(figures.values()))), figures)
 
 
@@ -125,4 +128,4 @@ def _pixels(clip: Tensor) -> Frame:
 
 def _frames(video: Tensor) -> Frame:
     """3 T H W in [−1, 1] to T H W 3 uint8."""
-    return _pixels(((video + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).cpu())
+    return _pixels(to_levels(video).cpu())
