@@ -1,26 +1,27 @@
 """A light causal video VAE with the shape of Wan's latents: 2-D convolutions, each frame mixed with the one before it.
 
-    video ─unshuffle 4─▶ H/4, all frames ─merge─▶ half of them ─▶ H/8 ─merge─▶ a quarter ─▶ mean, log-variance
-    z ─▶ H/8, a quarter of the frames ─split─▶ half ─▶ H/4 ─split─▶ all ─▶ H/2 ─shuffle 2─▶ video
+    video ─▶ H/4, all frames ─merge─▶ half of them ─merge─▶ H/8 ─merge─▶ a quarter ─▶ mean, log-variance
+    z ─▶ H/8, a quarter of the frames ─split─▶ H/4, half ─split─▶ all ─split─▶ H/2 ─shuffle 2─▶ video
 
-Every change of resolution has a shortcut that moves pixels or channels without a weight. The first frame is a latent of
-its own: merging, it is its own neighbour; splitting, its second half is kept. What a block needs of the past is what it
-made of the last frame, and that is the whole state. Inside, frames come before channels (B T C h w), so that pictures
-are convolved in one batch without being moved.
+What changes the resolution is a matrix that starts as a mean or a repetition, so that a picture passes from the first
+step on. The first frame is a latent of its own: merging, it is its own neighbour; splitting, the last of its frames is
+kept. What a block needs of the past is what it made of the last frame, and that is the whole state. Inside, channels
+are the last dimension (B T h w C), where convolutions, matrices and shuffles all read them without a copy.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple, cast
+from typing import cast
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
-from torch.nn.functional import pixel_shuffle, pixel_unshuffle
+from torch.nn.functional import leaky_relu
 
 from gnvc_vd.backbone.contract import Decoded, Encoded, State, check_step, decode_steps
 from gnvc_vd.conventions import LATENT_CHANNELS, SPATIAL_STRIDE, TEMPORAL_STRIDE
 from gnvc_vd.presets import VaePreset
 
-UNSHUFFLE = 4
+ENTRY = 4  # pixels a side that enter as one place
 START_LOG_VARIANCE = -7.0  # a wide posterior at the start would drown the latents before they carry anything
 
 
@@ -98,73 +99,63 @@ class LightVae(nn.Module):
         return torch.cat(parts, dim=2).float()
 
 
-class Widths(NamedTuple):
-    """Channels at H/4 and H/8, and at H/2 in the decoder."""
-
-    fine: int
-    coarse: int
-    shown: int
-
-
 class LightNetwork(nn.Module):
     """Encoder and decoder, what a weights file holds."""
 
     def __init__(self, preset: VaePreset) -> None:
         super().__init__()
-        widths = Widths(preset.base_dim, 2 * preset.base_dim, preset.base_dim // 2)
-        self.encoder = Encoder(widths)
-        self.decoder = Decoder(widths)
+        fine, coarse, shown = preset.base_dim, 2 * preset.base_dim, preset.base_dim // 2
+        self.encoder = Encoder(fine, coarse)
+        self.decoder = Decoder(fine, coarse, shown)
 
 
 class Encoder(nn.Module):
-    def __init__(self, widths: Widths) -> None:
+    """B 3 T H W to moments B 2·16 T/4 H/8 W/8."""
+
+    def __init__(self, fine: int, coarse: int) -> None:
         super().__init__()
-        self.enter = nn.Conv2d(3 * UNSHUFFLE**2, widths.fine, 3, padding=1)
-        self.every_frame = Block(widths.fine)
-        self.merge_fine = Merge(widths.fine)
-        self.every_second = Block(widths.fine)
-        self.down = Down(widths.fine, widths.coarse)
-        self.coarse = Blocks(widths.coarse, 1)
-        self.merge_coarse = Merge(widths.coarse)
-        self.every_fourth = Blocks(widths.coarse, 2)
-        self.leave = nn.Conv2d(widths.coarse, 2 * LATENT_CHANNELS, 3, padding=1)
+        self.enter = picture_layer(3 * ENTRY**2, fine)
+        self.merge_fine = Merge(fine, fine, time=2)
+        self.every_second = Blocks(fine, 2)
+        self.down = Merge(fine, coarse, space=2)
+        self.merge_coarse = Merge(coarse, coarse, time=2)
+        self.every_fourth = Blocks(coarse, 3)
+        self.leave = picture_layer(coarse, 2 * LATENT_CHANNELS)
         with torch.no_grad():
             cast(Tensor, self.leave.bias)[LATENT_CHANNELS:] = START_LOG_VARIANCE
             self.leave.weight[LATENT_CHANNELS:] *= 0.1
 
     def forward(self, video: Tensor, past: Past) -> Tensor:
-        x = _frames(self.enter, pixel_unshuffle(video.transpose(1, 2), UNSHUFFLE))  # B T fine H/4 W/4
-        x = self.merge_fine(self.every_frame(x, past), past)  # B T/2 fine H/4 W/4
-        x = self.down(self.every_second(x, past))  # B T/2 coarse H/8 W/8
-        x = self.merge_coarse(self.coarse(x, past), past)  # B T/4 coarse H/8 W/8
-        return _frames(self.leave, self.every_fourth(x, past)).transpose(1, 2)
+        x = rearrange(video, "b c t (h p) (w q) -> b t h w (c p q)", p=ENTRY, q=ENTRY)
+        x = self.merge_fine(on_frames(self.enter, x), past)  # B T/2 H/4 W/4 fine
+        x = self.down(self.every_second(x, past), past)  # B T/2 H/8 W/8 coarse
+        x = self.every_fourth(self.merge_coarse(x, past), past)  # B T/4 H/8 W/8 coarse
+        return on_frames(self.leave, x).permute(0, 4, 1, 2, 3)
 
 
 class Decoder(nn.Module):
-    def __init__(self, widths: Widths) -> None:
+    """z B 16 T h w to video B 3 4T 8h 8w."""
+
+    def __init__(self, fine: int, coarse: int, shown: int) -> None:
         super().__init__()
-        self.enter = nn.Conv2d(LATENT_CHANNELS, widths.coarse, 3, padding=1)
-        self.every_fourth = Blocks(widths.coarse, 3)
-        self.split_coarse = Split(widths.coarse)
-        self.up_fine = Up(widths.coarse, widths.fine)
-        self.every_second = Blocks(widths.fine, 2)
-        self.split_fine = Split(widths.fine)
-        self.every_frame = Block(widths.fine)
-        self.up_shown = Up(widths.fine, widths.shown)
-        self.polish = nn.Sequential(
-            nn.LeakyReLU(0.1),
-            nn.Conv2d(widths.shown, widths.shown, 3, padding=1),
-            nn.LeakyReLU(0.1),
-            nn.Conv2d(widths.shown, 3 * 4, 3, padding=1),
-            nn.PixelShuffle(2),
-        )
+        self.enter = picture_layer(LATENT_CHANNELS, coarse)
+        self.every_fourth = Blocks(coarse, 4)
+        self.split_coarse = Split(coarse, fine, time=2, space=2)
+        self.every_second = Blocks(fine, 2)
+        self.split_fine = Split(fine, fine, time=2)
+        self.every_frame = Blocks(fine, 1)
+        self.up = Split(fine, shown, space=2)
+        self.polish = picture_layer(shown, shown)
+        self.leave = picture_layer(shown, 3 * 2**2)
 
     def forward(self, z: Tensor, past: Past) -> Tensor:
-        x = self.every_fourth(_frames(self.enter, z.transpose(1, 2)), past)  # B T coarse h w
-        x = self.up_fine(self.split_coarse(x, past))  # B 2T fine 2h 2w
-        x = self.split_fine(self.every_second(x, past), past)  # B 4T fine 2h 2w
-        x = self.up_shown(self.every_frame(x, past))  # B 4T shown 4h 4w
-        return _frames(self.polish, x).transpose(1, 2)  # B 3 4T 8h 8w
+        x = self.every_fourth(on_frames(self.enter, z.permute(0, 2, 3, 4, 1).contiguous()), past)  # B T h w coarse
+        x = self.every_second(self.split_coarse(x, past), past)  # B 2T 2h 2w fine
+        x = self.every_frame(self.split_fine(x, past), past)  # B 4T 2h 2w fine
+        x = self.up(x, past)  # B 4T 4h 4w shown
+        x = on_frames(self.polish, bent(x, inplace=True))
+        x = on_frames(self.leave, bent(x, inplace=True))
+        return rearrange(x, "b t h w (c p q) -> b c t (h p) (w q)", p=2, q=2)
 
 
 class Block(nn.Module):
@@ -172,15 +163,14 @@ class Block(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.mix = nn.Conv2d(width, 2 * width, 3, padding=1)
-        self.leave = nn.Conv2d(width, width, 3, padding=1)
-        self.act = nn.LeakyReLU(0.1)
+        self.mix = picture_layer(width, 2 * width)
+        self.leave = picture_layer(width, width)
         nn.init.zeros_(self.leave.weight)
         nn.init.zeros_(cast(Tensor, self.leave.bias))
 
     def forward(self, x: Tensor, past: Past) -> Tensor:
-        own, next_frames = _frames(self.mix, self.act(x)).chunk(2, dim=2)
-        return x + _frames(self.leave, self.act(own + past.shifted(next_frames)))
+        own, next_frames = on_frames(self.mix, bent(x)).chunk(2, dim=-1)
+        return x + on_frames(self.leave, bent(own + past.shifted(next_frames), inplace=True))
 
 
 class Blocks(nn.ModuleList):
@@ -194,53 +184,40 @@ class Blocks(nn.ModuleList):
 
 
 class Merge(nn.Module):
-    """Two frames to one: their mean, and what a 1×1 convolution of both adds."""
+    """Frames and neighbouring places to one, by a matrix; it starts near the mean of values that lie together."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, into: int, time: int = 1, space: int = 1) -> None:
         super().__init__()
-        self.add = nn.Conv2d(2 * width, width, 1)
+        merged = time * space**2 * width
+        self.time, self.space = time, space
+        self.matrix = nn.Linear(merged, into)
+        with torch.no_grad():
+            means = torch.eye(into).repeat_interleave(merged // into, dim=1) / (merged // into)
+            self.matrix.weight += rearrange(means, "o (c u p q) -> o (u p q c)", u=time, p=space, q=space)
 
     def forward(self, x: Tensor, past: Past) -> Tensor:
-        if past.begins:
-            x = x.repeat_interleave(2, dim=1)
-        pairs = x.unflatten(1, (-1, 2))
-        return pairs.mean(2) + _frames(self.add, pairs.flatten(2, 3))
+        if past.begins and self.time > 1:
+            x = x.repeat_interleave(self.time, dim=1)
+        merged = "b (t u) (h p) (w q) c -> b t h w (u p q c)"
+        return cast(Tensor, self.matrix(rearrange(x, merged, u=self.time, p=self.space, q=self.space)))
 
 
 class Split(nn.Module):
-    """One frame to two: itself, and what a 1×1 convolution adds for each; the clip's first is one frame still."""
+    """Merge's converse: it starts near repetition. The clip's first frame stays one, the last of those it would be."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, into: int, time: int = 1, space: int = 1) -> None:
         super().__init__()
-        self.add = nn.Conv2d(width, 2 * width, 1)
+        split = time * space**2 * into
+        self.time, self.space = time, space
+        self.matrix = nn.Linear(width, split)
+        with torch.no_grad():
+            repeats = torch.eye(width).repeat_interleave(split // width, dim=0)
+            self.matrix.weight += rearrange(repeats, "(c u p q) i -> (u p q c) i", u=time, p=space, q=space)
 
     def forward(self, x: Tensor, past: Past) -> Tensor:
-        pairs = x[:, :, None] + _frames(self.add, x).unflatten(2, (2, -1))
-        return pairs[:, :, 1] if past.begins else pairs.flatten(1, 2)
-
-
-class Down(nn.Module):
-    """Half the height and width; the shortcut averages neighbouring channels of the unshuffled picture."""
-
-    def __init__(self, width: int, wider: int) -> None:
-        super().__init__()
-        self.add = nn.Conv2d(4 * width, wider, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        folded = pixel_unshuffle(x, 2)
-        return _frames(self.add, folded) + folded.unflatten(2, (self.add.out_channels, -1)).mean(3)
-
-
-class Up(nn.Module):
-    """Twice the height and width; the shortcut shuffles repeated channels."""
-
-    def __init__(self, wider: int, width: int) -> None:
-        super().__init__()
-        self.add = nn.Conv2d(wider, 4 * width, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        times = self.add.out_channels // self.add.in_channels
-        return pixel_shuffle(_frames(self.add, x) + x.repeat_interleave(times, dim=2), 2)
+        split = "b t h w (u p q c) -> b (t u) (h p) (w q) c"
+        x = rearrange(self.matrix(x), split, u=self.time, p=self.space, q=self.space)
+        return x[:, -1:] if past.begins else x
 
 
 def build_light_vae(preset: VaePreset) -> LightVae:
@@ -248,9 +225,21 @@ def build_light_vae(preset: VaePreset) -> LightVae:
     return LightVae(LightNetwork(preset), preset)
 
 
-def _frames(layer: nn.Module, x: Tensor) -> Tensor:
-    """A layer for pictures over every frame of B T C h w."""
-    return cast(Tensor, layer(x.flatten(0, 1))).unflatten(0, x.shape[:2])
+def picture_layer(width: int, into: int) -> nn.Conv2d:
+    """With its weights in the order in which its pictures lie."""
+    layer = nn.Conv2d(width, into, 3, padding=1)
+    layer.weight.data = layer.weight.data.contiguous(memory_format=torch.channels_last)
+    return layer
+
+
+def on_frames(layer: nn.Conv2d, x: Tensor) -> Tensor:
+    """A picture's convolution over every frame of B T h w C."""
+    frames: Tensor = layer(x.flatten(0, 1).permute(0, 3, 1, 2))
+    return frames.permute(0, 2, 3, 1).unflatten(0, x.shape[:2])
+
+
+def bent(x: Tensor, inplace: bool = False) -> Tensor:
+    return leaky_relu(x, 0.1, inplace)
 
 
 def _per_channel(values: Sequence[float]) -> Tensor:

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from gnvc_vd.backbone.contract import chunked, decode_steps, encode_steps
-from gnvc_vd.backbone.light_vae import START_LOG_VARIANCE, LightVae, build_light_vae
+from gnvc_vd.backbone.light_vae import START_LOG_VARIANCE, LightVae, Merge, Past, Split, build_light_vae
 from gnvc_vd.backbone.tiles import Tiling
 from gnvc_vd.backbone.weights import Options, load_backbone, random_backbone, save_backbone
 from gnvc_vd.conventions import GnvcError, UsageError
@@ -78,19 +78,33 @@ def test_latents_are_normalised_means_and_the_posterior_begins_narrow() -> None:
     assert log_variance.mean().item() == pytest.approx(START_LOG_VARIANCE, abs=0.5)
 
 
-def test_without_weights_the_shortcuts_alone_carry_the_picture() -> None:
-    """A network of zeros but for its first and last convolutions is linear in its input, frame by frame."""
+@pytest.mark.parametrize(("time", "space", "width", "into"), [(2, 1, 6, 6), (1, 2, 4, 8), (2, 2, 6, 4)])
+def test_merging_starts_near_a_mean_and_splitting_near_a_repetition(
+    time: int, space: int, width: int, into: int
+) -> None:
+    merge, split = started(Merge, width, into, time, space), started(Split, into, width, time, space)
+    x = torch.randn(1, 4, 4, 6, width, generator=torch.Generator().manual_seed(2))
+    merged = merge(x, Past(()))
+    assert merged.shape == (1, 4 // time, 4 // space, 6 // space, into)
+    assert merged.mean().item() == pytest.approx(x.mean().item(), abs=1e-5)
+    repeated = split(merged, Past(()))
+    assert repeated.shape == x.shape
+    assert torch.allclose(merge(repeated, Past(())), merged, atol=1e-5)
+    first = split(merged[:, :1], Past(None))
+    assert torch.equal(first, repeated[:, time - 1 : time])
+    assert torch.equal(merge(x[:, :1], Past(None)), merge(x[:, :1].expand(-1, time, -1, -1, -1), Past(())))
+
+
+def started(kind: type[Merge] | type[Split], width: int, into: int, time: int, space: int) -> Merge | Split:
+    """A layer without the random part of its start."""
     torch.manual_seed(0)
-    fresh = build_light_vae(PRESET)
+    layer = kind(width, into, time, space)
+    torch.manual_seed(0)
+    random = nn.Linear(layer.matrix.in_features, layer.matrix.out_features)
     with torch.no_grad():
-        for name, parameter in fresh.named_parameters():
-            if ".add." in name:
-                parameter.zero_()
-    still = video(1).expand(-1, -1, 9, -1, -1)
-    mean, _ = fresh.posterior(still)
-    assert torch.allclose(mean, mean[:, :, :1].expand_as(mean), atol=1e-6)
-    shown = fresh.reconstruction(mean)
-    assert torch.allclose(shown, shown[:, :, :1].expand_as(shown), atol=1e-6)
+        layer.matrix.weight -= random.weight
+        layer.matrix.bias.zero_()
+    return layer
 
 
 def test_sizes_that_do_not_fit_are_refused(vae: LightVae) -> None:
