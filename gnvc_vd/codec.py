@@ -71,13 +71,22 @@ class GnvcVd:
     Args:
         name: what messages call it.
         note: what its user must know (that nano's pictures mean nothing).
+        shown_identity: what its streams say of the float weights, where it is not to be taken from them.
     """
 
-    def __init__(self, name: str, backbone: Backbone, bottleneck: Bottleneck, refiner: Refiner, note: str = "") -> None:
+    def __init__(
+        self,
+        name: str,
+        backbone: Backbone,
+        bottleneck: Bottleneck,
+        refiner: Refiner,
+        note: str = "",
+        shown_identity: bytes | None = None,
+    ) -> None:
         self.name, self.note = name, note
         self.backbone, self.bottleneck, self.refiner = backbone, bottleneck.eval(), refiner.eval()
         self.coded_identity = bottleneck.identity
-        self.shown_identity = self._shown_identity()
+        self.shown_identity = shown_identity or self._shown_identity()
 
     @property
     def device(self) -> torch.device:

@@ -52,15 +52,18 @@ class Snapshot:
     state: State
 
 
-def snapshot(module: nn.Module, optimiser: torch.optim.Optimizer, ema: Ema, state: State) -> Snapshot:
-    """All processes of a sharded model take part; each has the whole afterwards."""
+def snapshot(
+    module: nn.Module, optimiser: torch.optim.Optimizer, ema: Ema, state: State, kept: bool = True
+) -> Snapshot:
+    """What a checkpoint holds; all processes of a sharded model take part, also those that keep nothing of it."""
     trained = {name: one for name, one in module.named_parameters() if one.requires_grad}
     moments = {
-        name: {key: whole(value) for key, value in optimiser.state[parameter].items()}
+        name: {key: whole(value, kept) for key, value in optimiser.state[parameter].items()}
         for name, parameter in trained.items()
         if parameter in optimiser.state
     }
-    return Snapshot({name: whole(one) for name, one in trained.items()}, ema.state(), moments, state)
+    weights = {name: whole(one, kept) for name, one in trained.items()}
+    return Snapshot(weights, ema.state(kept), moments, state)
 
 
 def restore(module: nn.Module, optimiser: torch.optim.Optimizer, ema: Ema, folder: Path, training: str) -> State:

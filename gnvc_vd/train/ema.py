@@ -33,9 +33,9 @@ class Ema:
         finally:
             self._put(live)
 
-    def state(self) -> dict[str, Tensor]:
+    def state(self, kept: bool = True) -> dict[str, Tensor]:
         """Whole tensors on the CPU, wherever the parameters lie; every process of a sharded model must ask."""
-        return {name: whole(value) for name, value in self.average.items()}
+        return {name: whole(value, kept) for name, value in self.average.items()}
 
     @torch.no_grad()
     def load(self, state: Mapping[str, Tensor], updates: int) -> None:
@@ -49,10 +49,10 @@ class Ema:
             parameter.copy_(values[name])
 
 
-def whole(value: Tensor) -> Tensor:
-    """A copy of a tensor on the CPU, gathered if it is sharded."""
+def whole(value: Tensor, kept: bool = True) -> Tensor:
+    """A copy of a tensor on the CPU, gathered if it is sharded; nothing where it is not kept."""
     gathered = value.full_tensor() if isinstance(value, DTensor) else value
-    return gathered.detach().to("cpu", copy=True).contiguous()
+    return gathered.detach().to("cpu", copy=True).contiguous() if kept else torch.empty(0)
 
 
 def put(place: Tensor, value: Tensor) -> None:

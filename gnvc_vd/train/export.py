@@ -91,7 +91,7 @@ def export(
             found = refitted(
                 loaded.built.stage.bottleneck, _latents(backbone.vae, clips or _clips(run, training, REFIT_CLIPS))
             )
-        save(codec_of(loaded.built, {}, note_of(loaded), _places(training, found)), folder, name)
+        save(codec_of(loaded.built, note_of(loaded), _places(training, found)), folder, name)
     else:
         if training.stage.phase == "vae":
             backbone = measured(backbone, clips or _clips(run, training, VAE_CLIPS))

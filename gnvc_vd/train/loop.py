@@ -15,11 +15,11 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs
+from accelerate.utils import DistributedDataParallelKwargs, DistributedType
 from torch import Tensor
 from tqdm import tqdm
 
-from gnvc_vd.conventions import GnvcError
+from gnvc_vd.conventions import GnvcError, UsageError
 from gnvc_vd.data.clips import ClipSpec
 from gnvc_vd.train.checkpoint import Checkpoints, State, restore, snapshot
 from gnvc_vd.train.config import Habits, Optimisation, Span, Training
@@ -47,9 +47,10 @@ class Trainer:
         self.training, self.folder = training, folder
         self.accelerator = _accelerator(training.habits, folder)
         self.built: Built = build(training)
-        self.optimiser = _adamw(self.built.stage, training.stage.optimisation)
-        self.module, self.prepared = self.accelerator.prepare(self.built.stage, self.optimiser)
-        self.ema = Ema(self.built.stage, training.stage.optimisation.ema)  # after the parameters may have been sharded
+        self.module = _over_processes(self.built, self.accelerator, training.habits.shard)
+        self.optimiser = _adamw(self.built.stage, training.stage.optimisation)  # of parameters that may now be sharded
+        self.prepared = self.accelerator.prepare(self.optimiser)
+        self.ema = Ema(self.built.stage, training.stage.optimisation.ema)
         self.checkpoints = Checkpoints(folder / CHECKPOINTS, training.habits.keep)
         self.step = 0
 
@@ -124,7 +125,7 @@ class Trainer:
         )
 
     def _judge(self, log: Log, clips: Sequence[Tensor]) -> float | None:
-        """Validate the averaged weights; every process takes part in gathering them, the main one looks."""
+        """Validate the averaged weights, on the main process, or on all that each hold a part of them."""
         if not clips:
             return None
         verdict = self._verdict(clips)
@@ -136,24 +137,22 @@ class Trainer:
 
     def _verdict(self, clips: Sequence[Tensor]) -> Verdict | None:
         module = self.built.stage
-        if isinstance(module, CodecStage):
-            average = self.ema.state()
-            return validate_codec(codec_of(self.built, average), clips, self.training) if self._main else None
-        if not self._main:
+        if not (self._main or self.training.habits.shard):
             return None
         with self.ema.shown():
             module.eval()
-            verdict = (
-                validate_vae(module, clips)
-                if isinstance(module, VaeStage)
-                else validate_prior(module, clips, self.training.seed)
-            )
+            if isinstance(module, CodecStage):
+                verdict = validate_codec(codec_of(self.built), clips, self.training)
+            elif isinstance(module, VaeStage):
+                verdict = validate_vae(module, clips)
+            else:
+                verdict = validate_prior(module, clips, self.training.seed)
             module.train()
         return verdict
 
     def _save(self, score: float | None) -> None:
         state = State(self.step, identity(self.training), self.ema.updates, score)
-        taken = snapshot(self.built.stage, self.optimiser, self.ema, state)
+        taken = snapshot(self.built.stage, self.optimiser, self.ema, state, kept=self._main)
         if self._main:
             self.checkpoints.save(taken)
 
@@ -199,7 +198,7 @@ def identity(training: Training) -> str:
 def _accelerator(habits: Habits, folder: Path) -> Accelerator:
     # Short clips leave some parameters unused. Buffers never change, and gloo cannot send int16.
     ddp = DistributedDataParallelKwargs(find_unused_parameters=True, broadcast_buffers=False)
-    return Accelerator(
+    accelerator = Accelerator(
         cpu=habits.cpu,
         mixed_precision=habits.precision,
         gradient_accumulation_steps=habits.accumulate,
@@ -207,6 +206,20 @@ def _accelerator(habits: Habits, folder: Path) -> Accelerator:
         project_dir=folder,
         kwargs_handlers=[ddp],
     )
+    if accelerator.distributed_type == DistributedType.FSDP:
+        raise UsageError(
+            "Accelerate's own sharding would cast the latent codec too; launch as for DDP, with habits.shard=true"
+        )
+    return accelerator
+
+
+def _over_processes(built: Built, accelerator: Accelerator, sharded: bool) -> torch.nn.Module:
+    """The stage on the devices, whole on each or its transformer divided over them."""
+    if not sharded:
+        return accelerator.prepare(built.stage)
+    from gnvc_vd.train.sharding import shard
+
+    return shard(built, accelerator)
 
 
 def _adamw(module: torch.nn.Module, optimisation: Optimisation) -> torch.optim.AdamW:

@@ -1,6 +1,5 @@
 """From a configuration to the modules that train: what is loaded, what is made anew, what is frozen."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,27 +53,19 @@ def group_of(name: str) -> str | None:
     return {"vae": "vae", "dit": "dit", "bottleneck": "codec"}.get(name.partition(".")[0])
 
 
-def codec_of(built: Built, weights: Mapping[str, Tensor], note: str = "", places: Tensor | None = None) -> GnvcVd:
-    """A codec to code with, on the stage's backbone: a stage's trained weights in modules of their own, frozen.
+def codec_of(built: Built, note: str = "", places: Tensor | None = None) -> GnvcVd:
+    """The stage as a codec, to be judged or saved: its own refiner, and its bottleneck's weights in a frozen one.
 
     Args:
-        weights: of the stage's parameters, by their names in it; what it does not hold is as in the stage.
         places: where qualities lie on the trained scale (bottleneck.freeze).
     """
     assert isinstance(built.stage, CodecStage)
     source, device = built.stage, built.stage.vae.mean.device
-    given = {part: _under(weights, part) for part in ("bottleneck.", "refiner.dit.model.")}
     bottleneck = Bottleneck(source.bottleneck.preset)
-    bottleneck.load_state_dict(source.bottleneck.state_dict() | given["bottleneck."])
-    refiner = Refiner(built.backbone.dit, source.refiner.preset, source.bottleneck.preset.features)
-    refiner.load_adaptor(source.refiner.adaptor() | given["refiner.dit.model."], "the stage")
+    bottleneck.load_state_dict(source.bottleneck.state_dict())
     bottleneck.to(device).requires_grad_(False).eval().freeze(places)
-    refiner.to(device).requires_grad_(False)
-    return GnvcVd(built.sizes.name, built.backbone, bottleneck, refiner, note)
-
-
-def _under(weights: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
+    # No stream of it is kept, so none has to say whose it is; a sharded refiner's weights are nowhere whole.
+    return GnvcVd(built.sizes.name, built.backbone, bottleneck, source.refiner, note, shown_identity=bytes(4))
 
 
 def perceptual_of(stage: Stage) -> nn.Module | None:

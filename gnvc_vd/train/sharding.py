@@ -1,0 +1,70 @@
+"""A transformer divided over the processes: for one that is too large, with its moments, to lie whole on each device.
+
+    matrices of the transformer, trained or frozen     a part on each device, a block gathered while it computes (FSDP)
+    all else: its vectors, the latent codec, the VAE   whole on each device, gradients averaged (DDP)
+
+Matrices are nearly all of a transformer, and just what autocast computes in bfloat16. They are gathered in that
+precision and all else stays float32, so sharding changes no arithmetic but the order of sums over processes.
+"""
+
+import warnings
+from itertools import chain
+
+import torch
+from accelerate import Accelerator
+from torch import nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+from torch.distributed.tensor import DTensor
+from torch.nn.parallel import DistributedDataParallel
+
+from gnvc_vd.backbone.dit import WanDit, kept_in_float32
+from gnvc_vd.conventions import UsageError
+from gnvc_vd.refine.adaptor import LORA
+from gnvc_vd.train.setup import Built
+from gnvc_vd.train.stages import CodecStage, PriorStage
+
+
+def shard(built: Built, accelerator: Accelerator) -> nn.Module:
+    """Divide the transformer in place; returns the stage as all processes train it together, on their devices."""
+    if accelerator.num_processes == 1:
+        raise UsageError("habits.shard divides a transformer over processes, and there is one")
+    dit = _transformer(built)
+    built.backbone.dit = dit  # the backbone's own shares the refiner's parameters, and would keep them whole
+    _divide(dit.model, accelerator)
+    for tensor in chain(built.stage.parameters(), built.stage.buffers()):
+        if not isinstance(tensor, DTensor):
+            tensor.data = tensor.data.to(accelerator.device)
+    # Accelerate would refuse DDP around a part; so it gives autocast alone.
+    module: nn.Module = accelerator.prepare_model(built.stage, device_placement=False, evaluation_mode=True)
+    divided = [name for name, parameter in module.named_parameters() if isinstance(parameter, DTensor)]
+    DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(module, divided)
+    return DistributedDataParallel(module, **accelerator.ddp_handler.to_kwargs())
+
+
+def is_divided(name: str, parameter: nn.Parameter) -> bool:
+    """Whether a parameter of the transformer is: what its linear maps and convolutions multiply with."""
+    return name.endswith(".weight") and parameter.ndim > 1 and not kept_in_float32(name) and LORA not in name
+
+
+def _transformer(built: Built) -> WanDit:
+    if isinstance(built.stage, CodecStage):
+        return built.stage.refiner.dit
+    if isinstance(built.stage, PriorStage):
+        return built.stage.dit
+    raise UsageError("habits.shard divides a transformer over processes, and a VAE has none")
+
+
+def _divide(model: nn.Module, accelerator: Accelerator) -> None:
+    mesh = init_device_mesh(accelerator.device.type, (accelerator.num_processes,))
+    policy = MixedPrecisionPolicy()
+    if accelerator.mixed_precision == "bf16":
+        policy = MixedPrecisionPolicy(torch.bfloat16, reduce_dtype=torch.float32, cast_forward_inputs=False)
+        # Training is inside of the stage's autocast, validation is not.
+        model.forward = torch.autocast(accelerator.device.type, torch.bfloat16)(model.forward)
+    # FSDP fears that someone writes into what a block returned, a view; nobody does.
+    warnings.filterwarnings("ignore", r"FSDP2-wrapped module .* returned a view tensor")
+    whole = {parameter for name, parameter in model.named_parameters() if not is_divided(name, parameter)}
+    blocks = [block for name, block in model.named_modules() if name.rpartition(".")[0] in ("blocks", "vace_blocks")]
+    for part in [*blocks, model]:  # divided again behind every use, so that whoever looks finds the parts
+        fully_shard(part, mesh=mesh, reshard_after_forward=True, mp_policy=policy, ignored_params=whole)
