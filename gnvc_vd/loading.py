@@ -10,8 +10,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from gnvc_vd.backbone.sources import read_tensors
-from gnvc_vd.backbone.weights import NANO_SEED, Backbone, Options, fill, load_backbone, save_backbone
+from gnvc_vd.backbone.sources import fill, read_tensors
+from gnvc_vd.backbone.weights import Backbone, Options, load_backbone, save_backbone
 from gnvc_vd.bottleneck.bottleneck import Bottleneck
 from gnvc_vd.codec import GnvcVd
 from gnvc_vd.conventions import GnvcError
@@ -24,7 +24,7 @@ from gnvc_vd.model import (
     read_description,
     write_description,
 )
-from gnvc_vd.presets import PRESETS
+from gnvc_vd.presets import PRESETS, RANDOM_SEED
 from gnvc_vd.refine.refiner import Refiner
 
 DEFAULT_MODEL = "nano"  # until a trained one ships
@@ -61,7 +61,7 @@ def save(codec: GnvcVd, folder: Path, name: str) -> None:
 def _nano(options: Options | None) -> GnvcVd:
     backbone, preset = load_backbone("nano", options), PRESETS["nano"]
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(NANO_SEED)
+        torch.manual_seed(RANDOM_SEED)
         bottleneck = Bottleneck(preset.bottleneck)
         bottleneck.freeze()
     refiner = Refiner(backbone.dit, preset.adaptor, preset.bottleneck.features)

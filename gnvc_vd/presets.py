@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from gnvc_vd.conventions import LATENT_CHANNELS, UsageError
 
+RANDOM_SEED = 20260326  # of weights that nobody trained
 CONDITION_CHANNELS = 20  # Wan's image-conditioned layout: a mask of 4 and a latent of 16 beside the noisy latent
 
 

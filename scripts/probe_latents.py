@@ -10,7 +10,7 @@ from itertools import islice
 import numpy as np
 import torch
 
-from gnvc_vd.backbone.weights import load_backbone, random_backbone
+from gnvc_vd.backbone.vaes import load_vae, random_vae
 from gnvc_vd.conventions import GnvcError
 from gnvc_vd.evaluate.probe import judge
 from gnvc_vd.presets import PRESETS
@@ -35,7 +35,7 @@ def main() -> None:
 
 def probe(arguments: argparse.Namespace) -> None:
     random = arguments.random and arguments.model in PRESETS
-    vae = (random_backbone(PRESETS[arguments.model]) if random else load_backbone(arguments.model)).vae
+    vae = random_vae(PRESETS[arguments.model]) if random else load_vae(arguments.model)
     print(f"{'clip':32} {'bpp':>8} {'PSNR':>7} {'ST-LPIPS':>9}")
     for path in arguments.videos:
         for row in judge(vae, cropped(path, arguments.frames, arguments.size), arguments.rates):

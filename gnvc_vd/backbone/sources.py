@@ -1,4 +1,6 @@
-"""Where a backbone's weights lie, and how to read them there. Sizes are read and bounded before any tensor is.
+"""Where a backbone's weights lie, how to read them there, and into a network that fits them exactly.
+
+Sizes are read and bounded before any tensor is.
 
 find("wan2.1-1.3b") ──▶ Located(sizes, files) ──▶ vae_tensors(), dit_tensors(), text()
 """
@@ -10,11 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
-from torch import Tensor
+from torch import Tensor, nn
 
 from gnvc_vd import model, strict
-from gnvc_vd.backbone import original
-from gnvc_vd.backbone.plan import plan
 from gnvc_vd.conventions import LATENT_CHANNELS, GnvcError
 from gnvc_vd.foreign import read_foreign
 from gnvc_vd.presets import PRESETS, WAN_VAE, DitPreset, Source, VaePreset
@@ -74,6 +74,8 @@ def hub_source(name: str) -> Source:
 
 
 def missing(name: str, repository: str, folder: Path) -> str:
+    from gnvc_vd.backbone.plan import plan
+
     preset = PRESETS.get(name)
     size = f", about {plan(preset).download_bytes / 1e9:.1f} GB" if preset else ""
     return (
@@ -145,6 +147,8 @@ def _diffusers_folder(folder: Path) -> Located:
 
 def _original_folder(folder: Path) -> Located:
     """Wan's own release. Its VAE is a .pth, the one pickle there is; diffusers' key maps translate the names."""
+    from gnvc_vd.backbone import original
+
     dit_files = shards(folder)
     vae_tensors = original.convert_vae(read_foreign(folder / ORIGINAL_VAE))
     dit_tensors = original.convert_dit(read_tensors(dit_files))
@@ -200,6 +204,21 @@ def read_tensors(files: Sequence[Path]) -> dict[str, Tensor]:
         except (SafetensorError, OSError) as error:
             raise GnvcError(f"{path}: not a readable safetensors file ({error})") from error
     return tensors
+
+
+def fill(module: nn.Module, tensors: Mapping[str, Tensor], where: str) -> None:
+    """Assign the tensors; their names and shapes must be exactly the module's."""
+    wanted = {name: tuple(value.shape) for name, value in module.state_dict().items()}
+    found = {name: tuple(value.shape) for name, value in tensors.items()}
+    if wanted != found:
+        missing, strange = sorted(wanted.keys() - found.keys()), sorted(found.keys() - wanted.keys())
+        resized = [name for name in wanted.keys() & found.keys() if wanted[name] != found[name]]
+        first = next(iter([*missing, *strange, *sorted(resized)]))
+        raise GnvcError(
+            f"{where}: the weights do not fit the described network: {len(missing)} tensors missing, "
+            f"{len(strange)} unknown, {len(resized)} of another size (for one {first!r})"
+        )
+    module.load_state_dict(dict(tensors), strict=True, assign=True)
 
 
 def shards(folder: Path) -> list[Path]:

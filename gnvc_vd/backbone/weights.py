@@ -17,16 +17,14 @@ import torch
 from torch import Tensor, nn
 
 from gnvc_vd.backbone.dit import Attention, WanDit, build_dit, kept_in_float32, restore_rope
-from gnvc_vd.backbone.sources import EMPTY_PROMPT, Located, find
+from gnvc_vd.backbone.sources import EMPTY_PROMPT, Located, fill, find
 from gnvc_vd.backbone.tiles import Tiling
 from gnvc_vd.backbone.vae import Kernels
 from gnvc_vd.backbone.vaes import AnyVae, network_of, vae_with
 from gnvc_vd.conventions import GnvcError
 from gnvc_vd.files import replacing
 from gnvc_vd.model import BackboneReference, ModelDescription, file_sha256, write_description
-from gnvc_vd.presets import DitPreset, Preset, VaePreset, preset
-
-NANO_SEED = 20260326
+from gnvc_vd.presets import RANDOM_SEED, DitPreset, Preset, VaePreset, preset
 
 
 @dataclass(frozen=True)
@@ -60,7 +58,7 @@ class Backbone:
     def identity(self) -> bytes:
         """32 bytes that change with the float weights: what the container's shown-world identity begins with."""
         if not self.files:
-            return hashlib.sha256(f"{self.name} {NANO_SEED} {self.vae_preset} {self.dit_preset}".encode()).digest()
+            return hashlib.sha256(f"{self.name} {RANDOM_SEED} {self.vae_preset} {self.dit_preset}".encode()).digest()
         return hashlib.sha256("".join(f"{name} {self.hashes[name]}\n" for name in sorted(self.files)).encode()).digest()
 
     def to(self, device: torch.device | str) -> "Backbone":
@@ -79,22 +77,10 @@ def load_backbone(name: str | Path, options: Options | None = None) -> Backbone:
     return _assembled(find(str(name)), options)
 
 
-def load_vae(name: str | Path, options: Options | None = None) -> AnyVae:
-    """The VAE alone, without taking memory for the transformer."""
-    if name == "nano":
-        return random_backbone(preset("nano"), options).vae
-    source, options = find(str(name)), options or Options()
-    with torch.device("meta"):
-        vae = network_of(source.vae)
-    fill(vae, source.vae_tensors(), source.where)
-    made = vae_with(nn.Module.to(vae, options.dtype), source.vae, options.kernels, options.tiling)
-    return made.eval().requires_grad_(False)
-
-
 def random_backbone(sizes: Preset, options: Options | None = None) -> Backbone:
     """Weights from a seed, at any preset's sizes: for nano, and for what only looks at time and memory."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(NANO_SEED)
+        torch.manual_seed(RANDOM_SEED)
         vae, dit = network_of(sizes.vae), build_dit(sizes.dit)
     text = torch.zeros(1, sizes.dit.text_dim)
     parts = _Parts(sizes.name, sizes.vae, sizes.dit, vae, dit, text, {}, sizes.note)
@@ -150,18 +136,3 @@ def _with_options(parts: _Parts, options: Options) -> Backbone:
     for module in (vae, dit):
         module.eval().requires_grad_(False)
     return Backbone(parts.name, parts.vae_preset, parts.dit_preset, vae, dit, parts.files, parts.note)
-
-
-def fill(module: nn.Module, tensors: Mapping[str, Tensor], where: str) -> None:
-    """Assign the tensors; their names and shapes must be exactly the module's."""
-    wanted = {name: tuple(value.shape) for name, value in module.state_dict().items()}
-    found = {name: tuple(value.shape) for name, value in tensors.items()}
-    if wanted != found:
-        missing, strange = sorted(wanted.keys() - found.keys()), sorted(found.keys() - wanted.keys())
-        resized = [name for name in wanted.keys() & found.keys() if wanted[name] != found[name]]
-        first = next(iter([*missing, *strange, *sorted(resized)]))
-        raise GnvcError(
-            f"{where}: the weights do not fit the described network: {len(missing)} tensors missing, "
-            f"{len(strange)} unknown, {len(resized)} of another size (for one {first!r})"
-        )
-    module.load_state_dict(dict(tensors), strict=True, assign=True)

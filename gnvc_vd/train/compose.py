@@ -8,7 +8,7 @@ import hydra
 from omegaconf import DictConfig, OmegaConf
 
 from gnvc_vd import strict
-from gnvc_vd.backbone.weights import load_vae, random_backbone
+from gnvc_vd.backbone.vaes import load_vae, random_vae
 from gnvc_vd.conventions import GnvcError, UsageError
 from gnvc_vd.data.clips import Clips, ClipSpec, Mixture
 from gnvc_vd.data.latents import LatentClips, vae_identity
@@ -75,7 +75,7 @@ def stored_latents(spec: ClipSpec, folder: str, name: str, start: str | None) ->
     """
     sizes = preset(name)
     made_here = start is None and sizes.source is None
-    vae = random_backbone(sizes).vae if made_here else load_vae(start or name)
+    vae = random_vae(sizes) if made_here else load_vae(start or name)
     latents = LatentClips(folder, vae_identity(vae), spec.seed)
     there, wanted = latents.index.clip, spec
     if (there.frames, there.height, there.width) != (wanted.frames, wanted.height, wanted.width):
