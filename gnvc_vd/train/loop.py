@@ -139,7 +139,7 @@ class Trainer:
         module = self.built.stage
         if not (self._main or self.training.habits.shard):
             return None
-        with self.ema.shown():
+        with self.ema.shown(), self.accelerator.autocast():
             module.eval()
             if isinstance(module, CodecStage):
                 verdict = validate_codec(codec_of(self.built), clips, self.training)
