@@ -57,11 +57,8 @@ def _transformer(built: Built) -> WanDit:
 
 def _divide(model: nn.Module, accelerator: Accelerator) -> None:
     mesh = init_device_mesh(accelerator.device.type, (accelerator.num_processes,))
-    policy = MixedPrecisionPolicy()
-    if accelerator.mixed_precision == "bf16":
-        policy = MixedPrecisionPolicy(torch.bfloat16, reduce_dtype=torch.float32, cast_forward_inputs=False)
-        # Training is inside of the stage's autocast, validation is not.
-        model.forward = torch.autocast(accelerator.device.type, torch.bfloat16)(model.forward)
+    half = torch.bfloat16 if accelerator.mixed_precision == "bf16" else None
+    policy = MixedPrecisionPolicy(half, reduce_dtype=torch.float32, cast_forward_inputs=False)  # autocast casts those
     # FSDP fears that someone writes into what a block returned, a view; nobody does.
     warnings.filterwarnings("ignore", r"FSDP2-wrapped module .* returned a view tensor")
     whole = {parameter for name, parameter in model.named_parameters() if not is_divided(name, parameter)}
