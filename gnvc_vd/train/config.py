@@ -5,14 +5,15 @@ rates) is a field here and a line in `configs/`.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from itertools import accumulate
+from typing import Any
 
 from gnvc_vd.conventions import QUALITIES, UsageError
 from gnvc_vd.presets import AdaptorPreset
 
 PHASES = ("vae", "prior", "codec")
-GROUPS = ("vae", "dit", "codec", "adaptor")
+GROUPS = ("encoder", "decoder", "dit", "codec", "adaptor")  # the first two are the VAE's
 SCHEDULES = ("constant", "cosine", "steps")
 PERCEPTUAL = ("lpips_vgg", "lpips_alex", "st_lpips_vgg", "st_lpips_alex", "dists")
 SMALLEST_LAMBDA, LARGEST_LAMBDA = 0.02, 2.0
@@ -104,6 +105,8 @@ class Stage:
     weights: Weights
     optimisation: Optimisation = Optimisation()
     perceptual: str = "lpips_vgg"
+    perceptual_frames: int | None = None  # of a clip, drawn anew in every step, that a VAE's is taken from; None is all
+    noise: float = 0.0  # vae: up to how many deviations of its latents are added to them, as a codec's error will be
     sigma_0: float = 0.3
     unrolled: int = 5  # refinement steps with gradient; 0 leaves refinement out
     continuation: float = 0.0  # share of steps whose window continues a GOP
@@ -183,3 +186,13 @@ class Training:
     seed: int = 0
     data: str = ""  # what the clips are drawn from, in words that change when it does
     habits: Habits = Habits()
+
+
+def stated(value: Any) -> Any:
+    """Plain data without what is as by default: a field that comes later leaves older trainings what they were."""
+    if isinstance(value, tuple):
+        return [stated(one) for one in value]
+    if not is_dataclass(value):
+        return value
+    told = {field.name: (getattr(value, field.name), field.default) for field in fields(value)}
+    return {name: stated(one) for name, (one, default) in told.items() if one != default}

@@ -21,7 +21,8 @@ from gnvc_vd.presets import preset
 from gnvc_vd.refine.refiner import Refiner
 from gnvc_vd.train.config import Span, Stage, Training
 from gnvc_vd.train.setup import group_of
-from gnvc_vd.train.stages import CodecStage, Step
+from gnvc_vd.train.stages.codec import CodecStage
+from gnvc_vd.train.stages.common import Step
 
 VGG_STAGES = (64, 128, 256, 512, 512)  # channels that LPIPS compares
 KEPT_PER_TRAINED = 4 * 5  # bytes: weight, gradient, two moments and the average, all float32

@@ -32,7 +32,7 @@ from gnvc_vd.train.log import RUN
 from gnvc_vd.train.loop import CHECKPOINTS, spec_of
 from gnvc_vd.train.refit import Refit, refitted
 from gnvc_vd.train.setup import Built, build, codec_of
-from gnvc_vd.train.stages import CodecStage
+from gnvc_vd.train.stages.codec import CodecStage
 
 Which = Literal["averaged", "live"]
 HYDRA = ".hydra/config.yaml"

@@ -10,7 +10,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -22,13 +22,12 @@ from tqdm import tqdm
 from gnvc_vd.conventions import GnvcError, UsageError
 from gnvc_vd.data.clips import ClipSpec
 from gnvc_vd.train.checkpoint import Checkpoints, State, restore, snapshot
-from gnvc_vd.train.config import Habits, Optimisation, Span, Training
+from gnvc_vd.train.config import Habits, Optimisation, Span, Training, stated
 from gnvc_vd.train.ema import Ema
 from gnvc_vd.train.log import Log
 from gnvc_vd.train.order import Share, Source, batches
-from gnvc_vd.train.setup import Built, build, codec_of
-from gnvc_vd.train.stages import CodecStage, Losses, Step, VaeStage
-from gnvc_vd.train.validate import Verdict, validate_codec, validate_prior, validate_vae
+from gnvc_vd.train.setup import Built, build, judged
+from gnvc_vd.train.stages.common import Losses, Step, Verdict
 
 CHECKPOINTS = "checkpoints"
 Sources = Callable[[ClipSpec], Source]
@@ -141,12 +140,7 @@ class Trainer:
             return None
         with self.ema.shown(), self.accelerator.autocast():
             module.eval()
-            if isinstance(module, CodecStage):
-                verdict = validate_codec(codec_of(self.built), clips, self.training)
-            elif isinstance(module, VaeStage):
-                verdict = validate_vae(module, clips)
-            else:
-                verdict = validate_prior(module, clips, self.training.seed)
+            verdict = judged(self.built, clips)
             module.train()
         return verdict
 
@@ -191,7 +185,7 @@ def spec_of(span: Span, training: Training) -> ClipSpec:
 
 def identity(training: Training) -> str:
     """What a checkpoint belongs to: everything but the run's habits and its name."""
-    told = {name: value for name, value in asdict(training).items() if name not in ("habits", "name")}
+    told = {name: value for name, value in stated(training).items() if name not in ("habits", "name")}
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -1,64 +1,91 @@
-"""From a configuration to the modules that train: what is loaded, what is made anew, what is frozen."""
+"""From a configuration to the modules that train: what is loaded, what is made anew, what is frozen.
 
-from dataclasses import dataclass
+A phase imports what it needs and no more: a light VAE trains without diffusers.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from gnvc_vd.backbone.weights import Backbone, Options, load_backbone, random_backbone
-from gnvc_vd.bottleneck.bottleneck import Bottleneck
-from gnvc_vd.codec import GnvcVd
-from gnvc_vd.loading import start_from
-from gnvc_vd.metrics import perceptual
+from gnvc_vd.backbone.vaes import load_vae, random_vae
 from gnvc_vd.presets import Preset, preset
-from gnvc_vd.refine.adaptor import is_trained
-from gnvc_vd.refine.refiner import Refiner
-from gnvc_vd.train.config import Model, Stage, Training
-from gnvc_vd.train.stages import CodecStage, PriorStage, VaeStage
+from gnvc_vd.train.config import Model, Training
+from gnvc_vd.train.stages.common import Verdict, perceptual_of
+from gnvc_vd.train.stages.vae import VaeStage
+from gnvc_vd.train.stages.vae import judge as judge_vae
+
+if TYPE_CHECKING:
+    from gnvc_vd.backbone.weights import Backbone
+    from gnvc_vd.bottleneck.bottleneck import Bottleneck
+    from gnvc_vd.codec import GnvcVd
+    from gnvc_vd.refine.refiner import Refiner
+    from gnvc_vd.train.stages.codec import CodecStage
+    from gnvc_vd.train.stages.prior import PriorStage
 
 
-@dataclass(frozen=True)
+@dataclass
 class Built:
     """A training's modules."""
 
+    training: Training
     sizes: Preset
-    backbone: Backbone
-    stage: VaeStage | PriorStage | CodecStage
+    stage: "VaeStage | PriorStage | CodecStage"
+    given: "Backbone | None" = None
+
+    @cached_property
+    def backbone(self) -> "Backbone":
+        """What the stage stands on; around a VAE that trains alone it is made when it is asked for."""
+        if self.given is not None:
+            return self.given
+        assert isinstance(self.stage, VaeStage)
+        return replace(_backbone(self.training.model, self.sizes), vae=self.stage.vae)
 
 
 def build(training: Training) -> Built:
-    sizes = preset(training.model.name)
-    backbone = _backbone(training.model, sizes)
-    torch.manual_seed(training.seed)
-    stage = training.stage
-    module: VaeStage | PriorStage | CodecStage
-    if stage.phase == "vae":
-        module = VaeStage(stage, backbone.vae, perceptual_of(stage))
-    elif stage.phase == "prior":
-        module = PriorStage(stage, backbone.vae, backbone.dit)
-    else:
-        bottleneck, refiner = _codec(training, sizes, backbone)
-        module = CodecStage(stage, training.rate, backbone.vae, bottleneck, refiner, perceptual_of(stage))
-    for name, parameter in module.named_parameters():
-        parameter.requires_grad_(group_of(name) in stage.trains)
-    module.train()
-    return Built(sizes, backbone, module)
+    made = _vae(training) if training.stage.phase == "vae" else _on_a_backbone(training)
+    for name, parameter in made.stage.named_parameters():
+        parameter.requires_grad_(group_of(name) in training.stage.trains)
+    made.stage.train()
+    return made
+
+
+def judged(built: Built, clips: Sequence[Tensor]) -> Verdict:
+    """The stage as it stands, by clips uint8 3 T H W."""
+    if isinstance(built.stage, VaeStage):
+        return judge_vae(built.stage, clips)
+    from gnvc_vd.train.stages import codec, prior
+
+    if isinstance(built.stage, prior.PriorStage):
+        return prior.judge(built.stage, clips, built.training.seed)
+    return codec.judge(codec_of(built), clips, built.training)
 
 
 def group_of(name: str) -> str | None:
     """The group that a stage's parameter trains with; None never trains."""
     if name.startswith("refiner."):
+        from gnvc_vd.refine.adaptor import is_trained
+
         return "adaptor" if is_trained(name.removeprefix("refiner.dit.model.")) else None
-    return {"vae": "vae", "dit": "dit", "bottleneck": "codec"}.get(name.partition(".")[0])
+    if name.startswith("vae."):
+        return "decoder" if name.startswith(("vae.model.decoder.", "vae.model.post_quant_conv.")) else "encoder"
+    return {"dit": "dit", "bottleneck": "codec"}.get(name.partition(".")[0])
 
 
-def codec_of(built: Built, note: str = "", places: Tensor | None = None) -> GnvcVd:
+def codec_of(built: Built, note: str = "", places: Tensor | None = None) -> "GnvcVd":
     """The stage as a codec, to be judged or saved: its own refiner, and its bottleneck's weights in a frozen one.
 
     Args:
         places: where qualities lie on the trained scale (bottleneck.freeze).
     """
+    from gnvc_vd.bottleneck.bottleneck import Bottleneck
+    from gnvc_vd.codec import GnvcVd
+    from gnvc_vd.train.stages.codec import CodecStage
+
     assert isinstance(built.stage, CodecStage)
     source, device = built.stage, built.stage.vae.mean.device
     bottleneck = Bottleneck(source.bottleneck.preset)
@@ -68,22 +95,43 @@ def codec_of(built: Built, note: str = "", places: Tensor | None = None) -> Gnvc
     return GnvcVd(built.sizes.name, built.backbone, bottleneck, source.refiner, note, shown_identity=bytes(4))
 
 
-def perceptual_of(stage: Stage) -> nn.Module | None:
-    if not stage.weights.perceptual:
-        return None
-    kind, _, net = stage.perceptual.rpartition("_")
-    made = perceptual.dists() if stage.perceptual == "dists" else getattr(perceptual, kind)(net)
-    return made.requires_grad_(False)
+def _vae(training: Training) -> Built:
+    """A VAE alone, in float32."""
+    model, sizes = training.model, preset(training.model.name)
+    made_here = model.start is None and sizes.source is None
+    vae = random_vae(sizes) if made_here else load_vae(model.start or sizes.name)
+    torch.manual_seed(training.seed)
+    return Built(training, sizes, VaeStage(training.stage, vae, perceptual_of(training.stage)))
 
 
-def _backbone(model: Model, sizes: Preset) -> Backbone:
+def _on_a_backbone(training: Training) -> Built:
+    from gnvc_vd.train.stages.codec import CodecStage
+    from gnvc_vd.train.stages.prior import PriorStage
+
+    stage, sizes = training.stage, preset(training.model.name)
+    backbone = _backbone(training.model, sizes)
+    torch.manual_seed(training.seed)
+    if stage.phase == "prior":
+        return Built(training, sizes, PriorStage(stage, backbone.vae, backbone.dit), backbone)
+    bottleneck, refiner = _codec(training, sizes, backbone)
+    made = CodecStage(stage, training.rate, backbone.vae, bottleneck, refiner, perceptual_of(stage))
+    return Built(training, sizes, made, backbone)
+
+
+def _backbone(model: Model, sizes: Preset) -> "Backbone":
+    from gnvc_vd.backbone.weights import Options, load_backbone, random_backbone
+
     options = Options(torch.bfloat16 if model.bfloat16 else torch.float32)
     if model.start is not None:
         return load_backbone(model.start, options)
     return load_backbone(sizes.name, options) if sizes.source is not None else random_backbone(sizes, options)
 
 
-def _codec(training: Training, sizes: Preset, backbone: Backbone) -> tuple[Bottleneck, Refiner]:
+def _codec(training: Training, sizes: Preset, backbone: "Backbone") -> "tuple[Bottleneck, Refiner]":
+    from gnvc_vd.bottleneck.bottleneck import Bottleneck
+    from gnvc_vd.loading import start_from
+    from gnvc_vd.refine.refiner import Refiner
+
     model, adaptor = training.model, training.adaptor or sizes.adaptor
     bottleneck = Bottleneck(sizes.bottleneck)
     vace = None if model.vace is None else Path(model.vace)

@@ -22,7 +22,8 @@ from gnvc_vd.backbone.dit import WanDit, kept_in_float32
 from gnvc_vd.conventions import UsageError
 from gnvc_vd.refine.adaptor import LORA
 from gnvc_vd.train.setup import Built
-from gnvc_vd.train.stages import CodecStage, PriorStage
+from gnvc_vd.train.stages.codec import CodecStage
+from gnvc_vd.train.stages.prior import PriorStage
 
 
 def shard(built: Built, accelerator: Accelerator) -> nn.Module:

@@ -1,5 +1,7 @@
 """Small trainings that several tests share, and a process of a two-process one."""
 
+import os
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -15,9 +17,10 @@ from gnvc_vd.train.config import Habits, Model, Optimisation, Rate, Span, Stage,
 from gnvc_vd.train.loop import spec_of, train
 from gnvc_vd.train.order import Share
 
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
 HABITS = Habits(cpu=True, log_every=1, save_every=2, qualities=(32,), clips=1)
 PHASES = {
-    "vae": Stage("vae", ("vae",), (), Weights(absolute=1, squared=0.5, divergence=1e-6, temporal=0.5)),
+    "vae": Stage("vae", ("encoder", "decoder"), (), Weights(absolute=1, squared=0.5, divergence=1e-6, temporal=0.5)),
     "prior": Stage("prior", ("dit",), (), Weights(cfm=1), conditions=(0.4, 0.3, 0.3)),
     "warmup": Stage("codec", ("codec",), (), Weights(decoded=1)),
     "latent": Stage("codec", ("codec", "adaptor"), (), Weights(decoded=1, refined=1, cfm=1), unrolled=2,
@@ -60,6 +63,19 @@ def tensors(checkpoint: Path) -> dict[str, Tensor]:
 def equal(one: Path, other: Path) -> bool:
     first, second = tensors(one), tensors(other)
     return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+def torchrun(module: str, *arguments: object) -> None:
+    """Two processes over gloo."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", module]
+    done = subprocess.run(
+        [*command, *map(str, arguments)], env=ENVIRONMENT, check=False, capture_output=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr.decode()[-3000:]
+
+
+def newest(folder: Path) -> Path:
+    return max((folder / "checkpoints").glob("step-*"))
 
 
 if __name__ == "__main__":  # torchrun … -m tests.train.runs PHASE STEPS BATCH FOLDER

@@ -1,13 +1,15 @@
 """Which samples a step takes, at what rate, and with which random numbers."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
 from gnvc_vd.conventions import UsageError
-from gnvc_vd.train.config import Optimisation, Span, Stage, Weights
+from gnvc_vd.train.config import Habits, Model, Optimisation, Rate, Span, Stage, Training, Weights, stated
 from gnvc_vd.train.draws import BatchDraws, step_draws
+from gnvc_vd.train.loop import identity
 from gnvc_vd.train.order import Share
 
 SPANS = (Span(3, 5, 32, 4), Span(2, 9, 32, 8))
@@ -47,6 +49,22 @@ def test_draws_follow_from_seed_and_number_alone() -> None:
     assert normal.mean().item() == pytest.approx(0, abs=0.03) and normal.std().item() == pytest.approx(1, abs=0.03)
     assert torch.unique(uniform[:, 0]).numel() == 200
     assert step_draws(0, 3).uniform() == step_draws(0, 3).uniform() != step_draws(0, 4).uniform()
+
+
+def test_a_training_is_known_by_what_is_not_as_by_default() -> None:
+    """So that a field which comes later leaves checkpoints what they were."""
+    told = Training("one", Model("nano"), STAGE)
+    assert stated(STAGE.spans[0]) == {"steps": 3, "frames": 5, "size": 32, "batch": 4}
+    assert stated(told)["model"] == {"name": "nano"} and "rate" not in stated(told)
+    for same in (replace(told, name="other"), replace(told, habits=Habits(workers=3)), replace(told, rate=Rate())):
+        assert identity(same) == identity(told)
+    others = [
+        replace(told, seed=1),
+        replace(told, rate=Rate(smallest=0.1)),
+        replace(told, stage=replace(STAGE, optimisation=Optimisation(rate=2e-4))),
+        replace(told, stage=replace(STAGE, spans=SPANS[::-1])),
+    ]
+    assert len({identity(one) for one in [told, *others]}) == 5
 
 
 def test_rates_go_as_they_say() -> None:

@@ -11,7 +11,10 @@ from gnvc_vd.refine import flow
 from gnvc_vd.train import losses
 from gnvc_vd.train.config import Weights
 from gnvc_vd.train.setup import build, group_of
-from gnvc_vd.train.stages import CodecStage, PriorStage, Step, VaeStage
+from gnvc_vd.train.stages.codec import CodecStage
+from gnvc_vd.train.stages.common import Step
+from gnvc_vd.train.stages.prior import PriorStage
+from gnvc_vd.train.stages.vae import VaeStage
 from tests.train.runs import training
 
 STEP = Step(seed=0, number=3, steps=10, samples=[6, 7])
@@ -154,7 +157,56 @@ def test_a_vaes_terms_are_those_of_its_reconstruction() -> None:
     weights = stage.stage.weights
     total = sum(getattr(weights, name) * value.mean() for name, value in loss.terms.items())
     assert torch.equal(loss.total, total)
-    assert set(gradients(stage, loss.total)) == {"vae"}
+    assert set(gradients(stage, loss.total)) == {"encoder", "decoder"}
+
+
+def vae_stage(**fields: object) -> VaeStage:
+    told = training("vae")
+    stage = build(replace(told, stage=replace(told.stage, **fields))).stage  # type: ignore[arg-type]
+    assert isinstance(stage, VaeStage)
+    return stage
+
+
+def test_a_decoder_trains_alone() -> None:
+    stage = vae_stage(trains=("decoder",))
+    assert set(gradients(stage, stage(video(5), STEP).total)) == {"decoder"}
+
+
+def test_noise_on_latents_is_of_their_own_deviation_and_of_each_clips_own_strength() -> None:
+    seen: list[Tensor] = []
+    for noise in (0.0, 0.5):
+        stage = vae_stage(noise=noise)
+        shown = stage.vae.reconstruction
+        stage.vae.reconstruction = lambda z, shown=shown: seen.append(z) or shown(z)  # type: ignore[method-assign]
+        stage(video(), STEP)
+    draws = STEP.draws(torch.device("cpu"))
+    mean, _ = stage.vae.posterior(video().float() / 127.5 - 1)
+    draws.normal_like(mean)
+    deviation = mean.transpose(0, 1).flatten(1).std(1)[:, None, None, None]
+    added = 0.5 * draws.uniform(1, 1, 1, 1) * deviation * draws.normal_like(mean)
+    assert torch.allclose(seen[1] - seen[0], added, atol=1e-5)
+    assert added.abs().amax((1, 2, 3, 4)).min() > 0
+
+
+def test_perception_looks_at_some_frames_and_every_step_at_others() -> None:
+    stage = vae_stage(perceptual_frames=3)
+    looked: list[Tensor] = []
+
+    class Looking(nn.Module):
+        def forward(self, shown: Tensor, original: Tensor) -> Tensor:
+            looked.append(original)
+            return (shown - original).square().flatten(1).mean(1)
+
+    stage.perceptual = Looking()
+    for number in range(3):
+        loss = stage(video(), STEP._replace(number=number))
+        assert looked[-1].shape[2] == 3 and loss.terms["perceptual"].shape == (2,)
+    clip = video().float() / 127.5 - 1
+    places = [
+        [next(t for t in range(9) if torch.equal(clip[:, :, t], one[:, :, k])) for k in range(3)] for one in looked
+    ]
+    assert all(one == sorted(set(one)) for one in places) and len({tuple(one) for one in places}) > 1
+    assert stage._seen(2, STEP) == [0, 1] and vae_stage()._seen(9, STEP) == list(range(9))
 
 
 def test_latents_made_before_serve_where_no_pixel_is_needed() -> None:

@@ -1,104 +1,34 @@
-"""What each phase minimises, a screen each: clips in, one number and its terms out.
+"""GNVC-VD's codec and adaptor on a frozen backbone, judged by an RD point for each quality: real units, decoded.
 
-    VaeStage     V ─▶ posterior ─▶ z ─▶ Ṽ                                    a VAE of our own
-    PriorStage   x_1, ε ─▶ x_σ ─▶ velocity(x_σ, σ | given frames)            a transformer of our own
-    CodecStage   x_1 ─▶ bottleneck ─▶ x_c, f ─▶ refiner ─▶ x̃_1 ─▶ VAE ─▶ Ṽ   warm-up, Stage I and Stage II, by weights
-
-A clip is uint8 video B 3 T H W, or latents B 16 T h w made before. Everything random comes from the samples' numbers.
+PSNR is of a whole clip's squared error, then the mean over clips; `gnvc-vd compare` takes the mean over frames.
 """
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from fractions import Fraction
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gnvc_vd.backbone.conditioning import FIRST, FIRST_AND_LAST, NOTHING, condition_on
 from gnvc_vd.backbone.contract import VideoVae
-from gnvc_vd.backbone.dit import WanDit
+from gnvc_vd.bitstream import Unit
 from gnvc_vd.bottleneck.bottleneck import Bottleneck, Trained
-from gnvc_vd.conventions import LATENT_CHANNELS, GnvcError
+from gnvc_vd.codec import Decoding, Encoding, GnvcVd, stream_size
+from gnvc_vd.conventions import LATENT_CHANNELS, Colour, Frame, GnvcError
 from gnvc_vd.data.clips import to_model
+from gnvc_vd.metrics.fidelity import psnr
+from gnvc_vd.parameters import Parameters
 from gnvc_vd.refine import flow
 from gnvc_vd.refine.refiner import Refiner
 from gnvc_vd.train import losses
-from gnvc_vd.train.config import Rate, Stage
-from gnvc_vd.train.draws import BatchDraws, step_draws
-
-
-class Step(NamedTuple):
-    """Where in the training a batch stands."""
-
-    seed: int
-    number: int
-    steps: int  # of the whole training
-    samples: list[int]
-
-    @property
-    def progress(self) -> float:
-        return self.number / max(1, self.steps)
-
-    def draws(self, device: torch.device) -> BatchDraws:
-        return BatchDraws(self.seed, self.samples, device)
-
-
-class Losses(NamedTuple):
-    total: Tensor
-    terms: dict[str, Tensor]  # B, for the log
-
-
-class VaeStage(nn.Module):
-    """A video VAE: absolute and squared error, divergence, what flickers, and perception."""
-
-    def __init__(self, stage: Stage, vae: VideoVae, perceptual: nn.Module | None) -> None:
-        super().__init__()
-        self.stage, self.vae, self.perceptual = stage, vae, perceptual
-
-    def forward(self, clips: Tensor, step: Step) -> Losses:
-        weights, video = self.stage.weights, to_model(clips)
-        mean, log_variance = self.vae.posterior(video)
-        z = mean + (log_variance / 2).exp() * step.draws(video.device).normal_like(mean)
-        shown = self.vae.reconstruction(z)
-        terms = {
-            "absolute": losses.absolute_error(shown, video),
-            "squared": losses.squared_error(shown, video),
-            "divergence": losses.divergence(mean, log_variance),
-            "temporal": losses.temporal_error(shown, video),
-        }
-        if self.perceptual is not None:
-            terms["perceptual"] = self.perceptual(shown, video)
-        return Losses(sum(getattr(weights, name) * term.mean() for name, term in terms.items()), terms)
-
-
-class PriorStage(nn.Module):
-    """A video transformer by flow matching, with nothing given, the first frame, or the first and the last."""
-
-    def __init__(self, stage: Stage, vae: VideoVae, dit: WanDit) -> None:
-        super().__init__()
-        self.stage, self.vae, self.dit = stage, vae, dit
-
-    def forward(self, clips: Tensor, step: Step) -> Losses:
-        draws = step.draws(clips.device)
-        with torch.no_grad():
-            clean = _latents(self.vae, clips)
-            given = self._given(step)
-            if given and clips.shape[1] == LATENT_CHANNELS:
-                raise GnvcError("latents made before have no frames to be given: train with the videos themselves")
-            condition = condition_on(self.vae, to_model(clips), given)
-        uniform, noise = draws.uniform(), draws.normal_like(clean)
-        sigma = self.stage.shift * uniform / (1 + (self.stage.shift - 1) * uniform)
-        x = flow.path(clean, noise, sigma, 1.0)
-        loss = losses.flow_matching(self.dit.velocity(x, sigma, condition), flow.velocity(clean, noise, 1.0))
-        return Losses(self.stage.weights.cfm * loss.mean(), {"cfm": loss})
-
-    def _given(self, step: Step) -> tuple[int, ...]:
-        drawn, nothing_and_first = step_draws(step.seed, step.number).uniform(), sum(self.stage.conditions[:2])
-        if drawn < self.stage.conditions[0]:
-            return NOTHING
-        return FIRST if drawn < nothing_and_first else FIRST_AND_LAST
+from gnvc_vd.train.config import Rate, Stage, Training
+from gnvc_vd.train.draws import step_draws
+from gnvc_vd.train.stages.common import Losses, Step, Verdict, latents_of, pictures_of, pixels_of
+from gnvc_vd.video import VideoInfo
 
 
 class CodecStage(nn.Module):
-    """GNVC-VD's codec and adaptor on a frozen backbone.
+    """Rate and distortion of the codec, and the adaptor's flow.
 
     warm-up    R + λ ‖x_c − x_1‖²
     Stage I    R + λ (‖x̃_1 − x_1‖² + ‖x_c − x_1‖²) + L_CFM
@@ -121,7 +51,7 @@ class CodecStage(nn.Module):
     def forward(self, clips: Tensor, step: Step) -> Losses:
         weights, draws = self.stage.weights, step.draws(clips.device)
         with torch.no_grad():
-            clean = _latents(self.vae, clips)
+            clean = latents_of(self.vae, clips)
         quality = losses.sampled_quality(draws.uniform(), self.rate, step.progress)
         coded = self.bottleneck(clean, quality[:, None].expand(-1, clean.shape[2]), draws.uniform_like)
         noise, first = draws.normal_like(clean), self._first_latent(step, clean.shape[2])
@@ -184,6 +114,36 @@ class CodecStage(nn.Module):
         return terms | ({"perceptual": self.perceptual(shown, video)} if self.perceptual is not None else {})
 
 
-def _latents(vae: VideoVae, clips: Tensor) -> Tensor:
-    """x_1 of videos, or latents made before."""
-    return clips.float() if clips.shape[1] == LATENT_CHANNELS else vae.encode(to_model(clips))
+def judge(codec: GnvcVd, clips: Sequence[Tensor], training: Training) -> Verdict:
+    """Every clip is one GOP; bytes are those of its whole stream."""
+    originals = [pixels_of(clip) for clip in clips]
+    stage = training.stage
+    decoding = Decoding(refine=stage.unrolled > 0 and (stage.weights.refined > 0 or stage.weights.pixel > 0))
+    parameters = Parameters(steps=max(1, stage.unrolled), sigma_0=stage.sigma_0)
+    figures: dict[str, float] = {}
+    scores: list[float] = []
+    shown: dict[str, Frame] = {}
+    levels = training.habits.qualities if training.rate.quality is None else (training.rate.quality,)
+    for quality in levels:
+        encoding = Encoding(quality, gop=originals[0].shape[0], scenecut=False, parameters=parameters)
+        rates, ratios, errors = [], [], []
+        for video in originals:
+            size, found = _coded(codec, video, encoding, decoding)
+            rates.append(8 * size / video[..., 0].size)
+            ratios.append(psnr(video, found))
+            errors.append(float(np.square((video.astype(np.float64) - found) / 127.5).mean()))
+            shown.setdefault(f"quality {quality}", found)
+        bpp, error = float(np.mean(rates)), float(np.mean(errors))
+        figures |= {f"bpp_{quality}": bpp, f"psnr_{quality}": float(np.mean(ratios))}
+        weight = losses.lambda_of(torch.tensor([quality]), training.rate)
+        scores.append(float((bpp + weight * error) / weight.sqrt()))
+    return Verdict(float(np.mean(scores)), figures, pictures_of(originals[0], shown))
+
+
+def _coded(codec: GnvcVd, video: Frame, encoding: Encoding, decoding: Decoding) -> tuple[int, Frame]:
+    height, width = video.shape[1:3]
+    info = VideoInfo(width, height, Fraction(25), None, Colour("bt709", "limited"), "", "")
+    header = codec.header(info, encoding)
+    units: list[Unit] = list(codec.encode_units(iter(video), encoding))
+    decoded = [window for unit in units for window in codec.decode_unit(header, unit, decoding)]
+    return stream_size(header, units), np.concatenate(decoded)

@@ -1,0 +1,80 @@
+"""What all stages take and give: a step's place in the training, losses with their terms, a verdict with pictures."""
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from gnvc_vd.backbone.contract import VideoVae
+from gnvc_vd.conventions import LATENT_CHANNELS, Frame
+from gnvc_vd.data.clips import to_levels, to_model
+from gnvc_vd.metrics import perceptual
+from gnvc_vd.train.config import Stage
+from gnvc_vd.train.draws import BatchDraws
+
+STRIP_FRAMES = 5
+
+
+class Step(NamedTuple):
+    """Where in the training a batch stands."""
+
+    seed: int
+    number: int
+    steps: int  # of the whole training
+    samples: list[int]
+
+    @property
+    def progress(self) -> float:
+        return self.number / max(1, self.steps)
+
+    def draws(self, device: torch.device) -> BatchDraws:
+        return BatchDraws(self.seed, self.samples, device)
+
+
+class Losses(NamedTuple):
+    total: Tensor
+    terms: dict[str, Tensor]  # B, for the log
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a training is judged by, on clips that it never draws: a score (lower is better), figures, pictures."""
+
+    score: float
+    figures: dict[str, float]
+    pictures: dict[str, Frame] = field(default_factory=dict)
+
+
+def perceptual_of(stage: Stage) -> nn.Module | None:
+    if not stage.weights.perceptual:
+        return None
+    kind, _, net = stage.perceptual.rpartition("_")
+    made = perceptual.dists() if stage.perceptual == "dists" else getattr(perceptual, kind)(net)
+    return made.requires_grad_(False)
+
+
+def latents_of(vae: VideoVae, clips: Tensor) -> Tensor:
+    """x_1 of videos, or latents made before."""
+    return clips.float() if clips.shape[1] == LATENT_CHANNELS else vae.encode(to_model(clips))
+
+
+def pictures_of(original: Frame, found: dict[str, Frame]) -> dict[str, Frame]:
+    """Frames side by side, a row for each way; and what one column of pixels does over time, where flicker shows."""
+    rows = [original, *found.values()]
+    places = np.linspace(0, len(original) - 1, min(STRIP_FRAMES, len(original))).round().astype(int)
+    frames = np.concatenate([np.concatenate(list(video[places]), axis=1) for video in rows])
+    middle = original.shape[2] // 2
+    flicker = np.concatenate([video[:, :, middle].transpose(1, 0, 2) for video in rows])
+    return {"frames": frames, "flicker": flicker.repeat(4, axis=1)}
+
+
+def pixels_of(clip: Tensor) -> Frame:
+    pixels: Frame = clip.permute(1, 2, 3, 0).contiguous().numpy()
+    return pixels
+
+
+def frames_of(video: Tensor) -> Frame:
+    """3 T H W in [−1, 1] to T H W 3 uint8."""
+    return pixels_of(to_levels(video).cpu())

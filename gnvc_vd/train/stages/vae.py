@@ -1,0 +1,67 @@
+"""A video VAE of our own: how far its reconstructions are off, judged by their PSNR.
+
+PSNR is of a whole clip's squared error, then the mean over clips; `gnvc-vd compare` takes the mean over frames.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from gnvc_vd.backbone.vaes import AnyVae
+from gnvc_vd.data.clips import to_model
+from gnvc_vd.metrics.fidelity import psnr
+from gnvc_vd.train import losses
+from gnvc_vd.train.config import Stage
+from gnvc_vd.train.draws import step_draws
+from gnvc_vd.train.stages.common import Losses, Step, Verdict, frames_of, pictures_of, pixels_of
+
+
+class VaeStage(nn.Module):
+    """A video VAE: absolute and squared error, divergence, what flickers, and perception."""
+
+    def __init__(self, stage: Stage, vae: AnyVae, perceptual: nn.Module | None) -> None:
+        super().__init__()
+        self.stage, self.vae, self.perceptual = stage, vae, perceptual
+
+    def forward(self, clips: Tensor, step: Step) -> Losses:
+        weights, video = self.stage.weights, to_model(clips)
+        mean, log_variance = self.vae.posterior(video)
+        draws = step.draws(video.device)
+        z = mean + (log_variance / 2).exp() * draws.normal_like(mean)
+        if self.stage.noise:
+            deviation = mean.detach().transpose(0, 1).flatten(1).std(1)[:, None, None, None]
+            strength = self.stage.noise * draws.uniform(1, 1, 1, 1)
+            z = z + strength * deviation * draws.normal_like(mean)
+        shown = self.vae.reconstruction(z)
+        terms = {
+            "absolute": losses.absolute_error(shown, video),
+            "squared": losses.squared_error(shown, video),
+            "divergence": losses.divergence(mean, log_variance),
+            "temporal": losses.temporal_error(shown, video),
+        }
+        if self.perceptual is not None:
+            seen = self._seen(video.shape[2], step)
+            terms["perceptual"] = self.perceptual(shown[:, :, seen], video[:, :, seen])
+        return Losses(sum(getattr(weights, name) * term.mean() for name, term in terms.items()), terms)
+
+    def _seen(self, frames: int, step: Step) -> list[int]:
+        """The frames that perception looks at."""
+        left, draws = list(range(frames)), step_draws(step.seed, step.number)
+        count = min(frames, self.stage.perceptual_frames or frames)
+        return sorted(left.pop(draws.below(len(left))) for _ in range(count))
+
+
+@torch.no_grad()
+def judge(stage: VaeStage, clips: Sequence[Tensor]) -> Verdict:
+    """Clips are uint8, 3 T H W."""
+    found = []
+    for clip in clips:
+        video = to_model(clip[None].to(stage.vae.mean.device))
+        found.append(frames_of(stage.vae.decode(stage.vae.encode(video))[0]))
+    originals = [pixels_of(clip) for clip in clips]
+    ratios = [psnr(a, b) for a, b in zip(originals, found, strict=True)]
+    first = [psnr(a[:1], b[:1]) for a, b in zip(originals, found, strict=True)]
+    figures = {"psnr": float(np.mean(ratios)), "psnr_first_frame": float(np.mean(first))}
+    return Verdict(-figures["psnr"], figures, pictures_of(originals[0], {"reconstruction": found[0]}))
