@@ -1,20 +1,26 @@
 """What a VAE's latents are worth: quality uncoded, and under an ideal transform code at some rates.
 
-python scripts/probe_latents.py MODEL VIDEO… [--rates 0.02 0.006] [--frames 25] [--size 256]
+python scripts/probe_latents.py MODEL VIDEO… [--rates 0.02 0.006] [--frames 25] [--size 256] [--sheet PNG]
+
+The sheet shows for each clip some frames side by side, a row for the original, the uncoded one and each rate; below
+them one column of pixels over time, where flicker shows.
 """
 
 import argparse
 import sys
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 import torch
 
 from gnvc_vd.backbone.vaes import load_vae, random_vae
 from gnvc_vd.conventions import GnvcError
-from gnvc_vd.evaluate.probe import judge
+from gnvc_vd.data.clips import pixels_of
+from gnvc_vd.evaluate.probe import METRICS, judge
+from gnvc_vd.evaluate.sheets import sheets
 from gnvc_vd.presets import PRESETS
-from gnvc_vd.video import open_video
+from gnvc_vd.video import open_video, write_picture
 
 
 def main() -> None:
@@ -24,6 +30,7 @@ def main() -> None:
     parser.add_argument("--rates", nargs="+", type=float, default=[0.02, 0.006], help="bits per pixel (0.02 0.006)")
     parser.add_argument("--frames", type=int, default=25, help="the first so many (25)")
     parser.add_argument("--size", type=int, default=256, help="of the crop from the middle (256)")
+    parser.add_argument("--sheet", type=Path, metavar="PNG", help="write pictures side by side there")
     parser.add_argument("--random", action="store_true", help="random weights at the preset's sizes")
     arguments = parser.parse_args()
     try:
@@ -36,11 +43,20 @@ def main() -> None:
 def probe(arguments: argparse.Namespace) -> None:
     random = arguments.random and arguments.model in PRESETS
     vae = random_vae(PRESETS[arguments.model]) if random else load_vae(arguments.model)
-    print(f"{'clip':32} {'bpp':>8} {'PSNR':>7} {'ST-LPIPS':>9}")
+    print(f"{'clip':32} {'bpp':>8}" + "".join(f"{name:>15}" for name in METRICS))
+    pictures = []
     for path in arguments.videos:
-        for row in judge(vae, cropped(path, arguments.frames, arguments.size), arguments.rates):
+        clip, shown = cropped(path, arguments.frames, arguments.size), {}
+        for row in judge(vae, clip, arguments.rates):
             rate = "uncoded" if row.bpp is None else f"{row.bpp:.4f}"
-            print(f"{path[-32:]:32} {rate:>8} {row.psnr:7.2f} {row.st_lpips:9.4f}", flush=True)
+            figures = "".join(f"{'–' if found is None else f'{found:.4f}':>15}" for found in row.figures.values())
+            print(f"{path[-32:]:32} {rate:>8}{figures}", flush=True)
+            shown[rate] = row.frames
+        pictures += sheets(pixels_of(clip), shown).values()
+    if arguments.sheet is not None:
+        widest = max(picture.shape[1] for picture in pictures)
+        padded = [np.pad(picture, ((0, 8), (0, widest - picture.shape[1]), (0, 0))) for picture in pictures]
+        write_picture(arguments.sheet, np.concatenate(padded))
 
 
 def cropped(path: str, frames: int, size: int) -> torch.Tensor:

@@ -77,6 +77,17 @@ def to_levels(video: Tensor) -> Tensor:
     return ((video + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
 
 
+def pixels_of(clip: Tensor) -> Frame:
+    """3 T H W to T H W 3."""
+    pixels: Frame = clip.permute(1, 2, 3, 0).contiguous().numpy()
+    return pixels
+
+
+def frames_of(video: Tensor) -> Frame:
+    """3 T H W in [−1, 1] to T H W 3 uint8."""
+    return pixels_of(to_levels(video).cpu())
+
+
 class VideoClips(Dataset[Tensor]):
     """Clips of the videos in a folder, or of the entries of a manifest; a pass takes one clip of each.
 

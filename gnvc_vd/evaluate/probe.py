@@ -16,10 +16,14 @@ import torch
 from torch import Tensor
 
 from gnvc_vd.backbone.contract import VideoVae
-from gnvc_vd.data.clips import to_levels, to_model
-from gnvc_vd.metrics.fidelity import psnr
-from gnvc_vd.metrics.perceptual import st_lpips
+from gnvc_vd.conventions import Colour, Frame
+from gnvc_vd.data.clips import frames_of, pixels_of, to_model
+from gnvc_vd.evaluate.compare import Panel
+from gnvc_vd.metrics.pairs import Pairing
+from gnvc_vd.video import Picture
 
+METRICS = ("psnr_rgb", "st_lpips_alex", "vmaf")
+BT709 = Colour("bt709", "limited")
 BLOCK = 8  # places each way
 BISECTIONS = 60
 
@@ -92,31 +96,36 @@ class Judged:
     """A clip as a VAE shows it at a rate of its latents; without a rate, uncoded: the ceiling."""
 
     bpp: float | None
-    psnr: float
-    st_lpips: float
+    figures: dict[str, float | None]
+    frames: Frame  # T H W 3
 
 
 @torch.inference_mode()
 def judge(vae: VideoVae, clip: Tensor, rates: Sequence[float]) -> list[Judged]:
-    """A clip, uint8 3 T H W with sides in multiples of 16, uncoded and at each rate in bits per pixel.
-
-    PSNR is of the whole clip's squared error; `gnvc-vd compare` takes the mean over frames.
-    """
-    distance = st_lpips("alex").to(vae.mean.device)
-    video = to_model(clip[None].to(vae.mean.device))
+    """A clip, uint8 3 T H W with sides in multiples of 16, uncoded and at each rate in bits per pixel."""
+    video, original = to_model(clip[None].to(vae.mean.device)), pixels_of(clip)
     latents = vae.encode(video)
     probe = Probe(latents.cpu())
     rows = []
     for rate in (None, *rates):
         coded = latents if rate is None else probe.at_bits(rate * clip[0].numel()).latents.to(latents.device)
-        levels = to_levels(vae.decode(coded))
-        apart = torch.stack([distance(*pair) for pair in zip(*_pictures(to_model(levels), video), strict=True)])
-        rows.append(Judged(rate, psnr(levels[0].cpu().numpy(), clip.numpy()), float(apart.mean())))
+        frames = frames_of(vae.decode(coded)[0])
+        rows.append(Judged(rate, _figures(original, frames), frames))
     return rows
 
 
-def _pictures(*videos: Tensor) -> list[tuple[Tensor, ...]]:
-    return [video.unbind(2) for video in videos]
+def _figures(original: Frame, shown: Frame) -> dict[str, float | None]:
+    """As `gnvc-vd compare` measures."""
+    height, width = original.shape[1:3]
+    panel = Panel(METRICS, width, height, "dis", "cpu")
+    try:
+        pairing = Pairing(BT709, "cpu")
+        for one, other in zip(original, shown, strict=True):
+            panel.add(pairing(Picture(one, None), Picture(other, None)))
+        figures = panel.figures()
+        return {name: figures[name] for name in METRICS}
+    finally:
+        panel.close()
 
 
 def dct(count: int) -> Tensor:

@@ -2,12 +2,15 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from gnvc_vd.backbone.weights import load_backbone
+from gnvc_vd.data.clips import pixels_of
 from gnvc_vd.evaluate.probe import Probe, dct, judge
+from gnvc_vd.metrics.fidelity import psnr
 
 
 def white(deviations: Tensor, side: int = 64, seed: int = 0) -> Tensor:
@@ -66,7 +69,8 @@ def test_a_vae_is_judged_uncoded_and_by_rate() -> None:
     clip = torch.randint(0, 256, (3, 5, 64, 64), generator=torch.Generator().manual_seed(0)).byte()
     uncoded, much, little = judge(vae, clip, (20.0, 0.01))
     assert (uncoded.bpp, much.bpp, little.bpp) == (None, 20.0, 0.01)
-    assert much.psnr == pytest.approx(uncoded.psnr, abs=0.05) and much.st_lpips == pytest.approx(
-        uncoded.st_lpips, abs=0.02
-    )
-    assert little != much
+    assert much.figures["psnr_rgb"] == pytest.approx(uncoded.figures["psnr_rgb"], abs=0.05)
+    assert much.figures["st_lpips_alex"] == pytest.approx(uncoded.figures["st_lpips_alex"], abs=0.02)
+    assert little.figures["vmaf"] is not None and little.figures != much.figures
+    ratio = np.mean([psnr(one, other) for one, other in zip(pixels_of(clip), uncoded.frames, strict=True)])
+    assert uncoded.figures["psnr_rgb"] == pytest.approx(ratio, abs=1e-9)

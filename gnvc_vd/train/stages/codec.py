@@ -15,7 +15,8 @@ from gnvc_vd.bitstream import Unit
 from gnvc_vd.bottleneck.bottleneck import Bottleneck, Trained
 from gnvc_vd.codec import Decoding, Encoding, GnvcVd, stream_size
 from gnvc_vd.conventions import LATENT_CHANNELS, Colour, Frame, GnvcError
-from gnvc_vd.data.clips import to_model
+from gnvc_vd.data.clips import pixels_of, to_model
+from gnvc_vd.evaluate.sheets import sheets
 from gnvc_vd.metrics.fidelity import psnr
 from gnvc_vd.parameters import Parameters
 from gnvc_vd.refine import flow
@@ -23,7 +24,7 @@ from gnvc_vd.refine.refiner import Refiner
 from gnvc_vd.train import losses
 from gnvc_vd.train.config import Rate, Stage, Training
 from gnvc_vd.train.draws import step_draws
-from gnvc_vd.train.stages.common import Losses, Step, Verdict, latents_of, pictures_of, pixels_of
+from gnvc_vd.train.stages.common import Losses, Step, Verdict, latents_of
 from gnvc_vd.video import VideoInfo
 
 
@@ -137,7 +138,7 @@ def judge(codec: GnvcVd, clips: Sequence[Tensor], training: Training) -> Verdict
         figures |= {f"bpp_{quality}": bpp, f"psnr_{quality}": float(np.mean(ratios))}
         weight = losses.lambda_of(torch.tensor([quality]), training.rate)
         scores.append(float((bpp + weight * error) / weight.sqrt()))
-    return Verdict(float(np.mean(scores)), figures, pictures_of(originals[0], shown))
+    return Verdict(float(np.mean(scores)), figures, sheets(originals[0], shown))
 
 
 def _coded(codec: GnvcVd, video: Frame, encoding: Encoding, decoding: Decoding) -> tuple[int, Frame]:

@@ -3,18 +3,15 @@
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from gnvc_vd.backbone.contract import VideoVae
 from gnvc_vd.conventions import LATENT_CHANNELS, Frame
-from gnvc_vd.data.clips import to_levels, to_model
+from gnvc_vd.data.clips import to_model
 from gnvc_vd.metrics import perceptual
 from gnvc_vd.train.config import Stage
 from gnvc_vd.train.draws import BatchDraws
-
-STRIP_FRAMES = 5
 
 
 class Step(NamedTuple):
@@ -58,23 +55,3 @@ def perceptual_of(stage: Stage) -> nn.Module | None:
 def latents_of(vae: VideoVae, clips: Tensor) -> Tensor:
     """x_1 of videos, or latents made before."""
     return clips.float() if clips.shape[1] == LATENT_CHANNELS else vae.encode(to_model(clips))
-
-
-def pictures_of(original: Frame, found: dict[str, Frame]) -> dict[str, Frame]:
-    """Frames side by side, a row for each way; and what one column of pixels does over time, where flicker shows."""
-    rows = [original, *found.values()]
-    places = np.linspace(0, len(original) - 1, min(STRIP_FRAMES, len(original))).round().astype(int)
-    frames = np.concatenate([np.concatenate(list(video[places]), axis=1) for video in rows])
-    middle = original.shape[2] // 2
-    flicker = np.concatenate([video[:, :, middle].transpose(1, 0, 2) for video in rows])
-    return {"frames": frames, "flicker": flicker.repeat(4, axis=1)}
-
-
-def pixels_of(clip: Tensor) -> Frame:
-    pixels: Frame = clip.permute(1, 2, 3, 0).contiguous().numpy()
-    return pixels
-
-
-def frames_of(video: Tensor) -> Frame:
-    """3 T H W in [−1, 1] to T H W 3 uint8."""
-    return pixels_of(to_levels(video).cpu())

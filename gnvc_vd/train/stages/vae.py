@@ -10,12 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from gnvc_vd.backbone.vaes import AnyVae
-from gnvc_vd.data.clips import to_model
+from gnvc_vd.data.clips import frames_of, pixels_of, to_model
+from gnvc_vd.evaluate.sheets import sheets
 from gnvc_vd.metrics.fidelity import psnr
 from gnvc_vd.train import losses
 from gnvc_vd.train.config import Stage
 from gnvc_vd.train.draws import step_draws
-from gnvc_vd.train.stages.common import Losses, Step, Verdict, frames_of, pictures_of, pixels_of
+from gnvc_vd.train.stages.common import Losses, Step, Verdict
 
 
 class VaeStage(nn.Module):
@@ -64,4 +65,4 @@ def judge(stage: VaeStage, clips: Sequence[Tensor]) -> Verdict:
     ratios = [psnr(a, b) for a, b in zip(originals, found, strict=True)]
     first = [psnr(a[:1], b[:1]) for a, b in zip(originals, found, strict=True)]
     figures = {"psnr": float(np.mean(ratios)), "psnr_first_frame": float(np.mean(first))}
-    return Verdict(-figures["psnr"], figures, pictures_of(originals[0], {"reconstruction": found[0]}))
+    return Verdict(-figures["psnr"], figures, sheets(originals[0], {"reconstruction": found[0]}))
