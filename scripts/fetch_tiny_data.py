@@ -194,7 +194,7 @@ def contents(deb: Path, package: Package, wanted: list[Material]) -> Iterator[tu
                         raise GnvcError(f"{file.path} has another sha256 in {differs}")
                     del missing[file.path]
                     yield file, data
-    except (tarfile.TarError, EOFError) as error:
+    except tarfile.TarError as error:
         raise GnvcError(f"{deb}: damaged or cut") from error
     if missing:
         raise GnvcError(f"{next(iter(missing))} is not in {differs}")

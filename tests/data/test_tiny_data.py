@@ -204,6 +204,8 @@ def test_a_file_that_differs_is_refused_and_the_work_goes_on_from_there(
     assert sentence.endswith(f"{SHARE}walk.mp4 has another sha256 in films 1:2.0-1; the list is of version 1.0")
     out = tmp_path / "out"
     assert names_beside(out / "clips") == [] and not (out / "photos" / "manifest.jsonl").exists()
+    deb(debs / "films_0.9_all.deb", changed)
+    deb(debs / "films_1.1_all.deb", changed)
     deb(debs / "films_1.0_all.deb", packages["films"])  # of several versions the list's is taken
     (debs / "stills_1.0_all.deb").unlink()
     assert fetch(tmp_path, debs) == 0
@@ -212,6 +214,33 @@ def test_a_file_that_differs_is_refused_and_the_work_goes_on_from_there(
     capsys.readouterr()
     assert fetch(tmp_path, debs) == 1
     assert said(capsys).endswith(f"{SHARE}wide.png is not in stills 1.1; the list is of version 1.0")
+
+
+def test_a_list_that_names_another_file_replaces_it(
+    tmp_path: Path, debs: Path, packages: dict[str, dict[str, bytes]]
+) -> None:
+    assert fetch(tmp_path, debs) == 0
+    other = encoded(smooth_clip(40, 60, 1, seed=1)[0], "JPEG")
+    packages["stills"][SHARE + "small.jpg"] = other
+    listed(tmp_path / "list.json", **packages)
+    deb(debs / "stills_1.0_all.deb", packages["stills"])
+    assert fetch(tmp_path, debs) == 0
+    assert (tmp_path / "out" / "photos" / "small.jpg").read_bytes() == other
+
+
+def test_a_clip_too_short_to_be_divided_and_a_folder_that_is_a_file_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    packages = {"films": {SHARE + "short.mp4": film(tmp_path, 25)}}
+    deb(tmp_path / "debs" / "films_1.0_all.deb", packages["films"])
+    listed(tmp_path / "list.json", **packages)
+    assert fetch(tmp_path, tmp_path / "debs") == 1
+    assert "short.mp4: 25 frames, of which 25 would be for validation" in said(capsys)
+    (tmp_path / "file" / "out").parent.mkdir()
+    (tmp_path / "file" / "out").write_bytes(b"")
+    listed(tmp_path / "file" / "list.json", **packages)
+    assert fetch(tmp_path / "file", tmp_path / "debs") == 1
+    assert said(capsys).startswith(f"fetch_tiny_data: {tmp_path / 'file' / 'out'}")
 
 
 @pytest.mark.parametrize(
@@ -260,7 +289,7 @@ def test_apt_brings_what_no_folder_holds(
     assert fetch(tmp_path, None) == 1
     assert "there is no apt-get" in said(capsys)
     apt = tools / "apt-get"
-    apt.write_text("#!/bin/sh\necho 'W: a warning' >&2\necho 'E: Unable to locate package stills' >&2\nexit 100\n")
+    apt.write_text("#!/bin/sh\necho 'E: Unable to locate package stills' >&2\necho 'W: a warning' >&2\nexit 100\n")
     apt.chmod(0o755)
     assert fetch(tmp_path, None) == 1
     assert "apt-get cannot download stills (Unable to locate package stills)" in said(capsys)
