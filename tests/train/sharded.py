@@ -1,51 +1,74 @@
-"""One process of a training whose refiner is sharded: torchrun … -m tests.train.sharded FOLDER."""
+"""Two processes train with the transformer divided over them, or whole: torchrun … -m tests.train.sharded NAME FOLDER …
 
+Beside each run is left what its parts computed in, and the bits of every clip.
+"""
+
+import json
 import sys
 from dataclasses import replace
 from pathlib import Path
 
 import torch
-import torch.distributed as dist
-from torch.distributed.fsdp import fully_shard
-from torch.distributed.tensor import DTensor
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from torch import nn
 
-from gnvc_vd.train.checkpoint import Checkpoints, State, snapshot
-from gnvc_vd.train.ema import Ema
-from gnvc_vd.train.loop import CHECKPOINTS, identity
-from gnvc_vd.train.setup import build
-from gnvc_vd.train.stages import CodecStage, Step
-from tests.train.runs import batch_of, training
+from gnvc_vd.bottleneck.bottleneck import Bottleneck, Trained
+from gnvc_vd.presets import AdaptorPreset
+from gnvc_vd.train.config import Training
+from gnvc_vd.train.loop import train
+from tests.train.runs import HABITS, clips, training
 
-STEPS = 2
+SEEN = "seen.json"
+LATENT, SHORT, PRIOR = (training(phase, n, 4, frames=5) for phase, n in (("latent", 4), ("latent", 2), ("prior", 2)))
+LARGE = replace(  # as a large model is trained: a frozen backbone in bfloat16, blocks computed again for the gradient
+    SHORT,
+    model=replace(SHORT.model, bfloat16=True, checkpointing=True),
+    adaptor=AdaptorPreset(layers=(1,), lora_rank=2),
+)
+
+
+def run(told: Training, shard: bool = False, accumulate: int = 1, precision: str = "no") -> Training:
+    """Validated in the middle and at the end."""
+    habits = replace(HABITS, validate_every=2, shard=shard, accumulate=accumulate, precision=precision)
+    return replace(told, habits=habits)
+
+
+RUNS = {
+    "whole": run(LATENT),
+    "sharded": run(LATENT, shard=True),
+    "passes": run(SHORT, shard=True, accumulate=2),
+    "prior": run(PRIOR),
+    "prior-sharded": run(PRIOR, shard=True),
+    "bf16": run(LARGE, precision="bf16"),
+    "bf16-sharded": run(LARGE, shard=True, precision="bf16"),
+}
+
+
+def watch(seen: dict[str, list[object]]) -> None:
+    """Note what the latent codec and the blocks compute with, while they train."""
+
+    def note(module: nn.Module, _: object, output: object) -> None:
+        if isinstance(module, Bottleneck) and isinstance(output, Trained):
+            kinds = {one.dtype for one in [*module.parameters(), *output]}
+            seen.setdefault("codec", []).append(sorted(map(str, kinds)))
+            seen.setdefault("bits", []).append(output.bits.tolist())
+        if hasattr(module, "attn1") and torch.is_grad_enabled():  # a block, of either kind
+            weights = (module.attn1.to_k.weight, module.ffn.net[2].weight, module.scale_shift_table)
+            seen.setdefault("blocks", []).append([str(one.dtype) for one in weights])
+
+    nn.modules.module.register_module_forward_hook(note)
+
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    dist.init_process_group("gloo")
-    mesh = dist.init_device_mesh("cpu", (dist.get_world_size(),))
-    told = training("latent", 4)
-    told = replace(told, stage=replace(told.stage, optimisation=replace(told.stage.optimisation, clip=1e9)))
-    stage = build(told).stage
-    assert isinstance(stage, CodecStage)
-    model = stage.refiner.dit.model
-    for block in [*model.blocks, *model.vace_blocks]:
-        fully_shard(block, mesh=mesh)
-    fully_shard(model, mesh=mesh)
-    trained = [parameter for parameter in stage.parameters() if parameter.requires_grad]
-    assert any(isinstance(parameter, DTensor) for parameter in trained)
-    optimisation = told.stage.optimisation
-    optimiser = torch.optim.AdamW(trained, lr=optimisation.rate, weight_decay=optimisation.weight_decay)
-    ema = Ema(stage, optimisation.ema)
-    for number in range(STEPS):  # every process has the whole batch, so what is not sharded needs no exchange
-        numbers, clips = batch_of(told, number)
-        optimiser.param_groups[0]["lr"] = optimisation.rate_at(number, told.stage.steps)
-        optimiser.zero_grad()
-        stage(clips, Step(told.seed, number, told.stage.steps, numbers)).total.backward()
-        optimiser.step()
-        ema.update()
-    taken = snapshot(stage, optimiser, ema, State(STEPS, identity(told), ema.updates))
-    if dist.get_rank() == 0:
-        checkpoints = Checkpoints(Path(sys.argv[1]) / CHECKPOINTS, keep=2)
-        checkpoints.save(taken)
-        checkpoints.wait()
-    dist.barrier()
-    dist.destroy_process_group()
+    Accelerator.end_training = lambda self: None  # the next training needs the other process too
+    seen: dict[str, list[object]] = {}
+    watch(seen)
+    for name, folder in zip(sys.argv[1::2], map(Path, sys.argv[2::2]), strict=True):
+        AcceleratorState._reset_state()
+        seen.clear()
+        train(RUNS[name], clips, clips, folder)
+        if torch.distributed.get_rank() == 0:
+            (folder / SEEN).write_text(json.dumps(seen))
+    torch.distributed.destroy_process_group()

@@ -72,6 +72,12 @@ def test_what_is_saved_comes_back(tmp_path: Path) -> None:
         assert torch.equal(other_optimiser.state[other.weight][key], value)
 
 
+def test_who_keeps_no_snapshot_holds_nothing_of_it() -> None:
+    none = snapshot(*trained(2), State(1, "this", 2), kept=False)
+    found = [*none.weights.values(), *none.average.values(), *none.optimiser["weight"].values()]
+    assert len(found) == 5 and sum(one.numel() for one in found) == 0
+
+
 def test_another_trainings_checkpoint_is_refused(tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path, keep=2)
     checkpoints.save(taken(1))

@@ -1,0 +1,165 @@
+"""A transformer divided over processes trains as a whole one does, and nothing else is divided."""
+
+import gc
+import json
+import shutil
+import weakref
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as dist
+from accelerate.utils import DistributedType
+from safetensors.torch import load_file
+from torch.distributed.tensor import DTensor
+from torch.testing._internal.distributed.fake_pg import FakeStore
+
+from gnvc_vd.backbone.dit import build_dit
+from gnvc_vd.conventions import UsageError
+from gnvc_vd.loading import load
+from gnvc_vd.presets import preset
+from gnvc_vd.train import loop
+from gnvc_vd.train.checkpoint import EMA
+from gnvc_vd.train.export import export
+from gnvc_vd.train.log import FIGURES, read_figures
+from gnvc_vd.train.loop import Trainer, train
+from gnvc_vd.train.setup import build
+from gnvc_vd.train.sharding import is_divided, shard
+from tests.train.runs import clips, equal, newest, tensors, torchrun, training
+from tests.train.sharded import LATENT, RUNS, SEEN
+
+PREFIX = "refiner.dit.model."
+MIDDLE = "step-00000002"
+
+
+def accelerator(processes: int = 2) -> Any:
+    """What sharding asks of Accelerate's, on a CPU."""
+    return SimpleNamespace(
+        num_processes=processes,
+        device=torch.device("cpu"),
+        mixed_precision="no",
+        prepare_model=lambda module, **_: module,
+        ddp_handler=SimpleNamespace(to_kwargs=lambda: {"broadcast_buffers": False}),
+    )
+
+
+@pytest.fixture
+def first_of_two() -> Iterator[None]:
+    """One process of two, whose other says nothing."""
+    dist.init_process_group("fake", rank=0, world_size=2, store=FakeStore())
+    yield
+    dist.destroy_process_group()
+
+
+@pytest.mark.usefixtures("first_of_two")
+def test_a_process_holds_half_of_every_matrix_and_no_whole_one_is_left() -> None:
+    built = build(training("latent"))
+    stage, model = built.stage, built.backbone.dit.model
+    sizes = {name: one.numel() for name, one in stage.named_parameters()}
+    matrices = [weakref.ref(one) for name, one in model.named_parameters() if is_divided(name, one)]
+    assert len(matrices) == 2 * 10 + 5  # ten in a block; embeddings of patches, time and text; the way out
+    del model
+    shard(built, accelerator())
+    gc.collect()
+    assert all(one() is None for one in matrices)
+    for name, one in stage.named_parameters():
+        divided = name.startswith(PREFIX) and is_divided(name.removeprefix(PREFIX), one)
+        assert isinstance(one, DTensor) == divided, name
+        if isinstance(one, DTensor):
+            assert 2 * one.to_local().numel() == sizes[name], name
+
+
+def test_nearly_all_of_a_large_transformer_is_divided() -> None:
+    with torch.device("meta"):
+        model = build_dit(preset("wan2.1-1.3b").dit)
+    sizes = {name: one.numel() for name, one in model.named_parameters()}
+    kept = sum(sizes[name] for name, one in model.named_parameters() if not is_divided(name, one))
+    assert 0 < kept < 0.004 * sum(sizes.values())
+
+
+def test_one_process_and_a_vae_have_nothing_to_divide() -> None:
+    told = training("latent")
+    with pytest.raises(UsageError, match="there is one"):
+        shard(build(told), accelerator(1))
+    with pytest.raises(UsageError, match="VAE has none"):
+        shard(build(training("vae")), accelerator())
+
+
+def test_accelerates_own_sharding_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "Accelerator", lambda **_: SimpleNamespace(distributed_type=DistributedType.FSDP))
+    with pytest.raises(UsageError, match=r"habits\.shard=true"):
+        Trainer(training("latent"), tmp_path)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Each training by two processes."""
+    torch.set_num_threads(1)
+    root = tmp_path_factory.mktemp("sharded")
+    torchrun("tests.train.sharded", *[word for name in RUNS for word in (name, root / name)])
+    return root
+
+
+def stopped(run: Path, folder: Path) -> Path:
+    """As a run was in its middle."""
+    shutil.copytree(run / "checkpoints" / MIDDLE, folder / "checkpoints" / MIDDLE)
+    return folder
+
+
+def assert_alike(one: Path, other: Path, rtol: float = 1e-3, atol: float = 2e-5) -> None:
+    """Two checkpoints. A gradient that is only rounding, of a key's bias, is enlarged by AdamW: up to `atol`."""
+    wanted, found = tensors(one), tensors(other)
+    assert wanted.keys() == found.keys()
+    for name, value in wanted.items():
+        assert torch.allclose(value, found[name], rtol=rtol, atol=atol), name
+        if name.endswith("exp_avg"):
+            assert (value - found[name]).abs().max() <= rtol * value.abs().max() + 1e-9, name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("whole", "sharded"), [("whole", "sharded"), ("prior", "prior-sharded")])
+def test_a_divided_transformer_trains_as_a_whole_one(runs: Path, whole: str, sharded: str) -> None:
+    assert_alike(newest(runs / whole), newest(runs / sharded), rtol=1e-4)
+    curves = [read_figures(runs / name / FIGURES) for name in (whole, sharded)]
+    assert any("validation" in name for name in curves[0][-1])
+    for wanted, found in zip(*curves, strict=True):
+        told = {name: value for name, value in wanted.items() if name != "clips_per_second"}
+        assert {name: found[name] for name in told} == pytest.approx(told, rel=1e-5)
+    assert curves[0][0]["gradient_norm"] > training("latent").stage.optimisation.clip  # so that clipping is in it
+
+
+@pytest.mark.slow
+def test_passes_of_a_batch_are_the_batch(runs: Path) -> None:
+    assert_alike(runs / "whole" / "checkpoints" / MIDDLE, newest(runs / "passes"))
+
+
+@pytest.mark.slow
+def test_in_bfloat16_the_latent_codec_stays_float32_and_codes_the_same_bits(runs: Path) -> None:
+    whole, sharded = (json.loads((runs / name / SEEN).read_text()) for name in ("bf16", "bf16-sharded"))
+    assert whole["codec"] == sharded["codec"] == [["torch.float32"]] * 2
+    assert whole["bits"] == sharded["bits"]
+    half, vector = "torch.bfloat16", "torch.float32"
+    assert sharded["blocks"] == [[half, half, vector]] * len(whole["blocks"])
+    assert ["torch.float32"] * 3 in whole["blocks"]  # the adaptor's own, which autocast casts where it is whole
+    assert_alike(newest(runs / "bf16"), newest(runs / "bf16-sharded"))
+
+
+@pytest.mark.slow
+def test_a_checkpoint_goes_on_with_any_number_of_processes(runs: Path, tmp_path: Path) -> None:
+    one = train(LATENT, clips, None, tmp_path / "one")
+    assert_alike(one, newest(runs / "sharded"), rtol=2e-3, atol=1e-4)
+    again, two = stopped(runs / "sharded", tmp_path / "again"), stopped(tmp_path / "one", tmp_path / "two")
+    torchrun("tests.train.sharded", "sharded", again, "sharded", two)
+    assert equal(newest(again), newest(runs / "sharded"))
+    assert_alike(one, newest(two), rtol=2e-3, atol=1e-4)
+    assert_alike(one, train(LATENT, clips, None, stopped(runs / "sharded", tmp_path / "back")), rtol=2e-3, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_a_sharded_run_is_exported_whole(runs: Path, tmp_path: Path) -> None:
+    export(runs / "sharded", tmp_path / "model")
+    average, adaptor = load_file(newest(runs / "sharded") / EMA), load(tmp_path / "model").refiner.adaptor()
+    assert all(torch.equal(value, average[PREFIX + name]) for name, value in adaptor.items())
