@@ -1,6 +1,6 @@
 """What a VAE's latents would cost under an ideal transform code: how to choose a VAE before there is a codec for it.
 
-    latents ─KLT over channels─▶ ─DCT over time and 8×8 places─▶ coefficients, a variance σ_i² for each
+    latents ──Transform──▶ coefficients, a variance σ_i² for each
     reverse water-filling at level θ:  D_i = min(θ, σ_i²),  R_i = ½ log2(σ_i² / D_i)
     coefficients as that code would give them back:  (1 − D_i/σ_i²) c + √(D_i (1 − D_i/σ_i²)) n  ─▶ latents ─▶ video
 
@@ -19,12 +19,12 @@ from gnvc_vd.backbone.contract import VideoVae
 from gnvc_vd.conventions import Colour, Frame
 from gnvc_vd.data.clips import frames_of, pixels_of, to_model
 from gnvc_vd.evaluate.compare import Panel
+from gnvc_vd.evaluate.transform import BLOCK, Transform
 from gnvc_vd.metrics.pairs import Pairing
 from gnvc_vd.video import Picture
 
 METRICS = ("psnr_rgb", "st_lpips_alex", "vmaf")
 BT709 = Colour("bt709", "limited")
-BLOCK = 8  # places each way
 BISECTIONS = 60
 
 
@@ -45,11 +45,9 @@ class Probe:
         padded = torch.nn.functional.pad(latents.double(), _growth(self._size), mode="replicate")
         self._mean = padded.mean((0, 2, 3, 4), keepdim=True)
         centred = padded - self._mean
-        covariance = torch.einsum("bcthw,bdthw->cd", centred, centred)
-        self._klt = torch.linalg.eigh(covariance).eigenvectors  # columns
-        self._time, self._place = dct(latents.shape[2]), dct(BLOCK)
-        self._coefficients = self._forward(centred)  # blocks C T 8 8
-        self._padded = padded.shape
+        self._transform = Transform(centred)
+        self._coefficients = self._transform.forward(centred)  # blocks C T 8 8
+        self._padded = padded.shape[3:]
         self._variance = self._coefficients.square().mean(0).clamp_min(1e-12)
         # Only the true picture's places are paid for.
         self._blocks = math.prod(self._size) * len(latents) / BLOCK**2
@@ -73,21 +71,8 @@ class Probe:
             self._coefficients.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
         )
         spread = (self._variance.clamp_max(level) * kept).sqrt()
-        return self._inverse(kept * self._coefficients + spread * noise.to(kept.device))
-
-    def _forward(self, centred: Tensor) -> Tensor:
-        rotated = torch.einsum("bcthw,ck->bkthw", centred, self._klt)
-        blocks = rotated.unflatten(4, (-1, BLOCK)).unflatten(3, (-1, BLOCK))  # B C T rows 8 columns 8
-        time, place = self._time.to(blocks.device), self._place.to(blocks.device)
-        return torch.einsum("bktrysx,at,iy,jx->brskaij", blocks, time, place, place).flatten(0, 2)
-
-    def _inverse(self, coefficients: Tensor) -> Tensor:
-        batch, _, _, height, width = self._padded
-        shaped = coefficients.unflatten(0, (batch, height // BLOCK, width // BLOCK))
-        time, place = self._time.to(shaped.device), self._place.to(shaped.device)
-        blocks = torch.einsum("brskaij,at,iy,jx->bktrysx", shaped, time, place, place)
-        rotated = blocks.flatten(5, 6).flatten(3, 4)
-        padded = torch.einsum("bkthw,ck->bcthw", rotated, self._klt) + self._mean
+        coded = kept * self._coefficients + spread * noise.to(kept.device)
+        padded = self._transform.inverse(coded, *self._padded) + self._mean
         return padded[..., : self._size[0], : self._size[1]].float()
 
 
@@ -126,14 +111,6 @@ def _figures(original: Frame, shown: Frame) -> dict[str, float | None]:
         return {name: figures[name] for name in METRICS}
     finally:
         panel.close()
-
-
-def dct(count: int) -> Tensor:
-    """The orthonormal DCT-II as a matrix, frequencies × samples."""
-    frequency, sample = torch.arange(count, dtype=torch.float64)[:, None], torch.arange(count, dtype=torch.float64)
-    matrix = torch.cos(math.pi * (sample + 0.5) * frequency / count) * math.sqrt(2 / count)
-    matrix[0] /= math.sqrt(2)
-    return matrix
 
 
 def _growth(size: Sequence[int]) -> tuple[int, ...]:

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from gnvc_vd.backbone.weights import load_backbone
 from gnvc_vd.data.clips import pixels_of
-from gnvc_vd.evaluate.probe import Probe, dct, judge
+from gnvc_vd.evaluate.probe import Probe, judge
+from gnvc_vd.evaluate.transform import dct
 from gnvc_vd.metrics.fidelity import psnr
 
 
