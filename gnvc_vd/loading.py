@@ -43,13 +43,14 @@ def load(name: str | Path = DEFAULT_MODEL, options: Options | None = None) -> Gn
     raise GnvcError(f"{backbone.name} has no trained codec yet; load_backbone gives its VAE and transformer")
 
 
-def save(codec: GnvcVd, folder: Path, name: str) -> None:
-    """A model folder with everything in it."""
+def save(codec: GnvcVd, folder: Path, name: str, half: bool = False) -> None:
+    """A model folder with everything in it; what only shows, not what decides symbols, in half precision if wanted."""
     from safetensors.torch import save_file
 
     with replacing(folder) as part:
-        save_backbone(codec.backbone, part, name)
-        contents = {CODEC_FILE: codec.bottleneck.state_dict(), ADAPTOR_FILE: codec.refiner.adaptor()}
+        save_backbone(codec.backbone, part, name, half)
+        adaptor = {key: value.half() if half else value for key, value in codec.refiner.adaptor().items()}
+        contents = {CODEC_FILE: codec.bottleneck.state_dict(), ADAPTOR_FILE: adaptor}
         for file, state in contents.items():
             save_file({key: value.detach().cpu().contiguous() for key, value in state.items()}, part / file)
         reference = CodecReference(

@@ -81,6 +81,7 @@ class Preset:
     bottleneck: BottleneckPreset = REAL_BOTTLENECK
     adaptor: AdaptorPreset = AdaptorPreset(tuple(range(0, 30, 2)))
     source: Source | None = None
+    shipped: bool = False  # weights of our own come with the package
     note: str = ""
 
 

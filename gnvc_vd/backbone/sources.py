@@ -8,7 +8,7 @@ find("wan2.1-1.3b") ──▶ Located(sizes, files) ──▶ vae_tensors(), dit
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -23,6 +23,7 @@ EMPTY_PROMPT = "empty_prompt.safetensors"
 ORIGINAL_VAE = "Wan2.1_VAE.pth"
 WEIGHTS_FILE = "diffusion_pytorch_model.safetensors"
 WEIGHTS_HOME = "GNVC_VD_WEIGHTS"
+SHIPPED = Path(__file__).parent.parent / "assets"  # model folders that come with the package
 WAN_TEXT_TOKENS = 512
 HUB_ID = re.compile(r"[\w.-]{1,96}/[\w.-]{1,96}(@[\w.-]{1,96})?")
 
@@ -46,6 +47,8 @@ class Located:
 def find(name: str) -> Located:
     """By preset name, folder or hub id; nothing is downloaded."""
     preset = PRESETS.get(name)
+    if preset is not None and preset.shipped:
+        return replace(_model_folder(SHIPPED / name), where=name)
     if preset is not None and preset.source is not None:
         folder = weights_folder(preset.source, name)
         if not folder.is_dir():

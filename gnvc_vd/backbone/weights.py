@@ -87,8 +87,8 @@ def random_backbone(sizes: Preset, options: Options | None = None) -> Backbone:
     return _with_options(parts, options or Options())
 
 
-def save_backbone(backbone: Backbone, folder: Path, name: str) -> None:
-    """A model folder with the backbone's weights in it, in the precision they have."""
+def save_backbone(backbone: Backbone, folder: Path, name: str, half: bool = False) -> None:
+    """A model folder with the backbone's weights in it, in the precision they have or in half of float32's."""
     from safetensors.torch import save_file
 
     with replacing(folder) as part:
@@ -99,7 +99,8 @@ def save_backbone(backbone: Backbone, folder: Path, name: str) -> None:
             EMPTY_PROMPT: {"text": backbone.dit.text[0]},
         }
         for file, state in tensors.items():
-            save_file({key: value.detach().cpu().contiguous() for key, value in state.items()}, part / file)
+            held = {key: (value.half() if half else value) for key, value in state.items()}
+            save_file({key: value.detach().cpu().contiguous() for key, value in held.items()}, part / file)
         files = {file: file_sha256(part / file) for file in tensors}
         reference = BackboneReference(backbone.vae_preset, backbone.dit_preset, files)
         write_description(part, ModelDescription(name, reference, note=backbone.note))

@@ -69,6 +69,7 @@ def export(
     name: str | None = None,
     refit: bool = False,
     clips: Sequence[Tensor] | None = None,
+    half: bool = False,
 ) -> Exported:
     """Make a model folder of a run.
 
@@ -78,6 +79,7 @@ def export(
         name: what the model calls itself; the run's name by default.
         refit: move the qualities along the trained scale so that their rates rise evenly (refit.py).
         clips: uint8 3 T H W, for what is measured; drawn from the run's own data by default.
+        half: keep float weights in half precision, but for those of the latent codec.
     """
     _refuse_other_content(folder)
     training = training_of_run(run)
@@ -91,11 +93,11 @@ def export(
             found = refitted(
                 loaded.built.stage.bottleneck, _latents(backbone.vae, clips or _clips(run, training, REFIT_CLIPS))
             )
-        save(codec_of(loaded.built, note_of(loaded), _places(training, found)), folder, name)
+        save(codec_of(loaded.built, note_of(loaded), _places(training, found)), folder, name, half)
     else:
         if training.stage.phase == "vae":
             backbone = measured(backbone, clips or _clips(run, training, VAE_CLIPS))
-        save_backbone(replace(backbone, note=note_of(loaded)), folder, name)
+        save_backbone(replace(backbone, note=note_of(loaded)), folder, name, half)
     return Exported(folder, loaded.checkpoint, loaded.step, found)
 
 

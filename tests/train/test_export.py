@@ -85,6 +85,17 @@ def test_a_trained_codec_codes_as_the_run_that_it_was_exported_from(runs: Path) 
     assert all(torch.equal(one.latent, other.latent) for one, other in zip(decoded, again, strict=True))
 
 
+def test_half_the_size_keeps_what_decides_symbols(runs: Path, tmp_path: Path) -> None:
+    export(runs / "warmup", tmp_path / "half", half=True)
+    whole, half = load(runs / "models" / "warmup"), load(tmp_path / "half")
+    assert half.coded_identity == whole.coded_identity and half.shown_identity != whole.shown_identity
+    for one, other in ((whole.backbone.vae, half.backbone.vae), (whole.refiner, half.refiner)):
+        rounded = dict(other.named_parameters())
+        assert all(torch.equal(rounded[name], value.half().float()) for name, value in one.named_parameters())
+    sizes = [(folder / "vae.safetensors").stat().st_size for folder in (runs / "models" / "warmup", tmp_path / "half")]
+    assert 0.5 < sizes[1] / sizes[0] < 0.6
+
+
 @pytest.mark.slow
 def test_the_command_line_codes_with_an_exported_folder(runs: Path, tmp_path: Path, cli: Cli) -> None:
     (tmp_path / "frames").mkdir()
