@@ -1,0 +1,104 @@
+"""The stochastic rectified flow, in σ (1 is noise, 0 is data): pure functions of tensors, and the one loop.
+
+    x_σ = (1 − σ) x_0 + σ ε                 u = E[ε − x_0 | x_σ], the model's velocity
+    x̂_0 = x − σ u                           the clean estimate
+    ε̂   = x + (1 − σ) u                     the noise estimate
+    s   = −ε̂ / σ                            the score of x_σ
+    g   = g_scale · σ²                      diffusion: any g leaves the marginals as they are
+    x  ← x − (u − g²/2 · s) dt + g √dt z    Euler-Maruyama, dt = σ_i − σ_i+1; z is noise, or what a codebook makes of it
+
+g = 0 is the ODE. The closed form that `step` uses divides by nothing: g²/2 · s = −g_scale² σ³/2 · ε̂.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+
+from torch import Tensor
+
+from gnvc_vd.conventions import UsageError
+
+MAX_STEPS = 100
+
+Velocity = Callable[[Tensor, float], Tensor]
+Noise = Callable[[int, Tensor], Tensor]  # the step's number and x̂_0 to z, of unit variance
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Which σ are passed, and how much noise is put in on the way.
+
+    Args:
+        steps: of the whole way.
+        tail: the last of them, which follow the ODE: no noise, no bits.
+        shift: above 1 spends more steps near noise; Wan takes 5 for large pictures and 3 for small ones.
+        g_scale: of the diffusion.
+        reuse: every second step takes the clean estimate of the one before instead of asking the model.
+    """
+
+    steps: int = 20
+    tail: int = 3
+    shift: float = 3.0
+    g_scale: float = 3.0
+    reuse: bool = False
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.steps <= MAX_STEPS or not 0 <= self.tail < self.steps:
+            raise UsageError(f"steps are 1 to {MAX_STEPS}, the ODE's fewer than all: not {self.steps} and {self.tail}")
+        if not 0 < self.shift < 16 or not 0 <= self.g_scale < 16:
+            raise UsageError(f"shift is above 0, g_scale 0 or more, both below 16: not {self.shift} and {self.g_scale}")
+
+    @property
+    def stochastic(self) -> int:
+        """Steps that carry atoms: the first ones."""
+        return self.steps - self.tail
+
+    @property
+    def sigmas(self) -> list[float]:
+        """σ at the beginning of each step, and 0 at the end."""
+        even = [(self.steps - step) / self.steps for step in range(self.steps + 1)]
+        return [self.shift * sigma / (1 + (self.shift - 1) * sigma) for sigma in even]
+
+
+def clean(x: Tensor, sigma: float, velocity: Tensor) -> Tensor:
+    return x - sigma * velocity
+
+
+def noise(x: Tensor, sigma: float, velocity: Tensor) -> Tensor:
+    return x + (1 - sigma) * velocity
+
+
+def score(x: Tensor, sigma: float, velocity: Tensor) -> Tensor:
+    return -noise(x, sigma, velocity) / sigma
+
+
+def step(x: Tensor, velocity: Tensor, sigma: float, after: float, g_scale: float, z: Tensor | None) -> Tensor:
+    """x at the next σ; without z it follows the ODE."""
+    dt = sigma - after
+    drifted = x - dt * velocity
+    if z is None:
+        return drifted
+    pull = g_scale**2 * sigma**3 / 2 * dt
+    return drifted - pull * noise(x, sigma, velocity) + g_scale * sigma**2 * math.sqrt(dt) * z
+
+
+def trajectory(velocity: Velocity, x: Tensor, schedule: Schedule, noise_at: Noise) -> Tensor:
+    """From pure noise to the latents. Encoder and decoder differ in where `noise_at` takes its atoms from, only."""
+    sigmas = schedule.sigmas
+    held: Tensor | None = None  # the clean estimate of the step before, where it serves for two
+    for number, (sigma, after) in enumerate(pairwise(sigmas)):
+        if held is None:
+            u = velocity(x, sigma)
+            estimate = clean(x, sigma, u)
+            held = estimate if schedule.reuse else None
+        else:
+            estimate, held = held, None
+            u = (x - estimate) / sigma
+        z = noise_at(number, estimate) if number < schedule.stochastic else None
+        x = step(x, u, sigma, after, schedule.g_scale, z)
+    return x
+
+
+def network_calls(schedule: Schedule) -> int:
+    return -(-schedule.steps // 2) if schedule.reuse else schedule.steps
