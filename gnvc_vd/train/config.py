@@ -113,6 +113,7 @@ class Stage:
     conditions: tuple[float, ...] = (1.0, 0.0, 0.0)  # prior: shares of no condition, first frame, first and last
     samples: int | None = None  # train on the first so many alone, again and again
     shift: float = 1.0  # prior: how far σ leans towards noise
+    repeats: int = 1  # prior: σs and noises that each clip of a step is seen with, where encoding it costs the most
 
     def __post_init__(self) -> None:
         if self.phase not in PHASES:

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from gnvc_vd.backbone.conditioning import condition_on
 from gnvc_vd.conventions import GnvcError
 from gnvc_vd.refine import flow
 from gnvc_vd.train import losses
@@ -134,6 +135,25 @@ def test_the_priors_loss_is_the_squared_velocity_error() -> None:
     stage.dit.velocity = lambda x, sigma, condition: torch.zeros_like(x)  # type: ignore[assignment]
     expected = (noise - clean).square().flatten(1).mean(1)
     assert torch.allclose(stage(clips, STEP).terms["cfm"], expected, rtol=1e-4)
+
+
+def test_a_clip_may_be_seen_with_several_noises_in_one_step() -> None:
+    told = training("prior")
+    stage = build(replace(told, stage=replace(told.stage, repeats=3, conditions=(0, 1, 0)))).stage
+    assert isinstance(stage, PriorStage)
+    clips, seen = video(), []
+    clean = stage.vae.encode(clips.float() / 127.5 - 1)
+    velocity = stage.dit.velocity
+    stage.dit.velocity = lambda *given: seen.append(given) or velocity(*given)  # type: ignore[method-assign, func-returns-value]
+    term = stage(clips, STEP).terms["cfm"]
+    x, sigma, condition = seen[0]
+    assert len(set(sigma.tolist())) == 6 and term.shape == (2,)
+    noise = (x - (1 - sigma.view(-1, 1, 1, 1, 1)) * clean.repeat_interleave(3, 0)) / sigma.view(-1, 1, 1, 1, 1)
+    assert noise.std().item() == pytest.approx(1, abs=0.05) and not torch.allclose(noise[0], noise[1], atol=0.1)
+    given = condition_on(stage.vae, clips.float() / 127.5 - 1, (0,))
+    assert given is not None and torch.allclose(condition.channels[3:], given.channels[1:].expand(3, -1, -1, -1, -1))
+    wanted = (velocity(x, sigma, condition) - (noise - clean.repeat_interleave(3, 0))).square().flatten(1).mean(1)
+    assert torch.allclose(term, wanted.view(2, 3).mean(1), rtol=1e-3)
 
 
 def test_the_prior_is_given_frames_in_the_stated_shares() -> None:

@@ -35,11 +35,15 @@ class PriorStage(nn.Module):
             if given and clips.shape[1] == LATENT_CHANNELS:
                 raise GnvcError("latents made before have no frames to be given: train with the videos themselves")
             condition = condition_on(self.vae, to_model(clips), given)
-        uniform, noise = draws.uniform(), draws.normal_like(clean)
+        times = self.stage.repeats
+        uniform, noise = draws.uniform(times).flatten(), draws.normal(times, *clean.shape[1:]).flatten(0, 1)
+        clean = clean.repeat_interleave(times, 0)
+        if condition is not None:
+            condition = condition._replace(channels=condition.channels.repeat_interleave(times, 0))
         sigma = self.stage.shift * uniform / (1 + (self.stage.shift - 1) * uniform)
         x = flow.path(clean, noise, sigma, 1.0)
         loss = losses.flow_matching(self.dit.velocity(x, sigma, condition), flow.velocity(clean, noise, 1.0))
-        return Losses(self.stage.weights.cfm * loss.mean(), {"cfm": loss})
+        return Losses(self.stage.weights.cfm * loss.mean(), {"cfm": loss.unflatten(0, (-1, times)).mean(1)})
 
     def _given(self, step: Step) -> tuple[int, ...]:
         drawn, nothing_and_first = step_draws(step.seed, step.number).uniform(), sum(self.stage.conditions[:2])
