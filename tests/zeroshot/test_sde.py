@@ -95,20 +95,20 @@ def test_without_diffusion_it_is_the_ode() -> None:
 
 def test_marginals_are_preserved_and_a_wrong_sign_is_seen() -> None:
     generator = torch.Generator().manual_seed(2)
-    count, schedule = 8000, Schedule(steps=100, tail=0, shift=1.0)
+    count, schedule = 3000, Schedule(steps=100, tail=0, shift=1.0)
     x = torch.randn(count, dtype=torch.float64, generator=generator)
     data, again = samples(count, generator), samples(count, generator)
     floor = distance(data, again)
     found = run(x, schedule, generator)
-    assert distance(found, data) < floor + 0.02
-    assert abs(float(found.std() / data.std()) - 1) < 0.02
+    assert distance(found, data) < floor + 0.03
+    assert abs(float(found.std() / data.std()) - 1) < 0.04
     assert float(run(x, schedule, generator, sign=-1).std()) > 1.5 * float(data.std())
 
 
 @pytest.mark.slow
 def test_marginals_hold_on_the_way() -> None:
     generator = torch.Generator().manual_seed(3)
-    count, steps = 20000, 600
+    count, steps = 10000, 500
     x = torch.randn(count, dtype=torch.float64, generator=generator)
     for number in range(steps):
         sigma, after = 1 - 0.6 * number / steps, 1 - 0.6 * (number + 1) / steps
@@ -116,7 +116,7 @@ def test_marginals_hold_on_the_way() -> None:
         x = sde.step(x, velocity(x, sigma), sigma, after, 3.0, z)
         if round(after, 6) in (0.9, 0.7, 0.4):
             noise = torch.randn(count, dtype=torch.float64, generator=generator)
-            assert distance(x, (1 - after) * samples(count, generator) + after * noise) < 0.025
+            assert distance(x, (1 - after) * samples(count, generator) + after * noise) < 0.03
 
 
 def test_the_grid_is_the_papers_table() -> None:

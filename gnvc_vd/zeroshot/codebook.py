@@ -1,0 +1,101 @@
+"""Atoms of ±1 that the counter names, and the search among them without ever making one.
+
+    counter ─Philox─▶ a word for each place j: its top bit s_j, its low bits the code c_j
+    z_k(j) = (−1)^(s_j + ⟨k, c_j⟩)           ⟨·,·⟩ counts common bits: atom k is s, flipped where its bits pick codes
+
+Any two atoms are independent, as if each had been drawn by itself: the word's low bits are random flips, and k chooses
+which of them add up. But all K inner products with a residual r are one fast Walsh-Hadamard transform:
+
+    ⟨z_k, r⟩ = Σ_c (−1)^⟨k, c⟩ f(c),   f(c) = Σ_j [c_j = c] (−1)^(s_j) r_j
+
+D + K log K additions instead of K · D random numbers and products; memory for K and D numbers, not K · D. The same
+transform adds up chosen atoms. All of it is integer arithmetic: no device, thread count or order of sums changes it.
+Atom k is the same in a codebook of any size.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from gnvc_vd.noise import words
+
+WORDS = 4  # of a counter's block
+SIGN_BIT = 31
+MAX_SIZE = 1 << 16
+MAX_ATOMS = 256
+PRECISION = 1 << 29  # the sum of all magnitudes of a residual in integers; sums then fit 31 bits
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Atoms of one codebook, ascending, and their signs."""
+
+    atoms: Tensor  # M int64
+    signs: Tensor  # M int64, ±1
+
+
+class Codebook:
+    """K atoms over D places.
+
+    Args:
+        size: K, a power of two.
+        places: D.
+        key, stream: the counter's; every codebook of a trajectory has its own.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        places: int,
+        key: tuple[int, int],
+        stream: tuple[int, int, int],
+        device: torch.device | str = "cpu",
+    ) -> None:
+        if not 1 <= size <= MAX_SIZE or size & (size - 1):
+            raise ValueError(f"a codebook holds a power of two of atoms up to {MAX_SIZE}, not {size}")
+        word = words(-(-places // WORDS), key, stream, device).flatten()[:places]
+        self.size, self.places = size, places
+        self.sign = (1 - 2 * (word >> SIGN_BIT)).int()
+        self.code = word & (size - 1)
+
+    def atoms(self, numbers: Tensor) -> Tensor:
+        """These atoms alone: M D, ±1."""
+        common = numbers[:, None] & self.code
+        for shift in (8, 4, 2, 1):
+            common = common ^ (common >> shift)
+        return (1 - 2 * (common & 1)) * self.sign
+
+    def products(self, residual: Tensor) -> Tensor:
+        """⟨z_k, r⟩ for all k, in integers proportional to it: K int32."""
+        residual = torch.nan_to_num(residual.flatten().double())
+        total = float(residual.abs().sum())
+        whole = (residual * (PRECISION / total if total > 0 else 0.0)).round().int()
+        folded = torch.zeros(self.size, dtype=torch.int32, device=residual.device)
+        return hadamard(folded.index_add_(0, self.code, self.sign * whole))
+
+    def select(self, residual: Tensor, count: int) -> Choice:
+        """The atoms that match a residual best, equal ones by their number; a product of 0 counts as positive."""
+        products = self.products(residual)
+        best = torch.sort(products.abs(), descending=True, stable=True).indices[:count]
+        atoms = best.sort().values
+        return Choice(atoms, torch.where(products[atoms] < 0, -1, 1))
+
+    def assemble(self, choice: Choice) -> Tensor:
+        """The signed sum of chosen atoms at unit variance: D, float32."""
+        chosen = torch.zeros(self.size, dtype=torch.int32, device=self.code.device)
+        chosen[choice.atoms] = choice.signs.int()
+        summed = hadamard(chosen)[self.code] * self.sign
+        power = int(summed.long().square().sum())
+        return summed.float() / math.sqrt(power / self.places) if power else summed.float()
+
+
+def hadamard(x: Tensor) -> Tensor:
+    """The Walsh-Hadamard transform of K = 2^n numbers, in their natural order: y_k = Σ_c (−1)^⟨k, c⟩ x_c."""
+    half = 1
+    while half < len(x):
+        pairs = x.view(-1, 2, half)
+        x = torch.stack([pairs[:, 0] + pairs[:, 1], pairs[:, 0] - pairs[:, 1]], dim=1).flatten()
+        half *= 2
+    return x
