@@ -1,7 +1,7 @@
 """Refinement and VAE decode of one window, from decoded latents to frames, on the fastest device that is there.
 
 A GPU runs the shape of Wan2.1 1.3B with 15 adaptor layers in bfloat16 at three picture sizes, eager and compiled; a CPU
-runs nano in float32, eager. Weights are random: time does not depend on them. The share is of the rate that a large
+runs tiny in float32, eager. Weights are random: time does not depend on them. The share is of the rate that a large
 matrix product reaches on the same device in the same run, for operations counted on tensors without data.
 """
 
@@ -44,7 +44,7 @@ class Setting:
 GPU = Setting(
     "wan2.1-1.3b", "cuda", torch.bfloat16, ((832, 480), (1280, 720), (1920, 1080)), (1, 5), (False, True), 8192
 )
-CPU = Setting("nano", "cpu", torch.float32, ((256, 256),), (1, 5), (False,), 1024)
+CPU = Setting("tiny", "cpu", torch.float32, ((256, 256),), (1, 5), (False,), 1024)
 
 
 def measure(setting: Setting | None = None) -> Report:
@@ -127,16 +127,20 @@ def _add_rows(
         torch.cuda.reset_peak_memory_stats()
     latents = decoded.split(1, dim=2)
     decode = seconds(lambda: [None for _ in decode_steps(parts.vae, latents)], setting.device)
+    report.add(
+        f"{picture[0]}×{picture[1]}, VAE alone, {how}",
+        f"{decode:.3f} s: {WINDOW / decode:.1f} frames/s",
+        **{f"vae_{key}_s": decode},
+    )
     for steps in setting.steps:
         refine = seconds(partial(parts.refiner, decoded, features, decoded, SIGMA_0, steps), setting.device)
         share = operations(sizes, picture, steps) / refine / rate
-        per_frame = 1000 * (refine + decode) / WINDOW
+        rate_shown = WINDOW / (refine + decode)
         memory = f", peak {torch.cuda.max_memory_allocated() / 2**30:.1f} GiB" if setting.device == "cuda" else ""
         report.add(
             f"{picture[0]}×{picture[1]}, L = {steps}, {how}",
-            f"refine {refine:.3f} s ({share:.0%} of the matrix rate), VAE decode {decode:.3f} s: "
-            f"{per_frame:.1f} ms a frame{memory}",
-            **{f"refine_{key}_{steps}_s": refine, f"refine_{key}_{steps}_share": share, f"vae_{key}_s": decode},
+            f"refine {refine:.3f} s ({share:.0%} of the matrix rate); with the VAE {rate_shown:.1f} frames/s{memory}",
+            **{f"refine_{key}_{steps}_s": refine, f"refine_{key}_{steps}_share": share},
         )
 
 
