@@ -1,0 +1,120 @@
+"""A codec as two command lines that meet in a file.
+
+    source ──encode──▶ stream, whose bytes are the rate ──decode, a process of its own──▶ decoded
+
+Both run inside a folder made for them and name files in it, so what is recorded is what another lab can type.
+"""
+
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+from gnvc_vd import ffmpeg
+from gnvc_vd.conventions import Colour, GnvcError
+from gnvc_vd.video import RawVideo
+
+SOURCE = "source.mkv"  # FFV1: the very codes, with their matrix named
+DECODED = "decoded.mkv"
+ALIASES = {"ffmpeg": lambda: [ffmpeg.executable()], "gnvc-vd": lambda: [sys.executable, "-m", "gnvc_vd"]}
+SAID = 400  # characters of a failed command's last words
+
+
+@dataclass(frozen=True)
+class Clip:
+    """What a codec is given: planes of YUV, 4:2:0, in 8 or 10 bits."""
+
+    width: int
+    height: int
+    frames: int
+    rate: Fraction
+    colour: Colour
+    pixel_format: str = "yuv420p"
+
+    @property
+    def raw(self) -> RawVideo:
+        ten = self.pixel_format == "yuv420p10le"
+        return RawVideo(self.width, self.height, self.rate, "yuv420p10le" if ten else "yuv420p")
+
+
+@dataclass(frozen=True)
+class Commands:
+    """How one point is coded. Names are of files in the folder; `stream` and `decoded` may be patterns (`*.bin`)."""
+
+    encode: tuple[str, ...]
+    decode: tuple[str, ...]  # empty: encoding made the pictures too
+    stream: str
+    source: str = SOURCE
+    decoded: str = DECODED
+    written: Mapping[str, str] | None = None  # small files that the commands read, by name
+
+
+@dataclass(frozen=True)
+class Coded:
+    """A coded clip: two files, and seconds of the wall clock, programs' start included."""
+
+    stream: Path
+    decoded: Path
+    encode_seconds: float
+    decode_seconds: float
+
+
+def code(commands: Commands, folder: Path) -> Coded:
+    """Run both commands in a folder that holds the source."""
+    for name, text in (commands.written or {}).items():
+        (folder / name).write_text(text, encoding="utf-8")
+    encode_seconds = run(commands.encode, folder)
+    stream = the_one(folder, commands.stream)
+    decode_seconds = run(commands.decode, folder) if commands.decode else 0.0
+    return Coded(stream, the_one(folder, commands.decoded), encode_seconds, decode_seconds)
+
+
+def run(command: Sequence[str], folder: Path) -> float:
+    """Seconds that a command took; its failure is an error with its last words."""
+    first = ALIASES[command[0]]() if command[0] in ALIASES else [command[0]]
+    start = time.perf_counter()
+    try:
+        done = subprocess.run(
+            [*first, *command[1:]], cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, check=False
+        )
+    except OSError as error:
+        raise GnvcError(f"{command[0]}: {error.strerror}") from error
+    if done.returncode != 0:
+        lines = (done.stderr + done.stdout).decode(errors="replace").strip().splitlines()
+        said = " ".join(lines[-2:]) if lines else "it said nothing"
+        raise GnvcError(f"{command[0]} failed with exit code {done.returncode}: {said[-SAID:]}")
+    return time.perf_counter() - start
+
+
+def the_one(folder: Path, pattern: str) -> Path:
+    """The file, or folder of pictures, that a command should have made."""
+    found = sorted(folder.glob(pattern))
+    if len(found) != 1:
+        raise GnvcError(f"{len(found)} files are called {pattern}; the commands should make one")
+    return found[0]
+
+
+def as_source(clip: Clip, name: str) -> list[str]:
+    """ffmpeg's arguments that turn this clip's raw codes on standard input into a source."""
+    return [*raw_input(clip, "-"), "-vf", tagged(clip), "-c:v", "ffv1", "-level", "3", name]
+
+
+def raw_input(clip: Clip, name: str) -> list[str]:
+    size = f"{clip.width}x{clip.height}"
+    return ["-f", "rawvideo", "-pix_fmt", clip.pixel_format, "-s", size, "-r", str(clip.rate), "-i", name]
+
+
+def tagged(clip: Clip) -> str:
+    """Filters that leave the codes alone, or round them to the clip's depth, and name their matrix and range.
+
+    libswscale dithers when it loses bits, unless told not to: that would cost a decoder of 10 bits up to a level.
+    """
+    matrix = {"bt601": "smpte170m", "bt709": "bt709", "bt2020": "bt2020nc"}[clip.colour.matrix]
+    limits = {"limited": "tv", "full": "pc"}[clip.colour.range]
+    return (
+        f"scale=sws_dither=none:flags=accurate_rnd,format={clip.pixel_format},"
+        f"setparams=colorspace={matrix}:range={limits},setpts=N/({clip.rate})/TB"
+    )

@@ -1,0 +1,74 @@
+"""What every codec is given: a sequence's first frames as planes of YUV in FFV1, with matrix and range named.
+
+    film ──pictures──▶ codes as stored (4:2:0, 8 or 10 bits), else converted from RGB ──FFV1──▶ source.mkv
+
+Hybrid codecs read these codes, learned ones the RGB that the video layer makes of them, and every decoded video is
+judged against them. So no codec is charged for another's conversion.
+"""
+
+import dataclasses
+import json
+from itertools import islice
+from pathlib import Path
+
+from gnvc_vd import ffmpeg
+from gnvc_vd.baselines.commands import Clip, as_source
+from gnvc_vd.conventions import Colour, GnvcError
+from gnvc_vd.evaluate.manifests import Sequence, film_of
+from gnvc_vd.files import replacing
+from gnvc_vd.video import Planes, PlanesOf, RawVideo, open_video
+
+AS_STORED = ("yuv420p", "yuv420p10le")
+
+
+def make_source(
+    film: Path, target: Path, frames: int, raw: RawVideo | None = None, colour: Colour | None = None
+) -> Clip:
+    """The first frames of a film, losslessly; `colour` overrides what the film says."""
+    with replacing(target) as part, open_video(film, raw, colour=colour) as video:
+        convert = PlanesOf(video.info.colour)
+        pipe: ffmpeg.Fed | None = None
+        clip, count = None, 0
+        try:
+            for picture in islice(video.pictures(), frames):
+                stored = picture.planes
+                planes: Planes = stored if stored and stored.pixel_format in AS_STORED else convert(picture.rgb)
+                if pipe is None or clip is None:
+                    info = video.info
+                    clip = Clip(info.width, info.height, frames, info.rate, planes.colour, planes.pixel_format)
+                    pipe = ffmpeg.Fed(as_source(clip, part.name), str(part.parent))
+                pipe.write(planes.tobytes())
+                count += 1
+            if pipe is None or clip is None or count < frames:
+                raise GnvcError(f"{film}: {count} frames, {frames} were asked for")
+            pipe.finish()
+        finally:
+            if pipe is not None:
+                pipe.close()
+    return clip
+
+
+@dataclasses.dataclass(frozen=True)
+class Prepared:
+    """A source as codecs get it, and what it came from."""
+
+    sequence: Sequence
+    clip: Clip
+    path: Path
+    sha256: str  # of the film
+
+
+def prepare(sequence: Sequence, root: Path, frames: int, folder: Path) -> Prepared:
+    """FOLDER/NAME.mkv and what it was made of, NAME.json; made once."""
+    target, about = folder / f"{sequence.name}.mkv", folder / f"{sequence.name}.json"
+    clip = sequence.clip(frames)
+    film, sha = film_of(sequence, root)
+    told = {"film": sequence.file, "sha256": sha, "frames": clip.frames, "colour": str(clip.colour)}
+    if not (target.is_file() and about.is_file() and json.loads(about.read_text(encoding="utf-8")) == told):
+        made = make_source(film, target, clip.frames, sequence.raw, sequence.colour)
+        if made != clip:
+            target.unlink()
+            raise GnvcError(f"{film} holds {made}; the manifest says {clip}")
+        with replacing(about) as part:
+            part.write_text(json.dumps(told), encoding="utf-8")
+    return Prepared(sequence, clip, target, sha)

@@ -1,0 +1,179 @@
+"""Hybrid codecs: bytes of raw streams, nothing in them that no decoder needs, and the colours that went in."""
+
+import re
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gnvc_vd.baselines.commands import SOURCE, Clip, Coded, code, run
+from gnvc_vd.baselines.hybrid import STRUCTURES, Hybrid
+from gnvc_vd.conventions import Colour, Frame, GnvcError, UsageError
+from gnvc_vd.evaluate.compare import compare
+from gnvc_vd.evaluate.sequences import make_source
+from gnvc_vd.video import create_video, open_video
+from tests.conftest import smooth_clip
+
+CLIP = Clip(64, 64, 6, Fraction(25), Colour("bt709", "limited"))
+FAST = {"x264": "ultrafast", "x265": "ultrafast", "svt-av1": "12", "vvenc": "faster"}
+SEI = {"x264": {6}, "x265": {39, 40}, "vvenc": {23, 24}}
+DELIMITER = {"x264": 9, "x265": 35, "vvenc": 20}
+
+
+def source(folder: Path, clip: Clip = CLIP) -> Path:
+    """SOURCE in a new folder, of stored planes whose matrix the size rule would get wrong."""
+    folder.mkdir()
+    with create_video(folder / "film.mkv", clip.width, clip.height, clip.rate) as out:
+        for frame in smooth_clip(clip.height, clip.width, clip.frames):
+            out.write(frame)
+    make_source(folder / "film.mkv", folder / SOURCE, clip.frames, colour=clip.colour)
+    return folder / SOURCE
+
+
+def coded(folder: Path, encoder: str, structure: str = "low-delay", level: int = 30, intra: int = 0) -> Coded:
+    source(folder)
+    return code(Hybrid(encoder, (level,), structure, intra, preset=FAST[encoder]).commands(CLIP, level), folder)
+
+
+def unit_kinds(stream: bytes, encoder: str) -> list[int]:
+    """The kinds of an Annex B stream's units."""
+    assert stream.startswith(b"\0\0\0\1")
+    heads = [stream[found.end() : found.end() + 2] for found in re.finditer(b"\0\0\1", stream)]
+    read = {"x264": lambda h: h[0] & 31, "x265": lambda h: h[0] >> 1 & 63, "vvenc": lambda h: h[1] >> 3}[encoder]
+    return [read(head) for head in heads]
+
+
+def obu_kinds(stream: bytes) -> list[int]:
+    """The kinds of a low-overhead AV1 stream's units, whose sizes must lead exactly to its end."""
+    kinds, place = [], 0
+    while place < len(stream):
+        head = stream[place]
+        assert head & 2  # it says its size
+        kinds.append(head >> 3 & 15)
+        place += 2 if head & 4 else 1
+        size = shift = 0
+        while True:
+            byte = stream[place]
+            size, shift, place = size | (byte & 127) << shift, shift + 7, place + 1
+            if byte < 128:
+                break
+        place += size
+    assert place == len(stream)
+    return kinds
+
+
+@pytest.mark.parametrize("encoder", ["x264", "x265", "vvenc"])
+def test_the_rate_is_a_raw_stream_with_parameters_and_pictures_alone(encoder: str, tmp_path: Path) -> None:
+    stream = coded(tmp_path / "clip", encoder).stream.read_bytes()
+    kinds = unit_kinds(stream, encoder)
+    assert not SEI[encoder] & set(kinds) and DELIMITER[encoder] not in kinds
+    highest_picture = {"x264": 5, "x265": 31, "vvenc": 11}[encoder]
+    slices = [kind for kind in kinds if kind <= highest_picture]
+    assert len(slices) == CLIP.frames
+    text = stream.decode("latin-1").lower()
+    assert not any(word in text for word in ("x264", "x265", "lavc", "vvenc", "crf="))
+
+
+def test_av1_is_counted_to_its_last_unit(tmp_path: Path) -> None:
+    kinds = obu_kinds(coded(tmp_path / "clip", "svt-av1", level=40).stream.read_bytes())
+    assert kinds.count(2) == CLIP.frames and kinds.count(1) == 1  # a delimiter for each picture, one sequence header
+
+
+def planes(path: Path) -> list[np.ndarray]:
+    with open_video(path) as video:
+        return [np.concatenate([p.ravel() for p in one.planes.codes]) for one in video.pictures() if one.planes]
+
+
+@pytest.mark.parametrize("encoder", ["x264", pytest.param("vvenc", marks=pytest.mark.slow)])
+def test_colours_come_back_within_coding_error(encoder: str, tmp_path: Path) -> None:
+    """At the finest level no matrix or range was mistaken: that would cost tens of levels."""
+    finest = {"x264": 1, "vvenc": 4}[encoder]
+    done = coded(tmp_path / "clip", encoder, level=finest)
+    before, after = planes(tmp_path / "clip" / SOURCE), planes(done.decoded)
+    assert len(before) == len(after) == CLIP.frames
+    assert max(int(np.abs(a.astype(int) - b).max()) for a, b in zip(before, after, strict=True)) <= 3
+    found = compare(str(tmp_path / "clip" / SOURCE), str(done.decoded), metrics=["psnr_rgb", "psnr_yuv"])
+    assert found.notices == () and (found.figures["psnr_rgb"] or 0) > 45
+    with open_video(done.decoded) as video:
+        assert video.info.colour == CLIP.colour and video.info.rate == CLIP.rate
+
+
+def test_ten_bits_are_rounded_not_dithered(tmp_path: Path) -> None:
+    """VVenC decodes to 10 bits: 8-bit planes are these, divided by four and rounded half up."""
+    folder = tmp_path / "clip"
+    done = coded(folder, "vvenc")
+    run(["ffmpeg", "-loglevel", "error", "-i", done.stream.name, "-f", "rawvideo", "ten.yuv"], folder)
+    ten = np.fromfile(folder / "ten.yuv", "<u2").astype(int)
+    eight = np.concatenate(planes(done.decoded)).astype(int)
+    assert (eight == np.minimum((ten + 2) >> 2, 255)).all()
+
+
+def test_a_source_keeps_the_codes_it_is_given_and_the_path_back_is_within_rounding(tmp_path: Path) -> None:
+    """RGB → our 4:2:0 → SOURCE → RGB is the soft clip again; stored planes go into SOURCE bit for bit."""
+    clip: list[Frame] = smooth_clip(48, 64, 3)
+    for suffix in (".mkv", ".mp4"):
+        with create_video(tmp_path / f"film{suffix}", 64, 48, Fraction(24)) as out:
+            for frame in clip:
+                out.write(frame)
+        made = make_source(tmp_path / f"film{suffix}", tmp_path / SOURCE, 2)
+        assert (made.frames, made.rate, made.pixel_format) == (2, 24, "yuv420p")
+        with open_video(tmp_path / SOURCE) as video:
+            pictures = list(video.pictures())
+        if suffix == ".mkv":
+            assert max(int(np.abs(p.rgb.astype(int) - f).max()) for p, f in zip(pictures, clip, strict=False)) <= 4
+        else:
+            with open_video(tmp_path / "film.mp4") as video:
+                stored = list(video.pictures())[:2]
+            for one, other in zip(pictures, stored, strict=True):
+                assert one.planes and other.planes and one.planes.tobytes() == other.planes.tobytes()
+                assert (one.rgb == other.rgb).all()
+
+
+def test_an_intra_period_and_reordering_are_in_the_stream(tmp_path: Path) -> None:
+    once, twice = (coded(tmp_path / str(intra), "x265", intra=intra).stream for intra in (0, 3))
+    starts = {19, 20, 21}  # IDR, and CRA, of which x265 makes an open GOP
+    assert sum(kind in starts for kind in unit_kinds(once.read_bytes(), "x265")) == 1
+    assert sum(kind in starts for kind in unit_kinds(twice.read_bytes(), "x265")) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("encoder", FAST)
+def test_every_structure_tuning_and_period_decodes(encoder: str, tmp_path: Path) -> None:
+    sizes = set()
+    for structure in STRUCTURES:
+        for tuning in ("default", "psnr"):
+            for intra in (0, 3):
+                if (encoder, structure, bool(intra)) == ("vvenc", "low-delay", True):
+                    continue
+                folder = tmp_path / f"{structure}-{tuning}-{intra}"
+                source(folder)
+                one = Hybrid(encoder, (30,), structure, intra, tuning, FAST[encoder])
+                done = code(one.commands(CLIP, 30), folder)
+                again = code(one.commands(CLIP, 30), folder)
+                assert done.stream.read_bytes() == again.stream.read_bytes() and len(planes(done.decoded)) == 6
+                found = compare(str(folder / SOURCE), str(done.decoded), metrics=["psnr_yuv"])
+                assert (found.figures["psnr_yuv"] or 0) > 28
+                sizes.add((structure, intra, done.stream.stat().st_size))
+    assert len(sizes) >= 3
+
+
+def test_wrong_settings_are_refused_in_a_sentence(tmp_path: Path) -> None:
+    for wrong, said in (
+        ({"encoder": "xvid"}, "no encoder 'xvid'"),
+        ({"structure": "b"}, "no structure 'b'"),
+        ({"tuning": "ssim"}, "no tuning 'ssim'"),
+        ({"levels": (52,)}, "0 to 51"),
+        ({"levels": ()}, "levels of x265"),
+        ({"intra": -1}, "not negative"),
+    ):
+        with pytest.raises(UsageError, match=said):
+            Hybrid(**{"encoder": "x265", "levels": (30,), **wrong})
+    with pytest.raises(UsageError, match="even sizes only"):
+        Hybrid("x264", (30,)).commands(Clip(63, 64, 1, Fraction(25), CLIP.colour), 30)
+    with pytest.raises(UsageError, match="one intra picture"):
+        Hybrid("vvenc", (30,), intra=25).commands(CLIP, 30)
+    with pytest.raises(GnvcError, match=r"ffmpeg failed with exit code \d+: .*source.mkv"):
+        code(Hybrid("x264", (30,)).commands(CLIP, 30), tmp_path)
+    with pytest.raises(GnvcError, match="no_such_program: No such file"):
+        run(["no_such_program"], tmp_path)
