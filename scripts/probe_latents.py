@@ -8,19 +8,18 @@ them one column of pixels over time, where flicker shows.
 
 import argparse
 import sys
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from gnvc_vd.backbone.vaes import load_vae, random_vae
 from gnvc_vd.conventions import GnvcError
 from gnvc_vd.data.clips import pixels_of
+from gnvc_vd.evaluate.material import middle_clips
 from gnvc_vd.evaluate.probe import METRICS, judge
 from gnvc_vd.evaluate.sheets import sheets
 from gnvc_vd.presets import PRESETS
-from gnvc_vd.video import open_video, write_picture
+from gnvc_vd.video import write_picture
 
 
 def main() -> None:
@@ -46,7 +45,7 @@ def probe(arguments: argparse.Namespace) -> None:
     print(f"{'clip':32} {'bpp':>8}" + "".join(f"{name:>15}" for name in METRICS))
     pictures = []
     for path in arguments.videos:
-        clip, shown = cropped(path, arguments.frames, arguments.size), {}
+        clip, shown = next(middle_clips(path, arguments.frames, arguments.size)), {}
         for row in judge(vae, clip, arguments.rates):
             rate = "uncoded" if row.bpp is None else f"{row.bpp:.4f}"
             figures = "".join(f"{'–' if found is None else f'{found:.4f}':>15}" for found in row.figures.values())
@@ -57,19 +56,6 @@ def probe(arguments: argparse.Namespace) -> None:
         widest = max(picture.shape[1] for picture in pictures)
         padded = [np.pad(picture, ((0, 8), (0, widest - picture.shape[1]), (0, 0))) for picture in pictures]
         write_picture(arguments.sheet, np.concatenate(padded))
-
-
-def cropped(path: str, frames: int, size: int) -> torch.Tensor:
-    """The middle of the first frames: 3 T H W."""
-    with open_video(path) as video:
-        height, width = video.info.height, video.info.width
-        if min(height, width) < size:
-            raise GnvcError(f"{path}: {width}×{height} has no {size}×{size} crop")
-        top, left = (height - size) // 2, (width - size) // 2
-        taken = [frame[top : top + size, left : left + size] for frame in islice(video, frames)]
-    if len(taken) < frames:
-        raise GnvcError(f"{path}: {len(taken)} frames, {frames} were asked for")
-    return torch.from_numpy(np.stack(taken)).permute(3, 0, 1, 2)
 
 
 if __name__ == "__main__":

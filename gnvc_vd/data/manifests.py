@@ -92,16 +92,16 @@ def inside(root: Path, path: str) -> Path:
 
 def read_manifest(path: Path, kind: Kind, split: str | None = None) -> list[Entry]:
     """The entries of a manifest of this kind, of one split or of all."""
-    if not path.is_file():
-        raise GnvcError(f"{path}: missing")
-    if path.stat().st_size > MAX_MANIFEST:
-        raise GnvcError(f"{path}: too large to be a manifest")
-    lines = _lines(path)
-    header = strict.parse(Header, next(lines, None), f"{path} line 1")
+    header, lines = _opened(path)
     if header.format != FORMAT or header.kind != kind:
         raise GnvcError(f"{path}: format {header.format} of {header.kind!r}; wanted is format {FORMAT} of {kind!r}")
     entries = [strict.parse(Entry, data, f"{path} line {number}") for number, data in enumerate(lines, 2)]
     return [entry for entry in entries if split is None or entry.split == split]
+
+
+def kind_of(path: Path) -> str:
+    """What a manifest says that it lists."""
+    return _opened(path)[0].kind
 
 
 def entries_of(source: Path, kind: Kind, split: str | None) -> tuple[Path, list[Entry]]:
@@ -176,6 +176,16 @@ def _scene_runs(video: Video) -> list[tuple[int, int]]:
     """Start and length of every scene."""
     lengths = [sum(1 for _ in scene) for scene in scenes(video)]
     return list(zip(accumulate([0, *lengths]), lengths, strict=False))
+
+
+def _opened(path: Path) -> tuple[Header, Iterator[object]]:
+    """The first line, and the rest to be read."""
+    if not path.is_file():
+        raise GnvcError(f"{path}: missing")
+    if path.stat().st_size > MAX_MANIFEST:
+        raise GnvcError(f"{path}: too large to be a manifest")
+    lines = _lines(path)
+    return strict.parse(Header, next(lines, None), f"{path} line 1"), lines
 
 
 def _lines(path: Path) -> Iterator[object]:
