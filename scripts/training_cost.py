@@ -21,9 +21,10 @@ def main(config: DictConfig) -> None:
         training = training_of(config)
         show = kept(training)
         print(
-            f"trained parameters {show.trained / 1e6:.0f} M, kept on the device {show.bytes / 2**30:.1f} GiB, ", end=""
+            f"trained parameters {show.trained / 1e6:.0f} M, kept on the device {show.bytes / 2**30:.1f} GiB "
+            f"({show.divided_bytes / 2**30:.1f} GiB of them divided over processes by habits.shard=true), "
+            f"a checkpoint {show.checkpoint_bytes / 1e9:.1f} GB"
         )
-        print(f"a checkpoint {show.checkpoint_bytes / 1e9:.1f} GB")
         hours = 0.0
         for cost in costs(training):
             span = cost.span

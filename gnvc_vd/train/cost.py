@@ -21,12 +21,14 @@ from gnvc_vd.presets import preset
 from gnvc_vd.refine.refiner import Refiner
 from gnvc_vd.train.config import Span, Stage, Training
 from gnvc_vd.train.setup import group_of
+from gnvc_vd.train.sharding import is_divided
 from gnvc_vd.train.stages.codec import CodecStage
 from gnvc_vd.train.stages.common import Step
 
 VGG_STAGES = (64, 128, 256, 512, 512)  # channels that LPIPS compares
 KEPT_PER_TRAINED = 4 * 5  # bytes: weight, gradient, two moments and the average, all float32
 SAVED_PER_TRAINED = 4 * 4  # bytes in a checkpoint: weight, average and two moments
+TRANSFORMER = "refiner.dit.model."
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,7 @@ class Kept:
 
     trained: int  # parameters
     frozen_bytes: int
+    divided_bytes: int  # of all that is kept: what habits.shard divides over processes
 
     @property
     def bytes(self) -> int:
@@ -57,9 +60,16 @@ class SpanCost:
 def kept(training: Training) -> Kept:
     with FakeTensorMode(allow_non_fake_inputs=True):
         stage = _stage(training, training.stage)
-        trained = sum(one.numel() for one in stage.parameters() if one.requires_grad)
-        frozen = sum(one.numel() for one in stage.parameters() if not one.requires_grad)
-    return Kept(trained, frozen * (2 if training.model.bfloat16 else 4))
+        parameters = dict(stage.named_parameters())
+    per_frozen = 2 if training.model.bfloat16 else 4
+    trained = sum(one.numel() for one in parameters.values() if one.requires_grad)
+    frozen = sum(one.numel() for one in parameters.values() if not one.requires_grad)
+    divided = sum(
+        one.numel() * (KEPT_PER_TRAINED if one.requires_grad else per_frozen)
+        for name, one in parameters.items()
+        if name.startswith(TRANSFORMER) and is_divided(name.removeprefix(TRANSFORMER), one)
+    )
+    return Kept(trained, per_frozen * frozen, divided)
 
 
 def costs(training: Training) -> Iterator[SpanCost]:

@@ -19,6 +19,11 @@ def test_what_is_kept_is_twenty_bytes_a_trained_parameter_and_the_frozen_weights
     found = kept(training("latent", 2))
     assert (found.trained, found.frozen_bytes) == (trained, 4 * frozen)
     assert (found.bytes, found.checkpoint_bytes) == (4 * frozen + 20 * trained, 16 * trained)
+    # Of a block of width 32: four maps in each attention and two of 64 beside them. Of the adaptor's also the maps
+    # at its ends. Around them: patches of 36 and 49 channels, 1 × 2 × 2; time; text of width 8; and the way out.
+    block = 32 * (8 * 32 + 2 * 64)
+    around = 32 * (4 * 36 + 6 * 32 + 8 + 32 + 64)
+    assert found.divided_bytes == 4 * (2 * block + around) + 20 * (block + 2 * 32 * 32 + 32 * 4 * 49)
 
 
 @pytest.mark.slow
