@@ -236,8 +236,8 @@ def _encode(arguments: argparse.Namespace) -> int:
 
 
 def _decode(arguments: argparse.Namespace) -> int:
-    from gnvc_vd.codec import Decoding
     from gnvc_vd.conventions import MAX_PIXELS
+    from gnvc_vd.playback import Decoding
     from gnvc_vd.transcode import decode_file
 
     first_gop, last_gop = arguments.gops

@@ -17,15 +17,16 @@ import torch
 from torch import Tensor
 
 from gnvc_vd import gop as gops
-from gnvc_vd.backbone.contract import State, encode_steps
+from gnvc_vd.backbone.contract import State
+from gnvc_vd.backbone.pictures import latents_of_frames, to_frames
 from gnvc_vd.backbone.weights import Backbone
-from gnvc_vd.bitstream import BitstreamError, CodecId, Damage, End, Header, Reader, Unit, Writer
+from gnvc_vd.bitstream import BitstreamError, CodecId, Header, Reader, Unit, Writer
 from gnvc_vd.bottleneck.bottleneck import Bottleneck, DecodedLatent
 from gnvc_vd.bottleneck.policies import POLICIES, Policy, qualities
-from gnvc_vd.conventions import MAX_PIXELS, QUALITIES, TEMPORAL_STRIDE, Frame, UsageError
-from gnvc_vd.data.clips import to_levels, to_model
+from gnvc_vd.conventions import QUALITIES, Frame, UsageError
 from gnvc_vd.noise import normal
 from gnvc_vd.parameters import Parameters
+from gnvc_vd.playback import Decoding, Playback
 from gnvc_vd.refine.refiner import Refiner
 from gnvc_vd.scenes import scenes
 from gnvc_vd.video import Video, VideoInfo
@@ -33,7 +34,6 @@ from gnvc_vd.video import Video, VideoInfo
 NOISE_KEY = 0x474E5643  # the second half of a noise key; the stream's seed is the first
 BPP_TOLERANCE = 0.05
 DEFAULT_QUALITY = 32
-SMALLEST_UNIT = 15  # bytes
 
 
 @dataclass(frozen=True)
@@ -50,19 +50,6 @@ class Encoding:
         gops.check_gop(self.gop)
         if not 0 <= self.quality < QUALITIES:
             raise UsageError(f"quality is 0 to {QUALITIES - 1}, not {self.quality}")
-
-
-@dataclass(frozen=True)
-class Decoding:
-    """What a decoder decides."""
-
-    steps: int | None = None  # as the stream says
-    refine: bool = True
-    first_gop: int = 0
-    last_gop: int | None = None  # exclusive; None is the end
-    conceal: bool = False
-    allow_other_weights: bool = False
-    max_pixels: int = MAX_PIXELS
 
 
 class GnvcVd:
@@ -153,7 +140,7 @@ class GnvcVd:
         """Each GOP's frame count and its latents, 1 16 T h w."""
         for scene in scenes(frames) if encoding.scenecut else iter([iter(frames)]):
             for gop in gops.cut_stream(scene, encoding.gop):
-                yield len(gop), self._encoded(gop)
+                yield len(gop), latents_of_frames(self.backbone.vae, gops.pad(np.stack(gop)), self.device)
 
     def unit(self, index: int, frames: int, latents: Tensor, quality: int, policy: Policy = "constant") -> Unit:
         (payload,), _ = self.bottleneck.compress(latents, qualities(quality, latents.shape[2], policy))
@@ -172,7 +159,8 @@ class GnvcVd:
     def decode_from(self, reader: Reader, decoding: Decoding) -> Iterator[Frame]:
         """The same, of a stream whose header has been read."""
         self.check(reader.header, decoding.allow_other_weights)
-        return _Concealing(self, reader, decoding).frames()
+        header = reader.header
+        return Playback(reader, decoding, lambda unit: self.decode_unit(header, unit, decoding)).frames()
 
     def check(self, header: Header, allow_other_weights: bool = False) -> Parameters:
         """Refuse streams that this model would read wrongly."""
@@ -218,7 +206,7 @@ class GnvcVd:
                 parts = []
                 for latent in refined.split(1, dim=2):
                     part, state = self.backbone.vae.decode_step(state, latent)
-                    parts.append(_pixels(part))
+                    parts.append(to_frames(part))
             start, stop = gops.frame_span(window.start, window.stop)
             frames = np.concatenate(parts)
             yield gops.crop(frames, min(stop, unit.frames) - start, header.width, header.height)
@@ -240,14 +228,6 @@ class GnvcVd:
         out: Tensor = self.refiner(latents, features, noise, parameters.sigma_0, steps, context)
         return out
 
-    def _encoded(self, gop: list[Frame]) -> Tensor:
-        padded = gops.pad(np.stack(gop))
-        starts = [0, *range(1, len(padded), TEMPORAL_STRIDE)]
-        stops = [*starts[1:], len(padded)]
-        chunks = (_tensor(padded[a:b], self.device) for a, b in zip(starts, stops, strict=True))
-        with torch.inference_mode():
-            return torch.cat(list(encode_steps(self.backbone.vae, chunks)), dim=2)
-
     def _shown_identity(self) -> bytes:
         digest = hashlib.sha256(self.backbone.identity)
         for state in (self.bottleneck.state_dict(), self.refiner.adaptor()):
@@ -256,62 +236,6 @@ class GnvcVd:
                     digest.update(name.encode())
                     digest.update(value.detach().cpu().float().contiguous().numpy().tobytes())
         return digest.digest()[:4]
-
-
-class _Concealing:
-    """The frames of a stream, with held ones where units are lost, if that is wanted."""
-
-    def __init__(self, codec: GnvcVd, reader: Reader, decoding: Decoding) -> None:
-        self._codec, self._reader, self._decoding = codec, reader, decoding
-        self._last: Frame | None = None
-        self._gop_frames = 0
-        self._given = 0
-        self._lost_gops = 0
-
-    def frames(self) -> Iterator[Frame]:
-        for part in self._reader:
-            if isinstance(part, Damage):
-                yield from self._lost(part)
-            elif isinstance(part, Unit):
-                yield from self._unit(part)
-            elif isinstance(part, End) and self._decoding.conceal and self._whole_stream():
-                # The closing unit's count may be anyone's: no more than lost units could have held.
-                yield from self._held(min(part.frames - self._given, self._lost_gops * gops.MAX_GOP))
-
-    def _unit(self, unit: Unit) -> Iterator[Frame]:
-        last = self._decoding.last_gop
-        if unit.index < self._decoding.first_gop or (last is not None and unit.index >= last):
-            return
-        self._gop_frames, before = unit.frames, self._given
-        try:
-            for frames in self._codec.decode_unit(self._reader.header, unit, self._decoding):
-                yield from self._give(frames)
-        except BitstreamError as error:
-            if not self._decoding.conceal:
-                raise BitstreamError(f"GOP {unit.index} is damaged: {error}") from error
-            yield from self._held(before + unit.frames - self._given)
-
-    def _lost(self, damage: Damage) -> Iterator[Frame]:
-        if not self._decoding.conceal:
-            raise BitstreamError(f"damage at byte {damage.offset}, from GOP {damage.first_gop} on: {damage.reason}")
-        self._lost_gops += 1 + damage.size // SMALLEST_UNIT if damage.lost is None else damage.lost
-        if self._whole_stream():
-            yield from self._held((damage.lost or 0) * self._gop_frames)
-
-    def _held(self, count: int) -> Iterator[Frame]:
-        header = self._reader.header
-        if self._last is None:
-            self._last = np.zeros((header.height, header.width, 3), dtype=np.uint8)
-        for _ in range(count):
-            yield from self._give(self._last[None])
-
-    def _give(self, frames: Frame) -> Iterator[Frame]:
-        self._last = frames[-1]
-        self._given += len(frames)
-        yield frames
-
-    def _whole_stream(self) -> bool:
-        return self._decoding.first_gop == 0 and self._decoding.last_gop is None
 
 
 def stream_size(header: Header, units: Iterable[Unit]) -> int:
@@ -337,14 +261,3 @@ def _nearest(at: Callable[[int], tuple[float, list[Unit]]], bpp: float) -> list[
         low, high = (middle + 1, high) if found < bpp else (low, middle - 1)
     assert best is not None
     return best[1]
-
-
-def _tensor(frames: Frame, device: torch.device) -> Tensor:
-    """T H W 3 uint8 to 1 3 T H W in [−1, 1]."""
-    return to_model(torch.from_numpy(np.ascontiguousarray(frames)).to(device).permute(3, 0, 1, 2)[None])
-
-
-def _pixels(video: Tensor) -> Frame:
-    """1 3 T H W in [−1, 1] to T H W 3 uint8."""
-    pixels: Frame = to_levels(video[0]).permute(1, 2, 3, 0).contiguous().cpu().numpy()
-    return pixels

@@ -12,9 +12,10 @@ from typing import BinaryIO
 from tqdm import tqdm
 
 from gnvc_vd.bitstream import BitstreamError, Damage, Reader, Unit, Writer
-from gnvc_vd.codec import Decoding, Encoding, GnvcVd
+from gnvc_vd.codec import Encoding, GnvcVd
 from gnvc_vd.conventions import MAX_PIXELS, Frame, UsageError, bits_per_pixel
 from gnvc_vd.files import replacing
+from gnvc_vd.playback import Decoding
 from gnvc_vd.video import RawVideo, VideoInfo, create_video, open_video
 
 

@@ -12,9 +12,10 @@ from random import Random
 
 import torch
 
-from gnvc_vd.codec import Decoding, Encoding, GnvcVd
+from gnvc_vd.codec import Encoding, GnvcVd
 from gnvc_vd.conventions import Colour
 from gnvc_vd.loading import load
+from gnvc_vd.playback import Decoding
 from gnvc_vd.video import VideoInfo
 from tests.bitstream.streams import mutated, packed
 from tests.conftest import smooth_clip

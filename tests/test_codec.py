@@ -14,11 +14,12 @@ import gnvc_vd
 from gnvc_vd.bitstream import BitstreamError, End, Header, Unit
 from gnvc_vd.bitstream.layout import varint
 from gnvc_vd.bottleneck.bottleneck import DecodedLatent
-from gnvc_vd.codec import Decoding, Encoding, GnvcVd, stream_size
+from gnvc_vd.codec import Encoding, GnvcVd, stream_size
 from gnvc_vd.conventions import Colour, Frame, GnvcError, UsageError
 from gnvc_vd.loading import load, save
 from gnvc_vd.model import file_sha256
 from gnvc_vd.parameters import Parameters
+from gnvc_vd.playback import Decoding
 from gnvc_vd.video import VideoInfo
 from tests.bitstream.streams import bodies, packed, read, signed
 from tests.conftest import noise_clip, smooth_clip

@@ -16,7 +16,7 @@ LAYERS = [  # top to bottom; a module may import its own layer and those below
     {"codec", "loading", "zeroshot"},
     {"bottleneck", "refine"},
     {"entropy", "backbone", "metrics", "data"},
-    {"info", "model", "parameters", "scenes", "bitstream", "gop", "video"},
+    {"info", "model", "parameters", "playback", "scenes", "bitstream", "gop", "video"},
     {"ffmpeg", "files", "foreign", "interruption", "strict", "noise", "presets", "compat", "conventions", "__init__"},
 ]
 STRANGERS = [{"bottleneck", "zeroshot"}]  # never import one another

@@ -13,9 +13,10 @@ import pytest
 
 import gnvc_vd
 from gnvc_vd.cli import main
-from gnvc_vd.codec import Decoding, Encoding
+from gnvc_vd.codec import Encoding
 from gnvc_vd.conventions import Colour, Frame
 from gnvc_vd.evaluate.bench.measuring import cost
+from gnvc_vd.playback import Decoding
 from gnvc_vd.video import RawVideo, VideoInfo, create_video, open_video
 from tests.conftest import Cli, names_beside, smooth_clip
 

@@ -14,10 +14,11 @@ import numpy as np
 import torch
 
 from gnvc_vd.bottleneck.policies import qualities
-from gnvc_vd.codec import Decoding, Encoding, GnvcVd
+from gnvc_vd.codec import Encoding, GnvcVd
 from gnvc_vd.conventions import Colour, Frame
 from gnvc_vd.evaluate.bench.measuring import Report, cost
 from gnvc_vd.loading import load
+from gnvc_vd.playback import Decoding
 from gnvc_vd.video import VideoInfo
 
 T = TypeVar("T")

@@ -13,12 +13,13 @@ from torch import Tensor, nn
 from gnvc_vd.backbone.contract import VideoVae
 from gnvc_vd.bitstream import Unit
 from gnvc_vd.bottleneck.bottleneck import Bottleneck, Trained
-from gnvc_vd.codec import Decoding, Encoding, GnvcVd, stream_size
+from gnvc_vd.codec import Encoding, GnvcVd, stream_size
 from gnvc_vd.conventions import LATENT_CHANNELS, Colour, Frame, GnvcError
 from gnvc_vd.data.clips import pixels_of, to_model
 from gnvc_vd.evaluate.sheets import sheets
 from gnvc_vd.metrics.fidelity import psnr
 from gnvc_vd.parameters import Parameters
+from gnvc_vd.playback import Decoding
 from gnvc_vd.refine import flow
 from gnvc_vd.refine.refiner import Refiner
 from gnvc_vd.train import losses
