@@ -13,11 +13,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from gnvc_vd.conventions import GnvcError
+from gnvc_vd.train import loop
+from gnvc_vd.train.checkpoint import EMA, WEIGHTS
 from gnvc_vd.train.config import Training
 from gnvc_vd.train.log import FIGURES, read_figures
 from gnvc_vd.train.loop import Trainer, train
+from gnvc_vd.train.setup import Built
+from gnvc_vd.train.stages.common import Verdict
 from tests.train.runs import ENVIRONMENT, HABITS, PHASES, clips, equal, newest, tensors, torchrun, training
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "loss_curve.json"
@@ -170,6 +175,25 @@ def test_validation_codes_real_bytes_and_leaves_pictures(tmp_path: Path) -> None
         "00000001-flicker.png",
         "00000001-frames.png",
     ]
+
+
+def test_the_average_is_validated_and_training_goes_on_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[dict[str, torch.Tensor]] = []
+
+    def judged(built: Built, _: object) -> Verdict:
+        assert not built.stage.training
+        seen.append({name: one.clone() for name, one in built.stage.named_parameters() if one.requires_grad})
+        return Verdict(0.0, {})
+
+    monkeypatch.setattr(loop, "judged", judged)
+    told = training("warmup", 2, frames=5, habits=replace(HABITS, validate_every=1))
+    last = train(told, clips, clips, tmp_path / "judged")
+    average, live = load_file(last / EMA), load_file(last / WEIGHTS)
+    assert len(seen) == 2 and all(torch.equal(seen[1][name], value) for name, value in average.items())
+    assert any(not torch.equal(live[name], value) for name, value in average.items())
+    assert equal(last, train(told, clips, None, tmp_path / "not"))
 
 
 def test_a_run_says_what_it_was(tmp_path: Path) -> None:
