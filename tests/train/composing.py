@@ -11,7 +11,8 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 import gnvc_vd
 
 CONFIGS = Path(gnvc_vd.__file__).parents[1] / "configs"
-EXPERIMENTS = sorted(path.stem for path in (CONFIGS / "experiment").glob("*.yaml"))
+ALL = sorted(path.stem for path in (CONFIGS / "experiment").glob("*.yaml"))
+EXPERIMENTS = [name for name in ALL if not name.startswith("eval_")]  # those of scripts/train.py
 TRY = ("model=nano", "data=procedural", "debug=one_batch")  # any experiment, two steps, no file
 
 

@@ -1,0 +1,119 @@
+"""A point of a rate–distortion curve, with everything needed to repeat it; one JSON file each, written whole."""
+
+import dataclasses
+import hashlib
+import importlib.metadata
+import json
+import platform
+import subprocess
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from gnvc_vd import __version__, ffmpeg
+from gnvc_vd.baselines.external import External
+from gnvc_vd.baselines.hybrid import Hybrid
+from gnvc_vd.conventions import GnvcError
+from gnvc_vd.evaluate.config import Contestant, Evaluation
+from gnvc_vd.evaluate.sequences import Prepared
+from gnvc_vd.files import replacing
+from gnvc_vd.loading import DEFAULT_MODEL
+from gnvc_vd.model import DESCRIPTION, file_sha256
+
+PACKAGES = ("torch", "diffusers", "compressai", "av", "imageio-ffmpeg", "opencv-python-headless", "numpy")
+
+
+@dataclass(frozen=True)
+class Point:
+    """One codec, one sequence, one level.
+
+    Args:
+        settings: what decides the result; `key` is its digest, and a point of another key is made again.
+        asked: the metrics that were to be computed.
+        fresh: a process of its own decoded the stream.
+    """
+
+    codec: str
+    sequence: str
+    level: int
+    bytes: int
+    frames: int
+    width: int
+    height: int
+    bpp: float
+    kbps: float
+    figures: dict[str, float | None]
+    missing: dict[str, str]
+    notices: list[str]
+    asked: list[str]
+    fresh: bool
+    encode_seconds: float
+    decode_seconds: float
+    encode: list[str]
+    decode: list[str]
+    stream_sha256: str
+    key: str
+    settings: dict[str, Any]
+    environment: dict[str, str]
+
+
+def settings_of(contestant: Contestant, level: int, source: Prepared, evaluation: Evaluation) -> dict[str, Any]:
+    """What decides a point's bytes and pictures, as plain data."""
+    codec = contestant.codec
+    told: dict[str, Any] = {key: value for key, value in dataclasses.asdict(codec).items() if key != "levels"}
+    if isinstance(codec, Hybrid):
+        commands = codec.commands(source.clip, level)
+        told |= {"encode": commands.encode, "decode": commands.decode, "ffmpeg": ffmpeg_version()}
+    elif not isinstance(codec, External):
+        told |= {"model": model_identity(codec.model or DEFAULT_MODEL), "gop": evaluation.gop, "version": __version__}
+    return {
+        contestant.kind: told,
+        "level": level,
+        "sequence": {"name": source.sequence.name, "sha256": source.sha256, "colour": str(source.clip.colour)},
+        "frames": source.clip.frames,
+        "flow": evaluation.flow,
+    }
+
+
+def key_of(settings: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def model_identity(model: str) -> str:
+    """A model's name; a folder's description too, which holds the hashes of its weights."""
+    description = Path(model) / DESCRIPTION
+    return f"{Path(model).name}@{file_sha256(description)[:16]}" if description.is_file() else model
+
+
+def path_of(folder: Path, codec: str, sequence: str, level: int) -> Path:
+    return folder / "points" / codec / sequence / f"{level:02}.json"
+
+
+def write_point(folder: Path, point: Point) -> None:
+    path = path_of(folder, point.codec, point.sequence, point.level)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as part:
+        part.write_text(json.dumps(dataclasses.asdict(point), indent=1) + "\n", encoding="utf-8")
+
+
+def read_point(path: Path) -> Point | None:
+    """None where there is no file yet."""
+    if not path.is_file():
+        return None
+    try:
+        return Point(**json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise GnvcError(f"{path}: not a point of this program ({error}); remove it to have it made again") from error
+
+
+@cache
+def ffmpeg_version() -> str:
+    done = subprocess.run([ffmpeg.executable(), "-version"], capture_output=True, text=True, check=True)
+    return " ".join(done.stdout.split()[:3])
+
+
+def environment(device: str) -> dict[str, str]:
+    """What a result may depend on beside its settings."""
+    packages = {name: importlib.metadata.version(name) for name in PACKAGES}
+    return {"device": device, "machine": platform.machine(), "python": platform.python_version(), **packages}

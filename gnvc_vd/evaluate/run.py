@@ -1,0 +1,216 @@
+"""Rate–distortion points: encode → file → decode in a fresh process → metrics, for every codec, sequence and level.
+
+    manifest ──▶ sources ──▶ jobs ──a share for each process──▶ points/CODEC/SEQUENCE/LEVEL.json ──▶ report
+
+FOLDER/sources   what the codecs are given        FOLDER/streams   what they made of it
+FOLDER/points    a JSON file for each point       FOLDER/shown     decoded videos for the report's player
+
+A point is finished when its file is there, and is not made again while what decides it stays the same.
+"""
+
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from tqdm import tqdm
+
+from gnvc_vd.baselines.commands import SOURCE, Clip, Coded, Commands, code
+from gnvc_vd.baselines.external import External, code_external
+from gnvc_vd.baselines.hybrid import Hybrid
+from gnvc_vd.conventions import GnvcError, UsageError, bits_per_pixel, kilobits_per_second
+from gnvc_vd.evaluate.compare import Comparison, compare
+from gnvc_vd.evaluate.config import Contestant, Evaluation, Ours
+from gnvc_vd.evaluate.manifests import CLIPS, Sequence, read_manifest
+from gnvc_vd.evaluate.points import (
+    Point,
+    environment,
+    key_of,
+    path_of,
+    read_point,
+    settings_of,
+    write_point,
+)
+from gnvc_vd.evaluate.sequences import Prepared, prepare
+from gnvc_vd.evaluate.showing import show
+from gnvc_vd.files import replacing
+from gnvc_vd.model import DESCRIPTION, file_sha256
+
+LOSSLESS = "decoded.mkv"
+
+
+@dataclass(frozen=True)
+class Job:
+    """A point to be made."""
+
+    codec: str
+    contestant: Contestant
+    level: int
+    source: Prepared
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a call did, and whether every point of the evaluation is there now."""
+
+    made: int
+    kept: int
+    failures: tuple[str, ...]
+    points: tuple[Point, ...] | None  # all of them, or None while some lack
+
+
+def evaluate(
+    evaluation: Evaluation,
+    device: str,
+    rank: int = 0,
+    processes: int = 1,
+    together: Callable[[], object] = lambda: None,
+) -> Done:
+    """This process's share of the points.
+
+    Args:
+        together: waits for the other processes.
+    """
+    (Path(evaluation.folder) / "sources").mkdir(parents=True, exist_ok=True)
+    manifest = read_manifest(evaluation.manifest)
+    evaluation = replace(evaluation, frames=evaluation.frames or manifest.frames, gop=evaluation.gop or manifest.gop)
+    wanted = evaluation.sequences
+    named = [one for one in manifest.sequences if not wanted or one.name in wanted]
+    absent = set(evaluation.sequences) - {one.name for one in named}
+    if absent:
+        raise UsageError(f"{evaluation.manifest} has no sequence {', '.join(sorted(absent))}")
+    for one in named[rank::processes]:
+        _prepared(one, evaluation)
+    together()
+    sources = [_prepared(one, evaluation) for one in named]
+    jobs = list(_jobs(evaluation, sources, evaluation.only or tuple(evaluation.codecs)))
+    waiting = [job for job in jobs if _finished(job, evaluation) is None]
+    mine = waiting[rank::processes]
+    failures = []
+    with tqdm(mine, unit="point", desc="evaluating", disable=None) as progress:
+        for job in progress:
+            progress.set_postfix_str(f"{job.codec} {job.source.sequence.name} {job.level}")
+            try:
+                make(job, evaluation, device)
+            except GnvcError as error:  # another codec's points are worth having all the same
+                failures.append(f"{job.codec} {job.source.sequence.name} {job.level}: {error}")
+    together()
+    points = [_finished(job, evaluation) for job in _jobs(evaluation, sources, tuple(evaluation.codecs))]
+    whole = tuple(point for point in points if point is not None)
+    kept = len(jobs) - len(waiting)
+    return Done(len(mine) - len(failures), kept, tuple(failures), whole if len(whole) == len(points) else None)
+
+
+def make(job: Job, evaluation: Evaluation, device: str) -> Point:
+    """Code, decode and judge; the point's file is written last."""
+    folder, clip, name = Path(evaluation.folder), job.source.clip, job.source.sequence.name
+    settings = settings_of(job.contestant, job.level, job.source, evaluation)
+    with tempfile.TemporaryDirectory(prefix=".work.", dir=folder) as temporary:
+        work = Path(temporary)
+        (work / SOURCE).symlink_to(job.source.path.absolute())
+        commands = commands_of(job, evaluation, device, work)
+        done = _coded(job.contestant, commands, clip, work)
+        found = compare(
+            str(work / SOURCE), str(done.decoded), metrics=evaluation.metrics, flow=evaluation.flow, device=device
+        )
+        _check_whole(found, clip, job)
+        show(done.decoded, clip, shown_path(folder, job.codec, name, job.level))
+        size, digest = done.stream.stat().st_size, file_sha256(done.stream)
+        _keep(done.stream, folder / "streams" / job.codec / name / f"{job.level:02}{done.stream.suffix}")
+        notices = [notice.replace(f"{work}{os.sep}", "") for notice in found.notices]
+    point = Point(
+        codec=job.codec,
+        sequence=name,
+        level=job.level,
+        bytes=size,
+        frames=clip.frames,
+        width=clip.width,
+        height=clip.height,
+        bpp=bits_per_pixel(size, clip.width, clip.height, clip.frames),
+        kbps=kilobits_per_second(size, clip.frames, clip.rate),
+        figures=found.figures,
+        missing=found.missing,
+        notices=notices,
+        asked=list(evaluation.metrics),
+        fresh=bool(commands.decode),
+        encode_seconds=done.encode_seconds,
+        decode_seconds=done.decode_seconds,
+        encode=list(commands.encode),
+        decode=list(commands.decode),
+        stream_sha256=digest,
+        key=key_of(settings),
+        settings=settings,
+        environment=environment(device),
+    )
+    write_point(folder, point)
+    return point
+
+
+def commands_of(job: Job, evaluation: Evaluation, device: str, work: Path) -> Commands:
+    codec, clip = job.contestant.codec, job.source.clip
+    if isinstance(codec, Hybrid):
+        return codec.commands(clip, job.level)
+    if isinstance(codec, External):
+        return codec.commands(clip, job.level, work)
+    return our_commands(codec, job.level, evaluation.gop, device)
+
+
+def our_commands(codec: Ours, level: int, gop: int | None, device: str) -> Commands:
+    """The command line in two processes; GOPs of the protocol's length whatever the pictures show."""
+    local = codec.model is not None and (Path(codec.model) / DESCRIPTION).is_file()
+    model = [] if codec.model is None else ["--model", str(Path(codec.model).absolute()) if local else codec.model]
+    which = [] if codec.codec == "gnvc-vd" else ["--codec", codec.codec]
+    rate = ["--quality", str(level), *(["--gop", str(gop)] if gop else []), "--no-scenecut"]
+    on = ["--device", device]
+    stream = "stream.gnvc"
+    encode = ["gnvc-vd", "encode", SOURCE, stream, *which, *model, *rate, *on, *codec.encode]
+    return Commands(
+        tuple(encode), ("gnvc-vd", "decode", stream, LOSSLESS, *model, *on, *codec.decode), stream, decoded=LOSSLESS
+    )
+
+
+def _coded(contestant: Contestant, commands: Commands, clip: Clip, work: Path) -> Coded:
+    return code_external(commands, clip, work) if contestant.external else code(commands, work)
+
+
+def _prepared(sequence: Sequence, evaluation: Evaluation) -> Prepared:
+    """Both the source and its copy for the player, made where they are not there."""
+    folder = Path(evaluation.folder)
+    root = CLIPS if evaluation.root is None else Path(evaluation.root)
+    prepared = prepare(sequence, root, evaluation.frames or sequence.frames, folder / "sources")
+    shown = shown_path(folder, "source", sequence.name)
+    if not shown.is_file() or shown.stat().st_mtime_ns < prepared.path.stat().st_mtime_ns:
+        show(prepared.path, prepared.clip, shown)
+    return prepared
+
+
+def _jobs(evaluation: Evaluation, sources: Iterable[Prepared], codecs: Iterable[str]) -> Iterator[Job]:
+    for source in sources:
+        for name in codecs:
+            contestant = evaluation.codecs[name]
+            for level in contestant.codec.levels:
+                yield Job(name, contestant, level, source)
+
+
+def _finished(job: Job, evaluation: Evaluation) -> Point | None:
+    """A point's file, if it is of these settings and holds the metrics that are asked for."""
+    point = read_point(path_of(Path(evaluation.folder), job.codec, job.source.sequence.name, job.level))
+    key = key_of(settings_of(job.contestant, job.level, job.source, evaluation))
+    return point if point and point.key == key and set(evaluation.metrics) <= set(point.asked) else None
+
+
+def _check_whole(found: Comparison, clip: Clip, job: Job) -> None:
+    if found.frames != clip.frames or any("goes on" in notice for notice in found.notices):
+        raise GnvcError(f"{job.codec} decodes to another number of frames than {clip.frames}: {found.notices[-1]}")
+
+
+def shown_path(folder: Path, codec: str, sequence: str, level: int = 0) -> Path:
+    """The copy of a decoded video, or of codec "source", for the report's player."""
+    return folder / "shown" / codec / sequence / f"{level:02}.mp4"
+
+
+def _keep(stream: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(target) as part:
+        part.write_bytes(stream.read_bytes())

@@ -1,0 +1,35 @@
+"""Decoded videos as browsers play them: for looking at side by side, never for measuring.
+
+    any video ──RGB──▶ 4:2:0, BT.709 ──x264, CRF 12, a key frame every 12, no B-frames──▶ .mp4
+
+Every codec's pictures, and the source's, go this one way, so what it costs they share.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+from gnvc_vd import ffmpeg
+from gnvc_vd.baselines.commands import Clip, raw_input, tagged
+from gnvc_vd.conventions import Colour
+from gnvc_vd.files import replacing
+from gnvc_vd.video import PlanesOf, open_video
+
+COLOUR = Colour("bt709", "limited")
+ENCODER = ["-c:v", "libx264", "-preset", "medium", "-threads", "1", "-crf", "12", "-bf", "0", "-g", "12"]
+EVEN = "pad=ceil(iw/2)*2:ceil(ih/2)*2"  # H.264's 4:2:0 has no odd sizes
+
+
+def show(video: Path, clip: Clip, target: Path) -> None:
+    """A copy for the player; the same frames at the same rate."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    look = replace(clip, colour=COLOUR, pixel_format="yuv420p")
+    with replacing(target) as part, open_video(video) as frames:
+        arguments = [*raw_input(look, "-"), "-vf", f"{tagged(look)},{EVEN}", *ENCODER, "-movflags", "+faststart"]
+        pipe = ffmpeg.Fed([*arguments, part.name], str(part.parent))
+        try:
+            convert = PlanesOf(COLOUR)
+            for frame in frames:
+                pipe.write(convert(frame).tobytes())
+            pipe.finish()
+        finally:
+            pipe.close()

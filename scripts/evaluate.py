@@ -1,0 +1,45 @@
+"""Rate–distortion points of codecs side by side, and their report; the same command goes on where it stopped.
+
+python scripts/evaluate.py experiment=eval_small
+torchrun --standalone --nproc_per_node 2 scripts/evaluate.py experiment=eval_small device=cpu
+accelerate launch --config_file configs/launcher/accelerate/ddp_8.yaml scripts/evaluate.py experiment=eval_uvg root=UVG
+python scripts/evaluate.py -m launcher=slurm experiment=eval_uvg root=UVG 'only=[x265],[vvenc],[gnvc-vd]'
+"""
+
+import sys
+from pathlib import Path
+
+import hydra
+from accelerate import PartialState
+from omegaconf import DictConfig
+
+from gnvc_vd.conventions import GnvcError, UsageError
+from gnvc_vd.evaluate.config import evaluation_of
+from gnvc_vd.evaluate.report import report
+from gnvc_vd.evaluate.run import evaluate
+
+
+@hydra.main(config_path="../configs", config_name="evaluate", version_base="1.3")
+def main(config: DictConfig) -> None:
+    try:
+        evaluation = evaluation_of(config)
+        state = PartialState(cpu=evaluation.device == "cpu")
+        device = str(state.device) if evaluation.device == "auto" else evaluation.device
+        done = evaluate(evaluation, device, state.process_index, state.num_processes, state.wait_for_everyone)
+        for failure in done.failures:
+            print(f"evaluate: {failure}", file=sys.stderr)
+        if state.is_main_process:
+            print(f"{done.made} points made here, {done.kept} were there")
+            if done.points is not None:
+                print(report(evaluation, done.points, Path(evaluation.folder) / "report"))
+            else:
+                print("no report yet: other points lack")
+    except GnvcError as error:
+        print(f"evaluate: {error}", file=sys.stderr)
+        sys.exit(2 if isinstance(error, UsageError) else 1)
+    if done.failures:
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()
