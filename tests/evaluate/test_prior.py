@@ -4,13 +4,14 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from gnvc_vd.backbone.conditioning import FIRST, FIRST_AND_LAST, condition_on
 from gnvc_vd.backbone.weights import load_backbone, random_backbone
-from gnvc_vd.data.clips import frames_of, to_model
+from gnvc_vd.data.clips import frames_of, pixels_of, to_model
 from gnvc_vd.evaluate.linear import LinearDenoiser
 from gnvc_vd.evaluate.material import middle_clips
 from gnvc_vd.evaluate.prior import (
@@ -34,10 +35,12 @@ from gnvc_vd.evaluate.prior import (
 from gnvc_vd.presets import preset
 from gnvc_vd.refine import flow
 from gnvc_vd.train.draws import BatchDraws
-from gnvc_vd.train.stages.prior import SIGMAS
+from gnvc_vd.train.setup import build
+from gnvc_vd.train.stages.prior import SIGMAS, PriorStage, judge
 from gnvc_vd.video.pictures import read_picture
 from tests.conftest import smooth_clip
 from tests.data.material import film, run_script
+from tests.train.runs import training
 
 LATENTS = 3
 CPU = torch.device("cpu")
@@ -253,6 +256,18 @@ def test_a_model_predicts_given_nothing_the_first_frame_and_the_first_and_last()
     assert [one.name for one in predictors_of(plain, video)] == ["nothing"]
 
 
+def test_losses_are_those_that_a_training_is_validated_by() -> None:
+    built = build(training("prior"))
+    assert isinstance(built.stage, PriorStage)
+    clip = torch.randint(0, 256, (3, 5, 32, 32), generator=torch.Generator().manual_seed(0)).byte()
+    validated = judge(built.stage, [clip], 7).figures
+    video = to_model(clip[None])
+    clean, model = built.backbone.vae.encode(video), predictors_of(built.backbone, video)[:2]
+    found = [one.loss for one in mean_losses(losses(model, clean, BatchDraws(7, [0], CPU), 1))]
+    expected = [validated[f"cfm_{given}_{sigma}"] for sigma in SIGMAS for given in ("nothing", "first")]
+    assert found == pytest.approx(expected, rel=1e-5)
+
+
 def test_samples_follow_the_velocity_from_the_same_noise_and_are_decoded() -> None:
     vae = load_backbone("nano").vae
     target, noise = torch.randn(2, 1, 16, 2, 4, 4, generator=torch.Generator().manual_seed(0))
@@ -295,11 +310,14 @@ def test_the_script_prints_figures_and_writes_samples(
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert [float(line[0]) for line in lines[1:6]] == list(SIGMAS) and all(len(line) == 6 for line in lines[1:6])
     backbone = load_backbone("nano")
-    clean = backbone.vae.encode(to_model(next(middle_clips(films[0], 5, 64))[None]))
+    clip = next(middle_clips(films[0], 5, 64))
+    clean = backbone.vae.encode(to_model(clip[None]))
     zero = (BatchDraws(0, [0], CPU).normal_like(clean) - clean).square().mean()
     assert float(lines[1][1]) == pytest.approx(float(zero), abs=1e-4)
     assert len(lines) == 6 + 2 + 3 * 6  # a rate, a rounding and the blur: as it is, linear, two conditions by two steps
-    assert read_picture(picture).shape == (4 * 64, 5 * 64, 3)
+    shown = read_picture(picture)
+    assert shown.shape == (4 * 64, 5 * 64, 3)
+    assert (shown[:64] == np.concatenate(list(pixels_of(clip)), axis=1)).all()
 
 
 def test_the_script_refuses_in_one_sentence(
