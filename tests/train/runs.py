@@ -69,7 +69,7 @@ def torchrun(module: str, *arguments: object) -> None:
     """Two processes over gloo."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", module]
     done = subprocess.run(
-        [*command, *map(str, arguments)], env=ENVIRONMENT, check=False, capture_output=True, timeout=300
+        [*command, *map(str, arguments)], env=ENVIRONMENT, check=False, capture_output=True, timeout=600
     )
     assert done.returncode == 0, done.stderr.decode()[-3000:]
 
