@@ -86,6 +86,7 @@ def evaluate(
     sources = [_prepared(one, evaluation) for one in named]
     jobs = list(_jobs(evaluation, sources, evaluation.only or tuple(evaluation.codecs)))
     waiting = [job for job in jobs if _finished(job, evaluation) is None]
+    together()  # before anybody makes one: all share the same list
     mine = waiting[rank::processes]
     failures = []
     with tqdm(mine, unit="point", desc="evaluating", disable=None) as progress:

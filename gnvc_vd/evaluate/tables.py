@@ -141,4 +141,4 @@ def _figure(value: float | None) -> str:
 
 
 def _percent(value: float | None) -> str:
-    return NONE if value is None else f"{value:+.1f}".replace("-", "−")
+    return NONE if value is None else f"{round(value, 1) + 0.0:+.1f}".replace("-", "−")  # no minus before nought

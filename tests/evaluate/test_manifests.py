@@ -89,5 +89,5 @@ def test_what_is_not_there_or_not_so_is_refused(tmp_path: Path) -> None:
             read_manifest(str(tmp_path / "set.json"))
     wrong = {**plain["sequences"][0], "width": 322, "sha256": None}
     (tmp_path / "set.json").write_text(json.dumps({**plain, "sequences": [wrong]}))
-    with pytest.raises(GnvcError, match="width=320.*the manifest says.*width=322"):
+    with pytest.raises(GnvcError, match=r"width=320.*the manifest says.*width=322"):
         prepare(read_manifest(str(tmp_path / "set.json")).sequences[0], CLIPS, 2, tmp_path)

@@ -16,12 +16,16 @@ EXPERIMENTS = [name for name in ALL if not name.startswith("eval_")]  # those of
 TRY = ("model=nano", "data=procedural", "debug=one_batch")  # any experiment, two steps, no file
 
 
-@functools.cache
 def composed(*overrides: str) -> tuple[DictConfig, DictConfig]:
-    """The configuration, and Hydra's own with it."""
+    """Of scripts/train.py: the configuration, and Hydra's own with it."""
+    return composed_of("train", *overrides)
+
+
+@functools.cache
+def composed_of(script: str, *overrides: str) -> tuple[DictConfig, DictConfig]:
     GlobalHydra.instance().clear()
     with hydra.initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        whole = hydra.compose("train", list(overrides), return_hydra_config=True)
+        whole = hydra.compose(script, list(overrides), return_hydra_config=True)
     HydraConfig.instance().set_config(whole)
     own = whole.copy()
     with open_dict(own):

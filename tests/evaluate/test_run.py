@@ -1,0 +1,262 @@
+"""Points: bytes of files, decoded elsewhere, made once; a killed evaluation goes on; several processes share it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from threading import Barrier
+
+import pytest
+
+from gnvc_vd.baselines.commands import run
+from gnvc_vd.baselines.hybrid import Hybrid
+from gnvc_vd.conventions import GnvcError, UsageError
+from gnvc_vd.evaluate.compare import compare
+from gnvc_vd.evaluate.config import Contestant, Evaluation, Ours, Reporting, evaluation_of
+from gnvc_vd.evaluate.points import Point, path_of, read_point
+from gnvc_vd.evaluate.report import report
+from gnvc_vd.evaluate.run import evaluate, our_commands
+from gnvc_vd.model import file_sha256
+from tests.conftest import names_beside
+from tests.evaluate.evaluations import FRAMES, SIDE, evaluation, made_up_set
+from tests.train.composing import ALL, composed_of
+
+TABLES = ("tables.md", "tables.tex", "points.csv", "bd.csv")
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory) -> Evaluation:
+    """An evaluation that has run."""
+    folder = tmp_path_factory.mktemp("evaluation")
+    made_up_set(folder)
+    whole = evaluation(folder)
+    done = evaluate(whole, "cpu")
+    assert (done.made, done.kept, done.failures) == (12, 0, ()) and done.points is not None
+    return whole
+
+
+def timeless(point: Point) -> Point:
+    return replace(point, encode_seconds=0.0, decode_seconds=0.0)
+
+
+def test_a_point_is_bytes_of_its_stream_and_figures_of_what_it_decodes_to(first: Evaluation, tmp_path: Path) -> None:
+    folder = Path(first.folder)
+    for codec, suffix in (("x264", "h264"), ("x265", "hevc")):
+        point = read_point(path_of(folder, codec, "s1", 36))
+        stream = folder / "streams" / codec / "s1" / f"36.{suffix}"
+        assert point is not None and point.fresh and point.notices == []
+        assert point.bytes == stream.stat().st_size and point.stream_sha256 == file_sha256(stream)
+        assert point.bpp == 8 * point.bytes / (SIDE * SIDE * FRAMES)
+        assert point.kbps == pytest.approx(point.bpp * SIDE * SIDE * 25 / 1000)
+        work = tmp_path / codec
+        work.mkdir()
+        (work / "stream.x").symlink_to(stream)
+        again = [word.replace(f"stream.{suffix}", "stream.x") for word in point.decode]
+        run(again, work)
+        found = compare(str(folder / "sources" / "s1.mkv"), str(work / "decoded.mkv"), metrics=first.metrics)
+        assert found.figures == point.figures and found.frames == FRAMES
+
+
+def test_nothing_of_this_machine_is_in_a_point(first: Evaluation) -> None:
+    text = path_of(Path(first.folder), "x265", "s0", 24).read_text()
+    assert str(Path(first.folder).parent) not in text and sys.prefix not in text
+    told = json.loads(text)
+    assert told["encode"][0] == "ffmpeg" and "info=0" in " ".join(told["encode"])
+    assert (
+        told["settings"]["sequence"]["colour"] == "bt601 limited" and len(told["settings"]["sequence"]["sha256"]) == 64
+    )
+    assert told["settings"]["hybrid"]["ffmpeg"].startswith("ffmpeg version")
+
+
+def test_a_second_call_redoes_nothing_and_a_lost_point_alone_is_made_again(first: Evaluation) -> None:
+    folder = Path(first.folder)
+    stamps = {path: path.stat().st_mtime_ns for path in folder.rglob("*.*") if path.is_file()}
+    again = evaluate(first, "cpu")
+    assert (again.made, again.kept) == (0, 12)
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*.*") if path.is_file()} == stamps
+    path_of(folder, "x265", "s0", 24).unlink()
+    third = evaluate(first, "cpu")
+    assert (third.made, third.kept) == (1, 11) and third.points is not None and again.points is not None
+    assert [timeless(one) for one in third.points] == [timeless(one) for one in again.points]
+
+
+def test_what_decides_a_point_makes_it_anew_and_fewer_metrics_do_not(first: Evaluation) -> None:
+    one = replace(first, sequences=("s0",), codecs={"x264": first.codecs["x264"]}, report=Reporting())
+    fewer = evaluate(replace(one, metrics=("psnr_yuv",)), "cpu")
+    assert (fewer.made, fewer.kept) == (0, 3)
+    slower = Contestant(hybrid=Hybrid("x264", (24, 36), preset="superfast"))
+    assert evaluate(replace(one, codecs={"x264": slower}, folder=one.folder), "cpu").made == 2
+    assert evaluate(one, "cpu").made == 2  # and these are as they were
+    more = evaluate(replace(one, metrics=(*one.metrics, "vmaf"), codecs={"x264": slower}), "cpu")
+    assert more.made == 2
+    assert evaluate(one, "cpu").made == 2
+
+
+def test_processes_share_the_points_and_jobs_the_codecs(first: Evaluation, tmp_path: Path) -> None:
+    made_up_set(tmp_path, sequences=1)
+    whole = evaluation(tmp_path)
+    parts = []
+    for codec in ("x264", "x265"):
+        barrier = Barrier(2)
+        with ThreadPoolExecutor(2) as two:
+            share = partial(evaluate, replace(whole, only=(codec,)), "cpu", processes=2, together=barrier.wait)
+            parts.append([*two.map(share, (0, 1))])
+    assert [[part.made for part in both] for both in parts] == [[2, 1], [2, 1]]
+    assert [[part.points is None for part in both] for both in parts] == [[True, True], [False, False]]
+    for codec, level in (("x264", 24), ("x265", 48)):
+        here, there = (read_point(path_of(Path(one.folder), codec, "s0", level)) for one in (whole, first))
+        assert here and there and (here.bytes, here.figures) == (there.bytes, there.figures)
+
+
+def test_a_codec_that_fails_is_named_and_the_others_points_are_there(tmp_path: Path) -> None:
+    made_up_set(tmp_path, sequences=1)
+    broken = Contestant(hybrid=Hybrid("x264", (30,), preset="no-such-preset"))
+    whole = evaluation(
+        tmp_path, codecs={"broken": broken, "x264": Contestant(hybrid=Hybrid("x264", (30,)))}, report=Reporting()
+    )
+    done = evaluate(whole, "cpu")
+    assert done.made == 1 and done.points is None and len(done.failures) == 1
+    assert done.failures[0].startswith("broken s0 30: ffmpeg failed with exit code")
+    assert not any(name.startswith(".work") for name in names_beside(Path(whole.folder)))
+
+
+def test_our_codecs_go_through_the_command_line() -> None:
+    commands = our_commands(Ours((5,), "gvc", "nano", ("--mode", "t2v"), ("--steps", "3")), 5, 33, "cpu")
+    assert " ".join(commands.encode) == (
+        "gnvc-vd encode source.mkv stream.gnvc --codec gvc --model nano --quality 5 --gop 33 --no-scenecut "
+        "--device cpu --mode t2v"
+    )
+    assert " ".join(commands.decode) == "gnvc-vd decode stream.gnvc decoded.mkv --model nano --device cpu --steps 3"
+    assert "--codec" not in our_commands(Ours((5,)), 5, 25, "cpu").encode
+
+
+def test_wrong_evaluations_are_refused(tmp_path: Path) -> None:
+    made_up_set(tmp_path, sequences=1)
+    for wrong, said in (
+        ({"codecs": {}}, "has a codec"),
+        ({"codecs": {"../x": Contestant(ours=Ours((1,)))}}, "called by letters"),
+        ({"codecs": {"source": Contestant(ours=Ours((1,)))}}, "not 'source'"),
+        ({"metrics": ("psnr",)}, "no metric psnr"),
+        ({"only": ("vvenc",)}, "no codec 'vvenc'"),
+        ({"report": Reporting(anchor="vtm")}, "no codec 'vtm'"),
+    ):
+        with pytest.raises(UsageError, match=said):
+            evaluation(tmp_path, **wrong)
+    with pytest.raises(UsageError, match="no sequence s7"):
+        evaluate(evaluation(tmp_path, sequences=("s7",)), "cpu")
+    with pytest.raises(UsageError, match="exactly one"):
+        Contestant()
+    with pytest.raises(UsageError, match="0 to 63"):
+        Ours((64,))
+    broken = path_of(Path(evaluation(tmp_path).folder), "x264", "s0", 24)
+    broken.parent.mkdir(parents=True)
+    broken.write_text("{}")
+    with pytest.raises(GnvcError, match="not a point of this program"):
+        evaluate(evaluation(tmp_path), "cpu")
+
+
+@pytest.mark.parametrize("name", [name for name in ALL if name.startswith("eval_")])
+def test_every_evaluation_composes(name: str) -> None:
+    model = ("codecs.gnvc-vd.ours.model=nano",)
+    found = evaluation_of(composed_of("evaluate", f"experiment={name}", *model)[0])
+    assert found.name.startswith("eval_") and found.report.anchor in found.codecs
+    assert found.codecs["gnvc-vd"].ours and found.codecs["gnvc-vd"].ours.model == "nano"
+    unrefined = found.codecs["gnvc-vd-unrefined"].ours
+    assert unrefined and unrefined.model == "nano" and unrefined.decode == ("--no-refine",)
+
+
+def test_the_small_evaluation_is_what_it_promises() -> None:
+    config, whole = composed_of("evaluate", "experiment=eval_small")
+    small = evaluation_of(config)
+    assert (
+        {"x264", "x265", "svt-av1", "vvenc"} <= small.codecs.keys() and small.manifest == "small" and small.root is None
+    )
+    assert not {"lpips_alex", "lpips_vgg", "dists"} & set(small.metrics)  # whose networks are downloads
+    assert whole.hydra.run.dir == small.folder == "outputs/evaluate/eval_small"
+    with pytest.raises(GnvcError, match="unknown key 'strange'"):
+        evaluation_of(composed_of("evaluate", "experiment=eval_small", "+strange=1")[0])
+
+
+@pytest.mark.slow
+def test_our_codec_is_decoded_by_a_process_of_its_own(tmp_path: Path) -> None:
+    made_up_set(tmp_path, sequences=1)
+    codecs = {
+        "refined": Contestant(ours=Ours((32,), model="nano")),
+        "unrefined": Contestant(ours=Ours((32,), model="nano", decode=("--no-refine",))),
+    }
+    whole = evaluation(tmp_path, codecs=codecs, report=Reporting())
+    done = evaluate(whole, "cpu")
+    assert done.points is not None and done.failures == ()
+    refined, unrefined = done.points
+    assert refined.bytes == unrefined.bytes and refined.stream_sha256 == unrefined.stream_sha256
+    assert refined.figures != unrefined.figures
+
+
+@pytest.mark.slow
+def test_killed_and_started_again_it_finishes_with_the_same_tables(first: Evaluation, tmp_path: Path) -> None:
+    """SIGKILL at several moments, through scripts/evaluate.py, until it is done."""
+    done_before = evaluate(first, "cpu").points
+    assert done_before is not None
+    report(first, done_before, Path(first.folder) / "report")
+    made_up_set(tmp_path)
+    hybrid = "{hybrid: {encoder: %s, levels: [24, 36, 48], preset: ultrafast}}"
+    command = [
+        *(sys.executable, "scripts/evaluate.py", "experiment=null", f"manifest={tmp_path}/set.json"),
+        *(f"root={tmp_path}", f"folder={tmp_path}/out", "name=made-up", "metrics=[psnr_rgb,psnr_yuv]", "device=cpu"),
+        *(f"+codecs.{name}={hybrid % name}" for name in ("x264", "x265")),
+        *("report.anchor=x265", "report.rates=[0.05,0.5]"),
+    ]
+    kills = 0
+    for wanted in (1, 5, 9):
+        process = subprocess.Popen(
+            command, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        while process.poll() is None and len(list((tmp_path / "out").glob("points/*/*/*.json"))) < wanted:
+            time.sleep(0.02)
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            kills += 1
+        process.wait()
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert kills >= 2 and "0 were there" not in done.stdout
+    for name in TABLES:
+        assert (tmp_path / "out" / "report" / name).read_text() == (Path(first.folder) / "report" / name).read_text(), (
+            name
+        )
+    again = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert again.stdout.startswith("0 points made here, 12 were there")
+
+
+@pytest.mark.slow
+def test_two_processes_of_torchrun_share_it(first: Evaluation, tmp_path: Path) -> None:
+    made_up_set(tmp_path)
+    hybrid = "{hybrid: {encoder: x264, levels: [24, 36, 48], preset: ultrafast}}"
+    command = [
+        *(
+            sys.executable,
+            "-m",
+            "torch.distributed.run",
+            "--standalone",
+            "--nproc_per_node",
+            "2",
+            "scripts/evaluate.py",
+        ),
+        *("experiment=null", f"manifest={tmp_path}/set.json", f"root={tmp_path}", f"folder={tmp_path}/out"),
+        *("name=made-up", "metrics=[psnr_rgb,psnr_yuv]", "device=cpu", f"+codecs.x264={hybrid}"),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "3 points made here, 0 were there" in done.stdout
+    for sequence in ("s0", "s1"):
+        for level in (24, 36, 48):
+            here, there = (
+                read_point(path_of(root, "x264", sequence, level)) for root in (tmp_path / "out", Path(first.folder))
+            )
+            assert here and there and (here.bytes, here.figures) == (there.bytes, there.figures)
