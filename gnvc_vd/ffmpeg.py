@@ -26,6 +26,19 @@ def run(arguments: Sequence[str]) -> None:
         raise GnvcError(f"ffmpeg failed: {said[-1]}")
 
 
+def piped(arguments: Sequence[str], data: bytes, seconds: float = 600) -> bytes:
+    """What ffmpeg makes of some bytes, which may be hostile: it dies alone, and not later than this."""
+    command = [executable(), "-hide_banner", "-loglevel", "error", *arguments]
+    try:
+        done = subprocess.run(command, input=data, capture_output=True, timeout=seconds, check=False)
+    except subprocess.TimeoutExpired:
+        raise GnvcError(f"ffmpeg did not finish within {seconds:g} s") from None
+    if done.returncode != 0:
+        said = done.stderr.decode(errors="replace").strip().splitlines() or [f"exit code {done.returncode}"]
+        raise GnvcError(f"ffmpeg failed: {said[-1]}")
+    return done.stdout
+
+
 class Fed:
     """ffmpeg beside us, reading what we write; its failure is an error that carries its own last line."""
 

@@ -10,6 +10,7 @@ long GOP [7][c+6][c+6][c+6]                                      c: context, the
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import TypeVar
 
 import numpy as np
@@ -98,15 +99,20 @@ def cut(frames: int, gop: int = DEFAULT_WINDOW, join_tail: bool = True) -> list[
     return [Gop(start, stop - start) for start, stop in zip(starts, stops, strict=True)]
 
 
-def cut_stream(items: Iterable[T], gop: int = DEFAULT_WINDOW, join_tail: bool = True) -> Iterator[list[T]]:
-    """The same cut for a clip of unknown length, holding no more than a GOP and the shortest tail."""
+def cut_stream(
+    items: Iterable[T], gop: int = DEFAULT_WINDOW, join_tail: bool = True, shared: int = 0
+) -> Iterator[list[T]]:
+    """The same cut for a clip of unknown length, holding no more than a GOP and the shortest tail.
+
+    The last `shared` items of a GOP, fewer than all, are also the first of the next.
+    """
     check_gop(gop)
     waiting: deque[T] = deque()
     lookahead = min(gop, MIN_TAIL) if join_tail else 1
     for item in items:
         waiting.append(item)
         if len(waiting) == gop + lookahead:
-            yield [waiting.popleft() for _ in range(gop)]
+            yield [*(waiting.popleft() for _ in range(gop - shared)), *islice(waiting, shared)]
     if waiting:
         yield list(waiting)
 

@@ -139,7 +139,7 @@ def parse_header(head: bytes) -> tuple[Header, int]:
         raise BitstreamError(f"a .gnvc stream of version {head[4]}; this program reads version {VERSION}")
     try:
         return _parse_header(head)
-    except (IndexError, _VarintError):
+    except (IndexError, VarintError):
         raise BitstreamError("the header is damaged or cut short") from None
 
 
@@ -223,7 +223,7 @@ def parse_end(head: bytes, header_crc: int) -> tuple[End | None, int]:
     try:
         frames, place = parse_varint(head, 2, MAX_COUNT)
         gops, place = parse_varint(head, place, MAX_COUNT)
-    except (IndexError, _VarintError):
+    except (IndexError, VarintError):
         return None, 0
     size = place + CRC_BYTES
     if _crc(head[:place], header_crc) != head[place:size]:
@@ -240,7 +240,7 @@ def representable_rate(rate: Fraction) -> Fraction:
     raise BitstreamError(f"a frame rate of {float(rate):g} cannot be stored")
 
 
-class _VarintError(Exception):
+class VarintError(Exception):
     """Too large, or not the shortest spelling."""
 
 
@@ -263,7 +263,7 @@ def parse_varint(data: bytes, place: int, maximum: int) -> tuple[int, int]:
         place += 1
         shift += 7
         if value > maximum or (byte == 0 and shift > 7):
-            raise _VarintError
+            raise VarintError
         if byte < 128:
             return value, place
 

@@ -1,0 +1,356 @@
+"""GVC assembled: frames to units of a .gnvc stream, and back. No part of it is trained.
+
+frames ─scenes, GOPs─▶ VAE ─▶ x_0 ─▶ trajectory, choosing atoms ─▶ unit …
+unit … ─▶ the same trajectory, atoms given ─▶ latents ─▶ VAE ─▶ frames
+                  ▲ stills, or the GOP before (conditioning.py)
+"""
+
+import hashlib
+import io
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import BinaryIO, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gnvc_vd import gop as gops
+from gnvc_vd.backbone.contract import VideoVae
+from gnvc_vd.backbone.dit import VelocityModel
+from gnvc_vd.backbone.pictures import frames_of_latents, latents_of_frames
+from gnvc_vd.bitstream import BitstreamError, CodecId, Header, Reader, Unit, Writer
+from gnvc_vd.conventions import LATENT_CHANNELS, Frame, UsageError
+from gnvc_vd.playback import Decoding, Playback
+from gnvc_vd.presets import DitPreset
+from gnvc_vd.scenes import scenes
+from gnvc_vd.video import Video, VideoInfo
+from gnvc_vd.zeroshot import tail
+from gnvc_vd.zeroshot.conditioning import Chain, Conditioning, withheld
+from gnvc_vd.zeroshot.drift import drift, sketch
+from gnvc_vd.zeroshot.encoding import BESIDE, GvcEncoding, quality_of
+from gnvc_vd.zeroshot.parameters import Parameters
+from gnvc_vd.zeroshot.payload import Allotment, Content, Parsed, pack, symbol_hash
+from gnvc_vd.zeroshot.sde import Velocity
+from gnvc_vd.zeroshot.stills import Av1, StillCodec
+from gnvc_vd.zeroshot.trajectory import Gop
+
+ARITHMETIC = b"GVC 1: affine codes of Philox words, halving ranks, geometric tails"
+
+
+class Prior(Protocol):
+    """A pretrained video model: what `load_backbone` gives, or anything that does the same."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def note(self) -> str: ...
+    @property
+    def identity(self) -> bytes: ...
+    @property
+    def vae(self) -> VideoVae: ...
+    @property
+    def dit(self) -> VelocityModel: ...
+    @property
+    def dit_preset(self) -> DitPreset: ...
+    def to(self, device: torch.device | str) -> object: ...
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """A GOP at the decoder: what both ends hold, and how far it is from what the encoder had."""
+
+    latents: Tensor  # 1 16 T h w, with the tail's residual
+    drift: float
+    repeated: int  # frames at its beginning that the GOP before has shown
+
+
+class Gvc:
+    """The zero-shot codec on a prior.
+
+    Args:
+        stills: what codes given frames.
+    """
+
+    def __init__(self, prior: Prior, stills: StillCodec | None = None) -> None:
+        self.prior, self.stills = prior, stills or Av1()
+        self.name, self.note = prior.name, prior.note
+        self.coded_identity = hashlib.blake2b(ARITHMETIC, digest_size=8).digest()
+        self.shown_identity = hashlib.sha256(prior.identity + self.stills.identity).digest()[:4]
+
+    @property
+    def device(self) -> torch.device:
+        return self.prior.vae.mean.device
+
+    def to(self, device: torch.device | str) -> "Gvc":
+        self.prior.to(device)
+        return self
+
+    def header(self, info: VideoInfo, encoding: GvcEncoding) -> Header:
+        self._check_mode(encoding.parameters)
+        identities, packed = (self.coded_identity, self.shown_identity), encoding.parameters.pack()
+        return Header(CodecId.GVC, *identities, info.width, info.height, info.rate, info.colour, packed)
+
+    def encode(self, video: Video, encoding: GvcEncoding | None = None) -> bytes:
+        """A whole stream."""
+        encoding = encoding or GvcEncoding()
+        stream = io.BytesIO()
+        writer = Writer(stream, self.header(video.info, encoding))
+        for unit in self.encode_units(video, encoding):
+            writer.write(unit)
+        writer.close()
+        return stream.getvalue()
+
+    def encode_units(self, frames: Iterable[Frame], encoding: GvcEncoding) -> Iterator[Unit]:
+        """Unit by unit, as the frames come."""
+        self._check_mode(encoding.parameters)
+        encoder, index = _Encoder(self, encoding), 0
+        for scene in scenes(frames) if encoding.scenecut else iter([iter(frames)]):
+            shared = encoding.parameters.shared
+            for number, gop in enumerate(gops.cut_stream(scene, encoding.gop, shared=shared)):
+                yield encoder.unit(index, np.stack(gop), fresh=number == 0)
+                index += 1
+
+    def decode(self, stream: bytes | BinaryIO, decoding: Decoding | None = None) -> Iterator[Frame]:
+        """Frames T H W 3, GOP by GOP."""
+        decoding = decoding or Decoding()
+        reader = Reader(io.BytesIO(stream) if isinstance(stream, bytes) else stream, decoding.max_pixels)
+        return self.decode_from(reader, decoding)
+
+    def decode_from(
+        self, reader: Reader, decoding: Decoding, heard: Callable[[int, float], object] = lambda gop, drift: None
+    ) -> Iterator[Frame]:
+        """The same, of a stream whose header has been read; `heard` is told each GOP's drift."""
+        self.check(reader.header, decoding.allow_other_weights)
+        if decoding.steps is not None or not decoding.refine:
+            raise UsageError("steps and refinement are a GNVC-VD decoder's to choose; a GVC stream fixes its own steps")
+        decoder = GvcDecoder(self, reader.header)
+
+        def decode(unit: Unit) -> Iterator[Frame]:
+            found = decoder.replay(unit)
+            heard(unit.index, found.drift)
+            return decoder.show(unit, found)
+
+        return Playback(reader, decoding, decode, decoder.skip).frames()
+
+    def check(self, header: Header, allow_other_weights: bool = False) -> Parameters:
+        """Refuse streams that this model would read wrongly."""
+        if header.codec is not CodecId.GVC:
+            raise BitstreamError(f"a stream of {header.codec.name}; this is {CodecId.GVC.name}")
+        if header.coded_identity != self.coded_identity:
+            raise BitstreamError("a GVC stream of another version of the method")
+        parameters = Parameters.parse(header.parameters)
+        self._check_mode(parameters)
+        if parameters.chained and parameters.still != self.stills.name:
+            raise BitstreamError(f"its stills are coded with {parameters.still}, whose weights are not given")
+        if header.shown_identity != self.shown_identity and not allow_other_weights:
+            raise BitstreamError(
+                f"coded with weights {header.shown_identity.hex()}; {self.name} has {self.shown_identity.hex()} and "
+                "would show wrong pictures (--allow-other-weights shows them)"
+            )
+        return parameters
+
+    def symbols(self, header: Header, unit: Unit) -> Content:
+        """A unit's content, checked against its hash."""
+        parameters = Parameters.parse(header.parameters)
+        if unit.policy:
+            raise BitstreamError(f"GOP {unit.index} has policy {unit.policy}, which GVC does not have")
+        parsed = Parsed(unit.payload)
+        fresh = not parameters.chained or parsed.first is not None
+        latents = gops.latents_of(unit.frames + (0 if fresh else parameters.shared))
+        counts = self.counts(parameters, parsed.allotment, latents)
+        content = parsed.content(counts, parameters.schedule.stochastic, parameters.codebook)
+        strange = content.first is not None and not parameters.chained
+        if strange or (content.last is not None) != (parameters.mode == "flf2v"):
+            raise BitstreamError(f"GOP {unit.index} does not hold the stills of its mode")
+        if symbol_hash(content) != unit.symbol_hash:
+            raise BitstreamError("the symbols are not those that were coded")
+        return content
+
+    def counts(self, parameters: Parameters, allotment: Allotment, latents: int) -> list[int]:
+        return allotment.counts(latents, withheld(parameters.mode) if parameters.withhold else ())
+
+    def velocity(self, conditioning: Conditioning, latents: int) -> Velocity:
+        """The prior's, under what a GOP is given."""
+        condition = conditioning.condition(self.prior.vae, latents, self.device)
+        return lambda x, sigma: self.prior.dit.velocity(x, sigma, condition)
+
+    def shape(self, width: int, height: int, latents: int) -> tuple[int, ...]:
+        columns, rows = gops.latent_size(width, height)
+        return (1, LATENT_CHANNELS, latents, rows, columns)
+
+    def _check_mode(self, parameters: Parameters) -> None:
+        preset = self.prior.dit_preset
+        if parameters.chained and not preset.condition_channels:
+            raise UsageError(f"mode {parameters.mode} gives the model frames, and {self.name} takes none")
+        if parameters.chained and preset.image_dim is not None:
+            raise UsageError(
+                f"mode {parameters.mode} of {self.name} needs CLIP's embedding of the given frames, which is not here"
+            )
+
+
+class _Encoder:
+    """What an encoder carries from GOP to GOP."""
+
+    def __init__(self, codec: Gvc, encoding: GvcEncoding) -> None:
+        self._codec, self._encoding, self._parameters = codec, encoding, encoding.parameters
+        self._chain = Chain()
+        self._credit = 0.0  # bytes that the rate has promised and no unit has taken
+        self._opened = False
+
+    def unit(self, index: int, frames: Frame, fresh: bool) -> Unit:
+        codec, parameters = self._codec, self._parameters
+        height, width = frames.shape[1:3]
+        padded = gops.pad(frames)
+        repeated = 0 if fresh else parameters.shared
+        latents = gops.latents_of(len(frames))
+        skipped = withheld(parameters.mode) if parameters.withhold else ()
+        budget = self._budget((len(frames) - repeated) * height * width)
+        first, last, stills = self._stills(index, padded, fresh, budget)
+        atoms = self._encoding.atoms
+        if atoms is None:
+            spent = sum(len(one) for one in stills if one is not None) + BESIDE
+            atoms = self._encoding.largest_within(budget - spent, latents, skipped)
+        allotment = self._encoding.allotment(atoms)
+        with torch.inference_mode():
+            target = latents_of_frames(codec.prior.vae, padded, codec.device)
+            velocity = codec.velocity(Conditioning(first, last), latents)
+            counts = codec.counts(parameters, allotment, latents)
+            gop = Gop(parameters, index, target.shape, counts, codec.device)
+            sampled = gop.encode(velocity, target)
+        residual, reached = self._residual(target, sampled.latents)
+        content = Content(allotment, sampled.sets, sketch(sampled.latents), "", *stills, residual)
+        unit = Unit(
+            index,
+            len(frames) - repeated,
+            quality_of(atoms),
+            0,
+            symbol_hash(content),
+            pack(content, parameters.codebook),
+        )
+        self._credit = budget - unit.size
+        if parameters.mode == "i2v":
+            last = last_frame(codec.prior.vae, reached, len(frames))
+        self._chain.leave(index, last)
+        return unit
+
+    def _stills(
+        self, index: int, padded: Frame, fresh: bool, budget: float
+    ) -> tuple[Frame | None, Frame | None, tuple[bytes | None, bytes | None]]:
+        """Given frames as the decoder will have them, and what of them is coded here."""
+        if not self._parameters.chained:
+            return None, None, (None, None)
+        fresh_frame = padded[0] if fresh else None
+        last_frame = padded[-1] if self._parameters.mode == "flf2v" else None
+        quality = self._still_quality(
+            [one for one in (fresh_frame, last_frame) if one is not None], len(padded), budget
+        )
+        coded = tuple(
+            None if one is None else self._codec.stills.encode(one, quality) for one in (fresh_frame, last_frame)
+        )
+        height, width = padded.shape[1:3]
+        shown = [None if one is None else self._codec.stills.decode(one, width, height) for one in coded]
+        first = self._chain.taken(index) if shown[0] is None else shown[0]
+        return first, shown[1], (coded[0], coded[1])
+
+    def _still_quality(self, frames: list[Frame], count: int, budget: float) -> int:
+        """As told; else what follows from the atoms, and under a rate the level at which stills and atoms meet it."""
+        if self._encoding.still_quality is not None:
+            return self._encoding.still_quality
+        if self._encoding.atoms is not None:
+            return quality_of(self._encoding.atoms)
+        low, high = 0, 63
+        while low < high and frames:
+            middle = (low + high + 1) // 2
+            stills = sum(len(self._codec.stills.encode(one, middle)) for one in frames)
+            buys = self._encoding.largest_within(budget - stills - BESIDE, gops.latents_of(count), ())
+            low, high = (middle, high) if quality_of(buys) >= middle else (low, middle - 1)
+        return low
+
+    def _budget(self, pixels: int) -> float:
+        if self._encoding.bpp is None:
+            return 0.0
+        beside = 0 if self._opened else HEADER_AND_END
+        self._opened = True
+        return self._credit + self._encoding.bpp * pixels / 8 - beside
+
+    def _residual(self, target: Tensor, reached: Tensor) -> tuple[bytes | None, Tensor]:
+        code = self._encoding.tail_step
+        if self._parameters.mode != "i2v" or code is None:
+            return None, reached
+        coded = tail.encode((target - reached)[0, :, -1], code)
+        return coded, with_residual(reached, coded)
+
+
+HEADER_AND_END = 45  # bytes
+
+
+class GvcDecoder:
+    """Units in order to frames; what one GOP leaves for the next stays here."""
+
+    def __init__(self, codec: Gvc, header: Header) -> None:
+        self._codec, self._header = codec, header
+        self._parameters = Parameters.parse(header.parameters)
+        self._chain = Chain()
+        self._padded = gops.padded_size(header.width, header.height)
+
+    def replay(self, unit: Unit) -> Replayed:
+        """A unit's latents."""
+        codec, parameters = self._codec, self._parameters
+        content = codec.symbols(self._header, unit)
+        last = None if content.last is None else codec.stills.decode(content.last, *self._padded)
+        if parameters.mode == "flf2v":
+            taken, self._chain = self._chain, Chain()
+            self._chain.leave(unit.index, last)  # the next GOP needs no more of this one
+        else:
+            taken = self._chain
+        fresh = not parameters.chained or content.first is not None
+        first = None
+        if parameters.chained:
+            first = (
+                taken.taken(unit.index) if content.first is None else codec.stills.decode(content.first, *self._padded)
+            )
+        repeated = 0 if fresh else parameters.shared
+        latents = gops.latents_of(unit.frames + repeated)
+        counts = codec.counts(parameters, content.allotment, latents)
+        shape = codec.shape(self._header.width, self._header.height, latents)
+        with torch.inference_mode():
+            velocity = codec.velocity(Conditioning(first, last), latents)
+            reached = Gop(parameters, unit.index, shape, counts, codec.device).decode(velocity, content.sets)
+        found = drift(content.sketch, reached)
+        if content.residual is not None:
+            reached = with_residual(reached, content.residual)
+        return Replayed(reached, found, repeated)
+
+    def show(self, unit: Unit, replayed: Replayed) -> Iterator[Frame]:
+        """A replayed unit's frames, without those that the GOP before has shown."""
+        place, wanted = -replayed.repeated, unit.frames
+        for part in frames_of_latents(self._codec.prior.vae, replayed.latents):
+            shown = part[max(0, -place) : max(0, wanted - place)]
+            if self._parameters.mode == "i2v" and place + len(part) >= wanted > place:
+                self._chain.leave(unit.index, part[wanted - 1 - place])
+            place += len(part)
+            if len(shown):
+                yield gops.crop(shown, len(shown), self._header.width, self._header.height)
+
+    def skip(self, unit: Unit) -> None:
+        """Only what later units need of one that is not shown."""
+        if self._parameters.mode == "i2v":
+            for _ in self.show(unit, self.replay(unit)):
+                pass
+        elif self._parameters.mode == "flf2v":
+            still = self._codec.symbols(self._header, unit).last or b""
+            self._chain.leave(unit.index, self._codec.stills.decode(still, *self._padded))
+
+
+def with_residual(latents: Tensor, coded: bytes) -> Tensor:
+    """The last latent with what sampling left of its error, at either end."""
+    _, error = tail.decode(coded, *latents.shape[3:])
+    return torch.cat([latents[:, :, :-1], latents[:, :, -1:] + error.to(latents.device)[None, :, None]], dim=2)
+
+
+def last_frame(vae: VideoVae, latents: Tensor, count: int) -> Frame:
+    """Frame `count` − 1 of a GOP, padded."""
+    frames = (frame for part in frames_of_latents(vae, latents) for frame in part)
+    return next(islice(frames, count - 1, None))

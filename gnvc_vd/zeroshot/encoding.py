@@ -1,0 +1,88 @@
+"""What a GVC encoder decides, and how many atoms a rate or a quality buys."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from gnvc_vd import gop as gops
+from gnvc_vd.conventions import QUALITIES, UsageError
+from gnvc_vd.zeroshot.codebook import MAX_ATOMS
+from gnvc_vd.zeroshot.parameters import Parameters
+from gnvc_vd.zeroshot.payload import Allotment, atom_bytes
+from gnvc_vd.zeroshot.tail import PUBLISHED
+
+DEFAULT_GOP = 33
+DEFAULT_ATOMS = 64
+QUALITIES_PER_DOUBLING = 8  # of the atoms: quality 48 is 64
+TAIL_LATENTS = 2
+TAIL_FACTOR = 2
+BESIDE = 48  # bytes of a unit that are neither atoms nor stills, about
+
+
+@dataclass(frozen=True)
+class GvcEncoding:
+    """
+    Args:
+        atoms: M; None leaves it to `bpp`.
+        bpp: each GOP gets as many atoms as its share of the rate buys, and what one leaves goes to the next.
+        tail_atoms: of the last two latents of a chained I2V GOP; None is twice M.
+        tail_step: the code of the step with which the last latent's error is coded (tail.py), None codes none.
+        still_quality: 0 to 63; None follows the atoms.
+    """
+
+    atoms: int | None = DEFAULT_ATOMS
+    bpp: float | None = None
+    gop: int = DEFAULT_GOP
+    scenecut: bool = True
+    tail_atoms: int | None = None
+    tail_step: int | None = None
+    still_quality: int | None = None
+    parameters: Parameters = field(default_factory=Parameters)
+
+    def __post_init__(self) -> None:
+        gops.check_gop(self.gop)
+        if (self.atoms is None) == (self.bpp is None):
+            raise UsageError("a GVC stream is encoded at a number of atoms or at a rate, one of the two")
+        for count in (self.atoms, self.tail_atoms):
+            if count is not None and not 0 <= count <= min(MAX_ATOMS, self.parameters.codebook):
+                size = self.parameters.codebook
+                raise UsageError(f"{count} atoms cannot be chosen out of {size}, at most {min(MAX_ATOMS, size)} can")
+        if self.tail_step is not None and not 0 <= self.tail_step <= PUBLISHED:
+            raise UsageError(f"the tail's step is 0 to {PUBLISHED}, not {self.tail_step}")
+        if self.still_quality is not None and not 0 <= self.still_quality < QUALITIES:
+            raise UsageError(f"a still's quality is 0 to {QUALITIES - 1}, not {self.still_quality}")
+        if self.gop == 1 and self.parameters.shared:
+            raise UsageError("GOPs that share a frame hold more than one")
+
+    def allotment(self, atoms: int) -> Allotment:
+        """Of a GOP with this many atoms for most latents."""
+        if self.parameters.mode != "i2v":
+            return Allotment(atoms)
+        limit = min(MAX_ATOMS, self.parameters.codebook)
+        tail = min(TAIL_FACTOR * atoms, limit) if self.tail_atoms is None else self.tail_atoms
+        return Allotment(atoms, tail, TAIL_LATENTS)
+
+    def largest_within(self, budget: float, latents: int, withheld: Sequence[int]) -> int:
+        """The most atoms whose bytes do not pass the budget, and one at least."""
+        size, steps = self.parameters.codebook, self.parameters.schedule.stochastic
+        low, high = 1, min(MAX_ATOMS, size)
+        if size <= 2 * MAX_ATOMS:
+            high = max(1, size // 2)  # beyond half, a set costs less again
+        while low < high:
+            middle = (low + high + 1) // 2
+            if atom_bytes(self.allotment(middle).counts(latents, withheld), steps, size) <= budget:
+                low = middle
+            else:
+                high = middle - 1
+        return low
+
+
+def atoms_of(quality: int) -> int:
+    """`--quality` under GVC: eight levels double the atoms."""
+    if not 0 <= quality < QUALITIES:
+        raise UsageError(f"quality is 0 to {QUALITIES - 1}, not {quality}")
+    return max(1, round(2 ** (quality / QUALITIES_PER_DOUBLING)))
+
+
+def quality_of(atoms: int) -> int:
+    """The level that stands nearest to a number of atoms: what units say, and what stills follow."""
+    return min(range(QUALITIES), key=lambda quality: (abs(atoms_of(quality) - atoms), -quality))

@@ -1,0 +1,112 @@
+"""GVC's own seven bytes of the header: everything that decides the trajectory, beside the model itself.
+
+bits  2 mode · 5 log2 K · 1 reuse · 1 overlap · 1 withhold · 2 still codec · 7 steps · 5 tail · 8 shift/16 ·
+      8 g_scale/16 · 16 seed
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal, get_args
+
+from gnvc_vd.bitstream import BitstreamError
+from gnvc_vd.conventions import UsageError
+from gnvc_vd.zeroshot.codebook import MAX_SIZE
+from gnvc_vd.zeroshot.sde import Schedule
+
+Mode = Literal["t2v", "i2v", "flf2v"]
+StillName = Literal["av1", "compressai"]
+
+MODES = get_args(Mode)
+STILLS = get_args(StillName)
+WIDTHS = (2, 5, 1, 1, 1, 2, 7, 5, 8, 8, 16)
+SIXTEENTHS = 16
+MAX_TAIL = 31
+MAX_SEED = (1 << 16) - 1
+BYTES = sum(WIDTHS) // 8
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """How encoder and decoder sample.
+
+    Args:
+        mode: text alone, the first frame given, or first and last.
+        codebook: K, atoms to choose from.
+        overlap: a chained GOP begins with the last frame of the one before; without, as published, that frame stands
+            for its first though it lies one earlier.
+        withhold: no atoms for latents that the model is shown whole.
+        still: what given frames are coded with.
+    """
+
+    mode: Mode = "t2v"
+    codebook: int = 16384
+    schedule: Schedule = field(default_factory=Schedule)
+    overlap: bool = True
+    withhold: bool = False
+    still: StillName = "av1"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.codebook <= MAX_SIZE or self.codebook & (self.codebook - 1):
+            raise UsageError(f"a codebook holds a power of two of atoms up to {MAX_SIZE}, not {self.codebook}")
+        if self.schedule.tail > MAX_TAIL or not 0 <= self.seed <= MAX_SEED:
+            raise UsageError(f"GVC's seeds are 0 to {MAX_SEED}, its last ODE steps at most {MAX_TAIL}")
+        for value in (self.schedule.shift, self.schedule.g_scale):
+            if value * SIXTEENTHS != round(value * SIXTEENTHS):
+                raise UsageError(f"shift and g_scale are multiples of 1/{SIXTEENTHS}, not {value}")
+
+    @property
+    def chained(self) -> bool:
+        """Whether GOPs after a scene's first take a frame from the one before."""
+        return self.mode != "t2v"
+
+    @property
+    def shared(self) -> int:
+        """Frames that two GOPs of a scene both hold."""
+        return int(self.mode == "flf2v" or (self.mode == "i2v" and self.overlap))
+
+    def pack(self) -> bytes:
+        schedule = self.schedule
+        values = (
+            MODES.index(self.mode), self.codebook.bit_length() - 1, schedule.reuse, self.overlap, self.withhold,
+            STILLS.index(self.still), schedule.steps, schedule.tail,
+            round(schedule.shift * SIXTEENTHS), round(schedule.g_scale * SIXTEENTHS), self.seed,
+        )  # fmt: skip
+        packed = 0
+        for value, width in zip(values, WIDTHS, strict=True):
+            packed = packed << width | int(value)
+        return packed.to_bytes(BYTES, "big")
+
+    @classmethod
+    def parse(cls, data: bytes) -> "Parameters":
+        if len(data) != BYTES:
+            raise BitstreamError(f"{len(data)} bytes of parameters where GVC has {BYTES}")
+        packed, values = int.from_bytes(data, "big"), list[int]()
+        for width in reversed(WIDTHS):
+            values.insert(0, packed & ((1 << width) - 1))
+            packed >>= width
+        mode, size, reuse, overlap, withhold, still, steps, tail, shift, g_scale, seed = values
+        if mode >= len(MODES) or still >= len(STILLS):
+            raise BitstreamError("the header names a mode or a still codec that this program does not know")
+        try:
+            return cls(
+                MODES[mode],
+                1 << size,
+                Schedule(steps, tail, shift / SIXTEENTHS, g_scale / SIXTEENTHS, bool(reuse)),
+                bool(overlap),
+                bool(withhold),
+                STILLS[still],
+                seed,
+            )
+        except UsageError as error:
+            raise BitstreamError(f"the header's parameters are out of bounds: {error}") from error
+
+    def describe(self) -> str:
+        schedule = self.schedule
+        options = [name for name in ("overlap", "withhold") if getattr(self, name) and self.chained]
+        options += ["reuse"] if schedule.reuse else []
+        return (
+            f"{self.mode}, {self.codebook} atoms to choose from, {schedule.steps} steps ({schedule.tail} of the ODE), "
+            f"shift {schedule.shift:g}, g_scale {schedule.g_scale:g}, seed {self.seed}"
+            + (f", stills {self.still}" if self.chained else "")
+            + "".join(f", {name}" for name in options)
+        )

@@ -1,0 +1,110 @@
+"""What sampling left of the last latent's error, coded: in a chained GOP the next one begins where this one ends.
+
+    e = x_0 − x, 16 h w ─ step ─▶ integers ─rANS, a table for each channel─▶ bytes
+
+Tables are two-sided geometric distributions with ratios a / (a + 16), made by whole-number arithmetic, so that every
+machine has the same ones. The published form, eight bits a number and zlib, is an option.
+"""
+
+import zlib
+from functools import cache
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from gnvc_vd.bitstream import BitstreamError
+from gnvc_vd.conventions import LATENT_CHANNELS
+from gnvc_vd.entropy.coder import Decoder, Encoder
+from gnvc_vd.entropy.tables import TOTAL, Integers, Tables
+
+RATIOS = tuple(round(2 ** (level / 2)) for level in range(21))  # a: 1 … 1024, mean magnitudes 0.1 … 64
+SIXTEEN = 16
+FURTHEST = 600  # the longest table's reach
+STEP_CODES = 64
+PUBLISHED = STEP_CODES  # the code that says eight bits and zlib
+LARGEST_RANGE = 1e4  # of a channel, in the published form
+
+
+def step_of(code: int) -> float:
+    """Quantisation steps of 1 down to 1/235, in eighths of an octave."""
+    return float(2.0 ** (-code / 8))
+
+
+def encode(residual: Tensor, code: int) -> bytes:
+    """16 h w to bytes; the first says the step, or that the form is the published one."""
+    if code == PUBLISHED:
+        return bytes([code]) + _published(residual)
+    values = (torch.nan_to_num(residual) / step_of(code)).round().long().cpu().numpy().reshape(LATENT_CHANNELS, -1)
+    magnitudes = np.abs(values).mean(axis=1)
+    means = 2 * _ratios() / (1 - _ratios() ** 2)
+    levels = np.abs(np.log(means)[None] - np.log(magnitudes + 1e-3)[:, None]).argmin(axis=1)
+    encoder = Encoder()
+    encoder.put(values.reshape(-1), np.repeat(levels, values.shape[1]), tables())
+    return bytes([code, *levels.tolist()]) + encoder.finish()
+
+
+def decode(data: bytes, height: int, width: int) -> tuple[Integers, Tensor]:
+    """The integers and what they stand for, of bytes that may be hostile."""
+    if not data or data[0] > PUBLISHED:
+        raise BitstreamError("the tail's residual is cut short or of an unknown form")
+    shape = (LATENT_CHANNELS, height, width)
+    if data[0] == PUBLISHED:
+        return _read_published(data[1:], shape)
+    levels = np.frombuffer(data[1 : 1 + LATENT_CHANNELS], np.uint8).astype(np.int64)
+    if len(levels) < LATENT_CHANNELS or levels.max() >= len(RATIOS):
+        raise BitstreamError("the tail's residual is cut short or names a table that there is not")
+    decoder = Decoder(data[1 + LATENT_CHANNELS :])
+    values = decoder.get(np.repeat(levels, height * width), tables())
+    decoder.finish()
+    return values, torch.from_numpy(values).float().view(shape) * step_of(data[0])
+
+
+@cache
+def tables() -> Tables:
+    return Tables([_geometric(a) for a in RATIOS])
+
+
+def _ratios() -> NDArray[np.float64]:
+    a = np.array(RATIOS, dtype=np.float64)
+    return a / (a + SIXTEEN)
+
+
+def _geometric(a: int) -> Integers:
+    """Frequencies of −reach − 1 … reach + 1, the outermost saying "further out"; whole numbers throughout."""
+    weights, whole = [1 << 64], 1 << 64
+    while len(weights) <= FURTHEST and weights[-1] * TOTAL > whole:
+        weights.append(weights[-1] * a // (a + SIXTEEN))
+    beyond = weights[-1] * a // SIXTEEN + 1  # the geometric series after the last
+    right = [*weights[1:], beyond]
+    every = [*reversed(right), weights[0], *right]
+    room, total = TOTAL - len(every), sum(every)
+    frequencies = [1 + weight * room // total for weight in every]
+    frequencies[len(right)] += TOTAL - sum(frequencies)
+    return np.array(frequencies, dtype=np.int64)
+
+
+def _published(residual: Tensor) -> bytes:
+    values = torch.nan_to_num(residual).float().cpu().numpy().reshape(LATENT_CHANNELS, -1)
+    largest = np.abs(values).max(axis=1).clip(1e-6, LARGEST_RANGE).astype(">f4")
+    levels = np.rint((values / largest[:, None].astype(np.float32) + 1) * 127.5).clip(0, 255).astype(np.uint8)
+    return largest.tobytes() + zlib.compress(levels.tobytes(), 9)
+
+
+def _read_published(data: bytes, shape: tuple[int, int, int]) -> tuple[Integers, Tensor]:
+    scales, count = 4 * LATENT_CHANNELS, shape[0] * shape[1] * shape[2]
+    unpacker = zlib.decompressobj()
+    try:
+        levels = unpacker.decompress(data[scales:], count)
+        whole = len(levels) == count and not unpacker.decompress(unpacker.unconsumed_tail, 1) and unpacker.eof
+    except zlib.error:
+        whole = False
+    if not whole or unpacker.unused_data:
+        raise BitstreamError("the tail's residual is damaged or cut short")
+    largest = np.frombuffer(data[:scales], ">f4").astype(np.float32)
+    if not (np.isfinite(largest) & (largest >= 0) & (largest <= LARGEST_RANGE)).all():
+        raise BitstreamError("the tail's residual has a range out of bounds")
+    values = np.frombuffer(levels, np.uint8).astype(np.int64)
+    shown = (values.reshape(LATENT_CHANNELS, -1).astype(np.float32) / np.float32(127.5) - 1) * largest[:, None]
+    return values, torch.from_numpy(shown).view(shape)

@@ -1,0 +1,296 @@
+"""GVC from frames to units and back: both ends hold the same latents, modes keep their promises, damage stays put."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from fractions import Fraction
+from itertools import pairwise
+from math import comb
+
+import numpy as np
+import pytest
+import torch
+
+from gnvc_vd.backbone.dit import Condition
+from gnvc_vd.backbone.pictures import latents_of_frames
+from gnvc_vd.backbone.weights import load_backbone
+from gnvc_vd.bitstream import BitstreamError, Unit
+from gnvc_vd.codec import stream_size
+from gnvc_vd.conventions import Colour, Frame, UsageError
+from gnvc_vd.evaluate.gaussian import GaussianPrior, clip
+from gnvc_vd.playback import Decoding
+from gnvc_vd.video import VideoInfo
+from gnvc_vd.zeroshot.codec import Gvc, GvcDecoder
+from gnvc_vd.zeroshot.encoding import GvcEncoding, atoms_of, quality_of
+from gnvc_vd.zeroshot.parameters import MODES, Mode, Parameters
+from gnvc_vd.zeroshot.payload import Parsed, atom_bytes
+from gnvc_vd.zeroshot.sde import Schedule
+from gnvc_vd.zeroshot.tail import PUBLISHED
+from tests.bitstream.streams import packed
+from tests.conftest import smooth_clip
+
+SHORT = Schedule(steps=4, tail=1)
+
+
+@pytest.fixture(scope="module")
+def nano() -> Gvc:
+    return Gvc(load_backbone("nano"))
+
+
+@pytest.fixture(scope="module")
+def gaussian() -> Gvc:
+    return Gvc(GaussianPrior())
+
+
+def info(width: int = 32, height: int = 32) -> VideoInfo:
+    return VideoInfo(width, height, Fraction(25), None, Colour("bt709", "limited"), "", "")
+
+
+def how(mode: Mode, **options: object) -> GvcEncoding:
+    own = {name: options.pop(name) for name in ("overlap", "withhold", "seed", "schedule") if name in options}
+    parameters = Parameters(mode, 64, **({"schedule": SHORT} | own))  # type: ignore[arg-type]
+    return GvcEncoding(**({"atoms": 3, "gop": 5, "scenecut": False} | options), parameters=parameters)  # type: ignore[arg-type]
+
+
+def stream(codec: Gvc, frames: list[Frame], encoding: GvcEncoding) -> bytes:
+    height, width = frames[0].shape[:2]
+    return packed(list(codec.encode_units(iter(frames), encoding)), codec.header(info(width, height), encoding))
+
+
+def shown(codec: Gvc, data: bytes, **options: object) -> Frame:
+    return np.concatenate(list(codec.decode(data, Decoding(**options))))  # type: ignore[arg-type]
+
+
+def ends_agree(codec: Gvc, monkeypatch: pytest.MonkeyPatch, encoding: GvcEncoding, frames: list[Frame]) -> None:
+    """A sketch of the latents is in the stream; here the whole of them is compared."""
+    ends: list[torch.Tensor] = []
+    monkeypatch.setattr("gnvc_vd.zeroshot.codec.sketch", lambda x: ends.append(x) or bytes(8))
+    units = list(codec.encode_units(iter(frames), encoding))
+    height, width = frames[0].shape[:2]
+    decoder = GvcDecoder(codec, codec.header(info(width, height), encoding))
+    for unit, wanted in zip(units, ends, strict=True):
+        replayed = decoder.replay(unit)
+        assert sum(len(part) for part in decoder.show(unit, replayed)) == unit.frames
+        same = wanted.shape[2] - int(encoding.parameters.mode == "i2v")  # the residual moves I2V's last latent
+        assert torch.equal(replayed.latents[:, :, :same], wanted[:, :, :same])
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(("overlap", "reuse"), [(True, False), (False, True)])
+def test_both_ends_hold_the_same_latents(
+    gaussian: Gvc, monkeypatch: pytest.MonkeyPatch, mode: Mode, overlap: bool, reuse: bool
+) -> None:
+    encoding = how(mode, overlap=overlap, tail_step=20, schedule=replace(SHORT, reuse=reuse))
+    ends_agree(gaussian, monkeypatch, encoding, smooth_clip(32, 32, 21))
+
+
+@pytest.mark.parametrize(
+    "mode", [pytest.param(mode, marks=[] if mode == "i2v" else pytest.mark.slow) for mode in MODES]
+)
+def test_both_ends_agree_with_a_network_too(nano: Gvc, monkeypatch: pytest.MonkeyPatch, mode: Mode) -> None:
+    encoding = how(mode, tail_step=20, schedule=Schedule(steps=2, tail=1))
+    ends_agree(nano, monkeypatch, encoding, smooth_clip(16, 16, 1 if mode == "i2v" else 13))
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(("frames", "height", "width", "gop"), [(1, 17, 31, 5), (22, 32, 16, 9)])
+def test_frames_come_back_in_number_and_size(
+    gaussian: Gvc, mode: Mode, frames: int, height: int, width: int, gop: int
+) -> None:
+    data = stream(gaussian, smooth_clip(height, width, frames), how(mode, gop=gop))
+    assert shown(gaussian, data).shape == (frames, height, width, 3)
+
+
+def test_a_gop_takes_the_bytes_that_enumeration_promises(gaussian: Gvc) -> None:
+    """M = 64 of K = 16384, 17 steps, 9 latents: 12,699 bytes, where two numbers an atom take 18,360."""
+    assert atom_bytes([64] * 9, 17, 16384) == 12699
+    encoding = GvcEncoding(atoms=64, scenecut=False)
+    (unit,) = gaussian.encode_units(iter(clip(GaussianPrior().vae, 33, 32, 32)), encoding)
+    assert unit.frames == 33 and abs(unit.size - 12699) <= 64 + 127
+    assert Parsed(unit.payload).content([64] * 9, 17, 16384).sets[3][2][0] == tuple(
+        sorted(set(Parsed(unit.payload).content([64] * 9, 17, 16384).sets[3][2][0]))
+    )
+
+
+def test_neighbours_share_one_still_in_flf2v(gaussian: Gvc) -> None:
+    units = list(gaussian.encode_units(iter(smooth_clip(32, 32, 17)), how("flf2v")))
+    stills = [Parsed(unit.payload) for unit in units]
+    assert [unit.frames for unit in units] == [5, 12] or [unit.frames for unit in units] == [5, 4, 8]
+    assert [(one.first is not None, one.last is not None) for one in stills] == [(True, True)] + [
+        (False, True) for _ in units[1:]
+    ]
+
+
+def test_i2v_codes_one_still_and_goes_on_from_its_own_pictures(gaussian: Gvc) -> None:
+    data = smooth_clip(32, 32, 22)
+    for overlap, frames in ((True, [5, 4, 4, 4, 5]), (False, [5, 5, 5, 7])):
+        units = list(gaussian.encode_units(iter(data), how("i2v", overlap=overlap)))
+        assert [unit.frames for unit in units] == frames
+        parsed = [Parsed(unit.payload) for unit in units]
+        assert [one.first is not None for one in parsed] == [True] + [False] * (len(units) - 1)
+        assert all(one.last is None for one in parsed)
+        assert (parsed[0].allotment.atoms, parsed[0].allotment.tail_atoms) == (3, 6)
+
+
+def test_the_model_is_given_what_the_mode_says(gaussian: Gvc, monkeypatch: pytest.MonkeyPatch) -> None:
+    conditions: list[Condition | None] = []
+    asked = gaussian.prior.dit.velocity
+
+    def heard(x: torch.Tensor, sigma: float, condition: Condition | None = None) -> torch.Tensor:
+        conditions.append(condition)
+        return asked(x, sigma, condition)
+
+    monkeypatch.setattr(gaussian.prior.dit, "velocity", heard)
+    for mode, mask in (("t2v", None), ("i2v", [1, 0, 0]), ("flf2v", [1, 0, 0.25])):
+        conditions.clear()
+        next(gaussian.encode_units(iter(smooth_clip(32, 32, 9)), how(mode, gop=9)))  # type: ignore[arg-type]
+        (condition,) = {id(one): one for one in conditions}.values()
+        if mask is None:
+            assert condition is None
+        else:
+            assert condition is not None
+            assert condition.channels[0, :4].mean(dim=(0, 2, 3)).tolist() == mask
+
+
+def test_scene_cuts_begin_a_chain_anew(gaussian: Gvc) -> None:
+    dark, light = [np.full((32, 32, 3), level, np.uint8) for level in (30, 220)]
+    frames = [dark] * 7 + [light] * 7
+    units = list(gaussian.encode_units(iter(frames), replace(how("i2v"), scenecut=True, gop=9)))
+    assert [unit.frames for unit in units] == [7, 7]
+    assert all(Parsed(unit.payload).first is not None for unit in units)
+
+
+def test_a_lost_gop_takes_with_it_what_began_from_it_and_no_more(gaussian: Gvc) -> None:
+    frames = smooth_clip(32, 32, 26)
+    for mode, bad in (("t2v", {1}), ("flf2v", {1, 2}), ("i2v", {1, 2, 3, 4})):
+        encoding = how(mode)  # type: ignore[arg-type]
+        units = list(gaussian.encode_units(iter(frames), encoding))
+        header = gaussian.header(info(), encoding)
+        whole = shown(gaussian, packed(units, header))
+        units[1] = replace(units[1], symbol_hash=b"\0\0\0\0")
+        broken = packed(units, header)
+        with pytest.raises(BitstreamError, match="GOP 1 is damaged"):
+            shown(gaussian, broken)
+        held = shown(gaussian, broken, conceal=True)
+        assert held.shape == whole.shape
+        starts = np.cumsum([0, *(unit.frames for unit in units)])
+        for index, (start, stop) in enumerate(pairwise(starts)):
+            assert np.array_equal(held[start:stop], whole[start:stop]) == (index not in bad), (mode, index)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_gops_may_be_picked(gaussian: Gvc, mode: Mode) -> None:
+    data = stream(gaussian, smooth_clip(32, 32, 22), how(mode))
+    whole = shown(gaussian, data)
+    start = 10 if mode == "t2v" else 9
+    assert np.array_equal(shown(gaussian, data, first_gop=2), whole[start:])
+
+
+def test_error_falls_with_the_number_of_atoms(gaussian: Gvc) -> None:
+    frames = clip(GaussianPrior().vae, 5, 64, 64)
+    target = latents_of_frames(gaussian.prior.vae, np.stack(frames), gaussian.device)
+    errors = []
+    for atoms in (0, 1, 4, 16):
+        encoding = GvcEncoding(atoms=atoms, gop=5, scenecut=False)
+        (unit,) = gaussian.encode_units(iter(frames), encoding)
+        replayed = GvcDecoder(gaussian, gaussian.header(info(64, 64), encoding)).replay(unit)
+        errors.append(float((replayed.latents - target).square().mean()))
+        assert replayed.drift == 0
+    assert errors == sorted(errors, reverse=True) and errors[-1] < 0.1 * errors[0]
+
+
+def test_a_rate_is_met_and_what_is_left_goes_to_the_next(gaussian: Gvc) -> None:
+    frames = clip(GaussianPrior().vae, 30, 64, 64)
+    for mode, bpp in (("t2v", 0.05), ("t2v", 0.2), ("flf2v", 0.4)):
+        encoding = how(mode, atoms=None, bpp=bpp, gop=9)  # type: ignore[arg-type]
+        units = list(gaussian.encode_units(iter(frames), replace(encoding, parameters=Parameters(mode))))  # type: ignore[arg-type]
+        found = 8 * stream_size(gaussian.header(info(64, 64), encoding), units) / (30 * 64 * 64)
+        assert found == pytest.approx(bpp, rel=0.05), (mode, bpp)
+
+
+def test_quality_and_atoms_go_together() -> None:
+    counts = [atoms_of(quality) for quality in range(64)]
+    assert counts == sorted(counts) and (counts[0], counts[32], counts[48]) == (1, 16, 64) and counts[63] <= 256
+    assert all(atoms_of(quality_of(count)) == count for count in set(counts))
+
+
+def test_the_published_tail_is_an_option_and_both_move_the_last_latent_to_its_target(gaussian: Gvc) -> None:
+    frames = clip(GaussianPrior().vae, 9, 32, 32)
+    target = latents_of_frames(gaussian.prior.vae, np.stack(frames), gaussian.device)
+    errors = {}
+    for code in (None, 16, PUBLISHED):
+        encoding = how("i2v", gop=9, tail_step=code)
+        (unit,) = gaussian.encode_units(iter(frames), encoding)
+        replayed = GvcDecoder(gaussian, gaussian.header(info(), encoding)).replay(unit)
+        errors[code] = float((replayed.latents - target)[:, :, -1].square().mean())
+    assert errors[16] == pytest.approx(2 ** (-16 / 4) / 12, rel=0.2)  # of the step's square, a twelfth
+    assert errors[PUBLISHED] < errors[16] < 0.1 * errors[None]
+
+
+def test_withheld_latents_take_no_bits(gaussian: Gvc) -> None:
+    sizes = []
+    for withhold in (False, True):
+        (unit,) = gaussian.encode_units(iter(smooth_clip(32, 32, 9)), how("flf2v", gop=9, withhold=withhold))
+        parsed = Parsed(unit.payload)
+        sizes.append(unit.size)
+        content = parsed.content([0 if withhold else 3, 3, 3], 3, 64)
+        assert len(content.sets[0][0][0]) == (0 if withhold else 3)
+    bits = 3 * ((comb(64, 3) - 1).bit_length() + 3)
+    assert sizes[0] - sizes[1] in (bits // 8, bits // 8 + 1)
+
+
+def replaced_identity(codec: Gvc) -> Gvc:
+    other = Gvc(codec.prior)
+    other.shown_identity = b"else"
+    return other
+
+
+def test_streams_of_others_are_refused(gaussian: Gvc) -> None:
+    data = stream(gaussian, smooth_clip(16, 16, 5), how("t2v"))
+    with pytest.raises(BitstreamError, match="would show wrong pictures"):
+        shown(replaced_identity(gaussian), data)
+    gaussian_like = replaced_identity(gaussian)
+    assert len(shown(gaussian_like, data, allow_other_weights=True)) == 5
+    with pytest.raises(UsageError, match="fixes its own steps"):
+        shown(gaussian, data, steps=3)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"atoms": 65}, "cannot be chosen out of 64"),
+        ({"atoms": None}, "one of the two"),
+        ({"tail_step": 65}, "tail's step"),
+        ({"gop": 6}, "1 \\+ 4k"),
+        ({"still_quality": 64}, "still's quality"),
+    ],
+)
+def test_impossible_encodings_are_refused(wrong: dict[str, object], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        how("i2v", **wrong)
+
+
+def test_a_model_that_takes_no_frames_is_given_none(gaussian: Gvc, monkeypatch: pytest.MonkeyPatch) -> None:
+    for change, said in (({"condition_channels": 0}, "takes none"), ({"image_dim": 1280}, "CLIP")):
+        monkeypatch.setattr(gaussian.prior, "dit_preset", replace(gaussian.prior.dit_preset, **change))  # type: ignore[arg-type]
+        with pytest.raises(UsageError, match=said):
+            next(gaussian.encode_units(iter(smooth_clip(32, 32, 5)), how("i2v")))
+        assert next(gaussian.encode_units(iter(smooth_clip(32, 32, 5)), how("t2v"))).frames == 5
+
+
+def mutants(unit: Unit) -> Iterator[Unit]:
+    for place in range(len(unit.payload)):
+        changed = bytearray(unit.payload)
+        changed[place] ^= 0xFF
+        yield replace(unit, payload=bytes(changed))
+        yield replace(unit, payload=unit.payload[:place])
+
+
+def test_no_payload_gets_past_its_hash(gaussian: Gvc) -> None:
+    encoding = how("i2v", tail_step=20)
+    (unit,) = gaussian.encode_units(iter(smooth_clip(16, 16, 5)), encoding)
+    decoder = gaussian.header(info(16, 16), encoding)
+    sketch = range(4, 12)  # which says how far one drifted, and decides nothing
+    for number, bad in enumerate(mutants(unit)):
+        if number % 2 or number // 2 not in sketch:
+            with pytest.raises(BitstreamError):
+                gaussian.symbols(decoder, bad)
