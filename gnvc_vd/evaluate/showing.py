@@ -17,6 +17,8 @@ from gnvc_vd.video import PlanesOf, open_video
 COLOUR = Colour("bt709", "limited")
 ENCODER = ["-c:v", "libx264", "-preset", "medium", "-threads", "1", "-crf", "12", "-bf", "0", "-g", "12"]
 EVEN = "pad=ceil(iw/2)*2:ceil(ih/2)*2"  # H.264's 4:2:0 has no odd sizes
+# A browser believes the matrix only where primaries and transfer stand beside it, and else goes by the size.
+STATED = "setparams=color_primaries=bt709:color_trc=bt709"
 
 
 def show(video: Path, clip: Clip, target: Path) -> None:
@@ -24,7 +26,8 @@ def show(video: Path, clip: Clip, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     look = replace(clip, colour=COLOUR, pixel_format="yuv420p")
     with replacing(target) as part, open_video(video) as frames:
-        arguments = [*raw_input(look, "-"), "-vf", f"{tagged(look)},{EVEN}", *ENCODER, "-movflags", "+faststart"]
+        filters = ["-vf", f"{tagged(look)},{EVEN},{STATED}"]
+        arguments = [*raw_input(look, "-"), *filters, *ENCODER, "-movflags", "+faststart"]
         pipe = ffmpeg.Fed([*arguments, part.name], str(part.parent))
         try:
             convert = PlanesOf(COLOUR)

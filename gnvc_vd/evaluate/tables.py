@@ -19,6 +19,7 @@ LABELS = {
     "st_lpips_vgg": "ST-LPIPS (VGG)",
     "vmaf": "VMAF",
     "e_warp": "E_warp",
+    "validation_psnr": "PSNR of the validation, dB",
 }
 NONE = "–"
 LATEX = str.maketrans({"%": r"\%", "_": r"\_", "&": r"\&", "−": "$-$", "–": "--", "≈": r"$\approx$", "×": r"$\times$"})

@@ -10,7 +10,7 @@ from gnvc_vd.evaluate.points import Point
 from gnvc_vd.video import create_video
 from tests.conftest import smooth_clip
 
-FRAMES, SIDE = 4, 64
+FRAMES, SIDE = 4, 64  # of a clip
 
 
 def made_up_set(folder: Path, sequences: int = 2) -> Path:

@@ -174,7 +174,8 @@ function fillSides(left, right) {
 async function load() {
   pause();
   const { width, height, frames } = clip();
-  $("stage").style.setProperty("--shape", `${width} / ${height}`);
+  $("stage").parentElement.style.setProperty("--shape", `${width} / ${height}`);
+  $("stage").parentElement.style.setProperty("--ratio", width / height);
   $("frame").max = frames - 1;
   $("row").max = height - 1;
   frameNow = Math.min(frameNow, frames - 1);

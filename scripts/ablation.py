@@ -1,0 +1,34 @@
+"""A multirun of evaluations or trainings as a table and a plot with BD-rates between its variants.
+
+python scripts/evaluate.py -m experiment=eval_steps 'codecs.gnvc-vd.ours.decode=[--steps,1],[--steps,2],[--steps,5]'
+python scripts/ablation.py outputs/evaluate/eval_steps --codec gnvc-vd --anchor --steps,5
+python scripts/train.py -m experiment=adaptor_depth adaptor=none,every-6,every-2
+python scripts/ablation.py outputs/train/adaptor_depth-* --anchor every-2
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from gnvc_vd.conventions import GnvcError, UsageError
+from gnvc_vd.evaluate.ablation import study
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER", help="a multirun's folder, or its runs")
+    parser.add_argument("--codec", help="which of an evaluation's codecs varies (needed where it has several)")
+    parser.add_argument("--anchor", help="the variant that BD-rates are against (default: the first)")
+    parser.add_argument("--out", type=Path, help="where to write (default: FOLDER/ablation of the first)")
+    arguments = parser.parse_args()
+    out = arguments.out or arguments.folders[0] / "ablation"
+    try:
+        text = study(arguments.folders, out, arguments.codec, arguments.anchor)
+    except GnvcError as error:
+        print(f"ablation: {error}", file=sys.stderr)
+        sys.exit(2 if isinstance(error, UsageError) else 1)
+    print(text.read_text(encoding="utf-8"))
+
+
+if __name__ == "__main__":
+    main()

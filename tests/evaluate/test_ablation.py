@@ -1,0 +1,92 @@
+"""A multirun's folders as variants of one codec."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+from gnvc_vd.conventions import GnvcError, UsageError
+from gnvc_vd.evaluate.ablation import VALIDATION, study, value_difference_table, variants_of
+from gnvc_vd.evaluate.curves import MEAN, differences
+from gnvc_vd.evaluate.points import write_point
+from gnvc_vd.train.log import FIGURES
+from tests.evaluate.evaluations import point
+
+
+def run(folder: Path, name: str, scale: float, sequences: tuple[str, ...] = ("s0", "s1"), sha: str = "ab") -> Path:
+    """An evaluation of one codec whose rate is `scale` times another's."""
+    for sequence in sequences:
+        for level, rate in enumerate((0.01, 0.02, 0.04)):
+            one = point("gnvc-vd", sequence, level, scale * rate, psnr_rgb=30.0 + 3 * level, dists=0.3 / 2**level)
+            one.settings["sequence"] = {"sha256": sha}
+            write_point(folder / name, one)
+    return folder / name
+
+
+def trained(folder: Path, name: str, lift: float) -> Path:
+    (folder / name).mkdir(parents=True)
+    lines = [{"step": step, "loss": 1.0} for step in (1, 2)]
+    for step, worse in ((1, 5.0), (2, 0.0)):
+        rates = {f"validation_bpp_{q}": 0.01 * 2**place for place, q in enumerate((0, 32, 63))}
+        quality = {f"validation_psnr_{q}": 30.0 + 3 * place + lift - worse for place, q in enumerate((0, 32, 63))}
+        lines.append({"step": step, **rates, **quality})
+    (folder / name / FIGURES).write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return folder / name
+
+
+def test_variants_are_called_by_what_differs_and_compared_with_one_of_them(tmp_path: Path) -> None:
+    for steps, scale in ((1, 2.0), (2, 1.25), (5, 1.0)):
+        run(tmp_path, f"codecs.gnvc-vd.ours.decode=[--steps,{steps}]", scale)
+    variants = variants_of([tmp_path])
+    assert [one.name for one in variants] == ["1", "2", "5"]
+    rows = [row for one in variants for row in one.rows]
+    found = {(one.codec, one.sequence, one.metric): one for one in differences(rows, "5", ["psnr_rgb", "dists"])}
+    for metric in ("psnr_rgb", "dists"):
+        assert found["1", "s0", metric].rate == pytest.approx(100) and found["2", MEAN, metric].rate == pytest.approx(
+            25
+        )
+    table = value_difference_table(list(found.values()), "5", MEAN, ["psnr_rgb", "dists"])
+    assert table.rows[0] == ("1", "–", "–")  # a third of the rates is too little to share
+    assert table.rows[1][:2] == ("2", "-0.9658") and float(table.rows[1][2]) > 0  # 3 dB an octave; more of a distance
+
+
+def test_trainings_are_compared_by_their_last_validation(tmp_path: Path) -> None:
+    folders = [trained(tmp_path, f"adaptor_depth-{name}", lift) for name, lift in (("none", 0.0), ("every-2", 1.0))]
+    (tmp_path / "notes").mkdir()
+    none, every = variants_of(folders)
+    assert (none.name, every.name) == ("none", "every-2") and len(every.rows) == 3
+    assert [row.figures[VALIDATION] for row in every.rows] == [31, 34, 37]
+    assert [one.name for one in variants_of([tmp_path])] == ["every-2", "none"]
+
+
+@pytest.mark.slow
+def test_a_study_is_text_figures_and_plots(tmp_path: Path) -> None:
+    for name, scale in (("full", 1.0), ("no-stage1", 1.5)):
+        run(tmp_path / "study", name, scale)
+    text = study([tmp_path / "study"], tmp_path / "out", anchor="full").read_text()
+    assert "| no-stage1 | +50.0 | +50.0 |" in text and "BD-metric against full" in text
+    with (tmp_path / "out" / "ablation.csv").open() as stream:
+        rates = {(one["sequence"], one["metric"]): float(one["bd_rate_percent"]) for one in csv.DictReader(stream)}
+    assert rates["s1", "dists"] == pytest.approx(50) and len(rates) == 8
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert {"psnr_rgb.png", "psnr_rgb.pdf", "dists.png", "dists.pdf"} < names
+
+
+def test_what_cannot_be_compared_is_refused(tmp_path: Path) -> None:
+    first, second = (run(tmp_path / "a", name, 1.0) for name in ("x", "y"))
+    with pytest.raises(UsageError, match="no variant 'z'; there are x, y"):
+        study([first, second], tmp_path / "out", anchor="z")
+    with pytest.raises(GnvcError, match="two runs at least, and here are 1"):
+        variants_of([first])
+    with pytest.raises(GnvcError, match="no points of vvenc; there are gnvc-vd"):
+        variants_of([first, second], "vvenc")
+    for other in (run(tmp_path / "b", "fewer", 1.0, ("s0",)), run(tmp_path / "b", "other", 1.0, sha="cd")):
+        with pytest.raises(GnvcError, match="not measured on the same frames"):
+            study([first, other], tmp_path / "out")
+    with pytest.raises(GnvcError, match="not measured on the same frames"):
+        study([first, trained(tmp_path, "t", 0)], tmp_path / "out")
+    write_point(first, point("x265", "s0", 1, 0.1, psnr_rgb=1.0))
+    with pytest.raises(UsageError, match="say --codec"):
+        variants_of([first, second])
+    assert len(variants_of([first, second], "gnvc-vd")) == 2
