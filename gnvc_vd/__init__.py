@@ -12,10 +12,11 @@ PUBLIC = {
     "create_video": "gnvc_vd.video",
     "load": "gnvc_vd.loading",
     "load_backbone": "gnvc_vd.backbone.weights",
+    "load_gvc": "gnvc_vd.loading",
     "open_video": "gnvc_vd.video",
 }
 
-__all__ = ["Colour", "GnvcError", "RawVideo", "create_video", "load", "load_backbone", "open_video"]
+__all__ = ["Colour", "GnvcError", "RawVideo", "create_video", "load", "load_backbone", "load_gvc", "open_video"]
 __version__ = "0.1.0"
 
 

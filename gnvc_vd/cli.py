@@ -10,17 +10,21 @@ import io
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from gnvc_vd import __version__
+from gnvc_vd.cli_gvc import gvc_encoding, gvc_options
 from gnvc_vd.conventions import COMMON_RATES, GnvcError, UsageError
 from gnvc_vd.interruption import interruptible
 
 if TYPE_CHECKING:
-    from gnvc_vd.codec import GnvcVd
+    from gnvc_vd.bitstream import Header
+    from gnvc_vd.codec import Encoding, GnvcVd
     from gnvc_vd.video import RawVideo
+    from gnvc_vd.zeroshot.codec import Gvc
+    from gnvc_vd.zeroshot.encoding import GvcEncoding
 
 DONE, REFUSED, MISUSED = 0, 1, 2
 INTERRUPTED = 130
@@ -64,16 +68,19 @@ def _parser() -> argparse.ArgumentParser:
     encode = commands.add_parser("encode", help="a video to a .gnvc file")
     encode.add_argument("source", metavar="IN", help="any video, a folder of PNGs, or - for standard input")
     encode.add_argument("target", metavar="OUT.gnvc", help="the stream to write, or - for standard output")
+    encode.add_argument("--codec", choices=["gnvc-vd", "gvc"], default="gnvc-vd", help="(default: gnvc-vd)")
     _model_options(encode)
     rate = encode.add_mutually_exclusive_group()
-    rate.add_argument("--quality", type=int, default=None, metavar="0..63", help="higher is better (default: 32)")
+    rate.add_argument("--quality", type=int, metavar="0..63", help="higher is better (default: 32; gvc: 48, 64 atoms)")
     rate.add_argument("--bpp", type=_positive_float, metavar="X", help="search the quality nearest to a rate")
-    encode.add_argument("--gop", type=int, default=25, metavar="N", help="frames of a GOP, 1 + 4k (default: 25)")
+    rate.add_argument("--atoms", type=int, metavar="M", help="gvc: atoms for each latent and step, up to 256")
+    encode.add_argument("--gop", type=int, metavar="N", help="frames of a GOP, 1 + 4k (default: 25; gvc: 33)")
     encode.add_argument("--window", type=int, default=25, metavar="N", help="frames the refiner sees (default: 25)")
     encode.add_argument("--no-scenecut", action="store_true", help="do not start a GOP at a scene cut")
     encode.add_argument("--policy", default="constant", choices=["constant", "hierarchical"], help="bits over a GOP")
     encode.add_argument("--frames", type=_positive, metavar="N", help="the first N alone")
-    encode.add_argument("--seed", type=int, default=0, metavar="S", help="of the refiner's noise (default: 0)")
+    encode.add_argument("--seed", type=int, default=0, metavar="S", help="of all noise (default: 0)")
+    gvc_options(encode)
     _raw_options(encode)
     encode.add_argument("--json", action="store_true", help="one JSON line instead of text")
     encode.set_defaults(run=_encode)
@@ -188,9 +195,27 @@ def _codec(arguments: argparse.Namespace) -> "GnvcVd":
     from gnvc_vd.loading import DEFAULT_MODEL, load
 
     codec = load(arguments.model or DEFAULT_MODEL)
-    if codec.note:
-        print(f"gnvc-vd: {codec.name}: {codec.note}", file=sys.stderr)
+    _note(codec.name, codec.note)
     return codec.to(_device(arguments.device))
+
+
+def _gvc(arguments: argparse.Namespace) -> "Gvc":
+    from gnvc_vd.loading import DEFAULT_MODEL, load_gvc
+
+    codec = load_gvc(arguments.model or DEFAULT_MODEL)
+    _note(codec.name, codec.note)
+    return codec.to(_device(arguments.device))
+
+
+def _codec_of(arguments: argparse.Namespace) -> "Callable[[Header], GnvcVd | Gvc]":
+    from gnvc_vd.bitstream import CodecId
+
+    return lambda header: _gvc(arguments) if header.codec is CodecId.GVC else _codec(arguments)
+
+
+def _note(name: str, note: str) -> None:
+    if note:
+        print(f"gnvc-vd: {name}: {note}", file=sys.stderr)
 
 
 def _device(name: str) -> str:
@@ -206,19 +231,18 @@ def _device(name: str) -> str:
 
 
 def _encode(arguments: argparse.Namespace) -> int:
-    from gnvc_vd.codec import DEFAULT_QUALITY, Encoding
-    from gnvc_vd.parameters import Parameters
     from gnvc_vd.transcode import encode_file
 
-    encoding = Encoding(
-        DEFAULT_QUALITY if arguments.quality is None else arguments.quality,
-        arguments.gop,
-        not arguments.no_scenecut,
-        arguments.policy,
-        Parameters(window=arguments.window, seed=arguments.seed),
-    )
+    codec: GnvcVd | Gvc
+    encoding: Encoding | GvcEncoding
+    if arguments.codec == "gvc":
+        codec = _gvc(arguments)
+        encoding = gvc_encoding(arguments, codec)
+    else:
+        encoding = _encoding(arguments)
+        codec = _codec(arguments)
     done = encode_file(
-        _codec(arguments),
+        codec,
         arguments.source,
         arguments.target,
         encoding,
@@ -233,6 +257,22 @@ def _encode(arguments: argparse.Namespace) -> int:
     )
     _say(json.dumps(vars(done)) if arguments.json else text, beside=arguments.target == "-")
     return DONE
+
+
+def _encoding(arguments: argparse.Namespace) -> "Encoding":
+    from gnvc_vd.codec import DEFAULT_QUALITY, Encoding
+    from gnvc_vd.gop import DEFAULT_WINDOW
+    from gnvc_vd.parameters import Parameters
+
+    if arguments.atoms is not None or arguments.mode != "t2v":
+        raise UsageError("--atoms and --mode are for --codec gvc")
+    return Encoding(
+        DEFAULT_QUALITY if arguments.quality is None else arguments.quality,
+        DEFAULT_WINDOW if arguments.gop is None else arguments.gop,
+        not arguments.no_scenecut,
+        arguments.policy,
+        Parameters(window=arguments.window, seed=arguments.seed),
+    )
 
 
 def _decode(arguments: argparse.Namespace) -> int:
@@ -250,8 +290,10 @@ def _decode(arguments: argparse.Namespace) -> int:
         allow_other_weights=arguments.allow_other_weights,
         max_pixels=arguments.max_pixels or MAX_PIXELS,
     )
-    done = decode_file(_codec(arguments), arguments.source, arguments.target, decoding)
+    done = decode_file(_codec_of(arguments), arguments.source, arguments.target, decoding)
     text = f"{done.frames} frames of {done.width}×{done.height}, {done.frames / done.seconds:.2f} frames/s"
+    if done.drift is not None:
+        text += f", latents within {done.drift:.4f} of the encoder's"
     _say(json.dumps(vars(done)) if arguments.json else text, beside=arguments.target == "-")
     return DONE
 
@@ -260,16 +302,22 @@ def _verify(arguments: argparse.Namespace) -> int:
     from gnvc_vd.conventions import MAX_PIXELS
     from gnvc_vd.transcode import verify_file
 
-    found = verify_file(_codec(arguments), arguments.source, arguments.max_pixels or MAX_PIXELS)
+    found = verify_file(_codec_of(arguments), arguments.source, arguments.max_pixels or MAX_PIXELS)
     if arguments.json:
         damages = [vars(damage) for damage in found.damages]
-        print(json.dumps({"whole": found.whole, "gops": found.gops, "damages": damages}))
+        drifts = {"drifts": found.drifts} if found.drifts else {}
+        print(json.dumps({"whole": found.whole, "gops": found.gops, "damages": damages} | drifts))
     else:
         for damage in found.damages:
             print(f"DAMAGE at byte {damage.offset}, from GOP {damage.first_gop} on: {damage.reason}")
         for gop, verdict in found.gops.items():
             if verdict:
                 print(f"GOP {gop}: {verdict}")
+        if found.drifts:
+            furthest = max(found.drifts, key=lambda gop: found.drifts[gop])
+            print(
+                f"replayed latents drift from the encoder's by {found.drifts[furthest]:.4f} at most, in GOP {furthest}"
+            )
         print(f"{len(found.gops)} GOPs read, {'all whole' if found.whole else 'damage found'}")
     return DONE if found.whole else REFUSED
 
@@ -280,11 +328,17 @@ def _say(text: str, beside: bool) -> None:
 
 
 def _info(arguments: argparse.Namespace) -> int:
+    from gnvc_vd.bitstream import CodecId
     from gnvc_vd.conventions import MAX_PIXELS
     from gnvc_vd.info import as_dict, as_text, inspect
 
     found = inspect(arguments.file, arguments.max_pixels or MAX_PIXELS)
-    print(json.dumps(as_dict(found)) if arguments.json else as_text(found))
+    spoken = ""
+    if found.header.codec is CodecId.GVC:
+        from gnvc_vd.zeroshot.parameters import Parameters
+
+        spoken = Parameters.parse(found.header.parameters).describe()
+    print(json.dumps(as_dict(found, spoken)) if arguments.json else as_text(found, spoken))
     return REFUSED if found.damages else DONE
 
 

@@ -76,7 +76,8 @@ def _summary(unit: Unit, first_frame: int | None) -> UnitSummary:
     )
 
 
-def as_dict(found: Inspection) -> dict[str, object]:
+def as_dict(found: Inspection, spoken: str = "") -> dict[str, object]:
+    """`spoken` is what the codec says of its parameters."""
     header = found.header
     return {
         "bytes": found.bytes,
@@ -88,6 +89,7 @@ def as_dict(found: Inspection) -> dict[str, object]:
         "rate": str(header.rate),
         "colour": {"matrix": header.colour.matrix, "range": header.colour.range},
         "parameters": header.parameters.hex(),
+        "described": spoken or None,
         "frames": found.frames,
         "gops": len(found.units),
         "bpp": _bpp(found),
@@ -97,7 +99,7 @@ def as_dict(found: Inspection) -> dict[str, object]:
     }
 
 
-def as_text(found: Inspection) -> str:
+def as_text(found: Inspection, spoken: str = "") -> str:
     header = found.header
     lines = [
         f"codec       {header.codec.name.lower().replace('_', '-')}, parameters {header.parameters.hex() or 'none'}",
@@ -106,6 +108,8 @@ def as_text(found: Inspection) -> str:
         f"size        {found.bytes} bytes{_rate_text(found)}",
         f"overhead    {found.bytes - sum(unit.payload for unit in found.units)} bytes beside the payloads",
     ]
+    if spoken:
+        lines.insert(1, f"sampling    {spoken}")
     if found.units:
         lines += ["", "  GOP   first  frames  quality  policy     bytes  symbol hash"]
     for unit in found.units:

@@ -26,6 +26,7 @@ from gnvc_vd.model import (
 )
 from gnvc_vd.presets import PRESETS, RANDOM_SEED
 from gnvc_vd.refine.refiner import Refiner
+from gnvc_vd.zeroshot.codec import Gvc
 
 DEFAULT_MODEL = "nano"  # until a trained one ships
 CODEC_FILE, ADAPTOR_FILE = "codec.safetensors", "adaptor.safetensors"
@@ -41,6 +42,11 @@ def load(name: str | Path = DEFAULT_MODEL, options: Options | None = None) -> Gn
             return _from_folder(Path(name), description.codec, load_backbone(name, options))
     backbone = load_backbone(name, options)
     raise GnvcError(f"{backbone.name} has no trained codec yet; load_backbone gives its VAE and transformer")
+
+
+def load_gvc(name: str | Path = DEFAULT_MODEL, options: Options | None = None) -> Gvc:
+    """The zero-shot codec on a preset's or folder's backbone: it needs no more."""
+    return Gvc(load_backbone(name, options))
 
 
 def save(codec: GnvcVd, folder: Path, name: str, half: bool = False) -> None:

@@ -83,6 +83,7 @@ class Preset:
     source: Source | None = None
     shipped: bool = False  # weights of our own come with the package
     note: str = ""
+    codebook: int = 16384  # atoms that GVC chooses from
 
 
 UNIT_MEAN, UNIT_STD = (0.0,) * LATENT_CHANNELS, (1.0,) * LATENT_CHANNELS
@@ -118,6 +119,7 @@ PRESETS = {
             ),
             bottleneck=BottleneckPreset(features=16, width=16, symbols=16, hyper=4, prior=16, state=16, blocks=1),
             adaptor=AdaptorPreset((0,)),
+            codebook=1024,
             note="random weights from a seed, for tests: its pictures mean nothing",
         ),
         Preset(
@@ -129,6 +131,7 @@ PRESETS = {
             ),
             bottleneck=BottleneckPreset(features=32, width=72, symbols=32, hyper=16, prior=64, state=32, blocks=2),
             adaptor=AdaptorPreset((0, 2, 4)),
+            codebook=1024,
             note="small enough to ship; not trained yet, sizes provisional",
         ),
         Preset("wan2.1-1.3b", WAN_VAE, WAN_1_3B, source=Source("Wan-AI/Wan2.1-T2V-1.3B-Diffusers")),
@@ -143,3 +146,8 @@ def preset(name: str) -> Preset:
     if name not in PRESETS:
         raise UsageError(f"there is no preset {name!r}; the presets are {', '.join(PRESETS)}")
     return PRESETS[name]
+
+
+def codebook_of(dit: DitPreset) -> int:
+    """The codebook of the preset with this transformer; the published one for transformers of no preset."""
+    return next((one.codebook for one in PRESETS.values() if one.dit == dit), Preset.codebook)

@@ -11,12 +11,16 @@ from typing import BinaryIO
 
 from tqdm import tqdm
 
-from gnvc_vd.bitstream import BitstreamError, Damage, Reader, Unit, Writer
+from gnvc_vd.bitstream import BitstreamError, Damage, Header, Reader, Unit, Writer
 from gnvc_vd.codec import Encoding, GnvcVd
 from gnvc_vd.conventions import MAX_PIXELS, Frame, UsageError, bits_per_pixel
 from gnvc_vd.files import replacing
 from gnvc_vd.playback import Decoding
 from gnvc_vd.video import RawVideo, VideoInfo, create_video, open_video
+from gnvc_vd.zeroshot.codec import Gvc, GvcDecoder
+from gnvc_vd.zeroshot.encoding import GvcEncoding
+
+CodecFor = Callable[[Header], GnvcVd | Gvc]  # the codec of a stream, once its header is known
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,7 @@ class Decoded:
     width: int
     height: int
     seconds: float
+    drift: float | None = None  # of a GVC stream: the furthest GOP's latents from the encoder's
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,7 @@ class Verified:
 
     gops: dict[int, str | None]
     damages: tuple[Damage, ...]
+    drifts: dict[int, float]  # of a GVC stream's replayed GOPs: how far their latents are from the encoder's
 
     @property
     def whole(self) -> bool:
@@ -57,16 +63,16 @@ class Verified:
 
 
 def encode_file(
-    codec: GnvcVd,
+    codec: GnvcVd | Gvc,
     source: str,
     target: str,
-    encoding: Encoding,
+    encoding: Encoding | GvcEncoding,
     bpp: float | None = None,
     frames: int | None = None,
     raw: RawVideo | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> Encoded:
-    """`bpp` searches the quality; `frames` ends after so many; `say` is told what the reader assumed or dropped."""
+    """`bpp` searches GNVC-VD's quality; `frames` ends after so many; `say` hears what the reader assumed or dropped."""
     start = time.perf_counter()
     with open_video(source, raw) as video, _output(target) as stream:
         info = video.info
@@ -74,12 +80,16 @@ def encode_file(
             say(notice)
         total = info.frames if frames is None or info.frames is None else min(frames, info.frames)
         clip = islice(video, frames) if frames is not None else iter(video)
-        writer = Writer(stream, codec.header(info, encoding))
-        units = (
-            codec.encode_units(clip, encoding) if bpp is None else _searched(codec, clip, encoding, info, bpp, total)
-        )
+        if isinstance(codec, Gvc):
+            assert isinstance(encoding, GvcEncoding)
+            header, units, quality = codec.header(info, encoding), iter(codec.encode_units(clip, encoding)), 0
+        else:
+            assert isinstance(encoding, Encoding)
+            header, quality = codec.header(info, encoding), encoding.quality
+            found = codec.encode_units(clip, encoding) if bpp is None else None
+            units = iter(_searched(codec, clip, encoding, info, bpp or 0, total)) if found is None else found
+        writer = Writer(stream, header)
         count = gops = 0
-        quality = encoding.quality
         with tqdm(total=total, unit="frame", desc="encoding", disable=None) as progress:
             for unit in units:
                 writer.write(unit)
@@ -107,42 +117,71 @@ def _searched(
         return codec.encode_to_bpp(frames, encoding, info, bpp, tried)
 
 
-def decode_file(codec: GnvcVd, source: str, target: str, decoding: Decoding) -> Decoded:
+def decode_file(codec_for: CodecFor, source: str, target: str, decoding: Decoding) -> Decoded:
     start = time.perf_counter()
     with _input(source) as stream:
         reader = Reader(stream, decoding.max_pixels)
         header = reader.header
-        count = 0
+        codec = codec_for(header)
+        count, drifts = 0, list[float]()
+        windows = (
+            codec.decode_from(reader, decoding, lambda _, drift: drifts.append(drift))
+            if isinstance(codec, Gvc)
+            else codec.decode_from(reader, decoding)
+        )
         with (
             create_video(target, header.width, header.height, header.rate, header.colour) as writer,
             tqdm(unit="frame", desc="decoding", disable=None) as progress,
         ):
-            for window in codec.decode_from(reader, decoding):
+            for window in windows:
                 for frame in window:
                     writer.write(frame)
                 count += len(window)
                 progress.update(len(window))
-    return Decoded(count, header.width, header.height, time.perf_counter() - start)
+    seconds = time.perf_counter() - start
+    return Decoded(count, header.width, header.height, seconds, max(drifts) if drifts else None)
 
 
-def verify_file(codec: GnvcVd, source: str, max_pixels: int = MAX_PIXELS) -> Verified:
-    """Read all: every CRC, and every symbol against its unit's hash. No picture is made."""
+def verify_file(codec_for: CodecFor, source: str, max_pixels: int = MAX_PIXELS) -> Verified:
+    """Read all: every CRC, every symbol against its unit's hash. A GVC stream is replayed, where its model is here."""
     gops: dict[int, str | None] = {}
+    drifts: dict[int, float] = {}
     damages: list[Damage] = []
     with _input(source) as stream:
         reader = Reader(stream, max_pixels)
-        codec.check(reader.header, allow_other_weights=True)
+        header = reader.header
+        codec = codec_for(header)
+        codec.check(header, allow_other_weights=True)
+        decoder = None
+        if isinstance(codec, Gvc) and header.shown_identity == codec.shown_identity:
+            decoder = GvcDecoder(codec, header)
         for part in tqdm(reader, unit="GOP", desc="verifying", disable=None):
             if isinstance(part, Damage):
                 damages.append(part)
             elif isinstance(part, Unit):
-                gops[part.index] = _verdict(codec, reader, part)
-    return Verified(gops, tuple(damages))
+                gops[part.index] = _verdict(codec, header, part)
+                if decoder is not None and gops[part.index] is None:
+                    gops[part.index] = _replayed(decoder, part, drifts)
+    return Verified(gops, tuple(damages), drifts)
 
 
-def _verdict(codec: GnvcVd, reader: Reader, unit: Unit) -> str | None:
+def _verdict(codec: GnvcVd | Gvc, header: Header, unit: Unit) -> str | None:
     try:
-        for _ in codec.symbols(reader.header, unit):
+        if isinstance(codec, Gvc):
+            codec.symbols(header, unit)
+        else:
+            for _ in codec.symbols(header, unit):
+                pass
+    except BitstreamError as error:
+        return str(error)
+    return None
+
+
+def _replayed(decoder: GvcDecoder, unit: Unit, drifts: dict[int, float]) -> str | None:
+    try:
+        replayed = decoder.replay(unit)
+        drifts[unit.index] = replayed.drift
+        for _ in decoder.show(unit, replayed):  # the next GOP may begin with its last picture
             pass
     except BitstreamError as error:
         return str(error)

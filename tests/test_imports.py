@@ -10,7 +10,7 @@ import gnvc_vd
 
 PACKAGE = Path(gnvc_vd.__file__).parent
 LAYERS = [  # top to bottom; a module may import its own layer and those below
-    {"cli", "transcode", "__main__"},
+    {"cli", "cli_gvc", "transcode", "__main__"},
     {"train", "evaluate"},
     {"baselines"},
     {"codec", "loading", "zeroshot"},

@@ -2,8 +2,9 @@
 
     e = x_0 − x, 16 h w ─ step ─▶ integers ─rANS, a table for each channel─▶ bytes
 
-Tables are two-sided geometric distributions with ratios a / (a + 16), made by whole-number arithmetic, so that every
-machine has the same ones. The published form, eight bits a number and zlib, is an option.
+Tables are two-sided geometric distributions with ratios a / (a + 16), and binomial ones, which are near normal, of 2 m
+throws; made by whole-number arithmetic, so that every machine has the same ones. Each channel takes the one that costs
+it least. The published form, eight bits a number and zlib, is an option.
 """
 
 import zlib
@@ -11,7 +12,6 @@ from functools import cache
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from gnvc_vd.bitstream import BitstreamError
@@ -21,6 +21,8 @@ from gnvc_vd.entropy.tables import TOTAL, Integers, Tables
 
 RATIOS = tuple(round(2 ** (level / 2)) for level in range(21))  # a: 1 … 1024, mean magnitudes 0.1 … 64
 SIXTEEN = 16
+THROWS = (1, *(m for power in range(1, 13) for m in (1 << power, 3 << power >> 1)))  # m: 1, 2, 3, 4, 6, 8 … 6144
+SPELLED_BITS = 12  # about what a value beyond a table's reach costs
 FURTHEST = 600  # the longest table's reach
 STEP_CODES = 64
 PUBLISHED = STEP_CODES  # the code that says eight bits and zlib
@@ -37,9 +39,7 @@ def encode(residual: Tensor, code: int) -> bytes:
     if code == PUBLISHED:
         return bytes([code]) + _published(residual)
     values = (torch.nan_to_num(residual) / step_of(code)).round().long().cpu().numpy().reshape(LATENT_CHANNELS, -1)
-    magnitudes = np.abs(values).mean(axis=1)
-    means = 2 * _ratios() / (1 - _ratios() ** 2)
-    levels = np.abs(np.log(means)[None] - np.log(magnitudes + 1e-3)[:, None]).argmin(axis=1)
+    levels = np.array([_cheapest(channel) for channel in values])
     encoder = Encoder()
     encoder.put(values.reshape(-1), np.repeat(levels, values.shape[1]), tables())
     return bytes([code, *levels.tolist()]) + encoder.finish()
@@ -53,7 +53,7 @@ def decode(data: bytes, height: int, width: int) -> tuple[Integers, Tensor]:
     if data[0] == PUBLISHED:
         return _read_published(data[1:], shape)
     levels = np.frombuffer(data[1 : 1 + LATENT_CHANNELS], np.uint8).astype(np.int64)
-    if len(levels) < LATENT_CHANNELS or levels.max() >= len(RATIOS):
+    if len(levels) < LATENT_CHANNELS or levels.max() >= len(tables().sizes):
         raise BitstreamError("the tail's residual is cut short or names a table that there is not")
     decoder = Decoder(data[1 + LATENT_CHANNELS :])
     values = decoder.get(np.repeat(levels, height * width), tables())
@@ -63,20 +63,38 @@ def decode(data: bytes, height: int, width: int) -> tuple[Integers, Tensor]:
 
 @cache
 def tables() -> Tables:
-    return Tables([_geometric(a) for a in RATIOS])
+    return Tables([*(_geometric(a) for a in RATIOS), *(_binomial(m) for m in THROWS)])
 
 
-def _ratios() -> NDArray[np.float64]:
-    a = np.array(RATIOS, dtype=np.float64)
-    return a / (a + SIXTEEN)
+def _cheapest(values: Integers) -> int:
+    """The table that codes these values in the fewest bits."""
+    all_tables, costs = tables(), list[float]()
+    for first, reach in zip(all_tables.first, all_tables.reach, strict=True):
+        near = np.clip(values, -(reach + 1), reach + 1)
+        far = int((np.abs(near) > reach).sum())
+        costs.append(float(all_tables.bits[first + near + reach + 1].sum()) + SPELLED_BITS * far)
+    return int(np.argmin(costs))
 
 
 def _geometric(a: int) -> Integers:
-    """Frequencies of −reach − 1 … reach + 1, the outermost saying "further out"; whole numbers throughout."""
-    weights, whole = [1 << 64], 1 << 64
-    while len(weights) <= FURTHEST and weights[-1] * TOTAL > whole:
+    """Weights (a / (a + 16))^|k|, of whole numbers throughout."""
+    weights = [1 << 64]
+    while len(weights) <= FURTHEST and weights[-1] << 16 > weights[0]:
         weights.append(weights[-1] * a // (a + SIXTEEN))
-    beyond = weights[-1] * a // SIXTEEN + 1  # the geometric series after the last
+    return _frequencies(weights, weights[-1] * a // SIXTEEN + 1)  # the series after the last
+
+
+def _binomial(m: int) -> Integers:
+    """Weights C(2m, m + k), likewise."""
+    weights = [1 << 64]
+    while len(weights) <= min(m, FURTHEST) and weights[-1] << 16 > weights[0]:
+        k = len(weights) - 1
+        weights.append(weights[-1] * (m - k) // (m + k + 1))
+    return _frequencies(weights, weights[-1])
+
+
+def _frequencies(weights: list[int], beyond: int) -> Integers:
+    """Of −reach − 1 … reach + 1, the outermost saying "further out", from the weights of 0 … reach."""
     right = [*weights[1:], beyond]
     every = [*reversed(right), weights[0], *right]
     room, total = TOTAL - len(every), sum(every)

@@ -160,11 +160,11 @@ def test_scene_cuts_begin_a_chain_anew(gaussian: Gvc) -> None:
 
 
 def test_a_lost_gop_takes_with_it_what_began_from_it_and_no_more(gaussian: Gvc) -> None:
-    frames = smooth_clip(32, 32, 26)
-    for mode, bad in (("t2v", {1}), ("flf2v", {1, 2}), ("i2v", {1, 2, 3, 4})):
+    frames = smooth_clip(16, 32, 26)
+    for mode, bad in (("t2v", {1}), ("flf2v", {1, 2}), ("i2v", {1, 2, 3, 4, 5})):
         encoding = how(mode)  # type: ignore[arg-type]
         units = list(gaussian.encode_units(iter(frames), encoding))
-        header = gaussian.header(info(), encoding)
+        header = gaussian.header(info(32, 16), encoding)
         whole = shown(gaussian, packed(units, header))
         units[1] = replace(units[1], symbol_hash=b"\0\0\0\0")
         broken = packed(units, header)
@@ -186,7 +186,7 @@ def test_gops_may_be_picked(gaussian: Gvc, mode: Mode) -> None:
 
 
 def test_error_falls_with_the_number_of_atoms(gaussian: Gvc) -> None:
-    frames = clip(GaussianPrior().vae, 5, 64, 64)
+    frames = clip(GaussianPrior().vae, 1, 64, 64)
     target = latents_of_frames(gaussian.prior.vae, np.stack(frames), gaussian.device)
     errors = []
     for atoms in (0, 1, 4, 16):
@@ -200,7 +200,7 @@ def test_error_falls_with_the_number_of_atoms(gaussian: Gvc) -> None:
 
 def test_a_rate_is_met_and_what_is_left_goes_to_the_next(gaussian: Gvc) -> None:
     frames = clip(GaussianPrior().vae, 30, 64, 64)
-    for mode, bpp in (("t2v", 0.05), ("t2v", 0.2), ("flf2v", 0.4)):
+    for mode, bpp in (("t2v", 0.2), ("flf2v", 0.4)):
         encoding = how(mode, atoms=None, bpp=bpp, gop=9)  # type: ignore[arg-type]
         units = list(gaussian.encode_units(iter(frames), replace(encoding, parameters=Parameters(mode))))  # type: ignore[arg-type]
         found = 8 * stream_size(gaussian.header(info(64, 64), encoding), units) / (30 * 64 * 64)
@@ -270,7 +270,10 @@ def test_impossible_encodings_are_refused(wrong: dict[str, object], said: str) -
 
 
 def test_a_model_that_takes_no_frames_is_given_none(gaussian: Gvc, monkeypatch: pytest.MonkeyPatch) -> None:
-    for change, said in (({"condition_channels": 0}, "takes none"), ({"image_dim": 1280}, "CLIP")):
+    for change, said in (
+        ({"condition_channels": 0}, "takes none"),
+        ({"condition_channels": 20, "image_dim": 1280}, "CLIP"),
+    ):
         monkeypatch.setattr(gaussian.prior, "dit_preset", replace(gaussian.prior.dit_preset, **change))  # type: ignore[arg-type]
         with pytest.raises(UsageError, match=said):
             next(gaussian.encode_units(iter(smooth_clip(32, 32, 5)), how("i2v")))
