@@ -87,10 +87,14 @@ def _geometric(a: int) -> Integers:
 def _binomial(m: int) -> Integers:
     """Weights C(2m, m + k), likewise."""
     weights = [1 << 64]
-    while len(weights) <= min(m, FURTHEST) and weights[-1] << 16 > weights[0]:
+
+    def following() -> int:
         k = len(weights) - 1
-        weights.append(weights[-1] * (m - k) // (m + k + 1))
-    return _frequencies(weights, weights[-1])
+        return weights[-1] * (m - k) // (m + k + 1)
+
+    while len(weights) <= min(m, FURTHEST) and weights[-1] << 16 > weights[0]:
+        weights.append(following())
+    return _frequencies(weights, following() + 1)
 
 
 def _frequencies(weights: list[int], beyond: int) -> Integers:
