@@ -28,6 +28,7 @@ from gnvc_vd.train.log import FIGURES
 from gnvc_vd.train.plot import curves_of
 
 POINTS = "points"
+SIGNS = "=-_.,["
 VALIDATION = "validation_psnr"  # the PSNR that a training states, over all frames of its validation's clips
 
 
@@ -103,12 +104,20 @@ def _is_run(folder: Path) -> bool:
 
 
 def _short(names: Sequence[str]) -> list[str]:
-    """Folders' names, without the beginning that all have in common up to a sign."""
-    differing = (place for place, letters in enumerate(zip(*names, strict=False)) if len(set(letters)) > 1)
-    shared = names[0][: next(differing, min(map(len, names)))]
-    cut = max(shared.rfind(sign) for sign in "=-_.,[") + 1
-    short = [name[cut:].strip("[]") for name in names]
+    """Folders' names without what all have in common at both ends, up to a sign."""
+    ahead = _shared(names)
+    behind = _shared([name[::-1] for name in names])[::-1]
+    start = max(ahead.rfind(sign) for sign in SIGNS) + 1
+    ends = [place for sign in SIGNS if (place := behind.find(sign)) >= 0]
+    stop = len(behind) - min(ends) if ends else 0
+    short = [name[start : len(name) - stop].strip("[]") for name in names]
     return short if all(short) and len(set(short)) == len(names) else list(names)
+
+
+def _shared(names: Sequence[str]) -> str:
+    """What all begin with."""
+    differing = (place for place, letters in enumerate(zip(*names, strict=False)) if len(set(letters)) > 1)
+    return names[0][: next(differing, min(map(len, names)))]
 
 
 def _variant(run: Path, name: str, codec: str | None) -> Variant:

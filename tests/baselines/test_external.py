@@ -1,21 +1,28 @@
 """A codec behind templates, and points that others published."""
 
 import json
+import re
 import sys
 from fractions import Fraction
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pytest
+from omegaconf import OmegaConf
 
+import gnvc_vd
 from gnvc_vd.baselines.commands import SOURCE, Clip
 from gnvc_vd.baselines.external import External, RatePoint, code_external, read_points
 from gnvc_vd.conventions import Colour, GnvcError, UsageError
+from gnvc_vd.evaluate.config import Contestant
 from gnvc_vd.evaluate.sequences import make_source
 from gnvc_vd.metrics.fidelity import psnr
+from gnvc_vd.strict import parse
 from gnvc_vd.video import create_video, open_video
 from tests.conftest import smooth_clip
 
+DOCS = Path(gnvc_vd.__file__).parents[1] / "docs" / "evaluation.md"
 CLIP = Clip(32, 48, 3, Fraction(25), Colour("bt601", "limited"))
 CODEC = """
 import pathlib, sys, zlib
@@ -100,6 +107,28 @@ def test_what_a_template_gets_wrong_is_said(tmp_path: Path) -> None:
     short = shifting(checkout=str(tmp_path), decode=f"{sys.executable} -c \"open('out.yuv','w').write('abc')\"")
     with pytest.raises(GnvcError, match=r"out\.yuv: 3 bytes are not 3 frames of 2304 bytes"):
         code_external(short.commands(CLIP, 1, folder), CLIP, folder)
+
+
+def test_documented_templates_are_whole(tmp_path: Path) -> None:
+    """VTM's and DCVC-RT's in docs/evaluation.md parse, and every name in them stands for something."""
+    block = re.search(r"```yaml\n(.*?)```", DOCS.read_text(encoding="utf-8"), re.S)
+    assert block is not None
+    told = cast(dict[str, Any], OmegaConf.to_container(OmegaConf.create(block[1])))["codecs"]
+    codecs = {name: parse(Contestant, data, name).external for name, data in told.items()}
+    assert set(codecs) == {"vtm", "dcvc-rt"}
+    for codec in codecs.values():
+        assert codec is not None
+        made = codec.commands(CLIP, 32, tmp_path)
+        assert "32" in " ".join(made.encode) and "$" not in " ".join(
+            [*made.encode, *made.decode, made.stream, made.decoded]
+        )
+    vtm, dcvc = (codec.commands(CLIP, 32, tmp_path) for codec in codecs.values() if codec)
+    assert "--SourceWidth=32" in vtm.encode and "--QP=32" in vtm.encode and vtm.decode[-2:] == ("-d", "8")
+    assert dcvc.stream == "out/SET/source.yuv_q32.bin" and dcvc.written is not None
+    config = json.loads(dcvc.written["config.json"])
+    assert (
+        config["root_path"] == str(tmp_path) and config["test_classes"]["SET"]["sequences"]["source.yuv"]["frames"] == 3
+    )
 
 
 def test_published_points_are_read_and_nonsense_is_refused(tmp_path: Path) -> None:

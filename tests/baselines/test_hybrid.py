@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import gnvc_vd
 from gnvc_vd.baselines.commands import SOURCE, Clip, Coded, code, run
 from gnvc_vd.baselines.hybrid import STRUCTURES, Hybrid
 from gnvc_vd.conventions import Colour, Frame, GnvcError, UsageError
@@ -15,6 +16,7 @@ from gnvc_vd.evaluate.sequences import make_source
 from gnvc_vd.video import create_video, open_video
 from tests.conftest import smooth_clip
 
+DOCS = Path(gnvc_vd.__file__).parents[1] / "docs" / "evaluation.md"
 CLIP = Clip(64, 64, 6, Fraction(25), Colour("bt709", "limited"))
 FAST = {"x264": "ultrafast", "x265": "ultrafast", "svt-av1": "12", "vvenc": "faster"}
 SEI = {"x264": {6}, "x265": {39, 40}, "vvenc": {23, 24}}
@@ -135,6 +137,14 @@ def test_an_intra_period_and_reordering_are_in_the_stream(tmp_path: Path) -> Non
     starts = {19, 20, 21}  # IDR, and CRA, of which x265 makes an open GOP
     assert sum(kind in starts for kind in unit_kinds(once.read_bytes(), "x265")) == 1
     assert sum(kind in starts for kind in unit_kinds(twice.read_bytes(), "x265")) == 2
+
+
+@pytest.mark.parametrize("encoder", FAST)
+def test_the_documented_settings_are_those_that_run(encoder: str) -> None:
+    words = Hybrid(encoder, (31,)).commands(CLIP, 31).encode
+    settings = " ".join(words[words.index("-c:v") : words.index("-fps_mode")])
+    documented = settings.replace(" 31", " Q").replace(":log-level=error", "")
+    assert f"`{documented}`" in DOCS.read_text(encoding="utf-8")
 
 
 @pytest.mark.slow

@@ -163,12 +163,21 @@ def test_wrong_evaluations_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", [name for name in ALL if name.startswith("eval_")])
 def test_every_evaluation_composes(name: str) -> None:
-    model = ("codecs.gnvc-vd.ours.model=nano",)
+    model = ("codecs.gnvc-vd.ours.model=other",)
     found = evaluation_of(composed_of("evaluate", f"experiment={name}", *model)[0])
-    assert found.name.startswith("eval_") and found.report.anchor in found.codecs
-    assert found.codecs["gnvc-vd"].ours and found.codecs["gnvc-vd"].ours.model == "nano"
-    unrefined = found.codecs["gnvc-vd-unrefined"].ours
-    assert unrefined and unrefined.model == "nano" and unrefined.decode == ("--no-refine",)
+    assert found.name.startswith("eval_") and found.folder.startswith(f"outputs/evaluate/{found.name}")
+    ours = [contestant.ours for contestant in found.codecs.values() if contestant.ours]
+    assert ours and all(one.model == "other" for one in ours)  # one place says which
+    anchor = found.report.anchor
+    assert anchor is None or found.codecs[anchor].hybrid
+
+
+@pytest.mark.parametrize("name", ["eval_small", "eval_uvg"])
+def test_our_codec_stands_with_and_without_refinement(name: str) -> None:
+    found = evaluation_of(composed_of("evaluate", f"experiment={name}", "codecs.gnvc-vd.ours.model=other")[0])
+    refined, unrefined = (found.codecs[codec].ours for codec in ("gnvc-vd", "gnvc-vd-unrefined"))
+    assert refined and unrefined and (refined.decode, unrefined.decode) == ((), ("--no-refine",))
+    assert (refined.levels, refined.encode) == (unrefined.levels, unrefined.encode)
 
 
 def test_the_small_evaluation_is_what_it_promises() -> None:
