@@ -14,6 +14,7 @@ def hold_memory(mebibytes: int) -> None:
     held[:: 1 << 12] = b"x" * len(held[:: 1 << 12])
 
 
+@pytest.mark.slow
 def test_cost_sees_time_and_peak_memory_of_the_work_alone() -> None:
     mine = bytearray(200 << 20)  # not the work's
     small, large = measuring.cost(hold_memory, 10), measuring.cost(hold_memory, 110)

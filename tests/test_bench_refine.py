@@ -15,6 +15,7 @@ def test_operations_grow_with_steps_and_pixels_as_a_transformers_do() -> None:
     assert 2 * small < large < 4 * small  # products grow with the tokens, attention with their square
 
 
+@pytest.mark.slow
 def test_the_share_is_operations_over_time_over_the_devices_rate() -> None:
     setting = refine.Setting("nano", "cpu", torch.float32, ((64, 64),), (2,), (False,), 64)
     report = refine.measure(setting)

@@ -94,6 +94,7 @@ def test_help_is_instant() -> None:
     assert min(times) < 0.5
 
 
+@pytest.mark.slow
 def test_compat_lets_what_needs_torchvision_import() -> None:
     code = "import gnvc_vd.compat, torchvision, lpips, compressai; print(compressai.__version__)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -52,9 +52,13 @@ def stream(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Path:
     return tmp_path / "out.gnvc"
 
 
-def test_a_fresh_process_decodes_to_the_same_pictures(cli: Cli, stream: Path) -> None:
+@pytest.mark.slow
+def test_a_pipe_is_decoded_into_a_pipe(cli: Cli, stream: Path) -> None:
     piped = cli("decode", "-", "-", "--steps", "1", stdin=stream.read_bytes())
     assert piped.returncode == 0 and piped.stdout.startswith(b"YUV4MPEG2 W50 H34 F24000:1001"), piped.stderr
+
+
+def test_a_fresh_process_decodes_to_the_same_pictures(cli: Cli, stream: Path) -> None:
     assert cli("decode", stream, stream.parent / "pictures", "--steps", "1").returncode == 0
     with open_video(stream.parent / "pictures") as out:
         expected = np.concatenate(list(gnvc_vd.load("nano").decode(stream.read_bytes(), Decoding(steps=1))))
@@ -188,10 +192,11 @@ def cpu_ticks(process: "subprocess.Popen[bytes]") -> int:
     ("how", "waiting"),
     [
         (signal.SIGTERM, True),
-        pytest.param(signal.SIGTERM, False, marks=pytest.mark.slow),
-        pytest.param(signal.SIGINT, True, marks=pytest.mark.slow),
+        (signal.SIGTERM, False),
+        (signal.SIGINT, True),
     ],
 )
+@pytest.mark.slow
 def test_an_interrupted_encode_leaves_nothing(tmp_path: Path, how: signal.Signals, waiting: bool) -> None:
     """While it works, and while it waits for a pipe inside libav, which drops exceptions."""
     target = tmp_path / "out.gnvc"

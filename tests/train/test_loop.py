@@ -51,7 +51,9 @@ def stopped_after(told: Training, steps: int, folder: Path) -> None:
         trainer.run(clips, None)
 
 
-@pytest.mark.parametrize("phase", PHASES)
+@pytest.mark.parametrize(
+    "phase", [pytest.param(name, marks=() if name in ("prior", "warmup") else pytest.mark.slow) for name in PHASES]
+)
 def test_two_steps_a_stop_and_two_more_are_four(phase: str, tmp_path: Path) -> None:
     told = training(phase, 4)
     whole = train(told, clips, None, tmp_path / "whole")
@@ -62,6 +64,7 @@ def test_two_steps_a_stop_and_two_more_are_four(phase: str, tmp_path: Path) -> N
     assert losses[0] == losses[1] and [step for step, _ in losses[0]] == [1, 2, 3, 4]
 
 
+@pytest.mark.slow
 def test_a_light_vae_trains_without_diffusers(tmp_path: Path) -> None:
     code = f"""
 import sys
