@@ -6,6 +6,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 import gnvc_vd
 
 PACKAGE = Path(gnvc_vd.__file__).parent
