@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from gnvc_vd.conventions import UsageError
 from gnvc_vd.evaluate.bench.measuring import Report
 
-STAGES = ("video", "backbone", "entropy", "refine", "codec")
+STAGES = ("video", "backbone", "entropy", "refine", "codec", "gvc")
 
 
 def run(stages: Sequence[str], table: bool = True) -> Iterator[str]:
