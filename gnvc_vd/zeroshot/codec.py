@@ -142,8 +142,6 @@ class Gvc:
             raise BitstreamError("a GVC stream of another version of the method")
         parameters = Parameters.parse(header.parameters)
         self._check_mode(parameters)
-        if parameters.chained and parameters.still != self.stills.name:
-            raise BitstreamError(f"its stills are coded with {parameters.still}, whose weights are not given")
         if header.shown_identity != self.shown_identity and not allow_other_weights:
             raise BitstreamError(
                 f"coded with weights {header.shown_identity.hex()}; {self.name} has {self.shown_identity.hex()} and "
@@ -161,6 +159,8 @@ class Gvc:
         latents = gops.latents_of(unit.frames + (0 if fresh else parameters.shared))
         counts = self.counts(parameters, parsed.allotment, latents)
         content = parsed.content(counts, parameters.schedule.stochastic, parameters.codebook)
+        if content.caption:
+            raise BitstreamError("it has a caption, and no text encoder is here to condition on it")
         strange = content.first is not None and not parameters.chained
         if strange or (content.last is not None) != (parameters.mode == "flf2v"):
             raise BitstreamError(f"GOP {unit.index} does not hold the stills of its mode")

@@ -22,7 +22,7 @@ from gnvc_vd.video import VideoInfo
 from gnvc_vd.zeroshot.codec import Gvc, GvcDecoder
 from gnvc_vd.zeroshot.encoding import GvcEncoding, atoms_of, quality_of
 from gnvc_vd.zeroshot.parameters import MODES, Mode, Parameters
-from gnvc_vd.zeroshot.payload import Parsed, atom_bytes
+from gnvc_vd.zeroshot.payload import Parsed, atom_bytes, pack, symbol_hash
 from gnvc_vd.zeroshot.sde import Schedule
 from gnvc_vd.zeroshot.tail import PUBLISHED
 from tests.bitstream.streams import packed
@@ -278,6 +278,15 @@ def test_a_model_that_takes_no_frames_is_given_none(gaussian: Gvc, monkeypatch: 
         with pytest.raises(UsageError, match=said):
             next(gaussian.encode_units(iter(smooth_clip(32, 32, 5)), how("i2v")))
         assert next(gaussian.encode_units(iter(smooth_clip(32, 32, 5)), how("t2v"))).frames == 5
+
+
+def test_a_caption_is_refused_rather_than_passed_over(gaussian: Gvc) -> None:
+    encoding = how("t2v")
+    (unit,) = gaussian.encode_units(iter(smooth_clip(16, 16, 5)), encoding)
+    content = replace(Parsed(unit.payload).content([3, 3], 3, 64), caption="a tree")
+    told = replace(unit, payload=pack(content, 64), symbol_hash=symbol_hash(content))
+    with pytest.raises(BitstreamError, match="caption"):
+        gaussian.symbols(gaussian.header(info(16, 16), encoding), told)
 
 
 def mutants(unit: Unit) -> Iterator[Unit]:

@@ -21,7 +21,7 @@ from tests.bitstream.streams import mutated
     "parameters",
     [
         Parameters(),
-        Parameters("flf2v", 65536, Schedule(100, 31, 15.9375, 0.0625, True), False, True, "compressai", 65535),
+        Parameters("flf2v", 65536, Schedule(100, 31, 15.9375, 0.0625, True), False, True, "av1", 65535),
         Parameters("i2v", 1, Schedule(1, 0, 0.0625, 0.0)),
     ],
 )
@@ -31,7 +31,14 @@ def test_parameters_round_trip(parameters: Parameters) -> None:
 
 def test_impossible_parameters_are_refused() -> None:
     good = Parameters().pack()
-    for bad in (b"", good[:6], b"\xff" + good[1:], good[:2] + b"\xff\xff" + good[4:], bytes(7)):
+    for bad in (
+        b"",
+        good[:6],
+        b"\xff" + good[1:],
+        good[:2] + b"\xff\xff" + good[4:],
+        bytes(7),
+        bytes([good[0], good[1] | 0x10]) + good[2:],
+    ):
         with pytest.raises(BitstreamError):
             Parameters.parse(bad)
     for wrong in ({"codebook": 1000}, {"seed": 1 << 16}, {"schedule": Schedule(shift=3.01)}):
