@@ -101,7 +101,7 @@ def figures(codec: Gvc, rounded: Gvc, frames: Sequence[Frame], still_quality: in
     drift = float(np.mean([float((a - b).square().mean()) for a, b in zip(exact.latents, low.latents, strict=True)]))
     yield str(exact)
     yield str(low)
-    yield f"  drift: mean square {drift:.6f}, {drift / exact.error:.4f} of the codec's own error"
+    yield f"  drift: mean square {drift:.1e}, {drift / exact.error:.1e} of the codec's own error"
 
 
 def drawn_atoms(places: int, size: int, count: int, kind: str, rounds: int, seed: int = 0) -> float:

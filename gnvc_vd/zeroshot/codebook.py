@@ -8,9 +8,9 @@ which of them add up. But all K inner products with a residual r are one fast Wa
 
     ⟨z_k, r⟩ = Σ_c (−1)^⟨k, c⟩ f(c),   f(c) = Σ_j [c_j = c] (−1)^(s_j) r_j
 
-D + K log K additions instead of K · D random numbers and products; memory for K and D numbers, not K · D. The same
-transform adds up chosen atoms. All of it is integer arithmetic: no device, thread count or order of sums changes it.
-Atom k is the same in a codebook of any size.
+D + K log K additions instead of K · D random numbers and products; memory for K and D numbers, not K · D. Chosen atoms
+are added up for every code there is, by one small matrix product, and looked up by place. All of it is arithmetic of
+whole numbers: no device, thread count or order of sums changes it. Atom k is the same in a codebook of any size.
 """
 
 import math
@@ -62,10 +62,7 @@ class Codebook:
 
     def atoms(self, numbers: Tensor) -> Tensor:
         """These atoms alone: M D, ±1."""
-        common = numbers[:, None] & self.code
-        for shift in (8, 4, 2, 1):
-            common = common ^ (common >> shift)
-        return (1 - 2 * (common & 1)) * self.sign
+        return _characters(numbers, self.code) * self.sign
 
     def products(self, residual: Tensor) -> Tensor:
         """⟨z_k, r⟩ for all k, in integers proportional to it: K int32."""
@@ -84,9 +81,12 @@ class Codebook:
 
     def assemble(self, choice: Choice) -> Tensor:
         """The signed sum of chosen atoms at unit variance: D, float32."""
-        chosen = torch.zeros(self.size, dtype=torch.int32, device=self.code.device)
-        chosen[choice.atoms] = choice.signs.int()
-        summed = hadamard(chosen)[self.code] * self.sign
+        half = self.size.bit_length() // 2  # of the bits: a code's upper and lower part have a factor each
+        places = torch.arange(self.size, device=self.code.device)
+        upper = _characters(choice.atoms >> half, places[: self.size >> half]).double()
+        lower = _characters(choice.atoms & ((1 << half) - 1), places[: 1 << half]).double()
+        sums = upper.T @ (choice.signs.double()[:, None] * lower)  # whole numbers up to M: exact
+        summed = sums.flatten()[self.code].int() * self.sign
         power = int(summed.long().square().sum())
         return summed.float() / math.sqrt(power / self.places) if power else summed.float()
 
@@ -99,3 +99,11 @@ def hadamard(x: Tensor) -> Tensor:
         x = torch.stack([pairs[:, 0] + pairs[:, 1], pairs[:, 0] - pairs[:, 1]], dim=1).flatten()
         half *= 2
     return x
+
+
+def _characters(numbers: Tensor, codes: Tensor) -> Tensor:
+    """(−1)^⟨number, code⟩ for each of both, of 16 bits at most."""
+    common = numbers[:, None] & codes
+    for shift in (8, 4, 2, 1):
+        common = common ^ (common >> shift)
+    return 1 - 2 * (common & 1)

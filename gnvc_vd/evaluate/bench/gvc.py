@@ -2,7 +2,7 @@
 
 The search for atoms in one codebook of D = 99,840 (832×480) and K = 16384 against what the published code does: draw
 each by `torch.randn`, one after another, and take its product with the residual. On the fastest device that is there.
-Decoding is of one GOP at nano's size with K = 1024 and 65536 in turn.
+Decoding is of one GOP with nano's transformer, K = 1024 and 65536 in turn, from a unit to latents.
 """
 
 import statistics
