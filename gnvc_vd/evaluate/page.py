@@ -1,6 +1,6 @@
 """The report as one HTML file that needs no network: curves, player, flicker view, tables, commands.
 
-    rows, tables, videos ──JSON, base64──▶ assets/report/page.html ◀── page.css, page.js
+    rows, tables, videos ──JSON, base64──▶ assets/report/page.html ◀── page.css, curves.js, player.js, page.js
 
 The player offers each codec's point nearest to each of some rates, so what is compared costs about the same; its
 rate stands beside it. The videos in it are copies (showing.py).
@@ -23,6 +23,8 @@ from gnvc_vd.evaluate.points import Point
 from gnvc_vd.evaluate.published import PublishedPoint
 from gnvc_vd.evaluate.run import shown_path
 from gnvc_vd.evaluate.tables import LABELS, Table
+
+SCRIPTS = ("curves.js", "player.js", "page.js")  # in this order
 
 
 def page(
@@ -54,10 +56,13 @@ def page(
         "tables": [vars(table) for table in tables],
         "commands": [_command(one) for one in points],
     }
-    parts = {name: (ASSETS / "report" / f"page.{name}").read_text(encoding="utf-8") for name in ("css", "js", "html")}
+    parts = {
+        name: (ASSETS / "report" / name).read_text(encoding="utf-8") for name in ("page.html", "page.css", *SCRIPTS)
+    }
     text = json.dumps(data, ensure_ascii=False).replace("</", "<\\/")  # nothing in the data ends its element
     title = f"{evaluation.name}: video codecs side by side"
-    return Template(parts["html"]).substitute(title=title, style=parts["css"], script=parts["js"], data=text)
+    script = "\n".join(parts[name] for name in SCRIPTS)
+    return Template(parts["page.html"]).substitute(title=title, style=parts["page.css"], script=script, data=text)
 
 
 def nearest(points: Sequence[Point], rate: float) -> Point:

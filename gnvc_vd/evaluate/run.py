@@ -9,8 +9,9 @@ A point is finished when its file is there, and is not made again while what dec
 """
 
 import os
-import tempfile
+import shutil
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -107,8 +108,7 @@ def make(job: Job, evaluation: Evaluation, device: str) -> Point:
     """Code, decode and judge; the point's file is written last."""
     folder, clip, name = Path(evaluation.folder), job.source.clip, job.source.sequence.name
     settings = settings_of(job.contestant, job.level, job.source, evaluation)
-    with tempfile.TemporaryDirectory(prefix=".work.", dir=folder) as temporary:
-        work = Path(temporary)
+    with _work_folder(folder / f".work.{job.codec}.{name}.{job.level}") as work:
         (work / SOURCE).symlink_to(job.source.path.absolute())
         commands = commands_of(job, evaluation, device, work)
         done = _coded(job.contestant, commands, clip, work)
@@ -146,6 +146,17 @@ def make(job: Job, evaluation: Evaluation, device: str) -> Point:
     )
     write_point(folder, point)
     return point
+
+
+@contextmanager
+def _work_folder(work: Path) -> Iterator[Path]:
+    """An empty folder, gone afterwards; what a killed call left of the same name goes first."""
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir()
+    try:
+        yield work
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
 
 
 def commands_of(job: Job, evaluation: Evaluation, device: str, work: Path) -> Commands:

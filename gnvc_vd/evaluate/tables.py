@@ -59,7 +59,11 @@ def rate_difference_table(found: Sequence[Difference], anchor: str, sequence: st
     codecs = list(dict.fromkeys(one.codec for one in own))
     values = {(one.codec, one.metric): one.rate for one in own}
     cells = [(codec, *(_percent(values[codec, metric]) for metric in metrics)) for codec in codecs]
-    reasons = dict.fromkeys(f"{one.codec}, {LABELS[one.metric]}: {one.reason}" for one in own if one.rate is None)
+    lacking: dict[tuple[str, str], list[str]] = {}
+    for one in own:
+        if one.rate is None:
+            lacking.setdefault((one.codec, one.reason or ""), []).append(LABELS[one.metric])
+    reasons = [f"{codec}, {' / '.join(names)}: {reason}" for (codec, reason), names in lacking.items()]
     title = f"BD-rate against {anchor}, %, {of} (negative is better)"
     return Table(title, ("codec", *(LABELS[one] for one in metrics)), tuple(cells), tuple(reasons))
 
@@ -98,7 +102,8 @@ def as_markdown(tables: Sequence[Table]) -> str:
     for table in tables:
         lines = [table.columns, tuple("---" if place == 0 else "---:" for place, _ in enumerate(table.columns))]
         body = "\n".join("| " + " | ".join(cells) + " |" for cells in (*lines, *table.rows))
-        parts.append("\n\n".join([f"## {table.title}", body, *(f"- {note}" for note in table.notes)]))
+        notes = "\n".join(f"- {note}" for note in table.notes)
+        parts.append("\n\n".join([f"## {table.title}", body, *([notes] if notes else [])]))
     return "\n\n".join(parts) + "\n"
 
 

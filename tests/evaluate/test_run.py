@@ -124,6 +124,11 @@ def test_a_codec_that_fails_is_named_and_the_others_points_are_there(tmp_path: P
     assert done.made == 1 and done.points is None and len(done.failures) == 1
     assert done.failures[0].startswith("broken s0 30: ffmpeg failed with exit code")
     assert not any(name.startswith(".work") for name in names_beside(Path(whole.folder)))
+    left = Path(whole.folder) / ".work.broken.s0.30"  # as a killed call leaves it
+    left.mkdir()
+    (left / "source.mkv").write_bytes(b"")
+    again = evaluate(whole, "cpu").failures
+    assert len(again) == 1 and "failed with exit code" in again[0] and not left.exists()
 
 
 def test_our_codecs_go_through_the_command_line() -> None:
