@@ -27,14 +27,14 @@ class VaeStage(nn.Module):
         self.stage, self.vae, self.perceptual = stage, vae, perceptual
 
     def forward(self, clips: Tensor, step: Step) -> Losses:
-        weights, video = self.stage.weights, to_model(clips)
+        span, video = self.stage.span_at(step.number), to_model(clips)
+        weights = span.weights or self.stage.weights
         mean, log_variance = self.vae.posterior(video)
         draws = step.draws(video.device)
         z = mean + (log_variance / 2).exp() * draws.normal_like(mean)
-        if self.stage.noise:
-            deviation = mean.detach().transpose(0, 1).flatten(1).std(1)[:, None, None, None]
-            strength = self.stage.noise * draws.uniform(1, 1, 1, 1)
-            z = z + strength * deviation * draws.normal_like(mean)
+        noise = self.stage.noise if span.noise is None else span.noise
+        if noise:
+            z = z + noise * draws.uniform(1, 1, 1, 1) * draws.normal_like(mean)
         shown = self.vae.reconstruction(z)
         terms = {
             "absolute": losses.absolute_error(shown, video),
@@ -42,6 +42,8 @@ class VaeStage(nn.Module):
             "divergence": losses.divergence(mean, log_variance),
             "temporal": losses.temporal_error(shown, video),
         }
+        if weights.rate:
+            terms["rate"] = losses.transform_rate(mean, noise)
         if self.perceptual is not None:
             seen = self._seen(video.shape[2], step)
             terms["perceptual"] = self.perceptual(shown[:, :, seen], video[:, :, seen])
