@@ -221,7 +221,7 @@ def test_killed_and_started_again_it_finishes_with_the_same_tables(first: Evalua
     made_up_set(tmp_path)
     hybrid = "{hybrid: {encoder: %s, levels: [24, 36, 48], preset: ultrafast}}"
     command = [
-        *(sys.executable, "scripts/evaluate.py", "experiment=null", f"manifest={tmp_path}/set.json"),
+        *(sys.executable, "scripts/evaluate.py", f"manifest={tmp_path}/set.json"),
         *(f"root={tmp_path}", f"folder={tmp_path}/out", "name=made-up", "metrics=[psnr_rgb,psnr_yuv]", "device=cpu"),
         *(f"+codecs.{name}={hybrid % name}" for name in ("x264", "x265")),
         *("report.anchor=x265", "report.rates=[0.05,0.5]"),
@@ -262,7 +262,7 @@ def test_two_processes_of_torchrun_share_it(first: Evaluation, tmp_path: Path) -
             "2",
             "scripts/evaluate.py",
         ),
-        *("experiment=null", f"manifest={tmp_path}/set.json", f"root={tmp_path}", f"folder={tmp_path}/out"),
+        *(f"manifest={tmp_path}/set.json", f"root={tmp_path}", f"folder={tmp_path}/out"),
         *("name=made-up", "metrics=[psnr_rgb,psnr_yuv]", "device=cpu", f"+codecs.x264={hybrid}"),
     ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
