@@ -14,6 +14,7 @@ import pytest
         ("tests.hostile_codec", 16),
         pytest.param("tests.hostile_codec", 2000, marks=pytest.mark.slow),
         pytest.param("tests.bottleneck.hostile", 2000, marks=pytest.mark.slow),
+        pytest.param("tests.hostile_gvc", 150, marks=pytest.mark.slow),
     ],
 )
 def test_every_mutant_is_decoded_or_refused(driver: str, count: int) -> None:
