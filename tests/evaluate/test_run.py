@@ -1,7 +1,11 @@
 """Points: bytes of files, decoded elsewhere, made once; a killed evaluation goes on; several processes share it."""
 
 import json
+import os
+import signal
+import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -16,6 +20,7 @@ from gnvc_vd.conventions import GnvcError, UsageError
 from gnvc_vd.evaluate.compare import compare
 from gnvc_vd.evaluate.config import Contestant, Evaluation, Ours, Reporting, evaluation_of
 from gnvc_vd.evaluate.points import Point, path_of, read_point
+from gnvc_vd.evaluate.report import report
 from gnvc_vd.evaluate.run import evaluate, our_commands
 from gnvc_vd.model import file_sha256
 from tests.conftest import names_beside
@@ -205,3 +210,39 @@ def test_our_codec_is_decoded_by_a_process_of_its_own(tmp_path: Path) -> None:
     refined, unrefined = done.points
     assert refined.bytes == unrefined.bytes and refined.stream_sha256 == unrefined.stream_sha256
     assert refined.figures != unrefined.figures
+
+
+@pytest.mark.slow
+def test_killed_and_started_again_it_finishes_with_the_same_tables(first: Evaluation, tmp_path: Path) -> None:
+    """SIGKILL at several moments, through scripts/evaluate.py, until it is done."""
+    done_before = evaluate(first, "cpu").points
+    assert done_before is not None
+    report(first, done_before, Path(first.folder) / "report")
+    made_up_set(tmp_path)
+    hybrid = "{hybrid: {encoder: %s, levels: [24, 36, 48], preset: ultrafast}}"
+    command = [
+        *(sys.executable, "scripts/evaluate.py", f"manifest={tmp_path}/set.json"),
+        *(f"root={tmp_path}", f"folder={tmp_path}/out", "name=made-up", "metrics=[psnr_rgb,psnr_yuv]", "device=cpu"),
+        *(f"+codecs.{name}={hybrid % name}" for name in ("x264", "x265")),
+        *("report.anchor=x265", "report.rates=[0.05,0.5]"),
+    ]
+    kills = 0
+    for wanted in (1, 5, 9):
+        process = subprocess.Popen(
+            command, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        while process.poll() is None and len(list((tmp_path / "out").glob("points/*/*/*.json"))) < wanted:
+            time.sleep(0.02)
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            kills += 1
+        process.wait()
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert kills >= 2 and "0 were there" not in done.stdout
+    for name in TABLES:
+        assert (tmp_path / "out" / "report" / name).read_text() == (Path(first.folder) / "report" / name).read_text(), (
+            name
+        )
+    again = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert again.stdout.startswith("0 points made here, 12 were there")
