@@ -43,7 +43,7 @@ def parse(kind: type[D], data: object, where: str) -> D:
     for name, field in fields.items():
         if name in data:
             values[name] = _value(hints[name], data[name], f"{where}.{name}")
-        elif field.default is dataclasses.MISSING:
+        elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
             raise GnvcError(f"{where} lacks {name!r}")
     try:
         return kind(**values)
@@ -56,7 +56,8 @@ def _value(hint: Any, data: object, where: str) -> object:
     if origin in (types.UnionType, typing.Union):
         if data is None and type(None) in arguments:
             return None
-        return _value(next(one for one in arguments if one is not type(None)), data, where)
+        kinds = [one for one in arguments if one is not type(None)]
+        return _value(next((one for one in kinds if type(data) is one), kinds[0]), data, where)
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
         return parse(hint, data, where)
     if origin is dict and isinstance(data, Mapping):

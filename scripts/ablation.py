@@ -1,6 +1,6 @@
 """A multirun of evaluations or trainings as a table and a plot with BD-rates between its variants.
 
-python scripts/evaluate.py -m experiment=eval_steps 'codecs.gnvc-vd.ours.decode=[--steps,1],[--steps,2],[--steps,5]'
+python scripts/evaluate.py -m experiment=eval_steps codecs.gnvc-vd.ours.decode.steps=1,2,5
 python scripts/ablation.py outputs/evaluate/eval_steps --anchor 5
 python scripts/train.py -m experiment=adaptor_depth adaptor=none,every-6,every-2
 python scripts/ablation.py outputs/train/adaptor_depth-* --anchor every-2

@@ -38,7 +38,7 @@ class Variant:
 
     name: str
     rows: tuple[Row, ...]
-    measured_on: frozenset[tuple[str, str, int]]
+    measured_on: frozenset[tuple[str, str, int, int, int]]
 
 
 def study(folders: Sequence[Path], out: Path, codec: str | None = None, anchor: str | None = None) -> Path:
@@ -132,7 +132,9 @@ def _evaluated(run: Path, name: str, codec: str | None) -> Variant:
     points = [point for file in files if (point := read_point(file)) is not None]
     if not points:
         raise GnvcError(f"{run}: no points of {codec}; there are {', '.join(there) or 'none'}")
-    measured = frozenset((one.sequence, str(one.settings["sequence"]["sha256"]), one.frames) for one in points)
+    measured = frozenset(
+        (one.sequence, str(one.settings["sequence"]["sha256"]), one.frames, one.width, one.height) for one in points
+    )
     return Variant(name, tuple(rows_of(replace(one, codec=name) for one in points)), measured)
 
 
@@ -145,4 +147,4 @@ def _trained(run: Path, name: str) -> Variant:
         Row(name, "validation", level, 0, bpp, 0.0, 0.0, 0.0, {VALIDATION: psnr})
         for level, (bpp, psnr) in enumerate(curve)
     ]
-    return Variant(name, tuple(rows), frozenset({("validation", "", 0)}))
+    return Variant(name, tuple(rows), frozenset({("validation", "", 0, 0, 0)}))

@@ -1,7 +1,8 @@
 """An evaluation as frozen dataclasses: whose codecs, on which sequences, judged by what."""
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
@@ -11,31 +12,58 @@ from gnvc_vd.baselines.external import External
 from gnvc_vd.baselines.hybrid import Hybrid
 from gnvc_vd.conventions import QUALITIES, UsageError
 from gnvc_vd.evaluate.compare import METRICS
+from gnvc_vd.zeroshot.codebook import MAX_ATOMS
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")  # it names folders
+
+
+@dataclass(frozen=True)
+class Dial:
+    """The option that sets a codec's rate."""
+
+    option: str
+    largest: int
+
+
+DIALS = {"gnvc-vd": Dial("--quality", QUALITIES - 1), "gvc": Dial("--atoms", MAX_ATOMS)}
 LOWER_IS_BETTER = frozenset(
     {"lpips_alex", "lpips_vgg", "dists", "st_lpips_alex", "st_lpips_vgg", "e_warp"}  # and all others rise
 )
 
 
+Setting = bool | int | float | str | None
+
+
 @dataclass(frozen=True)
 class Ours:
-    """A codec of this program, through its command line; a level is a quality, higher is better.
+    """A codec of this program, through its command line; a level is a quality, or GVC's atoms: higher is better.
 
     Args:
         model: None is the program's default.
-        encode, decode: further options, word by word: [--seed, "1"], [--no-refine].
+        encode, decode: further options by name: {seed: 1}, {no-refine: true}; what is null or false is not said.
     """
 
     levels: tuple[int, ...]
     codec: str = "gnvc-vd"
     model: str | None = None
-    encode: tuple[str, ...] = ()
-    decode: tuple[str, ...] = ()
+    encode: dict[str, Setting] = field(default_factory=dict)
+    decode: dict[str, Setting] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not self.levels or not all(0 <= level < QUALITIES for level in self.levels):
-            raise UsageError(f"levels of our codecs are qualities from 0 to {QUALITIES - 1}: not {self.levels}")
+        if self.codec not in DIALS:
+            raise UsageError(f"our codecs are {' and '.join(DIALS)}, not {self.codec!r}")
+        largest = DIALS[self.codec].largest
+        if not self.levels or not all(0 <= level <= largest for level in self.levels):
+            raise UsageError(f"levels of {self.codec} are 0 to {largest}: not {self.levels}")
+
+    def rate(self, level: int) -> tuple[str, str]:
+        return DIALS[self.codec].option, str(level)
+
+
+def words(options: Mapping[str, Setting]) -> list[str]:
+    """Options as a command line has them."""
+    said = {name: value for name, value in options.items() if value is not None and value is not False}
+    return [word for name, value in said.items() for word in (f"--{name}", *([] if value is True else [str(value)]))]
 
 
 @dataclass(frozen=True)
@@ -85,6 +113,7 @@ class Evaluation:
     Args:
         root: the folder of the manifest's files; None for the shipped clips.
         frames, gop: None is the manifest's protocol.
+        crop: width and height of the pictures' middle; None takes them whole.
         sequences: some of the manifest's; none named are all.
         only: the codecs of this call, for spreading them over jobs; none named are all.
     """
@@ -96,6 +125,7 @@ class Evaluation:
     root: str | None = None
     frames: int | None = None
     gop: int | None = None
+    crop: tuple[int, ...] | None = None
     sequences: tuple[str, ...] = ()
     only: tuple[str, ...] = ()
     metrics: tuple[str, ...] = METRICS
@@ -109,6 +139,8 @@ class Evaluation:
         for name in self.codecs:
             if not NAME.fullmatch(name) or name == "source":
                 raise UsageError(f"a codec is called by letters, digits, dots and dashes, not {name!r}")
+        if self.crop is not None and (len(self.crop) != 2 or min(self.crop) <= 0 or any(n % 2 for n in self.crop)):
+            raise UsageError(f"a crop is a width and a height, both even: not {self.crop}")
         strange = [name for name in self.metrics if name not in METRICS]
         if strange or not self.metrics:
             raise UsageError(f"there is no metric {', '.join(strange) or 'to compute'}; there are {', '.join(METRICS)}")

@@ -67,11 +67,13 @@ def settings_of(contestant: Contestant, level: int, source: Prepared, evaluation
         told |= {"encode": commands.encode, "decode": commands.decode, "ffmpeg": ffmpeg_version()}
     elif not isinstance(codec, External):
         told |= {"model": model_identity(codec.model or DEFAULT_MODEL), "gop": evaluation.gop, "version": __version__}
+    cut = {} if evaluation.crop is None else {"crop": list(evaluation.crop)}
     return {
         contestant.kind: told,
         "level": level,
         "sequence": {"name": source.sequence.name, "sha256": source.sha256, "colour": str(source.clip.colour)},
         "frames": source.clip.frames,
+        **cut,
         "flow": evaluation.flow,
     }
 

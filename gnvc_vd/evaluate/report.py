@@ -8,6 +8,7 @@ The same points give the same tables, byte for byte; times stand apart, in speed
 from collections.abc import Sequence
 from pathlib import Path
 
+from gnvc_vd.evaluate.accounting import accounting_tables
 from gnvc_vd.evaluate.config import Evaluation
 from gnvc_vd.evaluate.curves import MEAN, OF_SEQUENCES, Difference, Row, differences, rows_of
 from gnvc_vd.evaluate.manifests import read_manifest
@@ -38,11 +39,13 @@ def report(evaluation: Evaluation, points: Sequence[Point], folder: Path) -> Pat
     found = differences(rows, anchor, metrics) if anchor else []
     beside = _published(evaluation, points)
     ours = our_tables(rows, found, anchor, metrics)
-    tables = [*ours, *(one for name in evaluation.report.published for one in published_tables(read_paper(name)))]
+    counted = accounting_tables(points, Path(evaluation.folder) / "streams")
+    others = [one for name in evaluation.report.published for one in published_tables(read_paper(name))]
+    tables = [*ours, *counted, *others]
     speed = speed_table(rows, {one.sequence: one.frames for one in points})
     texts = {
         "tables.md": f"# {evaluation.name}\n\n{_about(evaluation, points)}\n\n{as_markdown(tables)}",
-        "tables.tex": as_latex(ours),
+        "tables.tex": as_latex([*ours, *counted]),
         "points.csv": points_csv(rows, metrics),
         "bd.csv": differences_csv(found, anchor or ""),
         "speed.md": as_markdown([speed]),

@@ -22,7 +22,7 @@ from gnvc_vd.baselines.external import External, code_external
 from gnvc_vd.baselines.hybrid import Hybrid
 from gnvc_vd.conventions import GnvcError, UsageError, bits_per_pixel, kilobits_per_second
 from gnvc_vd.evaluate.compare import Comparison, compare
-from gnvc_vd.evaluate.config import Contestant, Evaluation, Ours
+from gnvc_vd.evaluate.config import Contestant, Evaluation, Ours, words
 from gnvc_vd.evaluate.manifests import CLIPS, Sequence, read_manifest
 from gnvc_vd.evaluate.points import (
     Point,
@@ -173,13 +173,12 @@ def our_commands(codec: Ours, level: int, gop: int | None, device: str) -> Comma
     local = codec.model is not None and (Path(codec.model) / DESCRIPTION).is_file()
     model = [] if codec.model is None else ["--model", str(Path(codec.model).absolute()) if local else codec.model]
     which = [] if codec.codec == "gnvc-vd" else ["--codec", codec.codec]
-    rate = ["--quality", str(level), *(["--gop", str(gop)] if gop else []), "--no-scenecut"]
+    rate = [*codec.rate(level), *(["--gop", str(gop)] if gop else []), "--no-scenecut"]
     on = ["--device", device]
     stream = "stream.gnvc"
-    encode = ["gnvc-vd", "encode", SOURCE, stream, *which, *model, *rate, *on, *codec.encode]
-    return Commands(
-        tuple(encode), ("gnvc-vd", "decode", stream, LOSSLESS, *model, *on, *codec.decode), stream, decoded=LOSSLESS
-    )
+    encode = ["gnvc-vd", "encode", SOURCE, stream, *which, *model, *rate, *on, *words(codec.encode)]
+    decode = ["gnvc-vd", "decode", stream, LOSSLESS, *model, *on, *words(codec.decode)]
+    return Commands(tuple(encode), tuple(decode), stream, decoded=LOSSLESS)
 
 
 def _coded(contestant: Contestant, commands: Commands, clip: Clip, work: Path) -> Coded:
@@ -190,7 +189,8 @@ def _prepared(sequence: Sequence, evaluation: Evaluation) -> Prepared:
     """Both the source and its copy for the player, made where they are not there."""
     folder = Path(evaluation.folder)
     root = CLIPS if evaluation.root is None else Path(evaluation.root)
-    prepared = prepare(sequence, root, evaluation.frames or sequence.frames, folder / "sources")
+    frames = evaluation.frames or sequence.frames
+    prepared = prepare(sequence, root, frames, folder / "sources", evaluation.crop)
     shown = shown_path(folder, "source", sequence.name)
     if not shown.is_file() or shown.stat().st_mtime_ns < prepared.path.stat().st_mtime_ns:
         show(prepared.path, prepared.clip, shown)

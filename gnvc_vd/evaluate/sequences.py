@@ -8,8 +8,11 @@ judged against them. So no codec is charged for another's conversion.
 
 import dataclasses
 import json
+from collections.abc import Sequence as SequenceOf
 from itertools import islice
 from pathlib import Path
+
+import numpy as np
 
 from gnvc_vd import ffmpeg
 from gnvc_vd.baselines.commands import Clip, as_source
@@ -21,8 +24,16 @@ from gnvc_vd.video import Planes, PlanesOf, RawVideo, open_video
 AS_STORED = ("yuv420p", "yuv420p10le")
 
 
+Crop = SequenceOf[int] | None  # width and height of the middle
+
+
 def make_source(
-    film: Path, target: Path, frames: int, raw: RawVideo | None = None, colour: Colour | None = None
+    film: Path,
+    target: Path,
+    frames: int,
+    raw: RawVideo | None = None,
+    colour: Colour | None = None,
+    crop: Crop = None,
 ) -> Clip:
     """The first frames of a film, losslessly; `colour` overrides what the film says."""
     with replacing(target) as part, open_video(film, raw, colour=colour) as video:
@@ -36,8 +47,9 @@ def make_source(
                 if pipe is None or clip is None:
                     info = video.info
                     clip = Clip(info.width, info.height, frames, info.rate, planes.colour, planes.pixel_format)
+                    clip = cropped(clip, crop)
                     pipe = ffmpeg.Fed(as_source(clip, part.name), str(part.parent))
-                pipe.write(planes.tobytes())
+                pipe.write(middle(planes, crop).tobytes())
                 count += 1
             if pipe is None or clip is None or count < frames:
                 raise GnvcError(f"{film}: {count} frames, {frames} were asked for")
@@ -58,14 +70,37 @@ class Prepared:
     sha256: str  # of the film
 
 
-def prepare(sequence: Sequence, root: Path, frames: int, folder: Path) -> Prepared:
+def cropped(clip: Clip, crop: Crop) -> Clip:
+    if crop is None:
+        return clip
+    width, height = crop
+    if width > clip.width or height > clip.height:
+        raise GnvcError(f"pictures of {clip.width}×{clip.height} have no middle of {width}×{height}")
+    return dataclasses.replace(clip, width=width, height=height)
+
+
+def middle(planes: Planes, crop: Crop) -> Planes:
+    """The middle of 4:2:0 pictures, beginning at an even place, so that codes stay as they are."""
+    if crop is None:
+        return planes
+    width, height = crop
+    tall, wide = planes.codes[0].shape
+    top, left = (tall - height) // 4, (wide - width) // 4  # in chroma samples
+    y, u, v = planes.codes
+    chroma = np.s_[top : top + height // 2, left : left + width // 2]
+    luma = np.s_[2 * top : 2 * top + height, 2 * left : 2 * left + width]
+    return dataclasses.replace(planes, codes=(y[luma], u[chroma], v[chroma]))
+
+
+def prepare(sequence: Sequence, root: Path, frames: int, folder: Path, crop: Crop = None) -> Prepared:
     """FOLDER/NAME.mkv and what it was made of, NAME.json; made once."""
     target, about = folder / f"{sequence.name}.mkv", folder / f"{sequence.name}.json"
-    clip = sequence.clip(frames)
+    clip = cropped(sequence.clip(frames), crop)
     film, sha = film_of(sequence, root)
     told = {"film": sequence.file, "sha256": sha, "frames": clip.frames, "colour": str(clip.colour)}
+    told |= {} if crop is None else {"crop": [*crop]}
     if not (target.is_file() and about.is_file() and json.loads(about.read_text(encoding="utf-8")) == told):
-        made = make_source(film, target, clip.frames, sequence.raw, sequence.colour)
+        made = make_source(film, target, clip.frames, sequence.raw, sequence.colour, crop)
         if made != clip:
             target.unlink()
             raise GnvcError(f"{film} holds {made}; the manifest says {clip}")

@@ -31,10 +31,11 @@ from gnvc_vd.zeroshot.conditioning import Chain, Conditioning, withheld
 from gnvc_vd.zeroshot.drift import drift, sketch
 from gnvc_vd.zeroshot.encoding import BESIDE, GvcEncoding, quality_of
 from gnvc_vd.zeroshot.parameters import Parameters
-from gnvc_vd.zeroshot.payload import Allotment, Content, Parsed, pack, symbol_hash
+from gnvc_vd.zeroshot.payload import Content, pack, symbol_hash
 from gnvc_vd.zeroshot.sde import Velocity
 from gnvc_vd.zeroshot.stills import Av1, StillCodec
 from gnvc_vd.zeroshot.trajectory import Gop
+from gnvc_vd.zeroshot.units import Opened, counts_of, opened
 
 ARITHMETIC = b"GVC 1: affine codes of Philox words, halving ranks, geometric tails"
 
@@ -149,27 +150,12 @@ class Gvc:
             )
         return parameters
 
-    def symbols(self, header: Header, unit: Unit) -> Content:
+    def symbols(self, header: Header, unit: Unit) -> Opened:
         """A unit's content, checked against its hash."""
-        parameters = Parameters.parse(header.parameters)
-        if unit.policy:
-            raise BitstreamError(f"GOP {unit.index} has policy {unit.policy}, which GVC does not have")
-        parsed = Parsed(unit.payload)
-        fresh = not parameters.chained or parsed.first is not None
-        latents = gops.latents_of(unit.frames + (0 if fresh else parameters.shared))
-        counts = self.counts(parameters, parsed.allotment, latents)
-        content = parsed.content(counts, parameters.schedule.stochastic, parameters.codebook)
-        if content.caption:
+        found = opened(Parameters.parse(header.parameters), unit)
+        if found.content.caption:
             raise BitstreamError("it has a caption, and no text encoder is here to condition on it")
-        strange = content.first is not None and not parameters.chained
-        if strange or (content.last is not None) != (parameters.mode == "flf2v"):
-            raise BitstreamError(f"GOP {unit.index} does not hold the stills of its mode")
-        if symbol_hash(content) != unit.symbol_hash:
-            raise BitstreamError("the symbols are not those that were coded")
-        return content
-
-    def counts(self, parameters: Parameters, allotment: Allotment, latents: int) -> list[int]:
-        return allotment.counts(latents, withheld(parameters.mode) if parameters.withhold else ())
+        return found
 
     def velocity(self, conditioning: Conditioning, latents: int) -> Velocity:
         """The prior's, under what a GOP is given."""
@@ -216,7 +202,7 @@ class _Encoder:
         with torch.inference_mode():
             target = latents_of_frames(codec.prior.vae, padded, codec.device)
             velocity = codec.velocity(Conditioning(first, last), latents)
-            counts = codec.counts(parameters, allotment, latents)
+            counts = counts_of(parameters, allotment, latents)
             gop = Gop(parameters, index, target.shape, counts, codec.device)
             sampled = gop.encode(velocity, target)
         residual, reached = self._residual(target, sampled.latents)
@@ -298,30 +284,28 @@ class GvcDecoder:
     def replay(self, unit: Unit) -> Replayed:
         """A unit's latents."""
         codec, parameters = self._codec, self._parameters
-        content = codec.symbols(self._header, unit)
+        found = codec.symbols(self._header, unit)
+        content = found.content
         last = None if content.last is None else codec.stills.decode(content.last, *self._padded)
         if parameters.mode == "flf2v":
             taken, self._chain = self._chain, Chain()
             self._chain.leave(unit.index, last)  # the next GOP needs no more of this one
         else:
             taken = self._chain
-        fresh = not parameters.chained or content.first is not None
         first = None
-        if parameters.chained:
-            first = (
-                taken.taken(unit.index) if content.first is None else codec.stills.decode(content.first, *self._padded)
-            )
-        repeated = 0 if fresh else parameters.shared
-        latents = gops.latents_of(unit.frames + repeated)
-        counts = codec.counts(parameters, content.allotment, latents)
-        shape = codec.shape(self._header.width, self._header.height, latents)
+        if content.first is not None:
+            first = codec.stills.decode(content.first, *self._padded)
+        elif parameters.chained:
+            first = taken.taken(unit.index)
+        shape = codec.shape(self._header.width, self._header.height, found.latents)
         with torch.inference_mode():
-            velocity = codec.velocity(Conditioning(first, last), latents)
-            reached = Gop(parameters, unit.index, shape, counts, codec.device).decode(velocity, content.sets)
-        found = drift(content.sketch, reached)
+            velocity = codec.velocity(Conditioning(first, last), found.latents)
+            gop = Gop(parameters, unit.index, shape, found.counts, codec.device)
+            reached = gop.decode(velocity, content.sets)
+        drifted = drift(content.sketch, reached)
         if content.residual is not None:
             reached = with_residual(reached, content.residual)
-        return Replayed(reached, found, repeated)
+        return Replayed(reached, drifted, found.repeated)
 
     def show(self, unit: Unit, replayed: Replayed) -> Iterator[Frame]:
         """A replayed unit's frames, without those that the GOP before has shown."""
@@ -340,7 +324,7 @@ class GvcDecoder:
             for _ in self.show(unit, self.replay(unit)):
                 pass
         elif self._parameters.mode == "flf2v":
-            still = self._codec.symbols(self._header, unit).last or b""
+            still = self._codec.symbols(self._header, unit).content.last or b""
             self._chain.leave(unit.index, self._codec.stills.decode(still, *self._padded))
 
 

@@ -37,7 +37,7 @@ def trained(folder: Path, name: str, lift: float) -> Path:
 
 def test_variants_are_called_by_what_differs_and_compared_with_one_of_them(tmp_path: Path) -> None:
     for steps, scale in ((1, 2.0), (2, 1.25), (5, 1.0)):
-        run(tmp_path, f"codecs.gnvc-vd.ours.decode=[--steps,{steps}]", scale)
+        run(tmp_path, f"codecs.gnvc-vd.ours.decode.steps={steps}", scale)
     variants = variants_of([tmp_path])  # a multirun's folder
     assert [one.name for one in variants] == ["1", "2", "5"]
     more = [run(tmp_path / "more", f"a.intra={n},~b=null", 1.0) for n in (0, 2)]

@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from gnvc_vd.conventions import Colour, GnvcError
@@ -62,6 +63,25 @@ def test_a_source_is_made_once_and_again_when_it_should_differ(tmp_path: Path) -
     with open_video(again.path) as video, open_video(CLIPS / bunny.file) as film:
         pairs = list(zip(video.pictures(), film.pictures(), strict=False))
     assert len(pairs) == 2 and all(a.planes and b.planes and a.planes.tobytes() == b.planes.tobytes() for a, b in pairs)
+
+
+def test_a_crop_is_the_middle_code_for_code(tmp_path: Path) -> None:
+    bunny = read_manifest("small").sequences[0]
+    crop = (38, 30)
+    found = prepare(bunny, CLIPS, 2, tmp_path, crop)
+    assert (found.clip.width, found.clip.height) == crop
+    with open_video(found.path) as video, open_video(CLIPS / bunny.file) as film:
+        for ours, theirs in zip(video.pictures(), film.pictures(), strict=False):
+            assert ours.planes is not None and theirs.planes is not None
+            (y, u, v), (whole_y, whole_u, whole_v) = ours.planes.codes, theirs.planes.codes
+            assert np.array_equal(y, whole_y[74:104, 140:178])  # 180 − 30 and 320 − 38 halved, to even places
+            for part, whole in ((u, whole_u), (v, whole_v)):
+                assert np.array_equal(part, whole[37:52, 70:89])
+    stamp = found.path.stat().st_mtime_ns
+    assert prepare(bunny, CLIPS, 2, tmp_path, [38, 30]).path.stat().st_mtime_ns == stamp
+    assert prepare(bunny, CLIPS, 2, tmp_path, (36, 30)).path.stat().st_mtime_ns != stamp
+    with pytest.raises(GnvcError, match="no middle of 322×30"):
+        prepare(bunny, CLIPS, 2, tmp_path, (322, 30))
 
 
 def test_what_is_not_there_or_not_so_is_refused(tmp_path: Path) -> None:

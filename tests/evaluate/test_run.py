@@ -16,6 +16,7 @@ import pytest
 
 from gnvc_vd.baselines.commands import run
 from gnvc_vd.baselines.hybrid import Hybrid
+from gnvc_vd.cli import _parser
 from gnvc_vd.conventions import GnvcError, UsageError
 from gnvc_vd.evaluate.compare import compare
 from gnvc_vd.evaluate.config import Contestant, Evaluation, Ours, Reporting, evaluation_of
@@ -23,6 +24,7 @@ from gnvc_vd.evaluate.points import Point, path_of, read_point
 from gnvc_vd.evaluate.report import report
 from gnvc_vd.evaluate.run import evaluate, our_commands
 from gnvc_vd.model import file_sha256
+from gnvc_vd.zeroshot.parameters import MODES
 from tests.conftest import names_beside
 from tests.evaluate.evaluations import FRAMES, SIDE, evaluation, made_up_set
 from tests.train.composing import ALL, composed_of
@@ -132,13 +134,15 @@ def test_a_codec_that_fails_is_named_and_the_others_points_are_there(tmp_path: P
 
 
 def test_our_codecs_go_through_the_command_line() -> None:
-    commands = our_commands(Ours((5,), "gvc", "nano", ("--mode", "t2v"), ("--steps", "3")), 5, 33, "cpu")
+    options = {"mode": "i2v", "g-scale": 2.5, "shift": None, "withhold": False, "reuse": True, "tail-step": 0}
+    commands = our_commands(Ours((100,), "gvc", "nano", options, {"gops": "1:2"}), 100, 33, "cpu")
     assert " ".join(commands.encode) == (
-        "gnvc-vd encode source.mkv stream.gnvc --codec gvc --model nano --quality 5 --gop 33 --no-scenecut "
-        "--device cpu --mode t2v"
+        "gnvc-vd encode source.mkv stream.gnvc --codec gvc --model nano --atoms 100 --gop 33 --no-scenecut "
+        "--device cpu --mode i2v --g-scale 2.5 --reuse --tail-step 0"
     )
-    assert " ".join(commands.decode) == "gnvc-vd decode stream.gnvc decoded.mkv --model nano --device cpu --steps 3"
-    assert "--codec" not in our_commands(Ours((5,)), 5, 25, "cpu").encode
+    assert " ".join(commands.decode) == "gnvc-vd decode stream.gnvc decoded.mkv --model nano --device cpu --gops 1:2"
+    plain = our_commands(Ours((5,)), 5, 25, "cpu")
+    assert " ".join(plain.encode[4:]) == "--quality 5 --gop 25 --no-scenecut --device cpu" and plain.decode[-1] == "cpu"
 
 
 def test_wrong_evaluations_are_refused(tmp_path: Path) -> None:
@@ -157,8 +161,12 @@ def test_wrong_evaluations_are_refused(tmp_path: Path) -> None:
         evaluate(evaluation(tmp_path, sequences=("s7",)), "cpu")
     with pytest.raises(UsageError, match="exactly one"):
         Contestant()
-    with pytest.raises(UsageError, match="0 to 63"):
-        Ours((64,))
+    for ours, said in ((Ours, "0 to 63"), (partial(Ours, codec="gvc"), "0 to 256"), (partial(Ours, codec="x"), "'x'")):
+        with pytest.raises(UsageError, match=said):
+            ours((257,))
+    for crop in ((64,), (64, 63), (64, 0)):
+        with pytest.raises(UsageError, match="both even"):
+            evaluation(tmp_path, crop=crop)
     broken = path_of(Path(evaluation(tmp_path).folder), "x264", "s0", 24)
     broken.parent.mkdir(parents=True)
     broken.write_text("{}")
@@ -168,8 +176,8 @@ def test_wrong_evaluations_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", [name for name in ALL if name.startswith("eval_")])
 def test_every_evaluation_composes(name: str) -> None:
-    model = ("codecs.gnvc-vd.ours.model=other",)
-    found = evaluation_of(composed_of("evaluate", f"experiment={name}", *model)[0])
+    codec = "gvc" if name.startswith("eval_gvc") else "gnvc-vd"
+    found = evaluation_of(composed_of("evaluate", f"experiment={name}", f"codecs.{codec}.ours.model=other")[0])
     assert found.name.startswith("eval_") and found.folder.startswith(f"outputs/evaluate/{found.name}")
     ours = [contestant.ours for contestant in found.codecs.values() if contestant.ours]
     assert ours and all(one.model == "other" for one in ours)  # one place says which
@@ -181,7 +189,7 @@ def test_every_evaluation_composes(name: str) -> None:
 def test_our_codec_stands_with_and_without_refinement(name: str) -> None:
     found = evaluation_of(composed_of("evaluate", f"experiment={name}", "codecs.gnvc-vd.ours.model=other")[0])
     refined, unrefined = (found.codecs[codec].ours for codec in ("gnvc-vd", "gnvc-vd-unrefined"))
-    assert refined and unrefined and (refined.decode, unrefined.decode) == ((), ("--no-refine",))
+    assert refined and unrefined and (refined.decode, unrefined.decode) == ({}, {"no-refine": True})
     assert (refined.levels, refined.encode) == (unrefined.levels, unrefined.encode)
 
 
@@ -197,12 +205,28 @@ def test_the_small_evaluation_is_what_it_promises() -> None:
         evaluation_of(composed_of("evaluate", "experiment=eval_small", "+strange=1")[0])
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_gvc_is_evaluated_in_each_mode_and_swept_by_any_of_its_options(mode: str) -> None:
+    swept = [f"codecs.gvc.ours.encode.{one}" for one in ("codebook=256", "g-scale=2", "tail-atoms=9", "sde-steps=10")]
+    config, whole = composed_of("evaluate", f"experiment=eval_gvc_{mode}", *swept)
+    found = evaluation_of(config)
+    (gvc,) = (one.ours for one in found.codecs.values())
+    assert gvc is not None and (gvc.codec, gvc.model, gvc.levels) == ("gvc", None, (8, 16, 32, 64))
+    encode = list(our_commands(gvc, 16, found.gop, "cpu").encode[4:])
+    arguments = _parser().parse_args(["encode", "a", "b", *encode])
+    assert (arguments.atoms, arguments.mode, arguments.gop) == (16, mode, 9)
+    assert (arguments.codebook, arguments.g_scale, arguments.tail_atoms, arguments.sde_steps) == (256, 2, 9, 10)
+    assert (arguments.shift, arguments.ode_tail, arguments.reuse, arguments.model) == (3, 3, False, None)
+    assert found.name == f"eval_gvc_{mode}" and found.folder == f"outputs/evaluate/{found.name}/{','.join(sorted(swept))}"
+    assert whole.hydra.sweep.dir == f"outputs/evaluate/{found.name}"
+
+
 @pytest.mark.slow
 def test_our_codec_is_decoded_by_a_process_of_its_own(tmp_path: Path) -> None:
     made_up_set(tmp_path, sequences=1)
     codecs = {
         "refined": Contestant(ours=Ours((32,), model="nano")),
-        "unrefined": Contestant(ours=Ours((32,), model="nano", decode=("--no-refine",))),
+        "unrefined": Contestant(ours=Ours((32,), model="nano", decode={"no-refine": True})),
     }
     whole = evaluation(tmp_path, codecs=codecs, report=Reporting())
     done = evaluate(whole, "cpu")
