@@ -5,6 +5,7 @@
 Both run inside a folder made for them and name files in it, so what is recorded is what another lab can type.
 """
 
+import glob
 import subprocess
 import sys
 import time
@@ -14,7 +15,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from gnvc_vd import ffmpeg
-from gnvc_vd.conventions import Colour, GnvcError
+from gnvc_vd.conventions import Colour, GnvcError, UsageError
 from gnvc_vd.video import RawVideo
 
 SOURCE = "source.mkv"  # FFV1: the very codes, with their matrix named
@@ -68,6 +69,8 @@ def code(commands: Commands, folder: Path) -> Coded:
         (folder / name).write_text(text, encoding="utf-8")
     encode_seconds = run(commands.encode, folder)
     stream = the_one(folder, commands.stream)
+    if not stream.is_file() or stream.stat().st_size == 0:
+        raise GnvcError(f"{commands.stream} is no file with anything in it: its bytes are the rate")
     decode_seconds = run(commands.decode, folder) if commands.decode else 0.0
     return Coded(stream, the_one(folder, commands.decoded), encode_seconds, decode_seconds)
 
@@ -91,10 +94,16 @@ def run(command: Sequence[str], folder: Path) -> float:
 
 def the_one(folder: Path, pattern: str) -> Path:
     """The file, or folder of pictures, that a command should have made."""
-    found = sorted(folder.glob(pattern))
+    found = glob.glob(pattern, root_dir=folder)  # noqa: PTH207 - an absolute pattern is one too
     if len(found) != 1:
         raise GnvcError(f"{len(found)} files are called {pattern}; the commands should make one")
-    return found[0]
+    return folder / found[0]
+
+
+def check_different(levels: Sequence[int]) -> None:
+    """A level names its point's files."""
+    if not levels or len(set(levels)) < len(levels):
+        raise UsageError(f"a codec has levels, and each once: not {levels}")
 
 
 def as_source(clip: Clip, name: str) -> list[str]:

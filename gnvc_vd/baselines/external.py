@@ -11,16 +11,28 @@ A template's words are split as a shell would, and no shell runs them. These sta
 docs/evaluation.md has templates for DCVC-RT and VTM.
 """
 
-import json
 import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from string import Template
+from typing import Any, cast
 
 import numpy as np
 
-from gnvc_vd import ffmpeg
-from gnvc_vd.baselines.commands import DECODED, SOURCE, Clip, Coded, Commands, code, raw_input, run, tagged
+from gnvc_vd import ffmpeg, strict
+from gnvc_vd.baselines.commands import (
+    DECODED,
+    SOURCE,
+    Clip,
+    Coded,
+    Commands,
+    check_different,
+    code,
+    raw_input,
+    run,
+    tagged,
+)
 from gnvc_vd.conventions import GnvcError, UsageError
 
 FORMS = {"mkv": SOURCE, "yuv": "source.yuv", "png": "source"}  # what the codec can read
@@ -37,6 +49,7 @@ class External:
         stream, decoded: patterns of what the commands make; decoded is .yuv in the clip's format, a folder of PNGs,
             or any video that states its colours.
         files: texts that the commands read, by name.
+        version: what is known of the checkout's; another one makes all points again.
     """
 
     levels: tuple[int, ...]
@@ -47,8 +60,10 @@ class External:
     decoded: str = "decoded.yuv"
     files: dict[str, str] | None = None
     checkout: str | None = None
+    version: str | None = None
 
     def __post_init__(self) -> None:
+        check_different(self.levels)
         if self.reads not in FORMS:
             raise UsageError(f"a codec reads {', '.join(FORMS)}, not {self.reads!r}")
 
@@ -128,9 +143,9 @@ def read_points(path: Path) -> dict[str, list[RatePoint]]:
     Its PSNR on YUV weighs 6:1:1 as ours does; its MS-SSIM is of Y, U and V with these weights, under another name.
     """
     try:
-        sets = json.loads(path.read_text(encoding="utf-8"))
+        sets = cast(Mapping[str, Any], strict.read_object(path))
         return {name: [_point(*one) for one in _leaves(sequences)] for name, sequences in sets.items()}
-    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, OSError) as error:
         raise GnvcError(f"{path}: no rate points as data set → sequence → point ({error!r})") from error
 
 

@@ -8,14 +8,14 @@ One thread, because x264 and x265 make another stream with another number of thr
 
 from dataclasses import dataclass
 
-from gnvc_vd.baselines.commands import DECODED, SOURCE, Clip, Commands, tagged
+from gnvc_vd.baselines.commands import DECODED, SOURCE, Clip, Commands, check_different, tagged
 from gnvc_vd.conventions import UsageError
 
 STRUCTURES = ("low-delay", "random-access")
 TUNINGS = ("default", "psnr")
 SUFFIXES = {"x264": "h264", "x265": "hevc", "svt-av1": "obu", "vvenc": "vvc"}  # ffmpeg's names of the raw formats
 PRESETS = {"x264": "veryslow", "x265": "veryslow", "svt-av1": "4", "vvenc": "medium"}
-HIGHEST = {"x264": 51, "x265": 51, "svt-av1": 63, "vvenc": 63}  # levels: CRF, and QP of VVenC
+HIGHEST = {"x264": 51, "x265": 51, "svt-av1": 70, "vvenc": 63}  # levels: CRF, and QP of VVenC
 NEVER = 1 << 20  # frames: an intra period that no clip reaches
 
 
@@ -25,7 +25,8 @@ class Hybrid:
 
     Args:
         structure: low-delay (every picture looks back only) or random-access (the encoder's hierarchy of pictures).
-        intra: frames from one intra picture to the next; 0 is the first picture alone.
+        intra: frames from one picture that starts anew to the next, with nothing in between that looks across it;
+            0 is the first picture alone. Cuts change nothing.
         tuning: default is what the encoder does unasked, psychovisual or not; psnr is its setting for fidelity.
         preset: the encoder's name of its speed; None is PRESETS.
     """
@@ -47,6 +48,7 @@ class Hybrid:
                 raise UsageError(f"there is no {name} {value!r}; there are {', '.join(known)}")
         if not self.levels or not all(0 <= level <= HIGHEST[self.encoder] for level in self.levels):
             raise UsageError(f"levels of {self.encoder} are 0 to {HIGHEST[self.encoder]}: not {self.levels}")
+        check_different(self.levels)
         if self.intra < 0:
             raise UsageError(f"an intra period is not negative: {self.intra}")
 
@@ -68,7 +70,7 @@ class Hybrid:
 
 def _x264(one: Hybrid, level: int) -> list[str]:
     tune = [*(["psnr"] if one.tuning == "psnr" else []), *(["zerolatency"] if one.structure == "low-delay" else [])]
-    parameters = f"keyint={one.intra or 'infinite'}:threads=1:sliced-threads=0"
+    parameters = f"keyint={one.intra or 'infinite'}:scenecut=0:threads=1:sliced-threads=0"
     return [
         *("-c:v", "libx264", "-preset", one.speed, "-crf", str(level)),
         *(["-tune", ",".join(tune)] if tune else []),
@@ -79,18 +81,19 @@ def _x264(one: Hybrid, level: int) -> list[str]:
 
 def _x265(one: Hybrid, level: int) -> list[str]:
     # Its two tunes exclude one another: zero latency is spelt out beside psnr's.
-    low_delay = "bframes=0:rc-lookahead=0:b-adapt=0:cutree=0:scenecut=0:" if one.structure == "low-delay" else ""
-    period = one.intra or -1
+    low_delay = "bframes=0:rc-lookahead=0:b-adapt=0:cutree=0:" if one.structure == "low-delay" else ""
+    period = f"keyint={one.intra or -1}:scenecut=0:open-gop=0"
     tune = ["-tune", "psnr"] if one.tuning == "psnr" else []
-    parameters = f"{low_delay}keyint={period}:info=0:pools=none:frame-threads=1:wpp=0:log-level=error"
+    parameters = f"{low_delay}{period}:info=0:pools=none:frame-threads=1:wpp=0:log-level=error"
     return ["-c:v", "libx265", "-preset", one.speed, "-crf", str(level), *tune, "-x265-params", parameters]
 
 
 def _svt_av1(one: Hybrid, level: int) -> list[str]:
     structure = 1 if one.structure == "low-delay" else 2
     tune = "tune=1:" if one.tuning == "psnr" else ""
-    parameters = f"{tune}pred-struct={structure}:keyint={one.intra or -1}:lp=1"
-    return ["-c:v", "libsvtav1", "-preset", one.speed, "-crf", str(level), "-svtav1-params", parameters]
+    # ffmpeg's own -crf ends at 63; the encoder's goes on.
+    parameters = f"crf={level}:{tune}pred-struct={structure}:keyint={one.intra or -1}:lp=1"
+    return ["-c:v", "libsvtav1", "-preset", one.speed, "-svtav1-params", parameters]
 
 
 def _vvenc(one: Hybrid, level: int) -> list[str]:
@@ -98,8 +101,8 @@ def _vvenc(one: Hybrid, level: int) -> list[str]:
         if one.intra:
             raise UsageError("VVenC's low delay has one intra picture, the first")
         structure = "picreordering=0:gopsize=8:decodingrefreshtype=none:poc0idr=1:intraperiod=-1"
-    else:
-        structure = f"decodingrefreshtype=idr:intraperiod={one.intra or NEVER}"
+    else:  # its "idr" has the intra picture last of its GOP, and none in the clip's last
+        structure = f"decodingrefreshtype=idr_no_radl:poc0idr=1:intraperiod={one.intra or NEVER}"
     perceptual = "0" if one.tuning == "psnr" else "1"
     parameters = f"{structure}:accessunitdelimiter=0:threads=1"
     quality = ["-qp", str(level), "-qpa", perceptual]

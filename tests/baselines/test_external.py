@@ -99,6 +99,9 @@ def test_what_a_template_gets_wrong_is_said(tmp_path: Path) -> None:
     (tmp_path / "codec.py").write_text(CODEC)
     with pytest.raises(UsageError, match=r"\$levle.* holds something else than \$width"):
         shifting(encode="codec $levle").commands(CLIP, 1, folder)
+    for levels in ((), (1, 1)):
+        with pytest.raises(UsageError, match="each once"):
+            shifting(levels=levels)
     with pytest.raises(UsageError, match="reads mkv, yuv, png"):
         shifting(reads="bmp")
     missing = shifting(checkout=str(tmp_path), stream="other").commands(CLIP, 1, folder)
@@ -107,6 +110,22 @@ def test_what_a_template_gets_wrong_is_said(tmp_path: Path) -> None:
     short = shifting(checkout=str(tmp_path), decode=f"{sys.executable} -c \"open('out.yuv','w').write('abc')\"")
     with pytest.raises(GnvcError, match=r"out\.yuv: 3 bytes are not 3 frames of 2304 bytes"):
         code_external(short.commands(CLIP, 1, folder), CLIP, folder)
+
+
+@pytest.mark.parametrize("made", ["touch", "mkdir"])
+def test_what_has_no_bytes_has_no_rate(made: str, tmp_path: Path) -> None:
+    folder = folder_with_source(tmp_path / "clip")
+    encode = f"{sys.executable} -c \"import pathlib; pathlib.Path('s').{made}()\""
+    codec = External((1,), encode, stream="s", decoded="source.yuv")
+    with pytest.raises(GnvcError, match="s is no file with anything in it"):
+        code_external(codec.commands(CLIP, 1, folder), CLIP, folder)
+
+
+def test_files_may_be_named_with_their_folder(tmp_path: Path) -> None:
+    (tmp_path / "codec.py").write_text(CODEC)
+    folder = folder_with_source(tmp_path / "clip")
+    codec = shifting(checkout=str(tmp_path), stream="$folder/a stream", decoded="$folder/out.y*")
+    assert code_external(codec.commands(CLIP, 0, folder), CLIP, folder).stream == folder / "a stream"
 
 
 def test_documented_templates_are_whole(tmp_path: Path) -> None:
@@ -140,8 +159,12 @@ def test_published_points_are_read_and_nonsense_is_refused(tmp_path: Path) -> No
         path.write_text(json.dumps({"UVG": {"Beauty_1080.yuv": {"022": wrong}}}))
         with pytest.raises(GnvcError, match="no rate points"):
             read_points(path)
-    for text in ("[]", "{", '{"UVG": [1]}'):
-        path.write_text(text)
+    for key, huge in (("qp", float("inf")), ("qp", "1" * 5000), ("ave_all_frame_bpp", 10**400)):
+        path.write_text(json.dumps({"UVG": {"Beauty_1080.yuv": {"022": {**point, key: huge}}}}))
         with pytest.raises(GnvcError, match="no rate points"):
+            read_points(path)
+    for text in ("[]", "{", "[" * 100_000, '{"UVG": [1]}'):
+        path.write_text(text)
+        with pytest.raises(GnvcError, match=r"no rate points|not JSON|not a JSON object"):
             read_points(path)
     assert np.isfinite(point["ave_all_frame_bpp"])
