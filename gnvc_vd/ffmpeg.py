@@ -14,7 +14,10 @@ def executable() -> str:
     """Where the ffmpeg that imageio-ffmpeg carries lies."""
     import imageio_ffmpeg
 
-    return str(imageio_ffmpeg.get_ffmpeg_exe())
+    try:
+        return str(imageio_ffmpeg.get_ffmpeg_exe())
+    except RuntimeError as error:
+        raise GnvcError(f"there is no ffmpeg: {str(error).splitlines()[0]}") from error
 
 
 def run(arguments: Sequence[str]) -> None:

@@ -7,6 +7,7 @@ python scripts/evaluate.py -m launcher=slurm experiment=eval_uvg root=UVG 'only=
 """
 
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import hydra
@@ -18,12 +19,14 @@ from gnvc_vd.evaluate.config import evaluation_of
 from gnvc_vd.evaluate.report import report
 from gnvc_vd.evaluate.run import evaluate
 
+PATIENCE = timedelta(days=30)  # of processes whose share is done: the others' may take hours longer
+
 
 @hydra.main(config_path="../configs", config_name="evaluate", version_base="1.3")
 def main(config: DictConfig) -> None:
     try:
         evaluation = evaluation_of(config)
-        state = PartialState(cpu=evaluation.device == "cpu")
+        state = PartialState(cpu=evaluation.device == "cpu", timeout=PATIENCE)
         device = str(state.device) if evaluation.device == "auto" else evaluation.device
         done = evaluate(evaluation, device, state.process_index, state.num_processes, state.wait_for_everyone)
         for failure in done.failures:

@@ -6,6 +6,7 @@ A run is an evaluation (its points), or a training (the rates and PSNRs of its l
 folder. Variants that were not measured on the same frames are refused.
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from pathlib import Path
 from gnvc_vd.conventions import GnvcError, UsageError
 from gnvc_vd.evaluate.curves import MEAN, OF_SEQUENCES, Difference, Row, differences, rows_of
 from gnvc_vd.evaluate.plots import plot
-from gnvc_vd.evaluate.points import read_point
+from gnvc_vd.evaluate.points import Point, read_point
 from gnvc_vd.evaluate.tables import (
     LABELS,
     NONE,
@@ -24,7 +25,7 @@ from gnvc_vd.evaluate.tables import (
     rate_table,
 )
 from gnvc_vd.files import replacing
-from gnvc_vd.train.log import FIGURES
+from gnvc_vd.train.log import FIGURES, RUN
 from gnvc_vd.train.plot import curves_of
 
 POINTS = "points"
@@ -132,6 +133,8 @@ def _evaluated(run: Path, name: str, codec: str | None) -> Variant:
     points = [point for file in files if (point := read_point(file)) is not None]
     if not points:
         raise GnvcError(f"{run}: no points of {codec}; there are {', '.join(there) or 'none'}")
+    if len({_as_set(point) for point in points}) > 1:
+        raise GnvcError(f"{run}: points of several settings of {points[0].codec} in one folder; remove the older ones")
     measured = frozenset(
         (one.sequence, str(one.settings["sequence"]["sha256"]), one.frames, one.width, one.height) for one in points
     )
@@ -147,4 +150,22 @@ def _trained(run: Path, name: str) -> Variant:
         Row(name, "validation", level, 0, bpp, 0.0, 0.0, 0.0, {VALIDATION: psnr})
         for level, (bpp, psnr) in enumerate(curve)
     ]
-    return Variant(name, tuple(rows), frozenset({("validation", "", 0, 0, 0)}))
+    return Variant(name, tuple(rows), frozenset({_judged_on(run)}))
+
+
+def _as_set(point: Point) -> str:
+    """How its codec was set, whatever the level and the sequence; what a call left of earlier settings differs."""
+    told = {kind: point.settings[kind] for kind in ("ours", "external") if kind in point.settings}
+    hybrid = point.settings.get("hybrid", {})
+    spelt = ("encode", "decode")  # its commands, which say level and frame rate
+    return json.dumps([told, {key: value for key, value in hybrid.items() if key not in spelt}], sort_keys=True)
+
+
+def _judged_on(run: Path) -> tuple[str, str, int, int, int]:
+    """A training's validation clips, by what draws them."""
+    if not (run / RUN).is_file():
+        return ("validation", "", 0, 0, 0)
+    training = json.loads((run / RUN).read_text(encoding="utf-8"))["training"]
+    last, clips = training["stage"]["spans"][-1], training["habits"]["clips"]
+    drawn = json.dumps([training["data"], training["seed"], clips, last["short_side"]])
+    return ("validation", drawn, last["frames"], last["size"], last["size"])

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from gnvc_vd.conventions import GnvcError, UsageError
 from gnvc_vd.metrics import fidelity, perceptual
 from gnvc_vd.metrics.fidelity import MsSsim, psnr_rgb, psnr_yuv
-from gnvc_vd.metrics.flow import dis, raft
+from gnvc_vd.metrics.flow import FLOWS, dis, raft
 from gnvc_vd.metrics.pairs import FrameMean, Measure, Pair, Pairing
 from gnvc_vd.metrics.perceptual import dists, lpips, st_lpips
 from gnvc_vd.metrics.temporal import WarpingError
@@ -82,6 +82,8 @@ def compare(
     unknown = [name for name in metrics if name not in METRICS]
     if unknown or not metrics:
         raise UsageError(f"there is no metric {', '.join(unknown) or 'to compute'}; there are {', '.join(METRICS)}")
+    if flow not in FLOWS:
+        raise UsageError(f"there is no flow {flow!r}; there are {', '.join(FLOWS)}")
     if reference == test == "-":
         raise UsageError("standard input holds one video; two are compared")
     if raw is not None and not (is_raw(reference) or is_raw(test)):

@@ -8,10 +8,13 @@ from typing import Any, cast
 from omegaconf import DictConfig, OmegaConf
 
 from gnvc_vd import strict
+from gnvc_vd.baselines.commands import check_different
 from gnvc_vd.baselines.external import External
 from gnvc_vd.baselines.hybrid import Hybrid
 from gnvc_vd.conventions import QUALITIES, UsageError
 from gnvc_vd.evaluate.compare import METRICS
+from gnvc_vd.gop import check_gop
+from gnvc_vd.metrics.flow import FLOWS
 from gnvc_vd.zeroshot.codebook import MAX_ATOMS
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")  # it names folders
@@ -55,6 +58,7 @@ class Ours:
         largest = DIALS[self.codec].largest
         if not self.levels or not all(0 <= level <= largest for level in self.levels):
             raise UsageError(f"levels of {self.codec} are 0 to {largest}: not {self.levels}")
+        check_different(self.levels)
 
     def rate(self, level: int) -> tuple[str, str]:
         return DIALS[self.codec].option, str(level)
@@ -105,6 +109,10 @@ class Reporting:
     published: tuple[str, ...] = ()
     points: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        if not all(0 < rate < float("inf") for rate in self.rates):
+            raise UsageError(f"rates are positive, in bits per pixel: not {self.rates}")
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -139,6 +147,12 @@ class Evaluation:
         for name in self.codecs:
             if not NAME.fullmatch(name) or name == "source":
                 raise UsageError(f"a codec is called by letters, digits, dots and dashes, not {name!r}")
+        if self.frames is not None and self.frames <= 0:
+            raise UsageError(f"an evaluation has frames: not {self.frames}")
+        if self.gop is not None:
+            check_gop(self.gop)
+        if self.flow not in FLOWS:
+            raise UsageError(f"there is no flow {self.flow!r}; there are {', '.join(FLOWS)}")
         if self.crop is not None and (len(self.crop) != 2 or min(self.crop) <= 0 or any(n % 2 for n in self.crop)):
             raise UsageError(f"a crop is a width and a height, both even: not {self.crop}")
         strange = [name for name in self.metrics if name not in METRICS]

@@ -71,8 +71,8 @@ def rows_of(points: Iterable[Point]) -> list[Row]:
 
 def _mean(rows: Sequence[Row]) -> Row:
     figures: dict[str, float | None] = {}
-    for name in rows[0].figures:
-        known = [value for row in rows if (value := row.figures[name]) is not None]
+    for name in rows[0].figures:  # another may have been asked for fewer
+        known = [value for row in rows if (value := row.figures.get(name)) is not None]
         figures[name] = fmean(known) if len(known) == len(rows) else None
     return Row(
         rows[0].codec,

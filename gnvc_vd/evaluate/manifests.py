@@ -78,6 +78,8 @@ class Manifest:
         names = [one.name for one in self.sequences]
         if not names or len(set(names)) < len(names):
             raise ValueError("sequences have names of their own")
+        if "mean" in names:
+            raise ValueError("no sequence is called mean: the average of all is")
         if not all(name.replace("-", "").replace("_", "").isalnum() for name in names):
             raise ValueError("names of sequences are letters, digits, - and _: they name folders")
 

@@ -7,6 +7,7 @@ rate stands beside it. The videos in it are copies (showing.py).
 """
 
 import base64
+import html
 import json
 import math
 import shlex
@@ -59,8 +60,8 @@ def page(
     parts = {
         name: (ASSETS / "report" / name).read_text(encoding="utf-8") for name in ("page.html", "page.css", *SCRIPTS)
     }
-    text = json.dumps(data, ensure_ascii=False).replace("</", "<\\/")  # nothing in the data ends its element
-    title = f"{evaluation.name}: video codecs side by side"
+    text = json.dumps(data, ensure_ascii=False, allow_nan=False).replace("<", r"\u003c")  # no tag, and no comment
+    title = html.escape(f"{evaluation.name}: video codecs side by side")
     script = "\n".join(parts[name] for name in SCRIPTS)
     return Template(parts["page.html"]).substitute(title=title, style=parts["page.css"], script=script, data=text)
 

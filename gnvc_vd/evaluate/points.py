@@ -16,7 +16,7 @@ from gnvc_vd.baselines.external import External
 from gnvc_vd.baselines.hybrid import Hybrid
 from gnvc_vd.conventions import GnvcError
 from gnvc_vd.evaluate.config import Contestant, Evaluation
-from gnvc_vd.evaluate.sequences import Prepared
+from gnvc_vd.evaluate.sequences import Prepared, described
 from gnvc_vd.files import replacing
 from gnvc_vd.loading import DEFAULT_MODEL
 from gnvc_vd.model import DESCRIPTION, file_sha256
@@ -67,13 +67,11 @@ def settings_of(contestant: Contestant, level: int, source: Prepared, evaluation
         told |= {"encode": commands.encode, "decode": commands.decode, "ffmpeg": ffmpeg_version()}
     elif not isinstance(codec, External):
         told |= {"model": model_identity(codec.model or DEFAULT_MODEL), "gop": evaluation.gop, "version": __version__}
-    cut = {} if evaluation.crop is None else {"crop": list(evaluation.crop)}
     return {
         contestant.kind: told,
         "level": level,
-        "sequence": {"name": source.sequence.name, "sha256": source.sha256, "colour": str(source.clip.colour)},
-        "frames": source.clip.frames,
-        **cut,
+        "sequence": {"name": source.sequence.name, "sha256": source.sha256, **described(source.clip)},
+        "crop": None if evaluation.crop is None else list(evaluation.crop),
         "flow": evaluation.flow,
     }
 

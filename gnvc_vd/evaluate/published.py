@@ -1,7 +1,9 @@
 """What papers printed, as data to be set beside our own figures; never mixed with them."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import fmean
 
 from gnvc_vd import strict
 from gnvc_vd.baselines.external import read_points
@@ -27,7 +29,10 @@ class Table:
 
 @dataclass(frozen=True)
 class PublishedPoint:
-    """A rate point; `bpp_printed` is the paper's own figure where it counts otherwise."""
+    """A rate point; `bpp_printed` is the paper's own figure where it counts otherwise.
+
+    Points of one codec at one level are of one setting; None is a level of its own.
+    """
 
     codec: str
     set: str
@@ -37,6 +42,7 @@ class PublishedPoint:
     bpp: float
     figures: dict[str, float]
     bpp_printed: float | None = None
+    level: int | None = None
 
 
 @dataclass(frozen=True)
@@ -60,10 +66,38 @@ def read_paper(name: str) -> Paper:
 def points_of(file: Path, title: str, width: int, height: int) -> list[PublishedPoint]:
     """A file of rate points that somebody published, named after the file; its sets by the names of our manifests."""
     return [
-        PublishedPoint(title, _as_ours(name), point.sequence.split("_")[0], width, height, point.bpp, point.figures)
+        PublishedPoint(
+            title,
+            _as_ours(name),
+            point.sequence.split("_")[0],
+            width,
+            height,
+            point.bpp,
+            point.figures,
+            level=point.level,
+        )
         for name, points in read_points(file).items()
         for point in points
     ]
+
+
+def mean_points(points: Sequence[PublishedPoint], sequences: Sequence[str], name: str) -> list[PublishedPoint]:
+    """Under that name, the means over these sequences; of codecs and levels that have a point for every one."""
+    settings = dict.fromkeys((one.codec, one.level) for one in points)
+    groups = [[one for one in points if (one.codec, one.level) == setting] for setting in settings]
+    return [_mean(own, name) for own in groups if sorted(one.sequence for one in own) == sorted(sequences)]
+
+
+def _mean(own: Sequence[PublishedPoint], name: str) -> PublishedPoint:
+    shared = [key for key in own[0].figures if all(key in one.figures for one in own)]
+    printed = [one.bpp_printed for one in own if one.bpp_printed is not None]
+    return replace(
+        own[0],
+        sequence=name,
+        bpp=fmean(one.bpp for one in own),
+        figures={key: fmean(one.figures[key] for one in own) for key in shared},
+        bpp_printed=fmean(printed) if len(printed) == len(own) else None,
+    )
 
 
 def _as_ours(name: str) -> str:

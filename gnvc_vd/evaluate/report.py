@@ -15,7 +15,7 @@ from gnvc_vd.evaluate.manifests import read_manifest
 from gnvc_vd.evaluate.page import page
 from gnvc_vd.evaluate.plots import plot
 from gnvc_vd.evaluate.points import Point
-from gnvc_vd.evaluate.published import PublishedPoint, points_of, read_paper
+from gnvc_vd.evaluate.published import PublishedPoint, mean_points, points_of, read_paper
 from gnvc_vd.evaluate.tables import (
     Table,
     as_latex,
@@ -73,21 +73,23 @@ def _plots(evaluation: Evaluation, rows: Sequence[Row], beside: Sequence[Publish
     shown = MEAN if MEAN in sequences else next(iter(sequences))
     own = [row for row in rows if row.sequence == shown]
     ours = [name for name, contestant in evaluation.codecs.items() if contestant.ours]
-    title = f"{evaluation.manifest}, " + (f"mean of {len(sequences) - 1} sequences" if shown == MEAN else shown)
+    of = f"mean of {len(sequences) - 1} sequences" if shown == MEAN else shown
+    title = f"{Path(evaluation.manifest).stem}, {of}"
     others = [one for one in beside if one.sequence == shown]
     for metric in evaluation.metrics:
         plot(own, others, metric, title, ours, folder / metric)
 
 
 def _published(evaluation: Evaluation, points: Sequence[Point]) -> list[PublishedPoint]:
-    """Points that others published of this set and size, of the sequences that are here."""
+    """Points that others published of this set and size, of the sequences that are here and their mean."""
     first = points[0]
-    here = {one.sequence for one in points}
+    here = list(dict.fromkeys(one.sequence for one in points))
     told = [one for name in evaluation.report.published for one in read_paper(name).points]
     for file in evaluation.report.points:
         told += points_of(Path(file), Path(file).stem, first.width, first.height)
     same = (evaluation.manifest, first.width, first.height)
-    return [one for one in told if (one.set, one.width, one.height) == same and one.sequence in here]
+    own = [one for one in told if (one.set, one.width, one.height) == same and one.sequence in here]
+    return [*own, *(mean_points(own, here, MEAN) if len(here) > 1 else [])]
 
 
 def _about(evaluation: Evaluation, points: Sequence[Point]) -> str:

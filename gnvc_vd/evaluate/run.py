@@ -36,6 +36,7 @@ from gnvc_vd.evaluate.points import (
 from gnvc_vd.evaluate.sequences import Prepared, prepare
 from gnvc_vd.evaluate.showing import show
 from gnvc_vd.files import replacing
+from gnvc_vd.metrics.weights import FILES, absent, in_torch_home
 from gnvc_vd.model import DESCRIPTION, file_sha256
 
 LOSSLESS = "decoded.mkv"
@@ -115,7 +116,8 @@ def make(job: Job, evaluation: Evaluation, device: str) -> Point:
         found = compare(
             str(work / SOURCE), str(done.decoded), metrics=evaluation.metrics, flow=evaluation.flow, device=device
         )
-        _check_whole(found, clip, job)
+        _check_whole(found, clip)
+        path_of(folder, job.codec, name, job.level).unlink(missing_ok=True)  # of other settings: its stream goes now
         show(done.decoded, clip, shown_path(folder, job.codec, name, job.level))
         size, digest = done.stream.stat().st_size, file_sha256(done.stream)
         _keep(done.stream, folder / "streams" / job.codec / name / f"{job.level:02}{done.stream.suffix}")
@@ -209,12 +211,21 @@ def _finished(job: Job, evaluation: Evaluation) -> Point | None:
     """A point's file, if it is of these settings and holds the metrics that are asked for."""
     point = read_point(path_of(Path(evaluation.folder), job.codec, job.source.sequence.name, job.level))
     key = key_of(settings_of(job.contestant, job.level, job.source, evaluation))
-    return point if point and point.key == key and set(evaluation.metrics) <= set(point.asked) else None
+    if point is None or point.key != key or not set(evaluation.metrics) <= set(point.asked):
+        return None
+    return None if any(_possible_now(point, name) for name in evaluation.metrics) else point
 
 
-def _check_whole(found: Comparison, clip: Clip, job: Job) -> None:
+def _possible_now(point: Point, metric: str) -> bool:
+    """Whether a metric that lacked its network has got it since."""
+    file = FILES.get(metric)
+    return file is not None and point.missing.get(metric) == absent(file) and in_torch_home(file).is_file()
+
+
+def _check_whole(found: Comparison, clip: Clip) -> None:
     if found.frames != clip.frames or any("goes on" in notice for notice in found.notices):
-        raise GnvcError(f"{job.codec} decodes to another number of frames than {clip.frames}: {found.notices[-1]}")
+        said = "; ".join(found.notices) or f"{found.frames} could be compared"
+        raise GnvcError(f"it decodes to another number of frames than {clip.frames}: {said}")
 
 
 def shown_path(folder: Path, codec: str, sequence: str, level: int = 0) -> Path:

@@ -70,6 +70,11 @@ class Prepared:
     sha256: str  # of the film
 
 
+def described(clip: Clip) -> dict[str, object]:
+    """As plain data, for files that must know it again."""
+    return dataclasses.asdict(clip) | {"rate": str(clip.rate), "colour": str(clip.colour)}
+
+
 def cropped(clip: Clip, crop: Crop) -> Clip:
     if crop is None:
         return clip
@@ -97,9 +102,9 @@ def prepare(sequence: Sequence, root: Path, frames: int, folder: Path, crop: Cro
     target, about = folder / f"{sequence.name}.mkv", folder / f"{sequence.name}.json"
     clip = cropped(sequence.clip(frames), crop)
     film, sha = film_of(sequence, root)
-    told = {"film": sequence.file, "sha256": sha, "frames": clip.frames, "colour": str(clip.colour)}
-    told |= {} if crop is None else {"crop": [*crop]}
+    told = {"film": sequence.file, "sha256": sha, **described(clip), "crop": None if crop is None else [*crop]}
     if not (target.is_file() and about.is_file() and json.loads(about.read_text(encoding="utf-8")) == told):
+        about.unlink(missing_ok=True)  # it must never stand beside another source
         made = make_source(film, target, clip.frames, sequence.raw, sequence.colour, crop)
         if made != clip:
             target.unlink()

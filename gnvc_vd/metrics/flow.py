@@ -19,6 +19,7 @@ from gnvc_vd.metrics.weights import RAFT_LARGE, from_torch_home
 FlowField = NDArray[np.float32]  # H W 2
 Mask = NDArray[np.bool_]  # H W
 FlowEstimator = Callable[[Frame, Frame], FlowField]
+FLOWS = ("dis", "raft")  # what finds the motion, by name
 DIS_SMALLEST_SIDE = 32
 RAFT_SMALLEST_SIDE = 128
 

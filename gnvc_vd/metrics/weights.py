@@ -14,6 +14,7 @@ from gnvc_vd.metrics import UnavailableError
 ALEXNET = "alexnet-owt-7be5be79.pth"
 VGG16 = "vgg16-397923af.pth"
 RAFT_LARGE = "raft_large_C_T_SKHT_V2-ff5fadd5.pth"
+FILES = {"lpips_alex": ALEXNET, "lpips_vgg": VGG16, "dists": VGG16, "e_warp": RAFT_LARGE}  # e_warp: if by RAFT
 
 
 def from_package(package: str, file: str) -> dict[str, Tensor]:
@@ -27,11 +28,21 @@ def from_package(package: str, file: str) -> dict[str, Tensor]:
     return read_foreign(path)
 
 
+def in_torch_home(name: str) -> Path:
+    """Where torch.hub keeps a weight file of torchvision's."""
+    return Path(torch.hub.get_dir()) / "checkpoints" / name
+
+
+def absent(name: str) -> str:
+    """What is said of a weight file of torchvision's that is not there."""
+    return f"needs torchvision's weights {in_torch_home(name)}, which are not there"
+
+
 def from_torch_home(name: str) -> dict[str, Tensor]:
-    """A weight file of torchvision's, where torch.hub keeps them; refused if it is not what its name says."""
-    path = Path(torch.hub.get_dir()) / "checkpoints" / name
+    """A weight file of torchvision's; refused if it is not what its name says."""
+    path = in_torch_home(name)
     if not path.is_file():
-        raise UnavailableError(f"needs torchvision's weights {path}, which are not there")
+        raise UnavailableError(absent(name))
     digest = name.removesuffix(".pth").rpartition("-")[2]
     with path.open("rb") as stream:
         found = hashlib.file_digest(stream, "sha256").hexdigest()

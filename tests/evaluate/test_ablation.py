@@ -10,7 +10,7 @@ from gnvc_vd.conventions import GnvcError, UsageError
 from gnvc_vd.evaluate.ablation import VALIDATION, study, value_difference_table, variants_of
 from gnvc_vd.evaluate.curves import MEAN, differences
 from gnvc_vd.evaluate.points import write_point
-from gnvc_vd.train.log import FIGURES
+from gnvc_vd.train.log import FIGURES, RUN
 from tests.evaluate.evaluations import point
 
 
@@ -24,8 +24,11 @@ def run(folder: Path, name: str, scale: float, sequences: tuple[str, ...] = ("s0
     return folder / name
 
 
-def trained(folder: Path, name: str, lift: float) -> Path:
+def trained(folder: Path, name: str, lift: float, data: str = "clips") -> Path:
     (folder / name).mkdir(parents=True)
+    span = {"frames": 9, "size": 64, "short_side": None}
+    training = {"data": data, "seed": 0, "stage": {"spans": [span]}, "habits": {"clips": 4}}
+    (folder / name / RUN).write_text(json.dumps({"training": training}))
     lines = [{"step": step, "loss": 1.0} for step in (1, 2)]
     for step, worse in ((1, 5.0), (2, 0.0)):
         rates = {f"validation_bpp_{q}": 0.01 * 2**place for place, q in enumerate((0, 32, 63))}
@@ -88,6 +91,14 @@ def test_what_cannot_be_compared_is_refused(tmp_path: Path) -> None:
             study([first, other], tmp_path / "out")
     with pytest.raises(GnvcError, match="not measured on the same frames"):
         study([first, trained(tmp_path, "t", 0)], tmp_path / "out")
+    with pytest.raises(GnvcError, match="not measured on the same frames"):
+        study([trained(tmp_path, "u", 0), trained(tmp_path, "v", 0, data="others")], tmp_path / "out")
+    older = run(tmp_path / "c", "older", 1.0)
+    left = point("gnvc-vd", "s0", 7, 0.1, psnr_rgb=1.0, dists=0.5)
+    left.settings.update({"sequence": {"sha256": "ab"}, "ours": {"model": "another"}})
+    write_point(older, left)
+    with pytest.raises(GnvcError, match="points of several settings of gnvc-vd in one folder"):
+        study([first, older], tmp_path / "out")
     write_point(first, point("x265", "s0", 1, 0.1, psnr_rgb=1.0))
     with pytest.raises(UsageError, match="say --codec"):
         variants_of([first, second])

@@ -2,13 +2,15 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from gnvc_vd.conventions import Colour, GnvcError
-from gnvc_vd.evaluate.manifests import ASSETS, CLIPS, SHIPPED, film_of, read_manifest
+from gnvc_vd.evaluate import sequences
+from gnvc_vd.evaluate.manifests import ASSETS, CLIPS, SHIPPED, Sequence, film_of, read_manifest
 from gnvc_vd.evaluate.sequences import prepare
 from gnvc_vd.gop import cut
 from gnvc_vd.video import open_video
@@ -84,6 +86,26 @@ def test_a_crop_is_the_middle_code_for_code(tmp_path: Path) -> None:
         prepare(bunny, CLIPS, 2, tmp_path, (322, 30))
 
 
+def test_a_source_is_of_the_manifest_as_it_is_now(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    raw = Sequence("s", "s.yuv", 32, 16, "25", 2)
+    (tmp_path / "s.yuv").write_bytes(bytes(range(256)) * 12)  # four frames of 32 × 16, or two of 32 × 32
+    first = prepare(raw, tmp_path, 2, tmp_path)
+    for other in (replace(raw, height=32), replace(raw, rate="50"), replace(raw, matrix="bt601")):
+        with open_video(prepare(other, tmp_path, 2, tmp_path).path) as video:
+            found = video.info
+        assert (found.height, found.rate, found.colour) == (other.height, int(other.rate), other.colour)
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    assert prepare(raw, tmp_path, 2, tmp_path) == first
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(sequences.json, "dumps", killed)  # the source is another's now, and nothing says so yet
+        prepare(replace(raw, height=32), tmp_path, 2, tmp_path)
+    with open_video(prepare(raw, tmp_path, 2, tmp_path).path) as video:
+        assert video.info.height == 16
+
+
 def test_what_is_not_there_or_not_so_is_refused(tmp_path: Path) -> None:
     with pytest.raises(GnvcError, match="no manifest 'vimeo'; there are hevc-b, mcl-jcv, small, uvg"):
         read_manifest("vimeo")
@@ -101,6 +123,7 @@ def test_what_is_not_there_or_not_so_is_refused(tmp_path: Path) -> None:
         ({"sequences": []}, "names of their own"),
         ({"sequences": [plain["sequences"][0]] * 2}, "names of their own"),
         ({"sequences": [{**plain["sequences"][0], "name": "../x"}]}, "they name folders"),
+        ({"sequences": [{**plain["sequences"][0], "name": "mean"}]}, "the average of all is"),
         ({"sequences": [{**plain["sequences"][0], "matrix": "bt470"}]}, "'bt470' is none of"),
         ({"sequences": [{**plain["sequences"][0], "rate": "0"}]}, "positive"),
     ):

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from gnvc_vd.evaluate.config import Reporting
 from gnvc_vd.evaluate.curves import MEAN, OF_SEQUENCES, differences, rows_of
 from gnvc_vd.evaluate.page import nearest, page
 from gnvc_vd.evaluate.points import Point
-from gnvc_vd.evaluate.published import PAPERS, points_of, read_paper
+from gnvc_vd.evaluate.published import PAPERS, mean_points, points_of, read_paper
 from gnvc_vd.evaluate.report import our_tables, report
 from gnvc_vd.evaluate.run import shown_path
 from gnvc_vd.evaluate.tables import as_latex, as_markdown, differences_csv, points_csv, speed_table
@@ -69,6 +70,12 @@ def test_the_mean_curve_is_of_equal_levels() -> None:
     assert [row.figures["psnr_rgb"] for row in rows] == [30.5, 36.5, 42.5]
     assert [row.figures["vmaf"] for row in rows] == [50, None, 52] and [row.bytes for row in rows] == [30, 120, 480]
     assert not any(row.sequence == MEAN for row in rows_of(curve("anchor", "s0", 1)))
+
+
+def test_points_that_were_asked_for_more_average_with_those_that_were_not() -> None:
+    more = point("anchor", "s0", 0, 0.01, psnr_rgb=30.0, vmaf=50.0)
+    row = rows_of([more, point("anchor", "s1", 0, 0.03, psnr_rgb=32.0)])[-1]
+    assert (row.sequence, row.figures["psnr_rgb"], row.figures["vmaf"]) == (MEAN, 31.0, None)
 
 
 def test_markdown_csv_and_latex_hold_the_same_figures() -> None:
@@ -148,14 +155,17 @@ def test_the_page_holds_its_data_and_asks_for_nothing(tmp_path: Path) -> None:
     whole = evaluation(tmp_path, metrics=METRICS, report=Reporting(rates=(0.02, 0.1)))
     points = [one for one in POINTS if one.codec != "far"]
     for one in points:
-        one.settings["words"] = "</script><script>alert(1)</script>"
+        one.settings["words"] = "</script><script>alert(1)</script><!--<script>"
     fake_videos(Path(whole.folder))
+    whole = replace(whole, name="<b>&")
     text = page(whole, points, rows_of(points), [], [], "about")
+    assert text.count("&lt;b&gt;&amp;: video codecs") == 2 and "<b>" not in text and "<!--" not in text
     assert not re.search(r"""(src|href)\s*=\s*["']?(https?:)?//""", text) and "@import" not in text
     assert "default-src 'none'" in text and text.count("</script>") == 2 and "alert(1)</script>" not in text
     held = re.search(r'id="data">(.*?)</script>', text, re.S)
     assert held is not None
-    data = json.loads(held[1].replace("<\\/", "</"))
+    data = json.loads(held[1])
+    assert data["commands"][0]["settings"].count("<!--<script>") == 1
     assert data["shown"]["s0"] == {"anchor": {"0": 0, "1": 2}, "half": {"0": 1, "1": 2}}
     assert set(data["videos"]) >= {"source/s0", "source/s1", "anchor/s0/0", "anchor/s0/2", "half/s1/2"}
     assert data["clips"]["s0"] == {
@@ -195,3 +205,18 @@ def test_points_of_others_find_our_sets_and_sequences(tmp_path: Path) -> None:
     assert (one.codec, one.set, one.sequence, one.figures) == ("VTM", "hevc-b", "Cactus", {"psnr_yuv": 39.0})
     with pytest.raises(GnvcError):
         points_of(tmp_path / "none.json", "VTM", 1, 1)
+
+
+def test_published_points_average_where_every_sequence_has_one() -> None:
+    gvc = read_paper("gvc").points
+    sequences = list(dict.fromkeys(one.sequence for one in gvc))
+    means = {one.codec: one for one in mean_points(gvc, sequences, MEAN)}
+    assert set(means) == {"GVC T2V", "GVC I2V", "GVC FLF2V"} and all(one.sequence == MEAN for one in means.values())
+    assert means["GVC I2V"].figures["lpips_alex"] == pytest.approx(0.0739, abs=6e-5)
+    assert means["GVC I2V"].bpp_printed == pytest.approx(means["GVC I2V"].bpp / 3, abs=1e-6)
+    assert mean_points(gvc, [*sequences, "another"], MEAN) == []
+    levels = [
+        replace(gvc[0], sequence=name, level=level, bpp=bpp)
+        for name, level, bpp in (("a", 1, 1), ("b", 1, 3), ("a", 2, 9))
+    ]
+    assert [(one.level, one.bpp) for one in mean_points(levels, ["a", "b"], MEAN)] == [(1, 2)]

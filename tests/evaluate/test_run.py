@@ -15,6 +15,7 @@ from threading import Barrier
 import pytest
 
 from gnvc_vd.baselines.commands import run
+from gnvc_vd.baselines.external import External
 from gnvc_vd.baselines.hybrid import Hybrid
 from gnvc_vd.cli import _parser
 from gnvc_vd.conventions import GnvcError, UsageError
@@ -23,6 +24,7 @@ from gnvc_vd.evaluate.config import Contestant, Evaluation, Ours, Reporting, eva
 from gnvc_vd.evaluate.points import Point, path_of, read_point
 from gnvc_vd.evaluate.report import report
 from gnvc_vd.evaluate.run import evaluate, our_commands
+from gnvc_vd.metrics.weights import ALEXNET, in_torch_home
 from gnvc_vd.model import file_sha256
 from gnvc_vd.zeroshot.parameters import MODES
 from tests.conftest import names_beside
@@ -100,6 +102,49 @@ def test_what_decides_a_point_makes_it_anew_and_fewer_metrics_do_not(first: Eval
     assert evaluate(one, "cpu").made == 2
 
 
+def test_a_point_never_stands_beside_another_ones_stream(first: Evaluation, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = replace(first, sequences=("s0",), codecs={"x264": first.codecs["x264"]}, report=Reporting())
+    stream = Path(one.folder) / "streams" / "x264" / "s0" / "24.h264"
+    before = stream.read_bytes()
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    slower = Contestant(hybrid=Hybrid("x264", (24,), preset="superfast"))
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("gnvc_vd.evaluate.run.write_point", killed)
+        evaluate(replace(one, codecs={"x264": slower}), "cpu")
+    assert stream.read_bytes() != before
+    assert evaluate(one, "cpu").made == 1 and stream.read_bytes() == before
+
+
+def test_a_metric_that_lacked_its_network_is_computed_once_that_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "home"))
+    made_up_set(tmp_path, sequences=1)
+    codecs = {"x264": Contestant(hybrid=Hybrid("x264", (30,), preset="ultrafast"))}
+    whole = evaluation(tmp_path, codecs=codecs, metrics=("psnr_rgb", "lpips_alex"), report=Reporting())
+    assert [evaluate(whole, "cpu").made for _ in range(2)] == [1, 0]
+    in_torch_home(ALEXNET).parent.mkdir(parents=True)
+    in_torch_home(ALEXNET).write_bytes(b"another file")
+    assert [evaluate(whole, "cpu").made for _ in range(2)] == [1, 0]
+    (point,) = evaluate(whole, "cpu").points or ()
+    assert "is not the file of that name" in point.missing["lpips_alex"]
+
+
+@pytest.mark.parametrize("frames", [2, 6])
+def test_a_codec_with_too_few_or_too_many_frames_makes_no_point(frames: int, tmp_path: Path) -> None:
+    made_up_set(tmp_path, sequences=1)
+    again = "ffmpeg -loglevel error -stream_loop 1 -i stream.mkv -frames:v %d -c copy decoded.mkv"
+    encode = "ffmpeg -loglevel error -i source.mkv -c copy stream.mkv"
+    codec = External((1,), encode, again % frames, "mkv", "stream.mkv", "decoded.mkv")
+    whole = evaluation(tmp_path, codecs={"x": Contestant(external=codec)}, report=Reporting())
+    done = evaluate(whole, "cpu")
+    assert done.made == 0 and len(done.failures) == 1 and "another number of frames than 4" in done.failures[0]
+    assert read_point(path_of(Path(whole.folder), "x", "s0", 1)) is None
+
+
 def test_processes_share_the_points_and_jobs_the_codecs(first: Evaluation, tmp_path: Path) -> None:
     made_up_set(tmp_path, sequences=1)
     whole = evaluation(tmp_path)
@@ -154,6 +199,9 @@ def test_wrong_evaluations_are_refused(tmp_path: Path) -> None:
         ({"metrics": ("psnr",)}, "no metric psnr"),
         ({"only": ("vvenc",)}, "no codec 'vvenc'"),
         ({"report": Reporting(anchor="vtm")}, "no codec 'vtm'"),
+        ({"flow": "farneback"}, "no flow 'farneback'; there are dis, raft"),
+        ({"frames": 0}, "has frames"),
+        ({"gop": 24}, "1 \\+ 4k"),
     ):
         with pytest.raises(UsageError, match=said):
             evaluation(tmp_path, **wrong)
@@ -164,6 +212,10 @@ def test_wrong_evaluations_are_refused(tmp_path: Path) -> None:
     for ours, said in ((Ours, "0 to 63"), (partial(Ours, codec="gvc"), "0 to 256"), (partial(Ours, codec="x"), "'x'")):
         with pytest.raises(UsageError, match=said):
             ours((257,))
+    with pytest.raises(UsageError, match="each once"):
+        Ours((5, 5))
+    with pytest.raises(UsageError, match="rates are positive"):
+        Reporting(rates=(0.1, 0.0))
     for crop in ((64,), (64, 63), (64, 0)):
         with pytest.raises(UsageError, match="both even"):
             evaluation(tmp_path, crop=crop)
@@ -217,7 +269,9 @@ def test_gvc_is_evaluated_in_each_mode_and_swept_by_any_of_its_options(mode: str
     assert (arguments.atoms, arguments.mode, arguments.gop) == (16, mode, 9)
     assert (arguments.codebook, arguments.g_scale, arguments.tail_atoms, arguments.sde_steps) == (256, 2, 9, 10)
     assert (arguments.shift, arguments.ode_tail, arguments.reuse, arguments.model) == (3, 3, False, None)
-    assert found.name == f"eval_gvc_{mode}" and found.folder == f"outputs/evaluate/{found.name}/{','.join(sorted(swept))}"
+    assert (
+        found.name == f"eval_gvc_{mode}" and found.folder == f"outputs/evaluate/{found.name}/{','.join(sorted(swept))}"
+    )
     assert whole.hydra.sweep.dir == f"outputs/evaluate/{found.name}"
 
 
