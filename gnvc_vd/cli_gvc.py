@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 def gvc_options(parser: argparse.ArgumentParser) -> None:
     gvc = parser.add_argument_group("gvc, the zero-shot codec")
     gvc.add_argument("--mode", choices=["t2v", "i2v", "flf2v"], default="t2v", help="what the model is given")
+    gvc.add_argument("--caption", default="", metavar="TEXT", help="tell the model what is shown; the file holds it")
     gvc.add_argument("--codebook", type=int, metavar="K", help="atoms to choose from (default: the model's)")
     gvc.add_argument("--sde-steps", type=int, default=20, metavar="N", help="steps in all (default: 20)")
     gvc.add_argument("--ode-tail", type=int, default=3, metavar="N", help="last of them without noise (default: 3)")
@@ -47,6 +48,7 @@ def gvc_encoding(arguments: argparse.Namespace, codec: "Gvc") -> "GvcEncoding":
         arguments.tail_atoms,
         arguments.tail_step,
         arguments.still_quality,
+        arguments.caption,
         Parameters(
             arguments.mode,
             arguments.codebook or codebook_of(codec.prior.dit_preset),

@@ -11,6 +11,7 @@ from typing import BinaryIO
 
 from tqdm import tqdm
 
+from gnvc_vd.backbone.prompt import NoTextEncoderError
 from gnvc_vd.bitstream import BitstreamError, Damage, Header, Reader, Unit, Writer
 from gnvc_vd.codec import Encoding, GnvcVd
 from gnvc_vd.conventions import MAX_PIXELS, Frame, UsageError, bits_per_pixel
@@ -143,7 +144,7 @@ def decode_file(codec_for: CodecFor, source: str, target: str, decoding: Decodin
 
 
 def verify_file(codec_for: CodecFor, source: str, max_pixels: int = MAX_PIXELS) -> Verified:
-    """Read all: every CRC, every symbol against its unit's hash. A GVC stream is replayed, where its model is here."""
+    """Read all: every CRC, every symbol against its unit's hash. GVC is replayed as far as its model is here."""
     gops: dict[int, str | None] = {}
     drifts: dict[int, float] = {}
     damages: list[Damage] = []
@@ -161,7 +162,10 @@ def verify_file(codec_for: CodecFor, source: str, max_pixels: int = MAX_PIXELS) 
             elif isinstance(part, Unit):
                 gops[part.index] = _verdict(codec, header, part)
                 if decoder is not None and gops[part.index] is None:
-                    gops[part.index] = _replayed(decoder, part, drifts)
+                    try:
+                        gops[part.index] = _replayed(decoder, part, drifts)
+                    except NoTextEncoderError:
+                        decoder = None
     return Verified(gops, tuple(damages), drifts)
 
 

@@ -27,7 +27,9 @@ class Condition(NamedTuple):
 
 
 class VelocityModel(Protocol):
-    def velocity(self, x: Tensor, sigma: Tensor | float, condition: Condition | None = None) -> Tensor: ...
+    def velocity(
+        self, x: Tensor, sigma: Tensor | float, condition: Condition | None = None, *, text: Tensor | None = None
+    ) -> Tensor: ...
 
 
 @dataclass(frozen=True)
@@ -56,17 +58,10 @@ class WanDit(nn.Module):
         self, model: WanTransformer3DModel, preset: DitPreset, text: Tensor, attention: Attention = NATIVE
     ) -> None:
         super().__init__()
-        if text.ndim != 2 or text.shape[0] > preset.text_tokens or text.shape[1] != preset.text_dim:
-            raise GnvcError(
-                f"the empty prompt's embedding is {tuple(text.shape)}, "
-                f"the transformer takes up to {preset.text_tokens} × {preset.text_dim}"
-            )
         self.model = model
         self.preset = preset
         self.attention = attention
-        padded = torch.zeros(1, preset.text_tokens, preset.text_dim)
-        padded[0, : text.shape[0]] = text
-        self.register_buffer("text", padded, persistent=False)
+        self.register_buffer("text", self._padded(text), persistent=False)
         _choose_attention(model, attention)
 
     def velocity(
@@ -75,24 +70,38 @@ class WanDit(nn.Module):
         sigma: Tensor | float,
         condition: Condition | None = None,
         control: Tensor | None = None,
+        *,
+        text: Tensor | None = None,
     ) -> Tensor:
         """The velocity at x, one σ for the batch or one for each; no condition is exact zeros in its channels.
 
         Args:
             control: what a model with an adaptor's branch (refine/adaptor.py) gives it, B C T h w.
+            text: tokens × text_dim, in the empty prompt's place.
         """
         if x.ndim != 5 or x.shape[1] != LATENT_CHANNELS or x.shape[3] % 2 or x.shape[4] % 2:
             raise ValueError(f"expected latents B {LATENT_CHANNELS} T h w with even h and w, not {tuple(x.shape)}")
         batch, dtype = x.shape[0], self.model.patch_embedding.weight.dtype
         sigma = torch.as_tensor(sigma, dtype=torch.float32, device=x.device).expand(batch)
+        prompt = self.text if text is None else self._padded(text)
         return self.model(
             hidden_states=self._with_condition(x, condition).to(dtype),
             timestep=1000 * sigma,
-            encoder_hidden_states=self.text.to(dtype).expand(batch, -1, -1),
+            encoder_hidden_states=prompt.to(x.device, dtype).expand(batch, -1, -1),
             encoder_hidden_states_image=self._image(batch, condition, dtype),
             return_dict=False,
             **({} if control is None else {"control_hidden_states": control.to(dtype)}),
         )[0].float()
+
+    def _padded(self, text: Tensor) -> Tensor:
+        tokens, width = self.preset.text_tokens, self.preset.text_dim
+        if text.ndim != 2 or text.shape[0] > tokens or text.shape[1] != width:
+            raise GnvcError(
+                f"a prompt's embedding is {tuple(text.shape)}, the transformer takes up to {tokens} × {width}"
+            )
+        padded = torch.zeros(1, tokens, width)
+        padded[0, : text.shape[0]] = text
+        return padded
 
     def _with_condition(self, x: Tensor, condition: Condition | None) -> Tensor:
         count = self.preset.condition_channels

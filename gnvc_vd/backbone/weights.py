@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from gnvc_vd.backbone.dit import Attention, WanDit, build_dit, kept_in_float32, restore_rope
+from gnvc_vd.backbone.prompt import NoTextEncoderError, embed
 from gnvc_vd.backbone.sources import EMPTY_PROMPT, Located, fill, find
 from gnvc_vd.backbone.tiles import Tiling
 from gnvc_vd.backbone.vae import Kernels
@@ -60,6 +61,13 @@ class Backbone:
         if not self.files:
             return hashlib.sha256(f"{self.name} {RANDOM_SEED} {self.vae_preset} {self.dit_preset}".encode()).digest()
         return hashlib.sha256("".join(f"{name} {self.hashes[name]}\n" for name in sorted(self.files)).encode()).digest()
+
+    def embed(self, prompt: str) -> Tensor:
+        """Tokens × text_dim, by the text encoder that lies beside the empty prompt's embedding."""
+        beside = self.files.get(EMPTY_PROMPT)
+        if beside is None:
+            raise NoTextEncoderError(f"{self.name} has no text encoder, and can be told no caption")
+        return embed(beside.parent, prompt)
 
     def to(self, device: torch.device | str) -> "Backbone":
         self.vae.to(device)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from gnvc_vd.backbone.contract import Decoded, Encoded, State, chunked, decode_steps, encode_steps
 from gnvc_vd.backbone.dit import Condition
 from gnvc_vd.backbone.pictures import to_frames
+from gnvc_vd.backbone.prompt import NoTextEncoderError
 from gnvc_vd.conventions import LATENT_CHANNELS, SPATIAL_STRIDE, TEMPORAL_STRIDE, Frame
 from gnvc_vd.gop import frames_of
 from gnvc_vd.presets import PRESETS
@@ -86,7 +87,9 @@ class GaussianVelocity(nn.Module):
         super().__init__()
         self._rounding = rounding
 
-    def velocity(self, x: Tensor, sigma: Tensor | float, condition: Condition | None = None) -> Tensor:
+    def velocity(
+        self, x: Tensor, sigma: Tensor | float, condition: Condition | None = None, *, text: Tensor | None = None
+    ) -> Tensor:
         sigma = float(sigma)
         _, _, latents, height, width = x.shape
         mean, covariance = _posterior(latents, spectrum(height, width), condition)
@@ -109,6 +112,9 @@ class GaussianPrior:
     def __init__(self, rounding: torch.dtype = torch.float32) -> None:
         self.vae = GaussianVae()
         self.dit = GaussianVelocity(rounding)
+
+    def embed(self, prompt: str) -> Tensor:
+        raise NoTextEncoderError(f"{self.name} has no text encoder, and can be told no caption")
 
     def to(self, device: torch.device | str) -> "GaussianPrior":
         self.vae.to(device)

@@ -55,6 +55,7 @@ class Prior(Protocol):
     def dit(self) -> VelocityModel: ...
     @property
     def dit_preset(self) -> DitPreset: ...
+    def embed(self, prompt: str) -> Tensor: ...
     def to(self, device: torch.device | str) -> object: ...
 
 
@@ -77,6 +78,7 @@ class Gvc:
     def __init__(self, prior: Prior, stills: StillCodec | None = None) -> None:
         self.prior, self.stills = prior, stills or Av1()
         self.name, self.note = prior.name, prior.note
+        self._told: tuple[str, Tensor] | None = None
         self.coded_identity = hashlib.blake2b(ARITHMETIC, digest_size=8).digest()
         self.shown_identity = hashlib.sha256(prior.identity + self.stills.identity).digest()[:4]
 
@@ -152,19 +154,23 @@ class Gvc:
 
     def symbols(self, header: Header, unit: Unit) -> Opened:
         """A unit's content, checked against its hash."""
-        found = opened(Parameters.parse(header.parameters), unit)
-        if found.content.caption:
-            raise BitstreamError("it has a caption, and no text encoder is here to condition on it")
-        return found
+        return opened(Parameters.parse(header.parameters), unit)
 
     def velocity(self, conditioning: Conditioning, latents: int) -> Velocity:
         """The prior's, under what a GOP is given."""
         condition = conditioning.condition(self.prior.vae, latents, self.device)
-        return lambda x, sigma: self.prior.dit.velocity(x, sigma, condition)
+        text = self._embedded(conditioning.caption)
+        return lambda x, sigma: self.prior.dit.velocity(x, sigma, condition, text=text)
 
     def shape(self, width: int, height: int, latents: int) -> tuple[int, ...]:
         columns, rows = gops.latent_size(width, height)
         return (1, LATENT_CHANNELS, latents, rows, columns)
+
+    def _embedded(self, caption: str) -> Tensor | None:
+        """Kept for the next GOP, which mostly has the same one."""
+        if caption and (self._told is None or self._told[0] != caption):
+            self._told = (caption, self.prior.embed(caption))
+        return self._told[1] if caption and self._told else None
 
     def _check_mode(self, parameters: Parameters) -> None:
         preset = self.prior.dit_preset
@@ -192,21 +198,22 @@ class _Encoder:
         repeated = 0 if fresh else parameters.shared
         latents = gops.latents_of(len(frames))
         skipped = withheld(parameters.mode) if parameters.withhold else ()
-        budget = self._budget((len(frames) - repeated) * height * width)
-        first, last, stills = self._stills(index, padded, fresh, budget)
+        budget, caption = self._budget((len(frames) - repeated) * height * width), self._encoding.caption
+        room = budget - len(caption.encode()) - BESIDE
+        first, last, stills = self._stills(index, padded, fresh, room)
         atoms = self._encoding.atoms
         if atoms is None:
-            spent = sum(len(one) for one in stills if one is not None) + BESIDE
-            atoms = self._encoding.largest_within(budget - spent, latents, skipped)
+            spent = sum(len(one) for one in stills if one is not None)
+            atoms = self._encoding.largest_within(room - spent, latents, skipped)
         allotment = self._encoding.allotment(atoms)
         with torch.inference_mode():
             target = latents_of_frames(codec.prior.vae, padded, codec.device)
-            velocity = codec.velocity(Conditioning(first, last), latents)
+            velocity = codec.velocity(Conditioning(first, last, caption), latents)
             counts = counts_of(parameters, allotment, latents)
             gop = Gop(parameters, index, target.shape, counts, codec.device)
             sampled = gop.encode(velocity, target)
         residual, reached = self._residual(target, sampled.latents)
-        content = Content(allotment, sampled.sets, sketch(sampled.latents), "", *stills, residual)
+        content = Content(allotment, sampled.sets, sketch(sampled.latents), caption, *stills, residual)
         unit = Unit(
             index,
             len(frames) - repeated,
@@ -222,16 +229,14 @@ class _Encoder:
         return unit
 
     def _stills(
-        self, index: int, padded: Frame, fresh: bool, budget: float
+        self, index: int, padded: Frame, fresh: bool, room: float
     ) -> tuple[Frame | None, Frame | None, tuple[bytes | None, bytes | None]]:
         """Given frames as the decoder will have them, and what of them is coded here."""
         if not self._parameters.chained:
             return None, None, (None, None)
         fresh_frame = padded[0] if fresh else None
         last_frame = padded[-1] if self._parameters.mode == "flf2v" else None
-        quality = self._still_quality(
-            [one for one in (fresh_frame, last_frame) if one is not None], len(padded), budget
-        )
+        quality = self._still_quality([one for one in (fresh_frame, last_frame) if one is not None], len(padded), room)
         coded = tuple(
             None if one is None else self._codec.stills.encode(one, quality) for one in (fresh_frame, last_frame)
         )
@@ -240,7 +245,7 @@ class _Encoder:
         first = self._chain.taken(index) if shown[0] is None else shown[0]
         return first, shown[1], (coded[0], coded[1])
 
-    def _still_quality(self, frames: list[Frame], count: int, budget: float) -> int:
+    def _still_quality(self, frames: list[Frame], count: int, room: float) -> int:
         """As told; else what follows from the atoms, and under a rate the level at which stills and atoms meet it."""
         if self._encoding.still_quality is not None:
             return self._encoding.still_quality
@@ -250,7 +255,7 @@ class _Encoder:
         while low < high and frames:
             middle = (low + high + 1) // 2
             stills = sum(len(self._codec.stills.encode(one, middle)) for one in frames)
-            buys = self._encoding.largest_within(budget - stills - BESIDE, gops.latents_of(count), ())
+            buys = self._encoding.largest_within(room - stills, gops.latents_of(count), ())
             low, high = (middle, high) if quality_of(buys) >= middle else (low, middle - 1)
         return low
 
@@ -299,7 +304,7 @@ class GvcDecoder:
             first = taken.taken(unit.index)
         shape = codec.shape(self._header.width, self._header.height, found.latents)
         with torch.inference_mode():
-            velocity = codec.velocity(Conditioning(first, last), found.latents)
+            velocity = codec.velocity(Conditioning(first, last, content.caption), found.latents)
             gop = Gop(parameters, unit.index, shape, found.counts, codec.device)
             reached = gop.decode(velocity, content.sets)
         drifted = drift(content.sketch, reached)

@@ -1,4 +1,4 @@
-"""What a GOP's trajectory is conditioned on: its mode's given frames, where they come from, and the model's condition.
+"""What a GOP's trajectory is conditioned on: its caption, its mode's given frames and where they come from.
 
          first frame                                    last frame
 t2v      –                                              –
@@ -26,10 +26,11 @@ from gnvc_vd.zeroshot.parameters import Mode
 
 @dataclass(frozen=True)
 class Conditioning:
-    """A GOP's given frames as both ends have them: decoded, padded to multiples of 16."""
+    """A GOP's given frames as both ends have them, decoded, padded to multiples of 16; and its caption."""
 
     first: Frame | None = None
     last: Frame | None = None
+    caption: str = ""
 
     @property
     def given(self) -> tuple[int, ...]:

@@ -7,7 +7,7 @@ from gnvc_vd import gop as gops
 from gnvc_vd.conventions import QUALITIES, UsageError
 from gnvc_vd.zeroshot.codebook import MAX_ATOMS
 from gnvc_vd.zeroshot.parameters import Parameters
-from gnvc_vd.zeroshot.payload import Allotment, atom_bytes
+from gnvc_vd.zeroshot.payload import MAX_CAPTION, Allotment, atom_bytes
 from gnvc_vd.zeroshot.tail import PUBLISHED
 
 DEFAULT_GOP = 33
@@ -27,6 +27,7 @@ class GvcEncoding:
         tail_atoms: of the last two latents of a chained I2V GOP; None is twice M.
         tail_step: the code of the step with which the last latent's error is coded (tail.py), None codes none.
         still_quality: 0 to 63; None follows the atoms.
+        caption: what the model is told of the pictures; every GOP's unit holds it. The empty one costs nothing.
     """
 
     atoms: int | None = DEFAULT_ATOMS
@@ -36,6 +37,7 @@ class GvcEncoding:
     tail_atoms: int | None = None
     tail_step: int | None = None
     still_quality: int | None = None
+    caption: str = ""
     parameters: Parameters = field(default_factory=Parameters)
 
     def __post_init__(self) -> None:
@@ -50,6 +52,8 @@ class GvcEncoding:
             raise UsageError(f"the tail's step is 0 to {PUBLISHED}, not {self.tail_step}")
         if self.still_quality is not None and not 0 <= self.still_quality < QUALITIES:
             raise UsageError(f"a still's quality is 0 to {QUALITIES - 1}, not {self.still_quality}")
+        if len(self.caption.encode(errors="replace")) > MAX_CAPTION or not self.caption.isprintable():
+            raise UsageError(f"a caption is one line of text, {MAX_CAPTION} bytes at most")
         if self.gop == 1 and self.parameters.shared:
             raise UsageError("GOPs that share a frame hold more than one")
 

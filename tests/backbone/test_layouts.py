@@ -9,10 +9,15 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import save_file
+from tokenizers import Tokenizer
+from tokenizers.models import Unigram
+from tokenizers.processors import TemplateProcessing
 from torch import Tensor
+from transformers import PreTrainedTokenizerFast, UMT5Config, UMT5EncoderModel
 
 from gnvc_vd.backbone.dit import WanDit, build_dit
 from gnvc_vd.backbone.fetch import fetch
+from gnvc_vd.backbone.prompt import embed
 from gnvc_vd.backbone.vae import WanVae, build_vae
 from gnvc_vd.backbone.weights import load_backbone
 from gnvc_vd.conventions import GnvcError
@@ -149,25 +154,39 @@ def test_without_a_network_the_download_says_what_it_wanted(tmp_path: Path, monk
 
 
 @pytest.mark.slow
-def test_the_empty_prompt_is_embedded_by_the_text_encoder(tmp_path: Path) -> None:
-    from tokenizers import Tokenizer
-    from tokenizers.models import Unigram
-    from tokenizers.processors import TemplateProcessing
-    from transformers import PreTrainedTokenizerFast, UMT5Config, UMT5EncoderModel
-
+def save_text_encoder(folder: Path) -> UMT5EncoderModel:
+    """One that knows the word "a", with random weights, beside a backbone of text_dim 8."""
     words = Tokenizer(Unigram([("<pad>", 0.0), ("</s>", 0.0), ("a", -1.0)], unk_id=0))
     words.post_processor = TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
     PreTrainedTokenizerFast(tokenizer_object=words, pad_token="<pad>", eos_token="</s>").save_pretrained(
-        tmp_path / "tokenizer"
+        folder / "tokenizer"
     )
     torch.manual_seed(0)
     encoder = UMT5EncoderModel(UMT5Config(vocab_size=3, d_model=8, d_kv=4, d_ff=16, num_layers=1, num_heads=2))
-    encoder.save_pretrained(tmp_path / "text_encoder")
+    encoder.save_pretrained(folder / "text_encoder")
+    return encoder.eval()
+
+
+def test_the_empty_prompt_is_embedded_by_the_text_encoder(tmp_path: Path) -> None:
+    encoder = save_text_encoder(tmp_path)
     script = Path(__file__).parents[2] / "scripts" / "embed_prompt.py"
     done = subprocess.run([sys.executable, script, tmp_path], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     from safetensors.torch import load_file
 
     text = load_file(tmp_path / "empty_prompt.safetensors")["text"]
-    expected = encoder.eval()(torch.tensor([[1]])).last_hidden_state[0]
+    expected = encoder(torch.tensor([[1]])).last_hidden_state[0]
     assert text.shape == (1, 8) and (text - expected).abs().max() < 0.05  # the encoder runs in bfloat16
+    found, spoken = embed(tmp_path, "aa"), encoder(torch.tensor([[2, 2, 1]])).last_hidden_state[0]
+    assert found.shape == (3, 8) and (found - spoken).abs().max() < 0.05
+
+
+def test_words_reach_the_transformer_in_the_empty_prompts_place(modules: tuple[WanVae, WanDit]) -> None:
+    dit = modules[1]
+    x, words = torch.randn(1, 16, 1, 4, 4, generator=torch.Generator().manual_seed(5)), torch.randn(3, DIT.text_dim)
+    told = WanDit(dit.model, DIT, words).velocity(x, 0.4)
+    assert torch.equal(dit.velocity(x, 0.4, text=words), told) and not torch.equal(dit.velocity(x, 0.4), told)
+    assert torch.equal(dit.velocity(x, 0.4, text=TEXT), dit.velocity(x, 0.4))
+    for wrong in (torch.zeros(513, 8), torch.zeros(2, 9)):
+        with pytest.raises(GnvcError, match="takes up to 512 × 8"):
+            dit.velocity(x, 0.4, text=wrong)

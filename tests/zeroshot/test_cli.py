@@ -1,14 +1,19 @@
 """GVC as a user calls it: sentences for wrong calls, and the whole way through processes of their own."""
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import gnvc_vd
+from gnvc_vd.backbone.weights import random_backbone, save_backbone
 from gnvc_vd.cli_gvc import gvc_encoding
+from gnvc_vd.presets import preset
 from gnvc_vd.video import open_video
+from tests.backbone.test_layouts import save_text_encoder
 from tests.conftest import Cli, names_beside, smooth_clip
 from tests.test_transcode import here, video
 
@@ -24,6 +29,8 @@ FAST = ["--sde-steps", "2", "--ode-tail", "1", "--gop", "5", "--atoms", "4"]
         (["--codec", "gvc", "--sde-steps", "3", "--ode-tail", "3"], 2, "fewer than all"),
         (["--codec", "gvc", "--atoms", "3", "--quality", "3"], 2, "not allowed with"),
         (["--codec", "gvc", "--mode", "v2v"], 2, "invalid choice"),
+        (["--codec", "gvc", "--caption", "a tree"], 1, "nano has no text encoder"),
+        (["--codec", "gvc", "--caption", "a" * 5000], 2, "4096 bytes"),
         (["--atoms", "3"], 2, "are for --codec gvc"),
     ],
 )
@@ -77,6 +84,26 @@ def test_a_fresh_process_holds_the_encoders_latents(cli: Cli, tmp_path: Path, mo
         assert np.array_equal(np.stack(list(shown)), ours) and ours.shape == (12, 34, 50, 3)
 
 
+@pytest.mark.slow
+def test_a_caption_goes_through_a_file(cli: Cli, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    sizes = preset("nano")
+    whole = random_backbone(replace(sizes, dit=replace(sizes.dit, text_tokens=4)))
+    save_backbone(whole, tmp_path / "model", "worded")
+    save_text_encoder(tmp_path / "model")
+    source, model = video(tmp_path / "in.mkv", smooth_clip(16, 16, 4)), ("--model", tmp_path / "model")
+    for name, words in (("with", ["--caption", "aa"]), ("without", [])):
+        assert here(capfd, "encode", source, tmp_path / name, "--codec", "gvc", *model, *FAST, *words)[0] == 0
+    assert (tmp_path / "with").stat().st_size == (tmp_path / "without").stat().st_size + 3
+    found = json.loads(cli("verify", tmp_path / "with", *model, "--json").stdout)
+    assert found["whole"] and found["drifts"] == {"0": 0.0}
+    for name in ("tokenizer", "text_encoder"):
+        shutil.rmtree(tmp_path / "model" / name)
+    found = json.loads(here(capfd, "verify", tmp_path / "with", *model, "--json")[1])
+    assert found["whole"] and "drifts" not in found
+    code, _, messages = here(capfd, "decode", tmp_path / "with", tmp_path / "out.mkv", *model)
+    assert code == 1 and "tokenizer: missing" in messages
+
+
 def test_options_reach_the_stream(monkeypatch: pytest.MonkeyPatch) -> None:
     from gnvc_vd.cli import _parser
     from gnvc_vd.evaluate.gaussian import GaussianPrior
@@ -84,7 +111,8 @@ def test_options_reach_the_stream(monkeypatch: pytest.MonkeyPatch) -> None:
 
     codec = Gvc(GaussianPrior())
     words = "encode a b --codec gvc --mode flf2v --quality 40 --codebook 256 --shift 5 --g-scale 2.5 --reuse --seed 7"
-    encoding = gvc_encoding(_parser().parse_args([*words.split(), "--withhold", "--no-overlap"]), codec)
+    more = ["--withhold", "--no-overlap", "--caption", "x"]
+    encoding = gvc_encoding(_parser().parse_args([*words.split(), *more]), codec)
     parameters = encoding.parameters
     assert (encoding.atoms, encoding.gop, parameters.mode, parameters.codebook, parameters.seed) == (
         32,
@@ -94,5 +122,5 @@ def test_options_reach_the_stream(monkeypatch: pytest.MonkeyPatch) -> None:
         7,
     )
     assert (parameters.schedule.shift, parameters.schedule.g_scale, parameters.schedule.reuse) == (5, 2.5, True)
-    assert parameters.withhold and not parameters.overlap
+    assert parameters.withhold and not parameters.overlap and encoding.caption == "x"
     assert gvc_encoding(_parser().parse_args(["encode", "a", "b", "--codec", "gvc"]), codec).atoms == 64

@@ -15,14 +15,14 @@ from gnvc_vd.backbone.pictures import latents_of_frames
 from gnvc_vd.backbone.weights import load_backbone
 from gnvc_vd.bitstream import BitstreamError, Unit
 from gnvc_vd.codec import stream_size
-from gnvc_vd.conventions import Colour, Frame, UsageError
+from gnvc_vd.conventions import Colour, Frame, GnvcError, UsageError
 from gnvc_vd.evaluate.gaussian import GaussianPrior, clip
 from gnvc_vd.playback import Decoding
 from gnvc_vd.video import VideoInfo
 from gnvc_vd.zeroshot.codec import Gvc, GvcDecoder
 from gnvc_vd.zeroshot.encoding import GvcEncoding, atoms_of, quality_of
 from gnvc_vd.zeroshot.parameters import MODES, Mode, Parameters
-from gnvc_vd.zeroshot.payload import Parsed, atom_bytes, pack, symbol_hash
+from gnvc_vd.zeroshot.payload import Parsed, atom_bytes
 from gnvc_vd.zeroshot.sde import Schedule
 from gnvc_vd.zeroshot.tail import PUBLISHED
 from tests.bitstream.streams import packed
@@ -133,7 +133,8 @@ def test_the_model_is_given_what_the_mode_says(gaussian: Gvc, monkeypatch: pytes
     conditions: list[Condition | None] = []
     asked = gaussian.prior.dit.velocity
 
-    def heard(x: torch.Tensor, sigma: float, condition: Condition | None = None) -> torch.Tensor:
+    def heard(x: torch.Tensor, sigma: float, condition: Condition | None = None, text: object = None) -> torch.Tensor:
+        assert text is None
         conditions.append(condition)
         return asked(x, sigma, condition)
 
@@ -287,13 +288,39 @@ def test_a_model_that_takes_no_frames_is_given_none(gaussian: Gvc, monkeypatch: 
         assert next(gaussian.encode_units(iter(smooth_clip(32, 32, 5)), how("t2v"))).frames == 5
 
 
-def test_a_caption_is_refused_rather_than_passed_over(gaussian: Gvc) -> None:
-    encoding = how("t2v")
-    (unit,) = gaussian.encode_units(iter(smooth_clip(16, 16, 5)), encoding)
-    content = replace(Parsed(unit.payload).content([3, 3], 3, 64), caption="a tree")
-    told = replace(unit, payload=pack(content, 64), symbol_hash=symbol_hash(content))
-    with pytest.raises(BitstreamError, match="caption"):
-        gaussian.symbols(gaussian.header(info(16, 16), encoding), told)
+def test_a_caption_is_told_to_the_model_and_counted(nano: Gvc, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = {"a tree": torch.randn(1, 8, generator=torch.Generator().manual_seed(0))}
+    asked: list[str] = []
+    monkeypatch.setattr(nano.prior, "embed", lambda prompt: asked.append(prompt) or told[prompt], raising=False)
+    frames, plain = smooth_clip(16, 16, 6), how("t2v", schedule=Schedule(2, 1), gop=1)
+    without, captioned = (list(nano.encode_units(iter(frames[:2]), replace(plain, caption=c))) for c in ("", "a tree"))
+    assert [b.size - a.size for a, b in zip(without, captioned, strict=True)] == [1 + len("a tree")] * 2
+    assert asked == ["a tree"]  # once for both GOPs, and never for the empty one
+    decoder = GvcDecoder(nano, nano.header(info(16, 16), plain))
+    with_words, without_words = (decoder.replay(units[0]) for units in (captioned, without))
+    assert with_words.drift == without_words.drift == 0
+    assert not torch.equal(with_words.latents, without_words.latents)
+    nano._told = None
+    monkeypatch.setattr(nano.prior, "embed", lambda prompt: told["a tree"] + 1, raising=False)
+    assert decoder.replay(captioned[0]).drift > 0  # other words would be seen
+
+
+def test_a_caption_without_a_text_encoder_ends_in_a_sentence(gaussian: Gvc) -> None:
+    encoding = how("t2v", caption="a tree")
+    with pytest.raises(GnvcError, match="gaussian has no text encoder"):
+        next(gaussian.encode_units(iter(smooth_clip(16, 16, 5)), encoding))
+    for wrong in ("x" * 4097, "é" * 2049, "two\nlines", "\udcff"):
+        with pytest.raises(UsageError, match="4096 bytes"):
+            how("t2v", caption=wrong)
+
+
+def test_a_caption_is_part_of_a_rate(gaussian: Gvc, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gaussian.prior, "embed", lambda prompt: torch.zeros(1, 8))
+    frames, words = clip(GaussianPrior().vae, 9, 64, 64), "tree " * 60
+    encoding = replace(how("t2v", atoms=None, bpp=0.3, gop=9, caption=words), parameters=Parameters("t2v", 1024, SHORT))
+    units = list(gaussian.encode_units(iter(frames), encoding))
+    found = 8 * stream_size(gaussian.header(info(64, 64), encoding), units) / (9 * 64 * 64)
+    assert found == pytest.approx(0.3, rel=0.05) and Parsed(units[0].payload).caption == words
 
 
 def mutants(unit: Unit) -> Iterator[Unit]:
