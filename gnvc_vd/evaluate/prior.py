@@ -23,8 +23,8 @@ from gnvc_vd.backbone.contract import VideoVae
 from gnvc_vd.backbone.weights import Backbone
 from gnvc_vd.conventions import Frame
 from gnvc_vd.data.clips import frames_of
+from gnvc_vd.evaluate.ideal import IdealCode
 from gnvc_vd.evaluate.linear import LinearDenoiser
-from gnvc_vd.evaluate.probe import Probe
 from gnvc_vd.refine import flow
 from gnvc_vd.refine.sampler import Velocity, euler
 from gnvc_vd.train.draws import BatchDraws
@@ -103,8 +103,8 @@ def losses(predictors: Sequence[Predictor], clean: Tensor, draws: BatchDraws, no
 @torch.inference_mode()
 def degradations(clean: Tensor, pixels: int, rates: Sequence[float], rounding: Sequence[float]) -> list[Degraded]:
     """By the probe's ideal code at rates in bits per pixel, by rounding to multiples, by a blur over places."""
-    probe = Probe(clean.cpu())
-    coded = [Degraded(f"coded at {rate:g} bpp", probe.at_bits(rate * pixels).latents.to(clean)) for rate in rates]
+    code = IdealCode(clean.cpu())
+    coded = [Degraded(f"coded at {rate:g} bpp", code.at_bits(rate * pixels).latents.to(clean)) for rate in rates]
     rounded = [Degraded(f"rounded to {step:g}", step * (clean / step).round()) for step in rounding]
     return [*coded, *rounded, Degraded("blurred", _blurred(_blurred(clean, 3), 4))]
 

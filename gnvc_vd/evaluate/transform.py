@@ -1,4 +1,4 @@
-"""The transform in which latents are taken as independent Gaussians: for ideal rates (probe.py), for linear denoising.
+"""The transform in which latents are taken as independent Gaussians: for ideal rates (ideal.py), for linear denoising.
 
 latents ─KLT over channels─▶ ─DCT over time and 8×8 places─▶ a coefficient for each channel, frequency and block
 """

@@ -32,7 +32,7 @@ class Weights:
     squared: float = 0.0  # ‖Ṽ − V‖² of a VAE
     divergence: float = 0.0  # of a VAE's posterior from the unit normal
     temporal: float = 0.0  # |ΔṼ − ΔV| of a VAE, Δ from frame to frame
-    rate: float = 0.0  # bits per pixel that a VAE's latents would take in a transform code as coarse as the noise
+    rate: float = 0.0  # bits per pixel of a VAE's latents in a transform code, times the level it errs by
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Span:
     batch: int  # clips of a step, over all processes
     short_side: int | None = None  # larger videos are shrunk to this before they are cropped
     weights: Weights | None = None  # vae: what counts in this span, if not what does in the stage
-    noise: float | None = None  # vae: likewise
+    coarsest: float | None = None  # vae: likewise
 
     def __post_init__(self) -> None:
         if self.steps < 0 or self.batch < 1:
@@ -109,7 +109,7 @@ class Stage:
     optimisation: Optimisation = Optimisation()
     perceptual: str = "lpips_vgg"
     perceptual_frames: int | None = None  # of a clip, drawn anew in every step, that a VAE's is taken from; None is all
-    noise: float = 0.0  # vae: largest deviation of what is added to its latents, as a codec's error will be
+    coarsest: float = 0.0  # vae: largest level of the transform code that its latents go through; 0 is no code
     sigma_0: float = 0.3
     unrolled: int = 5  # refinement steps with gradient; 0 leaves refinement out
     continuation: float = 0.0  # share of steps whose window continues a GOP
@@ -125,12 +125,12 @@ class Stage:
             raise UsageError(f"what trains is some of {', '.join(GROUPS)}: not {self.trains}")
         if self.perceptual not in PERCEPTUAL:
             raise UsageError(f"there is no perceptual loss {self.perceptual!r}; there are {', '.join(PERCEPTUAL)}")
-        if self.phase != "vae" and any(span.weights or span.noise is not None for span in self.spans):
-            raise UsageError("a span has weights and noise of its own in the phase vae only")
+        if self.phase != "vae" and any(span.weights or span.coarsest is not None for span in self.spans):
+            raise UsageError("a span has weights and a coarsest level of its own in the phase vae only")
         for span in self.spans:
             rated = (span.weights or self.weights).rate > 0
-            if rated and not (self.noise if span.noise is None else span.noise):
-                raise UsageError("weights.rate counts what is above the noise: give noise too")
+            if rated and not (self.coarsest if span.coarsest is None else span.coarsest):
+                raise UsageError("weights.rate is of a transform code: give its coarsest level too")
         if len(self.conditions) != 3 or abs(sum(self.conditions) - 1) > 1e-6:
             raise UsageError(f"conditions are three shares of one: not {self.conditions}")
 

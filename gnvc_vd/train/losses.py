@@ -4,7 +4,6 @@ import torch
 from torch import Tensor
 
 from gnvc_vd.conventions import QUALITIES, SPATIAL_STRIDE
-from gnvc_vd.evaluate.transform import dct
 from gnvc_vd.gop import frames_of
 from gnvc_vd.train.config import Rate
 
@@ -47,19 +46,6 @@ def temporal_error(found: Tensor, wanted: Tensor) -> Tensor:
 def divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
     """KL(N(mean, variance) ‖ N(0, 1)) for each value, averaged."""
     return (mean.square() + log_variance.exp() - 1 - log_variance).flatten(1).mean(1) / 2
-
-
-def transform_rate(latents: Tensor, deviation: float) -> Tensor:
-    """Bits per pixel of B 16 T h w in a transform code that errs by a deviation: ½ log2(1 + c²/d²), c their DCT.
-
-    It is the rate of a Gaussian channel if each coefficient's own energy is its variance: large ones are paid by the
-    octave, small ones are nearly free, so that what has to be said gathers in few of them.
-    """
-    count, height, width = latents.shape[2:]
-    time, row, column = (dct(side).to(latents) for side in (count, height, width))
-    coefficients = torch.einsum("bcthw,at,ih,jw->bcaij", latents, time, row, column)
-    bits = 0.5 * torch.log2(1 + (coefficients / deviation).square())
-    return bits.flatten(1).sum(1) / (frames_of(count) * height * width * SPATIAL_STRIDE**2)
 
 
 def flow_matching(velocity: Tensor, target: Tensor, context: int = 0) -> Tensor:

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from gnvc_vd.backbone.weights import load_backbone
 from gnvc_vd.data.clips import pixels_of
-from gnvc_vd.evaluate.probe import Probe, judge
+from gnvc_vd.evaluate.ideal import IdealCode
+from gnvc_vd.evaluate.probe import judge
 from gnvc_vd.evaluate.transform import dct
 from gnvc_vd.metrics.fidelity import psnr
 
@@ -29,8 +30,8 @@ def test_the_transform_is_orthonormal() -> None:
 def test_white_noise_costs_half_a_bit_for_each_halving_of_its_variance() -> None:
     latents = white(torch.full((16,), 2.0))
     count = latents.numel()
-    probe = Probe(latents)
-    coded = probe.at_bits(count * 1.0)  # one bit each: D = σ² / 4
+    code = IdealCode(latents)
+    coded = code.at_bits(count * 1.0)  # one bit each: D = σ² / 4
     assert coded.bits == pytest.approx(count, rel=1e-3)
     assert coded.level == pytest.approx(4.0 / 4, rel=0.02)
     assert (coded.latents - latents).square().mean().item() == pytest.approx(1.0, rel=0.02)
@@ -40,7 +41,7 @@ def test_white_noise_costs_half_a_bit_for_each_halving_of_its_variance() -> None
 def test_water_does_not_cover_what_is_above_it_nor_pay_for_what_is_below() -> None:
     deviations = torch.tensor([4.0] * 8 + [0.1] * 8)
     latents = white(deviations)
-    coded = Probe(latents).at_bits(latents.numel() / 2 * 1.5)  # all of it for the eight loud channels
+    coded = IdealCode(latents).at_bits(latents.numel() / 2 * 1.5)  # all of it for the eight loud channels
     errors = (coded.latents - latents).square().mean((0, 2, 3, 4))
     assert errors[:8].mean().item() == pytest.approx(16 / 4**1.5, rel=0.05)
     assert errors[8:].mean().item() == pytest.approx(0.01, rel=0.05)  # left out: the error is their variance
@@ -51,16 +52,16 @@ def test_channels_that_repeat_one_another_and_still_pictures_are_free() -> None:
     repeated = single.expand(1, 16, 4, 32, 32) * torch.linspace(0.5, 2, 16).view(1, 16, 1, 1, 1)
     still = single[:, :, :1].expand(1, 1, 4, 32, 32)
     level = 0.01
-    alone = Probe(torch.cat([single, torch.zeros(1, 15, 4, 32, 32)], dim=1)).bits(level)
+    alone = IdealCode(torch.cat([single, torch.zeros(1, 15, 4, 32, 32)], dim=1)).bits(level)
     energy = float(torch.linspace(0.5, 2, 16).square().sum())
-    assert Probe(repeated.contiguous()).bits(level * energy) == pytest.approx(alone, rel=0.02)
-    frozen = Probe(torch.cat([still, torch.zeros(1, 15, 4, 32, 32)], dim=1)).bits(level)
+    assert IdealCode(repeated.contiguous()).bits(level * energy) == pytest.approx(alone, rel=0.02)
+    frozen = IdealCode(torch.cat([still, torch.zeros(1, 15, 4, 32, 32)], dim=1)).bits(level)
     assert frozen < 0.4 * alone  # a quarter of the coefficients, each of four times the variance
 
 
 def test_all_bits_give_everything_back_for_any_size() -> None:
     latents = torch.randn(1, 16, 3, 13, 18, generator=torch.Generator().manual_seed(1))
-    coded = Probe(latents).at_bits(40.0 * latents.numel())
+    coded = IdealCode(latents).at_bits(40.0 * latents.numel())
     assert coded.latents.shape == latents.shape and torch.allclose(coded.latents, latents, atol=1e-3)
 
 

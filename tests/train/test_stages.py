@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from gnvc_vd.backbone.conditioning import condition_on
 from gnvc_vd.conventions import GnvcError, UsageError
 from gnvc_vd.refine import flow
-from gnvc_vd.train import losses
+from gnvc_vd.train import losses, transform_code
 from gnvc_vd.train.config import Span, Weights
 from gnvc_vd.train.setup import build, group_of
 from gnvc_vd.train.stages.codec import CodecStage
@@ -192,33 +192,33 @@ def test_a_decoder_trains_alone() -> None:
     assert set(gradients(stage, stage(video(5), STEP).total)) == {"decoder"}
 
 
-def test_noise_on_latents_is_of_each_clips_own_strength() -> None:
+def test_latents_go_through_a_transform_code_of_each_clips_own_level() -> None:
     seen: list[Tensor] = []
-    for noise in (0.0, 0.5):
-        stage = vae_stage(noise=noise)
+    for coarsest in (0.0, 1.5):
+        stage = vae_stage(coarsest=coarsest)
         shown = stage.vae.reconstruction
         stage.vae.reconstruction = lambda z, shown=shown: seen.append(z) or shown(z)  # type: ignore[method-assign]
         stage(video(), STEP)
     draws = STEP.draws(torch.device("cpu"))
     mean, _ = stage.vae.posterior(video().float() / 127.5 - 1)
     draws.normal_like(mean)
-    added = 0.5 * draws.uniform(1, 1, 1, 1) * draws.normal_like(mean)
-    assert torch.allclose(seen[1] - seen[0], added, atol=1e-5)
-    assert added.abs().amax((1, 2, 3, 4)).min() > 0
+    level = transform_code.level_of(draws.uniform(1, 1, 1, 1), 1.5)
+    assert level.unique().numel() == len(mean)
+    assert torch.equal(seen[1], transform_code.coded(seen[0], level, draws.normal_like(mean))[0])
 
 
-def test_a_span_may_have_weights_and_noise_of_its_own() -> None:
+def test_a_span_may_have_weights_and_a_level_of_its_own() -> None:
     told = training("vae").stage
-    coded = replace(told.weights, rate=0.5)
-    spans = (Span(2, 9, 32, 2), Span(8, 9, 32, 2, weights=coded, noise=0.25))
+    rated = replace(told.weights, rate=0.5)
+    spans = (Span(2, 9, 32, 2), Span(8, 9, 32, 2, weights=rated, coarsest=0.25))
     stage = vae_stage(spans=spans)
     before, after = (stage(video(), STEP._replace(number=number)) for number in (1, 2))
     assert "rate" not in before.terms and after.terms["rate"].min() > 0
-    assert not torch.equal(before.terms["squared"], after.terms["squared"])  # the same but for the noise
-    total = sum(getattr(coded, name) * term.mean() for name, term in after.terms.items())
+    assert not torch.equal(before.terms["squared"], after.terms["squared"])  # the same but for the code
+    total = sum(getattr(rated, name) * term.mean() for name, term in after.terms.items())
     assert torch.equal(after.total, total)
-    for wrong in ({"spans": spans, "phase": "prior"}, {"weights": coded}):
-        with pytest.raises(UsageError, match=r"in the phase vae only|give noise too"):
+    for wrong in ({"spans": spans, "phase": "prior"}, {"weights": rated}):
+        with pytest.raises(UsageError, match=r"in the phase vae only|give its coarsest level too"):
             replace(told, **wrong)  # type: ignore[arg-type]
 
 

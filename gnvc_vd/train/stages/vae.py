@@ -10,13 +10,17 @@ import torch
 from torch import Tensor, nn
 
 from gnvc_vd.backbone.vaes import AnyVae
+from gnvc_vd.conventions import Frame
 from gnvc_vd.data.clips import frames_of, pixels_of, to_model
+from gnvc_vd.evaluate.ideal import IdealCode
 from gnvc_vd.evaluate.sheets import sheets
 from gnvc_vd.metrics.fidelity import psnr
-from gnvc_vd.train import losses
+from gnvc_vd.train import losses, transform_code
 from gnvc_vd.train.config import Stage
 from gnvc_vd.train.draws import step_draws
 from gnvc_vd.train.stages.common import Losses, Step, Verdict
+
+JUDGED_RATE = 0.02  # bits per pixel
 
 
 class VaeStage(nn.Module):
@@ -32,9 +36,10 @@ class VaeStage(nn.Module):
         mean, log_variance = self.vae.posterior(video)
         draws = step.draws(video.device)
         z = mean + (log_variance / 2).exp() * draws.normal_like(mean)
-        noise = self.stage.noise if span.noise is None else span.noise
-        if noise:
-            z = z + noise * draws.uniform(1, 1, 1, 1) * draws.normal_like(mean)
+        coarsest = self.stage.coarsest if span.coarsest is None else span.coarsest
+        level = transform_code.level_of(draws.uniform(1, 1, 1, 1), coarsest)
+        if coarsest:
+            z, bits = transform_code.coded(z, level, draws.normal_like(mean))
         shown = self.vae.reconstruction(z)
         terms = {
             "absolute": losses.absolute_error(shown, video),
@@ -43,7 +48,7 @@ class VaeStage(nn.Module):
             "temporal": losses.temporal_error(shown, video),
         }
         if weights.rate:
-            terms["rate"] = losses.transform_rate(mean, noise)
+            terms["rate"] = level.flatten() * bits
         if self.perceptual is not None:
             seen = self._seen(video.shape[2], step)
             terms["perceptual"] = self.perceptual(shown[:, :, seen], video[:, :, seen])
@@ -58,13 +63,23 @@ class VaeStage(nn.Module):
 
 @torch.no_grad()
 def judge(stage: VaeStage, clips: Sequence[Tensor]) -> Verdict:
-    """Clips are uint8, 3 T H W."""
-    found = []
+    """Clips are uint8, 3 T H W; each is shown as it comes back uncoded and from an ideal transform code."""
+    vae = stage.vae
+    uncoded, coded = [], []
     for clip in clips:
-        video = to_model(clip[None].to(stage.vae.mean.device))
-        found.append(frames_of(stage.vae.decode(stage.vae.encode(video))[0]))
+        latents = vae.encode(to_model(clip[None].to(vae.mean.device)))
+        cheap = IdealCode(latents.cpu()).at_bits(JUDGED_RATE * clip[0].numel()).latents.to(latents.device)
+        uncoded.append(frames_of(vae.decode(latents)[0]))
+        coded.append(frames_of(vae.decode(cheap)[0]))
     originals = [pixels_of(clip) for clip in clips]
-    ratios = [psnr(a, b) for a, b in zip(originals, found, strict=True)]
-    first = [psnr(a[:1], b[:1]) for a, b in zip(originals, found, strict=True)]
-    figures = {"psnr": float(np.mean(ratios)), "psnr_first_frame": float(np.mean(first))}
-    return Verdict(-figures["psnr"], figures, sheets(originals[0], {"reconstruction": found[0]}))
+    figures = {
+        "psnr": _mean_psnr(originals, uncoded),
+        "psnr_first_frame": _mean_psnr([clip[:1] for clip in originals], [clip[:1] for clip in uncoded]),
+        f"psnr_at_{JUDGED_RATE}_bpp": _mean_psnr(originals, coded),
+    }
+    shown = {"reconstruction": uncoded[0], f"{JUDGED_RATE} bpp": coded[0]}
+    return Verdict(-figures["psnr"], figures, sheets(originals[0], shown))
+
+
+def _mean_psnr(originals: Sequence[Frame], found: Sequence[Frame]) -> float:
+    return float(np.mean([psnr(a, b) for a, b in zip(originals, found, strict=True)]))
