@@ -34,7 +34,10 @@ class Row:
 
 @dataclass(frozen=True)
 class Difference:
-    """What a codec takes more, in percent of the anchor's rate, and how it lies in the metric's units at equal rate."""
+    """What a codec takes more, in percent of the anchor's rate, and how it lies in the metric's units at equal rate.
+
+    `overlap` is the share of the metric's range that both curves cover, 0 … 1: what the rate was found on.
+    """
 
     codec: str
     sequence: str
@@ -42,6 +45,7 @@ class Difference:
     rate: float | None
     value: float | None
     reason: str | None = None  # why there is none
+    overlap: float | None = None
 
 
 def rows_of(points: Iterable[Point]) -> list[Row]:
@@ -105,13 +109,14 @@ def _difference(rows: Sequence[Row], codec: str, anchor: str, sequence: str, met
     lower = metric in LOWER_IS_BETTER
     try:
         pair = [_curve(rows, name, sequence, metric) for name in (anchor, codec)]
-        rate = bd_rate(pair[0], pair[1], lower).value
+        rate = bd_rate(pair[0], pair[1], lower)
     except GnvcError as error:
         return Difference(codec, sequence, metric, None, None, str(error))
     try:
-        return Difference(codec, sequence, metric, rate, bd_metric(pair[0], pair[1], lower).value)
+        value, reason = bd_metric(pair[0], pair[1], lower).value, None
     except GnvcError as error:
-        return Difference(codec, sequence, metric, rate, None, str(error))
+        value, reason = None, str(error)
+    return Difference(codec, sequence, metric, rate.value, value, reason, rate.overlap)
 
 
 def _curve(rows: Sequence[Row], codec: str, sequence: str, metric: str) -> Curve:

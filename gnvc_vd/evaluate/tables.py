@@ -130,8 +130,9 @@ def points_csv(rows: Sequence[Row], metrics: Sequence[str]) -> str:
 
 
 def differences_csv(found: Sequence[Difference], anchor: str) -> str:
-    head = ["codec", "anchor", "sequence", "metric", "bd_rate_percent", "bd_metric", "reason"]
-    return _csv([head, *([d.codec, anchor, d.sequence, d.metric, d.rate, d.value, d.reason] for d in found)])
+    head = ["codec", "anchor", "sequence", "metric", "bd_rate_percent", "overlap", "bd_metric", "reason"]
+    rows = ([d.codec, anchor, d.sequence, d.metric, d.rate, d.overlap, d.value, d.reason] for d in found)
+    return _csv([head, *rows])
 
 
 def _csv(lines: Sequence[Sequence[object]]) -> str:

@@ -20,7 +20,7 @@ from tests.conftest import smooth_clip
 DOCS = Path(gnvc_vd.__file__).parents[1] / "docs" / "evaluation.md"
 CLIP = Clip(64, 64, 6, Fraction(25), Colour("bt709", "limited"))
 FAST = {"x264": "ultrafast", "x265": "ultrafast", "svt-av1": "12", "vvenc": "faster"}
-REORDERING = FAST | {"x264": "veryfast"}  # presets that know pictures that look both ways
+REORDERING = FAST | {"x264": "veryfast", "x265": "veryfast"}  # presets that know cuts and pictures that look both ways
 HIGHEST_PICTURE = {"x264": 5, "x265": 31, "vvenc": 11}  # kinds of units that are pictures, and not more than these
 SEI = {"x264": {6}, "x265": {39, 40}, "vvenc": {23, 24}}
 DELIMITER = {"x264": 9, "x265": 35, "vvenc": 20}

@@ -60,6 +60,8 @@ def test_half_the_rate_is_minus_fifty_percent_for_every_direction() -> None:
             assert one.value == pytest.approx(gain, abs=0.01) if gain else one.value < 0  # lower is better
     assert of["far", "s0", "psnr_rgb"].rate is None and "overlap in 0 %" in (of["far", "s0", "psnr_rgb"].reason or "")
     assert of["far", "s1", "psnr_rgb"].rate is not None
+    assert of["half", "s0", "psnr_rgb"].overlap == 1 and of["far", "s0", "psnr_rgb"].overlap is None
+    assert of["far", "s1", "psnr_rgb"].overlap == pytest.approx(11 / 13)  # 31 … 42 of 30 … 43
     assert of["far", OF_SEQUENCES, "psnr_rgb"].reason == "there is none for s0"
     assert of["half", "s0", "vmaf"].reason == "anchor has no vmaf at 1 of its points"
 
@@ -102,7 +104,7 @@ def test_markdown_csv_and_latex_hold_the_same_figures() -> None:
     deltas = list(csv.DictReader(io.StringIO(differences_csv(found, "anchor"))))
     assert len(deltas) == 2 * len(METRICS) * 4
     half = next(one for one in deltas if (one["codec"], one["sequence"], one["metric"]) == ("half", "s0", "psnr_rgb"))
-    assert float(half["bd_rate_percent"]) == pytest.approx(-50) and half["anchor"] == "anchor"
+    assert float(half["bd_rate_percent"]) == pytest.approx(-50) and half["overlap"] == "1.0" and half["anchor"] == "anchor"
     speed = speed_table(rows, {"s0": 8, "s1": 8})
     assert speed.rows[0] == ("anchor", "1.000", "0.500")  # 8 and 4 seconds for each 8 frames
 
