@@ -15,7 +15,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from gnvc_vd import __version__
-from gnvc_vd.cli_gvc import gvc_encoding, gvc_options
+from gnvc_vd.cli_gvc import gvc_encoding, gvc_for, gvc_options, still_options
 from gnvc_vd.conventions import COMMON_RATES, GnvcError, UsageError
 from gnvc_vd.interruption import interruptible
 
@@ -94,12 +94,14 @@ def _parser() -> argparse.ArgumentParser:
     decode.add_argument("--gops", type=_span, default=(0, None), metavar="A:B", help="GOPs A up to, not with, B")
     decode.add_argument("--conceal", action="store_true", help="hold the last good frame where a GOP is damaged")
     decode.add_argument("--allow-other-weights", action="store_true", help="decode though pictures will be wrong")
+    still_options(decode)
     _reading_options(decode)
     decode.set_defaults(run=_decode)
 
     verify = commands.add_parser("verify", help="check every CRC and every symbol; exits 1 on any damage")
     verify.add_argument("source", metavar="FILE", help="a stream, or - for standard input")
     _model_options(verify)
+    still_options(verify)
     _reading_options(verify)
     verify.set_defaults(run=_verify)
 
@@ -199,10 +201,8 @@ def _codec(arguments: argparse.Namespace) -> "GnvcVd":
     return codec.to(_device(arguments.device))
 
 
-def _gvc(arguments: argparse.Namespace) -> "Gvc":
-    from gnvc_vd.loading import DEFAULT_MODEL, load_gvc
-
-    codec = load_gvc(arguments.model or DEFAULT_MODEL)
+def _gvc(arguments: argparse.Namespace, header: "Header | None" = None) -> "Gvc":
+    codec = gvc_for(arguments, header)
     _note(codec.name, codec.note)
     return codec.to(_device(arguments.device))
 
@@ -210,7 +210,7 @@ def _gvc(arguments: argparse.Namespace) -> "Gvc":
 def _codec_of(arguments: argparse.Namespace) -> "Callable[[Header], GnvcVd | Gvc]":
     from gnvc_vd.bitstream import CodecId
 
-    return lambda header: _gvc(arguments) if header.codec is CodecId.GVC else _codec(arguments)
+    return lambda header: _gvc(arguments, header) if header.codec is CodecId.GVC else _codec(arguments)
 
 
 def _note(name: str, note: str) -> None:

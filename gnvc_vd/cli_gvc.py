@@ -3,7 +3,10 @@
 import argparse
 from typing import TYPE_CHECKING
 
+from gnvc_vd.conventions import UsageError
+
 if TYPE_CHECKING:
+    from gnvc_vd.bitstream import Header
     from gnvc_vd.zeroshot.codec import Gvc
     from gnvc_vd.zeroshot.encoding import GvcEncoding
 
@@ -27,7 +30,25 @@ def gvc_options(parser: argparse.ArgumentParser) -> None:
         metavar="0..64",
         help="i2v: code the last latent's error in steps of 2^(−X/8); 64: zlib",
     )
+    still_options(gvc)  # type: ignore[arg-type]
     gvc.add_argument("--still-quality", type=int, metavar="0..63", help="of given frames (default: follows the atoms)")
+
+
+def still_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--still-weights", metavar="FILE", help="gvc: of compressai's bmshj2018-factorized, for given frames (not AV1)"
+    )
+
+
+def gvc_for(arguments: argparse.Namespace, header: "Header | None" = None) -> "Gvc":
+    """The codec of this call; with a stream's header, one that has the still codec that the stream names."""
+    from gnvc_vd.loading import DEFAULT_MODEL, load_gvc
+    from gnvc_vd.zeroshot.parameters import Parameters
+
+    weights = arguments.still_weights
+    if header is not None and Parameters.parse(header.parameters).still == "av1":
+        weights = None
+    return load_gvc(arguments.model or DEFAULT_MODEL, still_weights=weights)
 
 
 def gvc_encoding(arguments: argparse.Namespace, codec: "Gvc") -> "GvcEncoding":
@@ -36,6 +57,10 @@ def gvc_encoding(arguments: argparse.Namespace, codec: "Gvc") -> "GvcEncoding":
     from gnvc_vd.zeroshot.parameters import Parameters
     from gnvc_vd.zeroshot.sde import Schedule
 
+    if arguments.still_weights is not None and arguments.mode == "t2v":
+        raise UsageError("--still-weights is for modes that give the model frames")
+    if arguments.still_weights is not None and arguments.still_quality is not None:
+        raise UsageError("--still-quality is AV1's; a file of still weights has one quality")
     schedule = Schedule(arguments.sde_steps, arguments.ode_tail, arguments.shift, arguments.g_scale, arguments.reuse)
     atoms = arguments.atoms if arguments.quality is None else atoms_of(arguments.quality)
     if atoms is None and arguments.bpp is None:
@@ -55,6 +80,7 @@ def gvc_encoding(arguments: argparse.Namespace, codec: "Gvc") -> "GvcEncoding":
             schedule,
             not arguments.no_overlap,
             arguments.withhold,
+            codec.stills.name,
             seed=arguments.seed,
         ),
     )

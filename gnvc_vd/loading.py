@@ -27,6 +27,7 @@ from gnvc_vd.model import (
 from gnvc_vd.presets import PRESETS, RANDOM_SEED
 from gnvc_vd.refine.refiner import Refiner
 from gnvc_vd.zeroshot.codec import Gvc
+from gnvc_vd.zeroshot.learned_stills import Factorized
 
 DEFAULT_MODEL = "nano"  # until a trained one ships
 CODEC_FILE, ADAPTOR_FILE = "codec.safetensors", "adaptor.safetensors"
@@ -44,9 +45,15 @@ def load(name: str | Path = DEFAULT_MODEL, options: Options | None = None) -> Gn
     raise GnvcError(f"{backbone.name} has no trained codec yet; load_backbone gives its VAE and transformer")
 
 
-def load_gvc(name: str | Path = DEFAULT_MODEL, options: Options | None = None) -> Gvc:
-    """The zero-shot codec on a preset's or folder's backbone: it needs no more."""
-    return Gvc(load_backbone(name, options))
+def load_gvc(
+    name: str | Path = DEFAULT_MODEL, options: Options | None = None, still_weights: str | Path | None = None
+) -> Gvc:
+    """The zero-shot codec on a preset's or folder's backbone: it needs no more.
+
+    Args:
+        still_weights: a file for a learned codec of given frames, in AV1's place.
+    """
+    return Gvc(load_backbone(name, options), None if still_weights is None else Factorized(Path(still_weights)))
 
 
 def save(codec: GnvcVd, folder: Path, name: str, half: bool = False) -> None:

@@ -30,13 +30,17 @@ from gnvc_vd.zeroshot import tail
 from gnvc_vd.zeroshot.conditioning import Chain, Conditioning, withheld
 from gnvc_vd.zeroshot.drift import drift, sketch
 from gnvc_vd.zeroshot.encoding import BESIDE, GvcEncoding, quality_of
-from gnvc_vd.zeroshot.parameters import Parameters
+from gnvc_vd.zeroshot.parameters import Parameters, StillName
 from gnvc_vd.zeroshot.payload import Content, pack, symbol_hash
 from gnvc_vd.zeroshot.sde import Velocity
 from gnvc_vd.zeroshot.stills import Av1, StillCodec
 from gnvc_vd.zeroshot.trajectory import Gop
 from gnvc_vd.zeroshot.units import Opened, counts_of, opened
 
+STILL_NEEDS: dict[StillName, str] = {
+    "av1": "they need no still weights",
+    "factorized": "--still-weights names the file of weights that they need",
+}
 ARITHMETIC = b"GVC 1: affine codes of Philox words, halving ranks, geometric tails"
 
 
@@ -92,6 +96,8 @@ class Gvc:
 
     def header(self, info: VideoInfo, encoding: GvcEncoding) -> Header:
         self._check_mode(encoding.parameters)
+        if encoding.parameters.still != self.stills.name:
+            raise UsageError(f"stills of {encoding.parameters.still} are asked for, and here is {self.stills.name}")
         identities, packed = (self.coded_identity, self.shown_identity), encoding.parameters.pack()
         return Header(CodecId.GVC, *identities, info.width, info.height, info.rate, info.colour, packed)
 
@@ -125,7 +131,7 @@ class Gvc:
         self, reader: Reader, decoding: Decoding, heard: Callable[[int, float], object] = lambda gop, drift: None
     ) -> Iterator[Frame]:
         """The same, of a stream whose header has been read; `heard` is told each GOP's drift."""
-        self.check(reader.header, decoding.allow_other_weights)
+        self._check_stills(self.check(reader.header, decoding.allow_other_weights))
         if decoding.steps is not None or not decoding.refine:
             raise UsageError("steps and refinement are a GNVC-VD decoder's to choose; a GVC stream fixes its own steps")
         decoder = GvcDecoder(self, reader.header)
@@ -146,8 +152,10 @@ class Gvc:
         parameters = Parameters.parse(header.parameters)
         self._check_mode(parameters)
         if header.shown_identity != self.shown_identity and not allow_other_weights:
+            self._check_stills(parameters)
+            own = f"{self.name} with these still weights" if self.stills.identity else self.name
             raise BitstreamError(
-                f"coded with weights {header.shown_identity.hex()}; {self.name} has {self.shown_identity.hex()} and "
+                f"coded with weights {header.shown_identity.hex()}; {own} has {self.shown_identity.hex()} and "
                 "would show wrong pictures (--allow-other-weights shows them)"
             )
         return parameters
@@ -171,6 +179,12 @@ class Gvc:
         if caption and (self._told is None or self._told[0] != caption):
             self._told = (caption, self.prior.embed(caption))
         return self._told[1] if caption and self._told else None
+
+    def _check_stills(self, parameters: Parameters) -> None:
+        if parameters.chained and parameters.still != self.stills.name:
+            raise BitstreamError(
+                f"its given frames are stills of {parameters.still!r}: {STILL_NEEDS[parameters.still]}"
+            )
 
     def _check_mode(self, parameters: Parameters) -> None:
         preset = self.prior.dit_preset
@@ -247,6 +261,8 @@ class _Encoder:
 
     def _still_quality(self, frames: list[Frame], count: int, room: float) -> int:
         """As told; else what follows from the atoms, and under a rate the level at which stills and atoms meet it."""
+        if not self._codec.stills.adjustable:
+            return 0
         if self._encoding.still_quality is not None:
             return self._encoding.still_quality
         if self._encoding.atoms is not None:

@@ -13,7 +13,7 @@ from gnvc_vd.zeroshot.codebook import MAX_SIZE
 from gnvc_vd.zeroshot.sde import Schedule
 
 Mode = Literal["t2v", "i2v", "flf2v"]
-StillName = Literal["av1"]
+StillName = Literal["av1", "factorized"]
 
 MODES = get_args(Mode)
 STILLS = get_args(StillName)

@@ -28,6 +28,7 @@ class StillCodec(Protocol):
 
     name: StillName
     identity: bytes  # of its weights, if it has some
+    adjustable: bool  # whether quality alters anything
 
     def encode(self, frame: Frame, quality: int) -> bytes: ...
     def decode(self, data: bytes, width: int, height: int) -> Frame: ...
@@ -38,6 +39,7 @@ class Av1:
 
     name: StillName = "av1"
     identity = b""
+    adjustable = True
 
     def encode(self, frame: Frame, quality: int) -> bytes:
         height, width, _ = frame.shape
