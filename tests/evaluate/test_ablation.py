@@ -2,6 +2,8 @@
 
 import csv
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ from gnvc_vd.evaluate.ablation import VALIDATION, study, value_difference_table,
 from gnvc_vd.evaluate.curves import MEAN, differences
 from gnvc_vd.evaluate.points import write_point
 from gnvc_vd.train.log import FIGURES, RUN
-from tests.evaluate.evaluations import point
+from tests.evaluate.evaluations import made_up_set, point
 
 
 def run(folder: Path, name: str, scale: float, sequences: tuple[str, ...] = ("s0", "s1"), sha: str = "ab") -> Path:
@@ -76,6 +78,29 @@ def test_a_study_is_text_figures_and_plots(tmp_path: Path) -> None:
     assert rates["s1", "dists"] == pytest.approx(50) and len(rates) == 8
     names = {path.name for path in (tmp_path / "out").iterdir()}
     assert {"psnr_rgb.png", "psnr_rgb.pdf", "dists.png", "dists.pdf"} < names
+
+
+@pytest.mark.slow
+def test_a_multirun_of_evaluations_becomes_a_study(tmp_path: Path) -> None:
+    """Through the scripts; x264 stands for a codec whose setting varies."""
+    made_up_set(tmp_path, sequences=1)
+    hybrid = "{hybrid: {encoder: x264, levels: [24, 34, 44], intra: 0, preset: ultrafast}}"
+    study_folder = "folder=${hydra:sweep.dir}/${hydra:job.override_dirname}"
+    command = [
+        *(sys.executable, "scripts/evaluate.py", "-m", "experiment=eval_steps", f"manifest={tmp_path}/set.json"),
+        *(f"root={tmp_path}", f"hydra.sweep.dir={tmp_path}/study", study_folder, "metrics=[psnr_yuv]", "device=cpu"),
+        *("~codecs.gnvc-vd", f"+codecs.x264={hybrid}", "codecs.x264.hybrid.intra=0,2"),
+        "hydra.job.config.override_dirname.exclude_keys=[experiment,manifest,root,folder,metrics,device,codecs.x264]",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = subprocess.run(
+        [sys.executable, "scripts/ablation.py", f"{tmp_path}/study"], capture_output=True, text=True, check=False
+    )
+    assert found.returncode == 0, found.stderr[-2000:]
+    rate = next(line for line in found.stdout.splitlines() if line.startswith("| 2 |")).split("|")[2]
+    assert "against 0" in found.stdout and float(rate.replace("−", "-")) > 5  # intra pictures cost
+    assert (tmp_path / "study" / "ablation" / "psnr_yuv.png").is_file()
 
 
 def test_what_cannot_be_compared_is_refused(tmp_path: Path) -> None:

@@ -324,3 +324,31 @@ def test_killed_and_started_again_it_finishes_with_the_same_tables(first: Evalua
         )
     again = subprocess.run(command, capture_output=True, text=True, check=True)
     assert again.stdout.startswith("0 points made here, 12 were there")
+
+
+@pytest.mark.slow
+def test_two_processes_of_torchrun_share_it(first: Evaluation, tmp_path: Path) -> None:
+    made_up_set(tmp_path)
+    hybrid = "{hybrid: {encoder: x264, levels: [24, 36, 48], preset: ultrafast}}"
+    command = [
+        *(
+            sys.executable,
+            "-m",
+            "torch.distributed.run",
+            "--standalone",
+            "--nproc_per_node",
+            "2",
+            "scripts/evaluate.py",
+        ),
+        *(f"manifest={tmp_path}/set.json", f"root={tmp_path}", f"folder={tmp_path}/out"),
+        *("name=made-up", "metrics=[psnr_rgb,psnr_yuv]", "device=cpu", f"+codecs.x264={hybrid}"),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "3 points made here, 0 were there" in done.stdout
+    for sequence in ("s0", "s1"):
+        for level in (24, 36, 48):
+            here, there = (
+                read_point(path_of(root, "x264", sequence, level)) for root in (tmp_path / "out", Path(first.folder))
+            )
+            assert here and there and (here.bytes, here.figures) == (there.bytes, there.figures)
