@@ -18,12 +18,13 @@ from torch import Tensor
 
 from gnvc_vd import gop as gops
 from gnvc_vd.backbone.contract import State
-from gnvc_vd.backbone.pictures import latents_of_frames, to_frames
+from gnvc_vd.backbone.pictures import latents_of_frames
 from gnvc_vd.backbone.weights import Backbone
-from gnvc_vd.bitstream import BitstreamError, CodecId, Header, Reader, Unit, Writer
+from gnvc_vd.bitstream import BitstreamError, CodecId, Header, Reader, Unit, whole_stream
 from gnvc_vd.bottleneck.bottleneck import Bottleneck, DecodedLatent
 from gnvc_vd.bottleneck.policies import POLICIES, Policy, qualities
 from gnvc_vd.conventions import QUALITIES, Frame, UsageError
+from gnvc_vd.data.clips import frames_of
 from gnvc_vd.noise import normal
 from gnvc_vd.parameters import Parameters
 from gnvc_vd.playback import Decoding, Playback
@@ -100,12 +101,7 @@ class GnvcVd:
     def encode(self, video: Video, quality: int = DEFAULT_QUALITY) -> bytes:
         """A whole stream."""
         encoding = Encoding(quality)
-        stream = io.BytesIO()
-        writer = Writer(stream, self.header(video.info, encoding))
-        for unit in self.encode_units(video, encoding):
-            writer.write(unit)
-        writer.close()
-        return stream.getvalue()
+        return whole_stream(self.header(video.info, encoding), self.encode_units(video, encoding))
 
     def encode_units(self, frames: Iterable[Frame], encoding: Encoding) -> Iterator[Unit]:
         """Unit by unit, as the frames come."""
@@ -206,7 +202,7 @@ class GnvcVd:
                 parts = []
                 for latent in refined.split(1, dim=2):
                     part, state = self.backbone.vae.decode_step(state, latent)
-                    parts.append(to_frames(part))
+                    parts.append(frames_of(part[0]))
             start, stop = gops.frame_span(window.start, window.stop)
             frames = np.concatenate(parts)
             yield gops.crop(frames, min(stop, unit.frames) - start, header.width, header.height)
@@ -240,11 +236,7 @@ class GnvcVd:
 
 def stream_size(header: Header, units: Iterable[Unit]) -> int:
     """Bytes of the whole file."""
-    writer = Writer(io.BytesIO(), header)
-    for unit in units:
-        writer.write(unit)
-    writer.close()
-    return writer.bytes_written
+    return len(whole_stream(header, units))
 
 
 def _nearest(at: Callable[[int], tuple[float, list[Unit]]], bpp: float) -> list[Unit]:

@@ -40,6 +40,20 @@ def here(capfd: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, st
 
 
 @pytest.fixture
+def beside_a_clip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a folder that holds in.y4m and nothing else."""
+    video(tmp_path / "in.y4m", smooth_clip(16, 16, 1))
+    monkeypatch.chdir(tmp_path)
+
+
+def refused(capfd: pytest.CaptureFixture[str], arguments: list[str], code: int, sentence: str) -> None:
+    """With one sentence, nothing on standard output, and no file left beside the clip."""
+    found, out, messages = here(capfd, *arguments)
+    assert (found, out) == (code, "") and sentence in messages, messages
+    assert "Traceback" not in messages and names_beside(Path.cwd()) == ["in.y4m"]
+
+
+@pytest.fixture
 def stream(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Path:
     source = video(tmp_path / "in.mkv", smooth_clip(34, 50, 12), Fraction(24000, 1001))
     code, out, messages = here(capfd, "encode", source, tmp_path / "out.gnvc", "--gop", "5", "--json")
@@ -118,19 +132,11 @@ def test_damage_exits_1_and_is_concealed_on_request(
         (["verify", "missing.gnvc"], 1, "No such file"),
     ],
 )
+@pytest.mark.usefixtures("beside_a_clip")
 def test_wrong_calls_end_in_a_sentence(
-    capfd: pytest.CaptureFixture[str],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    arguments: list[str],
-    code: int,
-    sentence: str,
+    capfd: pytest.CaptureFixture[str], arguments: list[str], code: int, sentence: str
 ) -> None:
-    video(tmp_path / "in.y4m", smooth_clip(16, 16, 1))
-    monkeypatch.chdir(tmp_path)
-    found, out, messages = here(capfd, *arguments)
-    assert (found, out) == (code, "") and sentence in messages, messages
-    assert "Traceback" not in messages and names_beside(tmp_path) == ["in.y4m"]
+    refused(capfd, arguments, code, sentence)
 
 
 @pytest.mark.slow

@@ -1,6 +1,6 @@
 """Frames to latents and back through a VAE, one latent at a time.
 
-T H W 3 uint8 ─to_video─▶ 1 3 T H W in [−1, 1] ─encode_step─▶ latents 1 16 T h w ─decode_step, to_frames─▶ T H W 3 uint8
+T H W 3 uint8 ─to_video─▶ 1 3 T H W in [−1, 1] ─encode_step─▶ latents 1 16 T h w ─decode_step, frames_of─▶ T H W 3 uint8
 """
 
 from collections.abc import Iterator
@@ -11,16 +11,11 @@ from torch import Tensor
 
 from gnvc_vd.backbone.contract import VideoVae, decode_steps, encode_steps
 from gnvc_vd.conventions import TEMPORAL_STRIDE, Frame
-from gnvc_vd.data.clips import to_levels, to_model
+from gnvc_vd.data.clips import frames_of, to_model
 
 
 def to_video(frames: Frame, device: torch.device) -> Tensor:
     return to_model(torch.from_numpy(np.ascontiguousarray(frames)).to(device).permute(3, 0, 1, 2)[None])
-
-
-def to_frames(video: Tensor) -> Frame:
-    pixels: Frame = to_levels(video[0]).permute(1, 2, 3, 0).contiguous().cpu().numpy()
-    return pixels
 
 
 def latents_of_frames(vae: VideoVae, padded: Frame, device: torch.device) -> Tensor:
@@ -36,4 +31,4 @@ def frames_of_latents(vae: VideoVae, latents: Tensor) -> Iterator[Frame]:
     """1, 4, 4, … padded frames."""
     with torch.inference_mode():
         for part in decode_steps(vae, latents.split(1, dim=2)):
-            yield to_frames(part)
+            yield frames_of(part[0])

@@ -8,9 +8,10 @@ it may check on the way is bounded, so that a crafted file costs linear time. A 
 buffer grows only with bytes that are there, and never beyond one unit.
 """
 
+import io
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import BinaryIO
 
 from gnvc_vd.bitstream.layout import (
@@ -70,6 +71,16 @@ class Writer:
         self._stream.write(data)
         self._stream.flush()  # a reader at the other end of a pipe waits for whole units
         self.bytes_written += len(data)
+
+
+def whole_stream(header: Header, units: Iterable[Unit]) -> bytes:
+    """A stream in memory."""
+    stream = io.BytesIO()
+    writer = Writer(stream, header)
+    for unit in units:
+        writer.write(unit)
+    writer.close()
+    return stream.getvalue()
 
 
 class Reader:

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 
 from gnvc_vd.backbone.contract import Decoded, Encoded, State, chunked, decode_steps, encode_steps
 from gnvc_vd.backbone.dit import Condition
-from gnvc_vd.backbone.pictures import to_frames
 from gnvc_vd.backbone.prompt import NoTextEncoderError
 from gnvc_vd.conventions import LATENT_CHANNELS, SPATIAL_STRIDE, TEMPORAL_STRIDE, Frame
+from gnvc_vd.data.clips import frames_of as to_pixels
 from gnvc_vd.gop import frames_of
 from gnvc_vd.presets import PRESETS
 
@@ -133,7 +133,7 @@ def clip(vae: GaussianVae, frames: int, height: int, width: int, seed: int = 0) 
 
     field, out = fresh(), []
     for _ in range(frames):
-        out.append(to_frames(vae.frame(field)[:, :, None])[0])
+        out.append(to_pixels(vae.frame(field)[0, :, None])[0])
         field = SAME * field + math.sqrt(1 - SAME**2) * fresh()
     return out
 

@@ -20,7 +20,7 @@ from gnvc_vd import gop as gops
 from gnvc_vd.backbone.contract import VideoVae
 from gnvc_vd.backbone.dit import VelocityModel
 from gnvc_vd.backbone.pictures import frames_of_latents, latents_of_frames
-from gnvc_vd.bitstream import BitstreamError, CodecId, Header, Reader, Unit, Writer
+from gnvc_vd.bitstream import BitstreamError, CodecId, Header, Reader, Unit, whole_stream
 from gnvc_vd.conventions import LATENT_CHANNELS, Frame, UsageError
 from gnvc_vd.playback import Decoding, Playback
 from gnvc_vd.presets import DitPreset
@@ -104,12 +104,7 @@ class Gvc:
     def encode(self, video: Video, encoding: GvcEncoding | None = None) -> bytes:
         """A whole stream."""
         encoding = encoding or GvcEncoding()
-        stream = io.BytesIO()
-        writer = Writer(stream, self.header(video.info, encoding))
-        for unit in self.encode_units(video, encoding):
-            writer.write(unit)
-        writer.close()
-        return stream.getvalue()
+        return whole_stream(self.header(video.info, encoding), self.encode_units(video, encoding))
 
     def encode_units(self, frames: Iterable[Frame], encoding: GvcEncoding) -> Iterator[Unit]:
         """Unit by unit, as the frames come."""

@@ -14,8 +14,9 @@ from gnvc_vd.cli_gvc import gvc_encoding
 from gnvc_vd.presets import preset
 from gnvc_vd.video import open_video
 from tests.backbone.test_layouts import save_text_encoder
-from tests.conftest import Cli, names_beside, smooth_clip
-from tests.test_transcode import here, video
+from tests.conftest import Cli, smooth_clip
+from tests.test_transcode import beside_a_clip as beside_a_clip
+from tests.test_transcode import here, refused, video
 
 FAST = ["--sde-steps", "2", "--ode-tail", "1", "--gop", "5", "--atoms", "4"]
 
@@ -34,19 +35,11 @@ FAST = ["--sde-steps", "2", "--ode-tail", "1", "--gop", "5", "--atoms", "4"]
         (["--atoms", "3"], 2, "are for --codec gvc"),
     ],
 )
+@pytest.mark.usefixtures("beside_a_clip")
 def test_wrong_calls_end_in_a_sentence(
-    capfd: pytest.CaptureFixture[str],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    arguments: list[str],
-    code: int,
-    sentence: str,
+    capfd: pytest.CaptureFixture[str], arguments: list[str], code: int, sentence: str
 ) -> None:
-    video(tmp_path / "in.y4m", smooth_clip(16, 16, 1))
-    monkeypatch.chdir(tmp_path)
-    found, out, messages = here(capfd, "encode", "in.y4m", "o.gnvc", *arguments)
-    assert (found, out) == (code, "") and sentence in messages, messages
-    assert "Traceback" not in messages and names_beside(tmp_path) == ["in.y4m"]
+    refused(capfd, ["encode", "in.y4m", "o.gnvc", *arguments], code, sentence)
 
 
 def test_a_stream_goes_through_every_command(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
