@@ -100,12 +100,14 @@ class Reporting:
     Args:
         anchor: the codec that BD-rates are against.
         rates: in bits per pixel; the player offers each codec's point nearest to each of these.
+        shown: the sequences that the player has; none named are all, as far as a page can hold them.
         published: tables of papers to set beside ours.
         points: files of rate points that others published, read by baselines/external.py.
     """
 
     anchor: str | None = None
     rates: tuple[float, ...] = ()
+    shown: tuple[str, ...] = ()
     published: tuple[str, ...] = ()
     points: tuple[str, ...] = ()
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
+from gnvc_vd.conventions import UsageError
 from gnvc_vd.evaluate.config import LOWER_IS_BETTER, Evaluation
 from gnvc_vd.evaluate.curves import MEAN, Row
 from gnvc_vd.evaluate.manifests import ASSETS
@@ -26,6 +27,8 @@ from gnvc_vd.evaluate.run import shown_path
 from gnvc_vd.evaluate.tables import LABELS, Table
 
 SCRIPTS = ("curves.js", "player.js", "page.js")  # in this order
+LARGEST = 200_000_000  # bytes of videos: browsers hold no string of twice as many letters
+Shown = dict[str, dict[str, dict[str, int]]]  # sequence → codec → place of the rate → level
 
 
 def page(
@@ -38,7 +41,10 @@ def page(
 ) -> str:
     """The whole file's text."""
     rates = evaluation.report.rates or _middle_rate(points)
-    shown = _shown(evaluation, points, rates)
+    offered = _shown(points, rates)
+    shown = _fitting(evaluation, offered)
+    if len(shown) < len(offered):
+        about += f" The player has {', '.join(shown)}; report.shown chooses."
     data = {
         "about": about,
         "metrics": [
@@ -51,9 +57,13 @@ def page(
         "clips": {
             one.sequence: {"width": one.width, "height": one.height, "frames": one.frames, "rate": _rate(one)}
             for one in points
+            if one.sequence in shown
         },
         "shown": shown,
-        "videos": _videos(Path(evaluation.folder), shown),
+        "videos": {
+            key: base64.b64encode(path.read_bytes()).decode()
+            for key, path in _videos(Path(evaluation.folder), shown).items()
+        },
         "tables": [vars(table) for table in tables],
         "commands": [_command(one) for one in points],
     }
@@ -71,9 +81,9 @@ def nearest(points: Sequence[Point], rate: float) -> Point:
     return min(points, key=lambda one: (abs(math.log(one.bpp / rate)), one.level))
 
 
-def _shown(evaluation: Evaluation, points: Sequence[Point], rates: Sequence[float]) -> dict[str, Any]:
-    """sequence → codec → place of the rate → level."""
-    shown: dict[str, dict[str, dict[str, int]]] = {}
+def _shown(points: Sequence[Point], rates: Sequence[float]) -> Shown:
+    """Of every sequence, each codec's points nearest to the rates."""
+    shown: Shown = {}
     for one in points:
         shown.setdefault(one.sequence, {}).setdefault(one.codec, {})
     for sequence, codecs in shown.items():
@@ -83,18 +93,34 @@ def _shown(evaluation: Evaluation, points: Sequence[Point], rates: Sequence[floa
     return shown
 
 
+def _fitting(evaluation: Evaluation, shown: Shown) -> Shown:
+    """The sequences that are asked for, as far as they fit; the first does."""
+    asked = evaluation.report.shown or tuple(shown)
+    absent = [name for name in asked if name not in shown]
+    if absent:
+        raise UsageError(f"report.shown: there is no sequence {', '.join(absent)}; there are {', '.join(shown)}")
+    fitting: Shown = {}
+    size = 0
+    for name in asked:
+        size += sum(path.stat().st_size for path in _videos(Path(evaluation.folder), {name: shown[name]}).values())
+        if fitting and size > LARGEST:
+            break
+        fitting[name] = shown[name]
+    return fitting
+
+
 def _middle_rate(points: Sequence[Point]) -> tuple[float]:
     rates = sorted(one.bpp for one in points)
     return (float(f"{rates[len(rates) // 2]:.1g}"),)
 
 
-def _videos(folder: Path, shown: dict[str, Any]) -> dict[str, str]:
+def _videos(folder: Path, shown: Shown) -> dict[str, Path]:
     paths = {f"source/{sequence}": shown_path(folder, "source", sequence) for sequence in shown}
     for sequence, codecs in shown.items():
         for codec, levels in codecs.items():
             for level in set(levels.values()):
                 paths[f"{codec}/{sequence}/{level}"] = shown_path(folder, codec, sequence, level)
-    return {key: base64.b64encode(path.read_bytes()).decode() for key, path in paths.items()}
+    return paths
 
 
 def _codecs(evaluation: Evaluation, published: Sequence[PublishedPoint]) -> list[dict[str, str]]:

@@ -180,6 +180,28 @@ def test_the_page_holds_its_data_and_asks_for_nothing(tmp_path: Path) -> None:
     assert data["commands"][0]["encode"] == "codec -q 0" and data["sequences"] == [MEAN, "s0", "s1"]
 
 
+def test_the_player_has_what_a_page_can_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made_up_set(tmp_path)
+    fake_videos(Path(evaluation(tmp_path).folder))
+
+    def held(shown: tuple[str, ...] = ()) -> tuple[list[str], str]:
+        whole = evaluation(tmp_path, metrics=METRICS, report=Reporting(rates=(0.02, 0.1), shown=shown))
+        text = page(whole, POINTS, rows_of(POINTS), [], [], "About.")
+        found = re.search(r'id="data">(.*?)</script>', text, re.S)
+        assert found is not None
+        data = json.loads(found[1])
+        assert list(data["shown"]) == list(data["clips"]) and data["sequences"] == [MEAN, "s0", "s1"]
+        assert {key.split("/")[1] for key in data["videos"]} == set(data["shown"])
+        return list(data["shown"]), data["about"]
+
+    assert held() == (["s0", "s1"], "About.")
+    assert held(("s1",)) == (["s1"], "About. The player has s1; report.shown chooses.")
+    with pytest.raises(UsageError, match="no sequence s2; there are s0, s1"):
+        held(("s2",))
+    monkeypatch.setattr("gnvc_vd.evaluate.page.LARGEST", 60)  # 7 videos of 5 bytes for each sequence
+    assert held() == (["s0"], "About. The player has s0; report.shown chooses.")
+
+
 def test_published_figures_are_the_papers_and_name_both_conventions() -> None:
     assert PAPERS == ("gnvc-vd", "gvc")
     gnvc, gvc = (read_paper(name) for name in PAPERS)
