@@ -1,6 +1,7 @@
 """Test sets: which sequences, how many of their frames, and what the files hold that do not say so themselves."""
 
 import hashlib
+import re
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -18,6 +19,7 @@ ASSETS = Path(__file__).parents[1] / "assets"
 SHIPPED = tuple(sorted(path.stem for path in (ASSETS / "manifests").glob("*.json")))
 CLIPS = ASSETS / "clips"  # where the manifest "small" has its files
 FORMAT = 1
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
 
 @dataclass(frozen=True)
@@ -80,8 +82,8 @@ class Manifest:
             raise ValueError("sequences have names of their own")
         if "mean" in names:
             raise ValueError("no sequence is called mean: the average of all is")
-        if not all(name.replace("-", "").replace("_", "").isalnum() for name in names):
-            raise ValueError("names of sequences are letters, digits, - and _: they name folders")
+        if not all(NAME.fullmatch(name) for name in names):
+            raise ValueError("names of sequences are letters, digits, then - and _ too: they name files and folders")
 
 
 def read_manifest(name: str) -> Manifest:
