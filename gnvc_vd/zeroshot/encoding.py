@@ -23,7 +23,8 @@ class GvcEncoding:
     """
     Args:
         atoms: M; None leaves it to `bpp`.
-        bpp: each GOP gets as many atoms as its share of the rate buys, and what one leaves goes to the next.
+        bpp: each GOP gets as many atoms as its share of the rate buys, and what one leaves goes to the next,
+            or what it took too much: nobody foresees a residual.
         tail_atoms: of the last two latents of a chained I2V GOP; None is twice M.
         tail_step: the code of the step with which the last latent's error is coded (tail.py), None codes none.
         still_quality: 0 to 63; None follows the atoms.
