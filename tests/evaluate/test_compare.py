@@ -18,7 +18,7 @@ from gnvc_vd.metrics.pairs import as_tensor
 from gnvc_vd.metrics.perceptual import st_lpips
 from gnvc_vd.metrics.vmaf import Vmaf
 from gnvc_vd.video import RawVideo, create_video, open_video
-from tests.conftest import Cli, smooth_clip
+from tests.conftest import smooth_clip
 from tests.metrics.clips import as_frame, noisy, pan, texture, write
 from tests.metrics.test_fidelity import ffmpeg_psnr
 from tests.metrics.test_vmaf import of_files
@@ -57,12 +57,18 @@ def test_json_has_every_key_and_the_figures_are_the_measures_own(
     assert "vgg16-397923af.pth" in found["missing"]["dists"] and str(tmp_path) in found["missing"]["lpips_alex"]
     assert set(found["seconds_by_metric"]) == set(OFFLINE)
     assert 0.9 < found["ms_ssim"] < 1 and 1 < found["e_warp"] < 100
+    assert 0 < found["st_lpips_alex"] < 0.2 and 0 < found["st_lpips_vgg"] < 0.2
+    assert "no colour matrix is stated" in found["notices"][0] and "no colour matrix is stated" in said
+
+
+def test_each_network_is_the_one_that_its_key_names(tmp_path: Path) -> None:
+    files = of_clips(pan(texture(32, 48), 2, (1, 0)), tmp_path)
+    found = compare(*files, metrics=["st_lpips_alex", "st_lpips_vgg"]).figures
     with open_video(files[0]) as first, open_video(files[1]) as second, torch.inference_mode():
         both = [[as_tensor(frame) for frame in frames] for frames in zip(first, second, strict=True)]
-        for net in ("alex", "vgg"):
-            own = np.mean([float(st_lpips(net)(*frames)) for frames in both])
-            assert found[f"st_lpips_{net}"] == pytest.approx(own, rel=1e-4)
-    assert "no colour matrix is stated" in found["notices"][0] and "no colour matrix is stated" in said
+    for net in ("alex", "vgg"):
+        own = np.mean([float(st_lpips(net)(*frames)) for frames in both])
+        assert found[f"st_lpips_{net}"] == pytest.approx(own, rel=1e-4)
 
 
 def test_text_is_a_line_a_metric_with_reasons(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -114,10 +120,12 @@ def test_any_two_kinds_of_video(tmp_path: Path) -> None:
     assert "frame rates differ (25 and 12): frames are compared in their order" in found.notices
 
 
-def test_piped_in(cli: Cli, tmp_path: Path) -> None:
+def test_piped_in(capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     reference, test = of_clips(smooth_clip(40, 48, 3), tmp_path)
-    done = cli("compare", reference, "-", "--metrics", "psnr_yuv", "--json", stdin=Path(test).read_bytes())
-    found = json.loads(done.stdout)
+    with Path(test).open(encoding="latin-1") as piped:
+        monkeypatch.setattr(sys, "stdin", piped)
+        assert main(["compare", reference, "-", "--metrics", "psnr_yuv", "--json"]) == 0
+    found = json.loads(capfd.readouterr().out)
     assert found["psnr_yuv"] == compare(reference, test, metrics=["psnr_yuv"]).figures["psnr_yuv"]
 
 
