@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from gnvc_vd.conventions import GnvcError
 
 Method = Literal["pchip", "akima", "cubic"]
+Points = tuple[NDArray[np.float64], NDArray[np.float64]]
 SMALLEST_OVERLAP = 0.5  # of the range that either curve covers
 FEWEST = {"pchip": 2, "akima": 2, "cubic": 4}  # points that each interpolation needs
 
@@ -52,7 +53,7 @@ def bd_rate(
     """
     from bjontegaard import bd_linear
 
-    (rate_a, value_a), (rate_t, value_t) = (_points(curve, lower_is_better, method) for curve in (anchor, test))
+    (rate_a, value_a), (rate_t, value_t) = _both(anchor, test, lower_is_better, method)
     overlap = _overlap(value_a, value_t, "the metric", smallest_overlap)
     exponent = bd_linear(value_a, rate_a, value_t, rate_t, method, require_matching_points=False, min_overlap=0)
     return Delta(100 * (10 ** float(exponent) - 1), overlap)
@@ -71,13 +72,24 @@ def bd_metric(
     """
     from bjontegaard import bd_linear
 
-    (rate_a, value_a), (rate_t, value_t) = (_points(curve, lower_is_better, method) for curve in (anchor, test))
+    (rate_a, value_a), (rate_t, value_t) = _both(anchor, test, lower_is_better, method)
     overlap = _overlap(rate_a, rate_t, "the rate", smallest_overlap)
     delta = float(bd_linear(rate_a, value_a, rate_t, value_t, method, require_matching_points=False, min_overlap=0))
     return Delta(-delta if lower_is_better else delta, overlap)
 
 
-def _points(curve: Curve, lower_is_better: bool, method: Method) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _both(anchor: Curve, test: Curve, lower_is_better: bool, method: Method) -> list[Points]:
+    """Both as `_points`; what is wrong with one is said of that one."""
+    found = []
+    for name, curve in (("the anchor", anchor), ("the test", test)):
+        try:
+            found.append(_points(curve, lower_is_better, method))
+        except CurveError as error:
+            raise CurveError(f"{name}: {error}") from error
+    return found
+
+
+def _points(curve: Curve, lower_is_better: bool, method: Method) -> Points:
     """log₁₀ of the rates and rising quality, both in the order of rate; refused where they do not both rise."""
     rates, values = np.asarray(curve.rates, np.float64), np.asarray(curve.values, np.float64)
     if method not in FEWEST:

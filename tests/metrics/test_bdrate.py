@@ -97,6 +97,7 @@ def test_curves_that_hardly_overlap_are_refused_with_the_share() -> None:
     ],
 )
 def test_what_is_no_curve_is_refused(curve: Curve, lower_is_better: bool, sentence: str) -> None:
-    for pair in ((curve, curve), (Curve(RATES, FALLING if lower_is_better else RISING), curve)):
-        with pytest.raises(CurveError, match=sentence):
+    good = Curve(RATES, FALLING if lower_is_better else RISING)
+    for whose, pair in (("anchor", (curve, curve)), ("anchor", (curve, good)), ("test", (good, curve))):
+        with pytest.raises(CurveError, match=f"^the {whose}: .*{sentence}"):
             bd_rate(*pair, lower_is_better, "cubic")
