@@ -33,7 +33,7 @@ class Analysis(nn.Module):
 
     def forward(self, latent: Tensor, feature: Tensor | None) -> Tensor:
         seen = latent if feature is None else torch.cat([latent, feature], dim=1)
-        x = self.fine(self.enter(seen.to(self.enter.weight.dtype)))
+        x = self.fine(self.enter(channels_last(seen, self.enter)))
         return cast(Tensor, self.leave(self.coarse(self.down(x))).float())
 
 
@@ -51,7 +51,7 @@ class Synthesis(nn.Module):
         self.leave = convolution(width, LATENT_CHANNELS, 3, padding=1)
 
     def forward(self, y: Tensor, feature: Tensor | None) -> Tensor:
-        x = self.up(self.coarse(self.enter(y.to(self.enter.weight.dtype))))
+        x = self.up(self.coarse(self.enter(channels_last(y, self.enter))))
         seen = x if feature is None else torch.cat([x, feature.to(x.dtype)], dim=1)
         return cast(Tensor, self.leave(self.fine(self.meet(seen))).float())
 
@@ -65,7 +65,7 @@ class Extractor(nn.Module):
         self.blocks = _blocks(preset.features, preset.blocks)
 
     def forward(self, latent: Tensor) -> Tensor:
-        x = self.blocks(self.enter(latent.to(self.enter.weight.dtype))).float()
+        x = self.blocks(self.enter(channels_last(latent, self.enter))).float()
         return FEATURE_REACH * torch.tanh(x / FEATURE_REACH)
 
 
@@ -84,9 +84,20 @@ class DepthBlock(nn.Module):
         self.narrow = nn.Conv2d(2 * width, width, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = x + self.spatial(x)
-        gate, value = self.widen(x).chunk(2, dim=1)
-        return x + cast(Tensor, self.narrow(nn.functional.silu(gate) * value))
+        first, bend, neighbours, last = self.spatial
+        x = x + pointwise(last, neighbours(bend(pointwise(first, x))))
+        gate, value = pointwise(self.widen, x).chunk(2, dim=1)
+        return x + pointwise(self.narrow, nn.functional.silu(gate) * value)
+
+
+def pointwise(layer: nn.Module, x: Tensor) -> Tensor:
+    """A 1×1 convolution as what it is, a matrix over channels: where they lie last in memory, without a copy."""
+    weight, bias = cast(Tensor, layer.weight), cast(Tensor, layer.bias)
+    return nn.functional.linear(x.permute(0, 2, 3, 1), weight.flatten(1), bias).permute(0, 3, 1, 2)
+
+
+def channels_last(x: Tensor, like: nn.Conv2d) -> Tensor:
+    return x.to(like.weight.dtype).contiguous(memory_format=torch.channels_last)
 
 
 def convolution(inputs: int, outputs: int, size: int, stride: int = 1, padding: int = 0) -> nn.Conv2d:
