@@ -4,6 +4,7 @@ import csv
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,13 +17,20 @@ from gnvc_vd.train.log import FIGURES, RUN
 from tests.evaluate.evaluations import made_up_set, point
 
 
-def run(folder: Path, name: str, scale: float, sequences: tuple[str, ...] = ("s0", "s1"), sha: str = "ab") -> Path:
+def run(
+    folder: Path,
+    name: str,
+    scale: float,
+    sequences: tuple[str, ...] = ("s0", "s1"),
+    sha: str = "ab",
+    width: int = 40,
+) -> Path:
     """An evaluation of one codec whose rate is `scale` times another's."""
     for sequence in sequences:
         for level, rate in enumerate((0.01, 0.02, 0.04)):
             one = point("gnvc-vd", sequence, level, scale * rate, psnr_rgb=30.0 + 3 * level, dists=0.3 / 2**level)
             one.settings["sequence"] = {"sha256": sha}
-            write_point(folder / name, one)
+            write_point(folder / name, replace(one, width=width))
     return folder / name
 
 
@@ -114,6 +122,8 @@ def test_what_cannot_be_compared_is_refused(tmp_path: Path) -> None:
     for other in (run(tmp_path / "b", "fewer", 1.0, ("s0",)), run(tmp_path / "b", "other", 1.0, sha="cd")):
         with pytest.raises(GnvcError, match="not measured on the same frames"):
             study([first, other], tmp_path / "out")
+    with pytest.raises(GnvcError, match="not measured on the same frames"):
+        study([first, run(tmp_path / "b", "cropped", 1.0, width=32)], tmp_path / "out")
     with pytest.raises(GnvcError, match="not measured on the same frames"):
         study([first, trained(tmp_path, "t", 0)], tmp_path / "out")
     with pytest.raises(GnvcError, match="not measured on the same frames"):

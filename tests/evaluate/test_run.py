@@ -21,9 +21,11 @@ from gnvc_vd.cli import _parser
 from gnvc_vd.conventions import GnvcError, UsageError
 from gnvc_vd.evaluate.compare import compare
 from gnvc_vd.evaluate.config import Contestant, Evaluation, Ours, Reporting, evaluation_of
-from gnvc_vd.evaluate.points import Point, path_of, read_point
+from gnvc_vd.evaluate.manifests import read_manifest
+from gnvc_vd.evaluate.points import Point, key_of, path_of, read_point, settings_of
 from gnvc_vd.evaluate.report import report
 from gnvc_vd.evaluate.run import evaluate, our_commands
+from gnvc_vd.evaluate.sequences import Prepared
 from gnvc_vd.metrics.weights import ALEXNET, in_torch_home
 from gnvc_vd.model import file_sha256
 from tests.conftest import names_beside
@@ -142,6 +144,13 @@ def test_a_codec_with_too_few_or_too_many_frames_makes_no_point(frames: int, tmp
     done = evaluate(whole, "cpu")
     assert done.made == 0 and len(done.failures) == 1 and "another number of frames than 4" in done.failures[0]
     assert read_point(path_of(Path(whole.folder), "x", "s0", 1)) is None
+
+
+def test_a_crop_is_among_what_decides_a_point(first: Evaluation) -> None:
+    bunny = read_manifest("small").sequences[0]
+    source, codec = Prepared(bunny, bunny.clip(3), Path("x"), "ab"), first.codecs["x264"]
+    whole, cut, other = (settings_of(codec, 24, source, replace(first, crop=c)) for c in (None, (64, 32), (32, 64)))
+    assert len({key_of(one) for one in (whole, cut, other)}) == 3
 
 
 def test_processes_share_the_points_and_jobs_the_codecs(first: Evaluation, tmp_path: Path) -> None:
