@@ -1,7 +1,8 @@
 """Given frames as coded stills: AV1 intra pictures from the packaged ffmpeg, 4:2:0 in ten bits.
 
-AV1's decoders agree bit for bit, so encoder and decoder condition on the same picture. libaom at speed 6 was chosen by
-measurement against VVenC (docs/log.md). Decoding runs in a process of its own, with bounds on time and size.
+AV1's decoders agree bit for bit, and so does the conversion to RGB: both ends condition on the same picture. libaom at
+speed 6 was chosen by measurement against VVenC (docs/log.md). Decoding runs in a process of its own, with bounds on
+time and size.
 """
 
 import math
@@ -18,7 +19,7 @@ SPEED = 6
 WORST = 63  # libaom's crf at quality 0
 CRF_PER_QUALITY = 0.6
 DECODE_SECONDS = 60.0
-FLAGS = "bicubic+accurate_rnd+full_chroma_int+full_chroma_inp"
+FLAGS = "bicubic+accurate_rnd+full_chroma_int+full_chroma_inp+bitexact"  # the same on every kind of CPU
 TO_YUV = f"scale=in_range=full:out_color_matrix=bt709:out_range=full:flags={FLAGS}"
 TO_RGB = f"scale=in_color_matrix=bt709:in_range=full:out_range=full:flags={FLAGS}"
 

@@ -22,7 +22,7 @@ from gnvc_vd.video import VideoInfo
 from gnvc_vd.zeroshot.codec import Gvc, GvcDecoder
 from gnvc_vd.zeroshot.encoding import GvcEncoding, atoms_of, quality_of
 from gnvc_vd.zeroshot.parameters import MODES, Mode, Parameters
-from gnvc_vd.zeroshot.payload import Parsed, atom_bytes
+from gnvc_vd.zeroshot.payload import Parsed, atom_bytes, pack, symbol_hash
 from gnvc_vd.zeroshot.sde import Schedule
 from gnvc_vd.zeroshot.tail import PUBLISHED
 from tests.bitstream.streams import packed
@@ -291,7 +291,8 @@ def test_a_model_that_takes_no_frames_is_given_none(gaussian: Gvc, monkeypatch: 
 
 
 def test_a_caption_is_told_to_the_model_and_counted(nano: Gvc, monkeypatch: pytest.MonkeyPatch) -> None:
-    told = {"a tree": torch.randn(1, 8, generator=torch.Generator().manual_seed(0))}
+    generator = torch.Generator().manual_seed(0)
+    told = {words: torch.randn(1, 8, generator=generator) for words in ("a tree", "a hat")}
     asked: list[str] = []
     monkeypatch.setattr(nano.prior, "embed", lambda prompt: asked.append(prompt) or told[prompt], raising=False)
     frames, plain = smooth_clip(16, 16, 6), how("t2v", schedule=Schedule(2, 1), gop=1)
@@ -302,9 +303,12 @@ def test_a_caption_is_told_to_the_model_and_counted(nano: Gvc, monkeypatch: pyte
     with_words, without_words = (decoder.replay(units[0]) for units in (captioned, without))
     assert with_words.drift == without_words.drift == 0
     assert not torch.equal(with_words.latents, without_words.latents)
+    (other,) = nano.encode_units(iter(frames[:1]), replace(plain, caption="a hat"))
+    assert decoder.replay(other).drift == decoder.replay(captioned[0]).drift == 0
+    assert asked == ["a tree", "a hat", "a tree"]
     nano._told = None
-    monkeypatch.setattr(nano.prior, "embed", lambda prompt: told["a tree"] + 1, raising=False)
-    assert decoder.replay(captioned[0]).drift > 0  # other words would be seen
+    monkeypatch.setattr(nano.prior, "embed", lambda prompt: told["a hat"], raising=False)
+    assert decoder.replay(captioned[0]).drift > 0  # other words are seen
 
 
 def test_a_caption_without_a_text_encoder_ends_in_a_sentence(gaussian: Gvc) -> None:
@@ -323,6 +327,22 @@ def test_a_caption_is_part_of_a_rate(gaussian: Gvc, monkeypatch: pytest.MonkeyPa
     units = list(gaussian.encode_units(iter(frames), encoding))
     found = 8 * stream_size(gaussian.header(info(64, 64), encoding), units) / (9 * 64 * 64)
     assert found == pytest.approx(0.3, rel=0.05) and Parsed(units[0].payload).caption == words
+
+
+@pytest.mark.parametrize(
+    ("mode", "change"),
+    [("t2v", {"first": b"x"}), ("t2v", {"last": b"x"}), ("i2v", {"last": b"x"}), ("flf2v", {"last": None})],
+)
+def test_a_unit_without_the_stills_of_its_mode_is_refused(gaussian: Gvc, mode: Mode, change: dict[str, object]) -> None:
+    encoding = how(mode)
+    (unit,) = gaussian.encode_units(iter(smooth_clip(16, 16, 5)), encoding)
+    header = gaussian.header(info(16, 16), encoding)
+    content = replace(gaussian.symbols(header, unit).content, **change)  # type: ignore[arg-type]
+    told = replace(unit, payload=pack(content, 64), symbol_hash=symbol_hash(content))
+    with pytest.raises(BitstreamError, match="GOP 0 does not hold the stills of its mode"):
+        gaussian.symbols(header, told)
+    with pytest.raises(BitstreamError, match="policy 1, which GVC does not have"):
+        gaussian.symbols(header, replace(unit, policy=1))
 
 
 def mutants(unit: Unit) -> Iterator[Unit]:

@@ -96,10 +96,14 @@ def test_a_stream_names_its_still_codec_and_its_weights(
         stream(codec, frames, how(mode))  # type: ignore[arg-type]
 
 
-def test_under_a_rate_the_atoms_take_what_the_stills_leave(stills: Factorized) -> None:
+def test_under_a_rate_the_atoms_take_what_the_stills_leave(stills: Factorized, monkeypatch: pytest.MonkeyPatch) -> None:
     codec = Gvc(GaussianPrior(), stills)
     encoding = how("flf2v", still="factorized", atoms=None, bpp=0.3)
+    coded: list[int] = []
+    encode = stills.encode
+    monkeypatch.setattr(stills, "encode", lambda frame, quality: coded.append(quality) or encode(frame, quality))
     (unit,) = codec.encode_units(iter(smooth_clip(32, 32, 5)), encoding)
+    assert len(coded) == 2  # no search for a quality that there is not
     parsed = Parsed(unit.payload)
     assert parsed.first == stills.encode(smooth_clip(32, 32, 1)[0], 63)
     whole = stream_size(codec.header(info(), encoding), [unit])
