@@ -82,10 +82,10 @@ class Codebook:
     def assemble(self, choice: Choice) -> Tensor:
         """The signed sum of chosen atoms at unit variance: D, float32."""
         half = self.size.bit_length() // 2  # of the bits: a code's upper and lower part have a factor each
-        places = torch.arange(self.size, device=self.code.device)
-        upper = _characters(choice.atoms >> half, places[: self.size >> half]).double()
-        lower = _characters(choice.atoms & ((1 << half) - 1), places[: 1 << half]).double()
-        sums = upper.T @ (choice.signs.double()[:, None] * lower)  # whole numbers up to M: exact
+        numbers, places = choice.atoms.int(), torch.arange(1 << half, dtype=torch.int32, device=self.code.device)
+        upper = _characters(numbers >> half, places[: self.size >> half]).float()
+        lower = _characters(numbers & ((1 << half) - 1), places).float()
+        sums = upper.T @ (choice.signs.float()[:, None] * lower)  # of ±1, up to M: exact in any precision
         summed = sums.flatten()[self.code].int() * self.sign
         power = int(summed.long().square().sum())
         return summed.float() / math.sqrt(power / self.places) if power else summed.float()
