@@ -121,6 +121,11 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument("--json", action="store_true", help="one JSON line instead of text")
     compare.set_defaults(run=_compare)
 
+    demo = commands.add_parser("demo", help="both codecs on a shipped clip, beside x265 and VVenC: table, plots, page")
+    demo.add_argument("folder", nargs="?", default="outputs/demo", metavar="DIR", help="(default: outputs/demo)")
+    _model_options(demo)
+    demo.set_defaults(run=_demo)
+
     bench = commands.add_parser(
         "bench", help="time and memory, stage by stage, against the stock way of doing the same"
     )
@@ -357,6 +362,18 @@ def _compare(arguments: argparse.Namespace) -> int:
     for notice in found.notices:
         print(f"gnvc-vd: {notice}", file=sys.stderr)
     print(json.dumps(found.as_dict()) if arguments.json else found.as_text())
+    return DONE
+
+
+def _demo(arguments: argparse.Namespace) -> int:
+    from pathlib import Path
+
+    from gnvc_vd.evaluate.demo import demo
+    from gnvc_vd.evaluate.tables import as_text
+
+    shown = demo(Path(arguments.folder), arguments.model, _device(arguments.device))
+    print(as_text(shown.table))
+    print(f"plots, tables and a page with a player: {shown.page}")
     return DONE
 
 

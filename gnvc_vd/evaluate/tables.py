@@ -107,6 +107,18 @@ def as_markdown(tables: Sequence[Table]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def as_text(table: Table) -> str:
+    """For a terminal: columns aligned, numbers to the right."""
+    lines = [table.columns, *table.rows]
+    widths = [max(len(line[place]) for line in lines) for place in range(len(table.columns))]
+    first, *others = widths
+    rows = (
+        "  ".join([line[0].ljust(first), *(c.rjust(w) for c, w in zip(line[1:], others, strict=True))])
+        for line in lines
+    )
+    return "\n".join([table.title, *rows, *table.notes])
+
+
 def as_latex(tables: Sequence[Table]) -> str:
     parts = []
     for table in tables:

@@ -1,0 +1,107 @@
+"""`gnvc-vd demo`: both codecs on a clip that comes with the package, beside x265 and VVenC at the same rates.
+
+    our points ──their rates──▶ levels of x265 and VVenC whose files come nearest ──their points──▶ table, plots, page
+
+Everything is coded to files and decoded by other processes, as in every evaluation; called again, it goes on.
+"""
+
+import tempfile
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from tqdm import tqdm
+
+from gnvc_vd.baselines.commands import SOURCE, Clip, run
+from gnvc_vd.baselines.hybrid import HIGHEST, Hybrid
+from gnvc_vd.conventions import GnvcError, bits_per_pixel
+from gnvc_vd.evaluate.config import Contestant, Evaluation, Ours, Reporting
+from gnvc_vd.evaluate.curves import rows_of
+from gnvc_vd.evaluate.manifests import CLIPS, read_manifest
+from gnvc_vd.evaluate.points import Point
+from gnvc_vd.evaluate.report import report
+from gnvc_vd.evaluate.run import evaluate
+from gnvc_vd.evaluate.sequences import prepare
+from gnvc_vd.evaluate.tables import Table, rate_table
+
+MANIFEST, SEQUENCE, FRAMES, GOP = "small", "bunny", 50, 25
+METRICS = ("psnr_rgb", "ms_ssim", "st_lpips_alex", "vmaf")
+QUALITIES = (0, 21, 42, 63)
+ATOMS, CODEBOOK = 16, 256  # GVC's one rate; few atoms to choose from, so that choosing is quick
+MODES = ("t2v", "i2v", "flf2v")
+RIVALS = {"x265": "slow", "vvenc": "fast"}  # presets: the rates below need some twenty trials of each
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What a demonstration made."""
+
+    table: Table
+    page: Path
+
+
+def demo(folder: Path, model: str | None, device: str) -> Shown:
+    ours = Evaluation("demo", str(folder), MANIFEST, _codecs(model), sequences=(SEQUENCE,), frames=FRAMES, gop=GOP)
+    ours = replace(ours, metrics=METRICS, device=device)
+    rates = [point.bpp for point in _points(ours, device) if point.codec == "gnvc-vd"]
+    rivals = {name: Contestant(hybrid=hybrid) for name, hybrid in _rivals(ours, rates).items()}
+    reporting = Reporting(anchor="x265", rates=tuple(rates), published=("gnvc-vd", "gvc"))
+    whole = replace(ours, codecs=ours.codecs | rivals, report=reporting)
+    points = _points(whole, device)
+    return Shown(rate_table(rows_of(points), SEQUENCE, METRICS), report(whole, points, folder / "report"))
+
+
+def _codecs(model: str | None) -> dict[str, Contestant]:
+    learned = Ours(QUALITIES, model=model)
+    codecs = {"gnvc-vd": learned, "gnvc-vd-unrefined": replace(learned, decode={"no-refine": True})}
+    for mode in MODES:
+        codecs[f"gvc-{mode}"] = Ours((ATOMS,), "gvc", model, encode={"mode": mode, "codebook": CODEBOOK})
+    return {name: Contestant(ours=codec) for name, codec in codecs.items()}
+
+
+def _points(evaluation: Evaluation, device: str) -> Sequence[Point]:
+    done = evaluate(evaluation, device)
+    if done.points is None:
+        raise GnvcError(f"some points could not be made: {'; '.join(done.failures)}")
+    return done.points
+
+
+def _rivals(evaluation: Evaluation, rates: Sequence[float]) -> dict[str, Hybrid]:
+    """x265 and VVenC at the levels whose files come nearest to these rates."""
+    (sequence,) = (one for one in read_manifest(MANIFEST).sequences if one.name == SEQUENCE)
+    source = prepare(sequence, CLIPS, FRAMES, Path(evaluation.folder) / "sources")
+    found = {}
+    with tqdm(list(RIVALS.items()), unit="codec", desc="matching rates", disable=None) as progress:
+        for encoder, preset in progress:
+            progress.set_postfix_str(encoder)
+            coder = Hybrid(encoder, (0,), preset=preset)
+            found[encoder] = replace(coder, levels=nearest_levels(coder, source.clip, source.path, rates))
+    return found
+
+
+def nearest_levels(coder: Hybrid, clip: Clip, source: Path, rates: Iterable[float]) -> tuple[int, ...]:
+    """The level nearest to each rate in bits per pixel, the lowest rate first; a higher level makes a smaller file."""
+    known: dict[int, float] = {}
+
+    def rate(level: int) -> float:
+        if level not in known:
+            known[level] = rate_at(coder, clip, source, level)
+        return known[level]
+
+    levels = set()
+    for wanted in rates:
+        low, high = 0, HIGHEST[coder.encoder]
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (middle, high) if rate(middle) > wanted else (low, middle)
+        levels.add(min((low, high), key=lambda level: abs(rate(level) / wanted - 1)))
+    return tuple(sorted(levels, reverse=True))
+
+
+def rate_at(coder: Hybrid, clip: Clip, source: Path, level: int) -> float:
+    commands = coder.commands(clip, level)
+    with tempfile.TemporaryDirectory() as made:
+        work = Path(made)
+        (work / SOURCE).symlink_to(source.absolute())
+        run(commands.encode, work)
+        return bits_per_pixel((work / commands.stream).stat().st_size, clip.width, clip.height, clip.frames)

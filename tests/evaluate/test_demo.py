@@ -1,0 +1,39 @@
+"""The demonstration: rivals at the same rates, and all of it from one command."""
+
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+
+from gnvc_vd.baselines.commands import Clip
+from gnvc_vd.baselines.hybrid import HIGHEST, Hybrid
+from gnvc_vd.conventions import Colour
+from gnvc_vd.evaluate.demo import nearest_levels, rate_at
+from gnvc_vd.evaluate.sequences import make_source
+from gnvc_vd.video import create_video
+from tests.conftest import smooth_clip
+
+CLIP = Clip(64, 64, 3, Fraction(25), Colour("bt601", "limited"))
+X264 = Hybrid("x264", (0,), preset="ultrafast")
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("demo")
+    with create_video(folder / "film.mkv", CLIP.width, CLIP.height, CLIP.rate) as out:
+        for frame in smooth_clip(CLIP.height, CLIP.width, CLIP.frames):
+            out.write(frame)
+    make_source(folder / "film.mkv", folder / "source.mkv", CLIP.frames, colour=CLIP.colour)
+    return folder / "source.mkv"
+
+
+def test_the_level_of_a_rate_is_the_one_that_makes_a_file_nearest_to_it(source: Path) -> None:
+    rates = {level: rate_at(X264, CLIP, source, level) for level in (19, 20, 21)}
+    assert rates[19] > rates[20] > rates[21]
+    assert nearest_levels(X264, CLIP, source, [rates[20]]) == (20,)
+    near = 0.9 * rates[20] + 0.1 * rates[19], 0.9 * rates[20] + 0.1 * rates[21]
+    assert nearest_levels(X264, CLIP, source, near) == (20,)
+
+
+def test_rates_out_of_reach_get_the_ends_and_levels_come_from_the_lowest_rate_up(source: Path) -> None:
+    assert nearest_levels(X264, CLIP, source, [1000.0, 1e-9]) == (HIGHEST["x264"], 0)
