@@ -26,7 +26,7 @@ from gnvc_vd.zeroshot.parameters import Parameters
 
 PLACES, SIZE, ATOMS = 99_840, 16_384, 64
 SETS = ((16_384, 64), (16_384, 256), (65_536, 256))
-SIDE, FRAMES = 96, 5
+SIDE, FRAMES = 160, 5
 SIZES = (1024, 65_536)
 ROUNDS = 5
 
