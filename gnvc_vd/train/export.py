@@ -131,18 +131,23 @@ def load_run(run: Path, checkpoint: Path | None = None, which: Which = "averaged
 
 
 def measured(backbone: Backbone, clips: Sequence[Tensor]) -> Backbone:
-    """The backbone with its latents' own mean and deviation, so that they come out normalised."""
+    """The backbone with its latents' own means, and one deviation for all channels.
+
+    One, because an error should go on costing in each channel what it cost in training: with a deviation for each, a
+    codec would spend its bits on the faint ones, which show the least.
+    """
     values = []
     with torch.inference_mode():
         for clip in clips:
             mean, _ = backbone.vae.posterior(to_model(clip[None]))
             values.append(mean.double().transpose(0, 1).flatten(1).cpu())
     latents = torch.cat(values, dim=1)  # 16 × places
-    deviation, mean = torch.std_mean(latents, dim=1)
+    variance, mean = torch.var_mean(latents, dim=1)
+    deviation = max(SMALLEST_DEVIATION, float(variance.mean().sqrt()))
     sizes: VaePreset = replace(
         backbone.vae_preset,
         latents_mean=tuple(mean.tolist()),
-        latents_std=tuple(deviation.clamp(min=SMALLEST_DEVIATION).tolist()),
+        latents_std=(deviation,) * len(mean),
     )
     return replace(backbone, vae_preset=sizes)
 
