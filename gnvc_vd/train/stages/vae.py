@@ -37,8 +37,8 @@ class VaeStage(nn.Module):
         draws = step.draws(video.device)
         z = mean + (log_variance / 2).exp() * draws.normal_like(mean)
         coarsest = self.stage.coarsest if span.coarsest is None else span.coarsest
-        level = transform_code.level_of(draws.uniform(1, 1, 1, 1), coarsest)
         if coarsest:
+            level = transform_code.level_of(draws.uniform(1, 1, 1, 1), coarsest)
             z, bits = transform_code.coded(z, level, draws.normal_like(mean))
         shown = self.vae.reconstruction(z)
         terms = {
