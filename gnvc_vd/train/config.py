@@ -173,6 +173,7 @@ class Habits:
     accumulate: int = 1  # passes that a step's batch is divided into
     precision: str = "no"  # or bf16
     shard: bool = False  # the transformer is divided over the processes (sharding.py)
+    compile: bool = False  # the transformer's blocks: a minute at the start for a quarter of each step
     workers: int = 0
     log_every: int = 10
     validate_every: int = 0  # 0: at the end alone

@@ -95,7 +95,7 @@ def export(
             )
         save(codec_of(loaded.built, note_of(loaded), _places(training, found)), folder, name, half)
     else:
-        if training.stage.phase == "vae":
+        if "encoder" in training.stage.trains:  # what stands on a VAE goes on if its decoder trained alone
             backbone = measured(backbone, clips or _clips(run, training, VAE_CLIPS))
         save_backbone(replace(backbone, note=note_of(loaded)), folder, name, half)
     return Exported(folder, loaded.checkpoint, loaded.step, found)

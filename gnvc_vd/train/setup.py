@@ -3,6 +3,9 @@
 A phase imports what it needs and no more: a light VAE trains without diffusers.
 """
 
+import os
+import re
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -13,8 +16,9 @@ import torch
 from torch import Tensor
 
 from gnvc_vd.backbone.vaes import load_vae, random_vae
+from gnvc_vd.conventions import UsageError
 from gnvc_vd.presets import Preset, preset
-from gnvc_vd.train.config import Model, Training
+from gnvc_vd.train.config import Habits, Model, Training
 from gnvc_vd.train.stages.common import Verdict, perceptual_of
 from gnvc_vd.train.stages.vae import VaeStage
 from gnvc_vd.train.stages.vae import judge as judge_vae
@@ -51,6 +55,8 @@ def build(training: Training) -> Built:
     for name, parameter in made.stage.named_parameters():
         parameter.requires_grad_(group_of(name) in training.stage.trains)
     made.stage.train()
+    if training.habits.compile:
+        _compile(made.stage, training.habits)
     return made
 
 
@@ -116,6 +122,17 @@ def _on_a_backbone(training: Training) -> Built:
     bottleneck, refiner = _codec(training, sizes, backbone)
     made = CodecStage(stage, training.rate, backbone.vae, bottleneck, refiner, perceptual_of(stage))
     return Built(training, sizes, made, backbone)
+
+
+def _compile(stage: torch.nn.Module, habits: Habits) -> None:
+    """Each block of the transformer by itself, for each shape anew: the parameters keep their names."""
+    if habits.shard:
+        raise UsageError("habits.compile is for a transformer that is whole: leave habits.shard out")
+    if habits.cpu and not any(map(shutil.which, (os.environ.get("CXX", "c++"), "g++"))):
+        raise UsageError("habits.compile needs a C++ compiler for a CPU: install g++, or leave it out")
+    for name, module in stage.named_modules():
+        if re.search(r"(^|\.)dit\.model\.(vace_)?blocks\.\d+$", name):
+            module.compile(dynamic=False)
 
 
 def _backbone(model: Model, sizes: Preset) -> "Backbone":

@@ -75,6 +75,24 @@ def test_a_trained_transformer_is_exported_beside_the_vae_it_began_with(runs: Pa
     assert all(torch.equal(found[name.removeprefix("dit.model.")], value) for name, value in average.items())
 
 
+def test_a_decoder_that_trained_alone_leaves_the_latents_and_their_transformer_as_they_were(
+    runs: Path, tmp_path: Path
+) -> None:
+    one = training("vae", 2, frames=5, size=48)
+    stage = replace(one.stage, trains=("decoder",))
+    train(replace(one, stage=stage, model=Model("nano", str(runs / "models" / "prior"))), clips, None, tmp_path / "run")
+    export(tmp_path / "run", tmp_path / "model", clips=[])
+    before, after = load_backbone(runs / "models" / "prior"), load_backbone(tmp_path / "model")
+    assert after.vae_preset == before.vae_preset
+    assert after.hashes["dit.safetensors"] == before.hashes["dit.safetensors"]
+    moved = {
+        name
+        for (name, value), other in zip(before.vae.model.named_parameters(), after.vae.model.parameters(), strict=True)
+        if not torch.equal(value, other)
+    }
+    assert moved and all(name.startswith(("decoder.", "post_quant_conv.")) for name in moved)
+
+
 def test_a_trained_codec_codes_as_the_run_that_it_was_exported_from(runs: Path) -> None:
     codec, average = load(runs / "models" / "warmup"), load_file(last(runs / "warmup") / EMA)
     state = codec.bottleneck.state_dict()

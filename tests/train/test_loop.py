@@ -143,6 +143,25 @@ def test_a_training_killed_at_random_moments_ends_with_the_same_weights(tmp_path
     assert equal(newest(tmp_path / "killed"), whole)
 
 
+@pytest.mark.slow
+def test_compiled_blocks_learn_the_same_under_the_same_names(tmp_path: Path) -> None:
+    """Both phases that stand on a transformer; a compiled run may go on as an eager one."""
+    for phase in ("prior", "latent"):
+        eager, told = training(phase, 4), training(phase, 4, habits=replace(HABITS, compile=True))
+        assert loop.identity(told) == loop.identity(eager)
+        trainers = [Trainer(eager, tmp_path / phase / "eager"), Trainer(told, tmp_path / phase / "compiled")]
+        for trainer in trainers:
+            trainer.run(clips, None)
+        modules = dict(trainers[1].built.stage.named_modules())
+        compiled = [name for name, module in modules.items() if module._compiled_call_impl is not None]
+        assert len(compiled) == {"prior": 2, "latent": 3}[phase]
+        assert all("dit.model." in name and name[:-1].endswith("blocks.") for name in compiled)
+        states = [load_file(newest(trainer.folder) / WEIGHTS) for trainer in trainers]
+        assert states[0].keys() == states[1].keys()
+        curves = [[row["loss"] for row in read_figures(trainer.folder / FIGURES)] for trainer in trainers]
+        assert curves[0] == pytest.approx(curves[1], rel=1e-4)
+
+
 def test_a_loss_that_is_not_finite_is_reported_with_its_batch(tmp_path: Path) -> None:
     trainer = Trainer(training("warmup", 3), tmp_path)
     weight = trainer.built.stage.bottleneck.anchor_analysis.enter.weight  # type: ignore[union-attr]
