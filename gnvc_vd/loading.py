@@ -1,6 +1,7 @@
 """A whole codec by name, and back into a model folder.
 
 nano           random weights from a seed, frozen: runs everywhere, its pictures mean nothing
+tiny           small and trained: comes with the package
 model folder   model.json, the backbone's files or a reference to them, codec.safetensors, adaptor.safetensors
 """
 
@@ -10,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from gnvc_vd.backbone.sources import fill, read_tensors
+from gnvc_vd.backbone.sources import fill, model_folder, read_tensors
 from gnvc_vd.backbone.weights import Backbone, Options, load_backbone, save_backbone
 from gnvc_vd.bottleneck.bottleneck import Bottleneck
 from gnvc_vd.codec import GnvcVd
@@ -37,10 +38,11 @@ def load(name: str | Path = DEFAULT_MODEL, options: Options | None = None) -> Gn
     """The codec of a preset or model folder."""
     if name == "nano":
         return _nano(options)
-    if name not in PRESETS and (Path(name) / DESCRIPTION).is_file():
-        description = read_description(Path(name))
+    folder = model_folder(name)
+    if (folder / DESCRIPTION).is_file():
+        description = read_description(folder)
         if description.codec is not None:
-            return _from_folder(Path(name), description.codec, load_backbone(name, options))
+            return _from_folder(folder, description.codec, load_backbone(name, options))
     backbone = load_backbone(name, options)
     raise GnvcError(f"{backbone.name} has no trained codec yet; load_backbone gives its VAE and transformer")
 
@@ -82,9 +84,10 @@ def _nano(options: Options | None) -> GnvcVd:
     return _frozen(GnvcVd("nano", backbone, bottleneck, refiner, preset.note))
 
 
-def start_from(folder: Path, bottleneck: Bottleneck, refiner: Refiner) -> None:
-    """A folder's trained codec as a beginning, where it has one; its adaptor only if it is of the same layers."""
-    reference = read_description(folder).codec
+def start_from(name: str, bottleneck: Bottleneck, refiner: Refiner) -> None:
+    """A model's trained codec as a beginning, where it has one; its adaptor only if it is of the same layers."""
+    folder = model_folder(name)
+    reference = read_description(folder).codec if (folder / DESCRIPTION).is_file() else None
     if reference is None:
         return
     if reference.bottleneck != bottleneck.preset:

@@ -48,7 +48,7 @@ def find(name: str) -> Located:
     """By preset name, folder or hub id; nothing is downloaded."""
     preset = PRESETS.get(name)
     if preset is not None and preset.shipped:
-        return replace(_model_folder(SHIPPED / name), where=name)
+        return replace(_model_folder(model_folder(name)), where=name)
     if preset is not None and preset.source is not None:
         folder = weights_folder(preset.source, name)
         if not folder.is_dir():
@@ -62,6 +62,12 @@ def find(name: str) -> Located:
             return _in_folder(folder)
         raise GnvcError(missing(name, name, folder))
     raise GnvcError(f"{name}: no such preset or folder; the presets are {', '.join(PRESETS)}")
+
+
+def model_folder(name: str | Path) -> Path:
+    """Where a name's model.json lies, if it has one: a preset's that comes with the package, or the path itself."""
+    preset = PRESETS.get(str(name))
+    return SHIPPED / str(name) if preset is not None and preset.shipped else Path(name)
 
 
 def weights_folder(source: Source, name: str = "") -> Path:

@@ -1,6 +1,6 @@
 """Weights from wherever they lie, into the modules of a preset, strictly: every tensor expected, none beside.
 
-preset             nano: from a seed · wan2.1-…: from where scripts/fetch_weights.py put them
+preset             nano: from a seed · tiny: with the package · wan2.1-…: where scripts/fetch_weights.py put them
 hub id             org/name or org/name@revision, likewise
 model folder       model.json beside safetensors (ours; hashes checked)
 diffusers folder   vae/ and transformer/, with config.json and safetensors
@@ -22,7 +22,6 @@ from gnvc_vd.backbone.sources import EMPTY_PROMPT, Located, fill, find
 from gnvc_vd.backbone.tiles import Tiling
 from gnvc_vd.backbone.vae import Kernels
 from gnvc_vd.backbone.vaes import AnyVae, network_of, vae_with
-from gnvc_vd.conventions import GnvcError
 from gnvc_vd.files import replacing
 from gnvc_vd.model import BackboneReference, ModelDescription, file_sha256, write_description
 from gnvc_vd.presets import RANDOM_SEED, DitPreset, Preset, VaePreset, preset
@@ -80,8 +79,6 @@ def load_backbone(name: str | Path, options: Options | None = None) -> Backbone:
     options = options or Options()
     if name == "nano":
         return random_backbone(preset("nano"), options)
-    if name == "tiny":
-        raise GnvcError("tiny is not trained yet; nano (random weights) runs everywhere, wan2.1-1.3b needs its weights")
     return _assembled(find(str(name)), options)
 
 

@@ -108,7 +108,7 @@ class Stage:
     weights: Weights
     optimisation: Optimisation = Optimisation()
     perceptual: str = "lpips_vgg"
-    perceptual_frames: int | None = None  # of a clip, drawn anew in every step, that a VAE's is taken from; None is all
+    perceptual_frames: int | None = None  # of a clip, drawn anew in every step, that it is taken from; None is all
     coarsest: float = 0.0  # vae: largest level of the transform code that its latents go through; 0 is no code
     sigma_0: float = 0.3
     unrolled: int = 5  # refinement steps with gradient; 0 leaves refinement out
@@ -160,7 +160,7 @@ class Model:
     """What training starts from: a preset's sizes, and weights from its source, from a model folder, or random."""
 
     name: str
-    start: str | None = None  # a model folder: its backbone, and its codec where it has one
+    start: str | None = None  # a model folder or preset: its backbone, and its codec where it has one
     bfloat16: bool = False  # the frozen backbone's weights
     vace: str | None = None  # a folder of VACE weights to start the adaptor from
     checkpointing: bool = False  # of the transformer's blocks: time for memory

@@ -154,7 +154,7 @@ def _codec(training: Training, sizes: Preset, backbone: "Backbone") -> "tuple[Bo
     vace = None if model.vace is None else Path(model.vace)
     refiner = Refiner(backbone.dit, adaptor, sizes.bottleneck.features, vace)
     if model.start is not None:
-        start_from(Path(model.start), bottleneck, refiner)
+        start_from(model.start, bottleneck, refiner)
     if model.checkpointing:
         refiner.checkpointing()
     for parameter in refiner.parameters():

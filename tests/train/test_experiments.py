@@ -117,6 +117,19 @@ def test_small_phases_start_from_one_another() -> None:
     assert phases[-1].stage.perceptual == "st_lpips_alex"  # no weights that are the user's to bring
 
 
+def test_tinys_phases_start_from_one_another_and_its_codec_from_the_model_that_ships() -> None:
+    names = [f"tiny_{phase}" for phase in ("vae", "prior", "decoder", "warmup", "latent", "pixel")]
+    phases = [training(f"experiment={name}") for name in names]
+    before = [None, "outputs/models/tiny_vae", "outputs/models/tiny_prior", "tiny"]
+    assert [one.model.start for one in phases] == [*before, "outputs/models/tiny_warmup", "outputs/models/tiny_latent"]
+    codec = ("codec", "adaptor")
+    trained = [("encoder", "decoder"), ("dit",), ("decoder",), ("codec",), codec, codec]
+    assert [one.stage.trains for one in phases] == trained
+    assert all(one.habits.cpu and one.model.name == "tiny" for one in phases)
+    assert len({(one.rate.smallest, one.rate.largest) for one in phases[3:]}) == 1
+    assert [one.rate.widening for one in phases[3:]] == [True, False, False]
+
+
 @pytest.mark.parametrize("name", choices("data"))
 def test_data_names_classes_that_there_are(name: str) -> None:
     data = composed(f"data={name}")[0].data

@@ -13,7 +13,7 @@ from gnvc_vd.train import losses, transform_code
 from gnvc_vd.train.config import Span, Weights
 from gnvc_vd.train.setup import build, group_of
 from gnvc_vd.train.stages.codec import CodecStage
-from gnvc_vd.train.stages.common import Step
+from gnvc_vd.train.stages.common import Step, seen_frames
 from gnvc_vd.train.stages.prior import PriorStage
 from gnvc_vd.train.stages.vae import VaeStage
 from tests.train.runs import training
@@ -222,8 +222,11 @@ def test_a_span_may_have_weights_and_a_level_of_its_own() -> None:
             replace(told, **wrong)  # type: ignore[arg-type]
 
 
-def test_perception_looks_at_some_frames_and_every_step_at_others() -> None:
-    stage = vae_stage(perceptual_frames=3)
+@pytest.mark.parametrize("phase", ["vae", "pixel"])
+def test_perception_looks_at_some_frames_and_every_step_at_others(phase: str) -> None:
+    stage = vae_stage() if phase == "vae" else codec_stage(phase)
+    weights = replace(stage.stage.weights, perceptual=1.0)
+    stage.stage = replace(stage.stage, perceptual_frames=3, continuation=0.0, weights=weights)
     looked: list[Tensor] = []
 
     class Looking(nn.Module):
@@ -240,7 +243,8 @@ def test_perception_looks_at_some_frames_and_every_step_at_others() -> None:
         [next(t for t in range(9) if torch.equal(clip[:, :, t], one[:, :, k])) for k in range(3)] for one in looked
     ]
     assert all(one == sorted(set(one)) for one in places) and len({tuple(one) for one in places}) > 1
-    assert stage._seen(2, STEP) == [0, 1] and vae_stage()._seen(9, STEP) == list(range(9))
+    assert seen_frames(stage.stage, 2, STEP) == [0, 1]
+    assert seen_frames(replace(stage.stage, perceptual_frames=None), 9, STEP) == list(range(9))
 
 
 def test_latents_made_before_serve_where_no_pixel_is_needed() -> None:

@@ -25,7 +25,7 @@ from gnvc_vd.refine.refiner import Refiner
 from gnvc_vd.train import losses
 from gnvc_vd.train.config import Rate, Stage, Training
 from gnvc_vd.train.draws import step_draws
-from gnvc_vd.train.stages.common import Losses, Step, Verdict, latents_of
+from gnvc_vd.train.stages.common import Losses, Step, Verdict, latents_of, seen_frames
 from gnvc_vd.video import VideoInfo
 
 
@@ -67,7 +67,7 @@ class CodecStage(nn.Module):
             refined = self._refined(clean, coded, noise, first)
             terms["refined"] = losses.squared_error(refined, clean[:, :, first:])
             if weights.pixel or weights.perceptual:
-                terms |= self._on_pixels(clips, clean, refined, first)
+                terms |= self._on_pixels(clips, clean, refined, first, step)
         distorted = [name for name in ("decoded", "refined", "pixel", "perceptual") if name in terms]
         distortion = torch.stack([getattr(weights, name) * terms[name] for name in distorted]).sum(0)
         total = losses.rate_distortion(terms["rate"], distortion, quality, self.rate).mean()
@@ -106,14 +106,17 @@ class CodecStage(nn.Module):
         refined: Tensor = self.refiner(decoded, features, noise[:, :, shown], stage.sigma_0, stage.unrolled, context)
         return refined
 
-    def _on_pixels(self, clips: Tensor, clean: Tensor, refined: Tensor, first: int) -> dict[str, Tensor]:
+    def _on_pixels(self, clips: Tensor, clean: Tensor, refined: Tensor, first: int, step: Step) -> dict[str, Tensor]:
         if clips.shape[1] == LATENT_CHANNELS:
             raise GnvcError("latents made before have no pixels to compare: train with the videos themselves")
         shown = self.vae.decode(torch.cat([clean[:, :, :first], refined], dim=2))
         past = 1 + 4 * (first - 1) if first else 0
         shown, video = shown[:, :, past:], to_model(clips)[:, :, past:]
         terms = {"pixel": losses.squared_error(shown, video)}
-        return terms | ({"perceptual": self.perceptual(shown, video)} if self.perceptual is not None else {})
+        if self.perceptual is not None:
+            seen = seen_frames(self.stage, video.shape[2], step)
+            terms["perceptual"] = self.perceptual(shown[:, :, seen], video[:, :, seen])
+        return terms
 
 
 def judge(codec: GnvcVd, clips: Sequence[Tensor], training: Training) -> Verdict:

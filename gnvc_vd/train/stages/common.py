@@ -11,7 +11,7 @@ from gnvc_vd.conventions import LATENT_CHANNELS, Frame
 from gnvc_vd.data.clips import to_model
 from gnvc_vd.metrics import perceptual
 from gnvc_vd.train.config import Stage
-from gnvc_vd.train.draws import BatchDraws
+from gnvc_vd.train.draws import BatchDraws, step_draws
 
 
 class Step(NamedTuple):
@@ -50,6 +50,13 @@ def perceptual_of(stage: Stage) -> nn.Module | None:
     kind, _, net = stage.perceptual.rpartition("_")
     made = perceptual.dists() if stage.perceptual == "dists" else getattr(perceptual, kind)(net)
     return made.requires_grad_(False)
+
+
+def seen_frames(stage: Stage, frames: int, step: Step) -> list[int]:
+    """The frames that perception looks at."""
+    left, draws = list(range(frames)), step_draws(step.seed, step.number)
+    count = min(frames, stage.perceptual_frames or frames)
+    return sorted(left.pop(draws.below(len(left))) for _ in range(count))
 
 
 def latents_of(vae: VideoVae, clips: Tensor) -> Tensor:

@@ -17,8 +17,7 @@ from gnvc_vd.evaluate.sheets import sheets
 from gnvc_vd.metrics.fidelity import psnr
 from gnvc_vd.train import losses, transform_code
 from gnvc_vd.train.config import Stage
-from gnvc_vd.train.draws import step_draws
-from gnvc_vd.train.stages.common import Losses, Step, Verdict
+from gnvc_vd.train.stages.common import Losses, Step, Verdict, seen_frames
 
 JUDGED_RATE = 0.02  # bits per pixel
 
@@ -50,15 +49,9 @@ class VaeStage(nn.Module):
         if weights.rate:
             terms["rate"] = level.flatten() * bits
         if self.perceptual is not None:
-            seen = self._seen(video.shape[2], step)
+            seen = seen_frames(self.stage, video.shape[2], step)
             terms["perceptual"] = self.perceptual(shown[:, :, seen], video[:, :, seen])
         return Losses(sum(getattr(weights, name) * term.mean() for name, term in terms.items()), terms)
-
-    def _seen(self, frames: int, step: Step) -> list[int]:
-        """The frames that perception looks at."""
-        left, draws = list(range(frames)), step_draws(step.seed, step.number)
-        count = min(frames, self.stage.perceptual_frames or frames)
-        return sorted(left.pop(draws.below(len(left))) for _ in range(count))
 
 
 @torch.no_grad()
