@@ -128,7 +128,7 @@ def evaluations(arguments: argparse.Namespace, backbone: Backbone) -> int:
     kinds = 3 if backbone.dit_preset.condition_channels else 1
     degraded = len(arguments.rates) + len(arguments.rounding) + 1
     samples = 0 if arguments.samples is None else kinds * arguments.sample_steps
-    refining = min(kinds, REFINING) * degraded * len(prior.STARTS) * sum(prior.STEPS)
+    refining = min(kinds, REFINING) * degraded * (len(prior.STARTS) * sum(prior.STEPS) + len(prior.SUPPOSED))
     return kinds * len(prior.SIGMAS) * arguments.noises + refining + samples
 
 

@@ -33,7 +33,7 @@ from gnvc_vd.train.stages.prior import SIGMAS
 
 STARTS = (0.05, 0.1, 0.2, 0.3, 0.5)  # σ_0 of refinement
 STEPS = (1, 5)
-SUPPOSED = (0.01, 0.02, *STARTS)  # σ of the noise that the linear denoiser takes damage for
+SUPPOSED = (0.01, 0.02, *STARTS)  # σ of the noise that damage is taken for
 SMALLEST = 1e-10  # what an error of 0 counts as
 AS_IT_IS, LINEAR = "as it is", "linear"
 
@@ -69,7 +69,7 @@ class Attempt:
 
     degraded: str
     mended: str
-    sigma: float | None  # where refinement began, or what the linear denoiser supposed
+    sigma: float | None  # where refinement began, or the noise that was supposed
     error: float  # dB
 
 
@@ -113,13 +113,17 @@ def degradations(clean: Tensor, pixels: int, rates: Sequence[float], rounding: S
 def attempts(
     degraded: Degraded, clean: Tensor, linear: LinearDenoiser | None, predictors: Sequence[Predictor], noise: Tensor
 ) -> Iterator[Attempt]:
-    """All that is tried on degraded latents; the linear denoiser takes the damage for noise and adds none."""
+    """All that is tried on degraded latents: refinement from noise added to them, and damage taken for noise."""
     x = degraded.latents
     yield Attempt(degraded.by, AS_IT_IS, None, error(x, clean))
     if linear is not None:
         for sigma in SUPPOSED:
             yield Attempt(degraded.by, LINEAR, sigma, error(linear.clean((1 - sigma) * x, sigma), clean))
     for one in predictors:
+        for sigma in SUPPOSED:
+            taken = (1 - sigma) * x
+            found = flow.estimate(taken, sigma, one.velocity(taken, sigma))
+            yield Attempt(degraded.by, f"{one.name}, no noise", sigma, error(found, clean))
         for steps in STEPS:
             name = f"{one.name}, {steps} step{'s' * (steps > 1)}"
             for sigma in STARTS:

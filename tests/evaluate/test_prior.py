@@ -198,7 +198,8 @@ def test_refinement_by_the_exact_velocity_has_the_error_of_its_closed_form(
     harmed = Degraded("noisy", clean + damage * noise)
     found = list(attempts(harmed, clean, linear, [EXACT], draws().normal_like(clean)))
     at = {(one.mended, one.sigma): one.error for one in found}
-    assert {one.degraded for one in found} == {"noisy"} and len(found) == 1 + len(SUPPOSED) + len(STARTS) * len(STEPS)
+    assert {one.degraded for one in found} == {"noisy"}
+    assert len(found) == 1 + 2 * len(SUPPOSED) + len(STARTS) * len(STEPS)
     variance = float((clean - clean.mean((0, 2, 3, 4), keepdim=True)).square().mean())
     assert at["as it is", None] == pytest.approx(decibels(damage**2 / variance), abs=0.05)
     for name, steps in (("exact, 1 step", 1), ("exact, 5 steps", 5)):
@@ -219,6 +220,7 @@ def test_refinement_by_the_exact_velocity_has_the_error_of_its_closed_form(
     wrongly = spectrum / (spectrum + ratio)  # the linear denoiser, told less noise than there is
     expected = (1 - wrongly) ** 2 * spectrum + wrongly**2 * damage**2
     assert at["linear", 0.3] == pytest.approx(decibels(float(expected.mean()) / variance), abs=0.1)
+    assert at["exact, no noise", 0.3] == pytest.approx(decibels(float(expected.mean()) / variance), abs=0.06)
 
 
 def test_without_a_linear_denoiser_nothing_is_said_of_it(clean: Tensor) -> None:
@@ -315,7 +317,7 @@ def test_the_script_prints_figures_and_writes_samples(
     clean = backbone.vae.encode(to_model(clip[None]))
     zero = (BatchDraws(0, [0], CPU).normal_like(clean) - clean).square().mean()
     assert float(lines[1][1]) == pytest.approx(float(zero), abs=1e-4)
-    assert len(lines) == 6 + 2 + 3 * 6  # a rate, a rounding and the blur: as it is, linear, two conditions by two steps
+    assert len(lines) == 6 + 2 + 3 * 8  # a rate, a rounding and the blur: as it is, linear, two conditions in three ways
     shown = read_picture(picture)
     assert shown.shape == (4 * 64, 5 * 64, 3)
     assert (shown[:64] == np.concatenate(list(pixels_of(clip)), axis=1)).all()
