@@ -317,7 +317,8 @@ def test_the_script_prints_figures_and_writes_samples(
     clean = backbone.vae.encode(to_model(clip[None]))
     zero = (BatchDraws(0, [0], CPU).normal_like(clean) - clean).square().mean()
     assert float(lines[1][1]) == pytest.approx(float(zero), abs=1e-4)
-    assert len(lines) == 6 + 2 + 3 * 8  # a rate, a rounding and the blur: as it is, linear, two conditions in three ways
+    # A rate, a rounding and the blur: as it is, linear, two conditions in three ways.
+    assert len(lines) == 6 + 2 + 3 * 8
     shown = read_picture(picture)
     assert shown.shape == (4 * 64, 5 * 64, 3)
     assert (shown[:64] == np.concatenate(list(pixels_of(clip)), axis=1)).all()

@@ -272,12 +272,12 @@ def test_any_option_of_gvc_is_swept_from_the_command_line() -> None:
     config, whole = composed_of("evaluate", "experiment=eval_gvc_i2v", *swept)
     found = evaluation_of(config)
     (gvc,) = (one.ours for one in found.codecs.values())
-    assert gvc is not None and (gvc.codec, gvc.model, gvc.levels) == ("gvc", None, (8, 16, 32, 64))
+    assert gvc is not None and (gvc.codec, gvc.model, gvc.levels) == ("gvc", "tiny", (8, 16, 32, 64))
     encode = list(our_commands(gvc, 16, found.gop, "cpu").encode[4:])
     arguments = _parser().parse_args(["encode", "a", "b", *encode])
     assert (arguments.atoms, arguments.mode, arguments.gop) == (16, "i2v", 9)
     assert (arguments.codebook, arguments.g_scale, arguments.tail_atoms, arguments.sde_steps) == (256, 2, 9, 10)
-    assert (arguments.shift, arguments.ode_tail, arguments.reuse, arguments.model) == (3, 3, False, None)
+    assert (arguments.shift, arguments.ode_tail, arguments.reuse, arguments.model) == (3, 3, False, "tiny")
     assert found.folder == f"outputs/evaluate/eval_gvc_i2v/{','.join(sorted(swept))}"
     assert whole.hydra.sweep.dir == "outputs/evaluate/eval_gvc_i2v"
 
