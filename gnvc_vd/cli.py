@@ -11,6 +11,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 DONE, REFUSED, MISUSED = 0, 1, 2
 INTERRUPTED = 130
+REFINEMENT = ("window", "steps", "sigma_0", "noise_scale")  # what an encoder may wish; else as the model has it
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -75,7 +77,10 @@ def _parser() -> argparse.ArgumentParser:
     rate.add_argument("--bpp", type=_positive_float, metavar="X", help="search the quality nearest to a rate")
     rate.add_argument("--atoms", type=int, metavar="M", help="gvc: atoms for each latent and step, up to 256")
     encode.add_argument("--gop", type=int, metavar="N", help="frames of a GOP, 1 + 4k (default: 25; gvc: 33)")
-    encode.add_argument("--window", type=int, default=25, metavar="N", help="frames the refiner sees (default: 25)")
+    encode.add_argument("--window", type=int, metavar="N", help="frames the refiner sees (default: the model's)")
+    encode.add_argument("--steps", type=int, metavar="L", help="of refinement, for its decoder (default: the model's)")
+    encode.add_argument("--sigma-0", type=float, metavar="S", help="where refinement starts (default: the model's)")
+    encode.add_argument("--noise-scale", type=float, metavar="X", help="of its noise, 0 to 1 (default: the model's)")
     encode.add_argument("--no-scenecut", action="store_true", help="do not start a GOP at a scene cut")
     encode.add_argument("--policy", default="constant", choices=["constant", "hierarchical"], help="bits over a GOP")
     encode.add_argument("--frames", type=_positive, metavar="N", help="the first N alone")
@@ -91,6 +96,7 @@ def _parser() -> argparse.ArgumentParser:
     _model_options(decode)
     decode.add_argument("--steps", type=_positive, metavar="L", help="of refinement (default: what the stream says)")
     decode.add_argument("--no-refine", action="store_true", help="show the latent codec's own pictures")
+    decode.add_argument("--apart", action="store_true", help="refine each latent alone: what windows are worth")
     decode.add_argument("--gops", type=_span, default=(0, None), metavar="A:B", help="GOPs A up to, not with, B")
     decode.add_argument("--conceal", action="store_true", help="hold the last good frame where a GOP is damaged")
     decode.add_argument("--allow-other-weights", action="store_true", help="decode though pictures will be wrong")
@@ -241,11 +247,13 @@ def _encode(arguments: argparse.Namespace) -> int:
     codec: GnvcVd | Gvc
     encoding: Encoding | GvcEncoding
     if arguments.codec == "gvc":
+        if any(getattr(arguments, name) is not None for name in REFINEMENT):
+            raise UsageError("--window, --steps, --sigma-0 and --noise-scale are GNVC-VD's; GVC has --sde-steps")
         codec = _gvc(arguments)
         encoding = gvc_encoding(arguments, codec)
     else:
-        encoding = _encoding(arguments)
         codec = _codec(arguments)
+        encoding = _encoding(arguments, codec)
     done = encode_file(
         codec,
         arguments.source,
@@ -264,19 +272,19 @@ def _encode(arguments: argparse.Namespace) -> int:
     return DONE
 
 
-def _encoding(arguments: argparse.Namespace) -> "Encoding":
+def _encoding(arguments: argparse.Namespace, codec: "GnvcVd") -> "Encoding":
     from gnvc_vd.codec import DEFAULT_QUALITY, Encoding
     from gnvc_vd.gop import DEFAULT_WINDOW
-    from gnvc_vd.parameters import Parameters
 
     if arguments.atoms is not None or arguments.mode != "t2v":
         raise UsageError("--atoms and --mode are for --codec gvc")
+    told = {name: wish for name in REFINEMENT if (wish := getattr(arguments, name)) is not None}
     return Encoding(
         DEFAULT_QUALITY if arguments.quality is None else arguments.quality,
         DEFAULT_WINDOW if arguments.gop is None else arguments.gop,
         not arguments.no_scenecut,
         arguments.policy,
-        Parameters(window=arguments.window, seed=arguments.seed),
+        replace(codec.refinement, seed=arguments.seed, **told),
     )
 
 
@@ -289,6 +297,7 @@ def _decode(arguments: argparse.Namespace) -> int:
     decoding = Decoding(
         steps=arguments.steps,
         refine=not arguments.no_refine,
+        apart=arguments.apart,
         first_gop=first_gop,
         last_gop=last_gop,
         conceal=arguments.conceal,

@@ -9,11 +9,12 @@ Both directions are generators: encoding holds a GOP of frames, decoding a windo
 import hashlib
 import io
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import BinaryIO
 
 import numpy as np
 import torch
+from einops import rearrange
 from torch import Tensor
 
 from gnvc_vd import gop as gops
@@ -45,7 +46,7 @@ class Encoding:
     gop: int = gops.DEFAULT_WINDOW
     scenecut: bool = True
     policy: Policy = "constant"
-    parameters: Parameters = field(default_factory=Parameters)
+    parameters: Parameters | None = None  # as the model's own
 
     def __post_init__(self) -> None:
         gops.check_gop(self.gop)
@@ -59,6 +60,7 @@ class GnvcVd:
     Args:
         name: what messages call it.
         note: what its user must know (that nano's pictures mean nothing).
+        refinement: what its streams say of it, unless the encoder wants it otherwise.
         shown_identity: what its streams say of the float weights, where it is not to be taken from them.
     """
 
@@ -69,9 +71,10 @@ class GnvcVd:
         bottleneck: Bottleneck,
         refiner: Refiner,
         note: str = "",
+        refinement: Parameters = Parameters(),  # noqa: B008 - frozen
         shown_identity: bytes | None = None,
     ) -> None:
-        self.name, self.note = name, note
+        self.name, self.note, self.refinement = name, note, refinement
         self.backbone, self.bottleneck, self.refiner = backbone, bottleneck.eval(), refiner.eval()
         self.coded_identity = bottleneck.identity
         self.shown_identity = shown_identity or self._shown_identity()
@@ -95,7 +98,7 @@ class GnvcVd:
             info.height,
             info.rate,
             info.colour,
-            encoding.parameters.pack(),
+            (encoding.parameters or self.refinement).pack(),
         )
 
     def encode(self, video: Video, quality: int = DEFAULT_QUALITY) -> bytes:
@@ -221,6 +224,10 @@ class GnvcVd:
         key = (parameters.seed, NOISE_KEY)
         noise = parameters.noise_scale * normal(latents.shape, key, (*place, 0), latents.device)
         steps = decoding.steps or parameters.steps
+        if decoding.apart:
+            alone = [apart(given if context is None else given[:, :, 1:]) for given in (latents, features, noise)]
+            refined: Tensor = self.refiner(*alone, parameters.sigma_0, steps)
+            return rearrange(refined, "(b t) c 1 h w -> b c t h w", b=len(latents))
         out: Tensor = self.refiner(latents, features, noise, parameters.sigma_0, steps, context)
         return out
 
@@ -232,6 +239,11 @@ class GnvcVd:
                     digest.update(name.encode())
                     digest.update(value.detach().cpu().float().contiguous().numpy().tobytes())
         return digest.digest()[:4]
+
+
+def apart(window: Tensor) -> Tensor:
+    """Each latent of a window as a window of its own."""
+    return rearrange(window, "b c t h w -> (b t) c 1 h w")
 
 
 def stream_size(header: Header, units: Iterable[Unit]) -> int:

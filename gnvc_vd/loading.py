@@ -69,7 +69,10 @@ def save(codec: GnvcVd, folder: Path, name: str, half: bool = False) -> None:
         for file, state in contents.items():
             save_file({key: value.detach().cpu().contiguous() for key, value in state.items()}, part / file)
         reference = CodecReference(
-            codec.bottleneck.preset, codec.refiner.preset, {file: file_sha256(part / file) for file in contents}
+            codec.bottleneck.preset,
+            codec.refiner.preset,
+            {file: file_sha256(part / file) for file in contents},
+            codec.refinement,
         )
         write_description(part, replace(read_description(part), codec=reference, note=codec.note))
 
@@ -110,7 +113,7 @@ def _from_folder(folder: Path, reference: CodecReference, backbone: Backbone) ->
     bottleneck.check(str(folder))
     refiner = Refiner(backbone.dit, reference.adaptor, reference.bottleneck.features)
     refiner.load_adaptor(states[ADAPTOR_FILE], str(folder))
-    return _frozen(GnvcVd(backbone.name, backbone, bottleneck, refiner, backbone.note))
+    return _frozen(GnvcVd(backbone.name, backbone, bottleneck, refiner, backbone.note, reference.refinement))
 
 
 def _codec_states(folder: Path, reference: CodecReference) -> dict[str, dict[str, Tensor]]:

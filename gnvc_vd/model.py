@@ -16,12 +16,13 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from gnvc_vd import strict
 from gnvc_vd.conventions import LATENT_CHANNELS, GnvcError
+from gnvc_vd.parameters import Parameters
 from gnvc_vd.presets import AdaptorPreset, BottleneckPreset, DitPreset, VaePreset
 
 DESCRIPTION = "model.json"
@@ -61,11 +62,12 @@ class BackboneReference:
 
 @dataclass(frozen=True)
 class CodecReference:
-    """The learned codec's sizes, and its files in the folder with their sha256."""
+    """The learned codec's sizes, its files in the folder with their sha256, and how its streams are to be refined."""
 
     bottleneck: BottleneckPreset
     adaptor: AdaptorPreset
     files: dict[str, str]
+    refinement: Parameters = field(default_factory=Parameters)
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ class Decoding:
 
     steps: int | None = None  # as the stream says
     refine: bool = True
+    apart: bool = False  # each latent refined as if there were no other
     first_gop: int = 0
     last_gop: int | None = None  # exclusive; None is the end
     conceal: bool = False

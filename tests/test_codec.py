@@ -14,10 +14,11 @@ import gnvc_vd
 from gnvc_vd.bitstream import BitstreamError, End, Header, Unit
 from gnvc_vd.bitstream.layout import varint
 from gnvc_vd.bottleneck.bottleneck import DecodedLatent
-from gnvc_vd.codec import Encoding, GnvcVd, stream_size
+from gnvc_vd.codec import NOISE_KEY, Encoding, GnvcVd, stream_size
 from gnvc_vd.conventions import Colour, Frame, GnvcError, UsageError
 from gnvc_vd.loading import load, save
 from gnvc_vd.model import file_sha256
+from gnvc_vd.noise import normal
 from gnvc_vd.parameters import Parameters
 from gnvc_vd.playback import Decoding
 from gnvc_vd.video import VideoInfo
@@ -93,6 +94,26 @@ def test_steps_seed_and_refinement_matter_and_nothing_else_does(codec: GnvcVd) -
     reseeded = encoded(codec, clip, Encoding(gop=9, parameters=Parameters(seed=1)))
     assert not np.array_equal(five, decoded(codec, reseeded))
     assert np.array_equal(decoded(codec, stream, refine=False), decoded(codec, reseeded, refine=False))
+
+
+def test_apart_each_latent_is_refined_as_if_there_were_no_other(codec: GnvcVd) -> None:
+    clip = smooth_clip(16, 32, 37)
+    encoding = Encoding(gop=37, scenecut=False)  # two windows: the second sees no context either
+    stream = encoded(codec, clip, encoding)
+    (unit,) = (part for part in read(stream) if isinstance(part, Unit))
+    known = list(codec.symbols(codec.header(info(16, 32), encoding), unit))
+    seeds = [normal((1, 16, count, 2, 4), (0, NOISE_KEY), (0, number, 0)) for number, count in enumerate((7, 4))]
+    noise = torch.cat([seeds[0], seeds[1][:, :, 1:]], dim=2)
+    with torch.inference_mode():
+        refined = [
+            codec.refiner(one.latent[:, :, None], one.feature[:, :, None], noise[:, :, index : index + 1], 0.3, 1)
+            for index, one in enumerate(known)
+        ]
+        video = codec.backbone.vae.decode(torch.cat(refined, dim=2))
+    wanted = ((video[0] + 1) * 127.5).round().clamp(0, 255).byte().permute(1, 2, 3, 0).numpy()
+    found = decoded(codec, stream, steps=1, apart=True).astype(int)
+    assert np.abs(found - wanted).max() <= 1  # a batch of latents rounds its sums elsewhere
+    assert np.abs(found - decoded(codec, stream, steps=1)).max() > 1
 
 
 def test_three_hard_cuts_make_four_gops(codec: GnvcVd) -> None:
@@ -224,6 +245,24 @@ def test_a_saved_codec_decodes_to_the_same_pictures(codec: GnvcVd, tmp_path: Pat
     (tmp_path / "model" / "codec.safetensors").write_bytes(b"damaged")
     with pytest.raises(GnvcError, match="is not the stated"):
         load(tmp_path / "model")
+
+
+def test_a_model_says_how_its_streams_are_refined(codec: GnvcVd, tmp_path: Path) -> None:
+    codec = GnvcVd("copy", codec.backbone, codec.bottleneck, codec.refiner, refinement=Parameters(1, 0.1, 0.5, 13))
+    save(codec, tmp_path, "copy")
+    loaded = load(tmp_path)
+    header = loaded.header(info(16, 16), Encoding())
+    assert loaded.check(header) == codec.refinement == Parameters(1, 0.1, 0.5, 13)
+    wish = Parameters(steps=2)
+    assert loaded.check(loaded.header(info(16, 16), Encoding(parameters=wish))) == wish
+    description = json.loads((tmp_path / "model.json").read_text())
+    without = {key: value for key, value in description["codec"].items() if key != "refinement"}
+    (tmp_path / "model.json").write_text(json.dumps(description | {"codec": without}))
+    assert load(tmp_path).refinement == Parameters()  # folders from before said nothing
+    without["refinement"] = {"sigma_0": 2.0}
+    (tmp_path / "model.json").write_text(json.dumps(description | {"codec": without}))
+    with pytest.raises(GnvcError, match="σ_0 above 0 up to 1"):
+        load(tmp_path)
 
 
 def test_a_stream_ends_with_its_frame_count(codec: GnvcVd) -> None:

@@ -16,6 +16,7 @@ from gnvc_vd.cli import main
 from gnvc_vd.codec import Encoding
 from gnvc_vd.conventions import Colour, Frame
 from gnvc_vd.evaluate.bench.measuring import cost
+from gnvc_vd.parameters import Parameters
 from gnvc_vd.playback import Decoding
 from gnvc_vd.video import RawVideo, VideoInfo, create_video, open_video
 from tests.conftest import Cli, names_beside, smooth_clip
@@ -97,6 +98,19 @@ def test_a_rate_is_reached_from_the_command_line(capfd: pytest.CaptureFixture[st
     _, out, _ = here(capfd, "encode", source, target, "--bpp", wanted, "--json")
     assert json.loads(out)["bpp"] == pytest.approx(wanted, rel=0.05)
     assert said[1]["quality"] == 63
+
+
+def test_the_stream_says_what_the_encoder_wants_of_refinement(capfd: pytest.CaptureFixture[str], stream: Path) -> None:
+    source, target = stream.parent / "in.mkv", stream.parent / "wishes.gnvc"
+    wishes = ("--window", 13, "--steps", 2, "--sigma-0", 0.1, "--noise-scale", 0.5, "--seed", 7)
+    for told, meant in ((wishes, Parameters(2, 0.1, 0.5, 13, 7)), ((), Parameters())):
+        assert here(capfd, "encode", source, target, "--frames", 1, *told)[0] == 0
+        assert (
+            Parameters.parse(bytes.fromhex(json.loads(here(capfd, "info", target, "--json")[1])["parameters"])) == meant
+        )
+    before = target.read_bytes()
+    code, _, messages = here(capfd, "encode", source, target, "--sigma-0", 1.5)
+    assert code == 2 and "σ_0 above 0 up to 1" in messages and target.read_bytes() == before
 
 
 def test_damage_exits_1_and_is_concealed_on_request(

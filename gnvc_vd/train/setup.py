@@ -18,7 +18,7 @@ from torch import Tensor
 from gnvc_vd.backbone.vaes import load_vae, random_vae
 from gnvc_vd.conventions import UsageError
 from gnvc_vd.presets import Preset, preset
-from gnvc_vd.train.config import Habits, Model, Training
+from gnvc_vd.train.config import Habits, Model, Stage, Training
 from gnvc_vd.train.stages.common import Verdict, perceptual_of
 from gnvc_vd.train.stages.vae import VaeStage
 from gnvc_vd.train.stages.vae import judge as judge_vae
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from gnvc_vd.backbone.weights import Backbone
     from gnvc_vd.bottleneck.bottleneck import Bottleneck
     from gnvc_vd.codec import GnvcVd
+    from gnvc_vd.parameters import Parameters
     from gnvc_vd.refine.refiner import Refiner
     from gnvc_vd.train.stages.codec import CodecStage
     from gnvc_vd.train.stages.prior import PriorStage
@@ -98,7 +99,15 @@ def codec_of(built: Built, note: str = "", places: Tensor | None = None) -> "Gnv
     bottleneck.load_state_dict(source.bottleneck.state_dict())
     bottleneck.to(device).requires_grad_(False).eval().freeze(places)
     # No stream of it is kept, so none has to say whose it is; a sharded refiner's weights are nowhere whole.
-    return GnvcVd(built.sizes.name, built.backbone, bottleneck, source.refiner, note, shown_identity=bytes(4))
+    name, refinement = built.sizes.name, refinement_of(source.stage)
+    return GnvcVd(name, built.backbone, bottleneck, source.refiner, note, refinement, shown_identity=bytes(4))
+
+
+def refinement_of(stage: Stage) -> "Parameters":
+    """How a codec's streams are refined: as its training unrolls it."""
+    from gnvc_vd.parameters import Parameters
+
+    return Parameters(steps=max(1, stage.unrolled), sigma_0=stage.sigma_0)
 
 
 def _vae(training: Training) -> Built:

@@ -127,7 +127,7 @@ class Gvc:
     ) -> Iterator[Frame]:
         """The same, of a stream whose header has been read; `heard` is told each GOP's drift."""
         self._check_stills(self.check(reader.header, decoding.allow_other_weights))
-        if decoding.steps is not None or not decoding.refine:
+        if decoding.steps is not None or decoding.apart or not decoding.refine:
             raise UsageError("steps and refinement are a GNVC-VD decoder's to choose; a GVC stream fixes its own steps")
         decoder = GvcDecoder(self, reader.header)
 

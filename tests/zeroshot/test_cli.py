@@ -58,8 +58,11 @@ def test_a_stream_goes_through_every_command(capfd: pytest.CaptureFixture[str], 
     assert code == 0 and json.loads(out)["drift"] == 0
     with open_video(tmp_path / "pictures") as shown:
         assert len(list(shown)) == 2
-    code, _, messages = here(capfd, "decode", stream, tmp_path / "x.mkv", "--no-refine")
-    assert code == 2 and "fixes its own steps" in messages
+    for choice in ("--no-refine", "--apart"):
+        code, _, messages = here(capfd, "decode", stream, tmp_path / "x.mkv", choice)
+        assert code == 2 and "fixes its own steps" in messages
+    code, _, messages = here(capfd, "encode", stream, tmp_path / "x.gnvc", "--codec", "gvc", "--steps", 2)
+    assert code == 2 and "GVC has --sde-steps" in messages
 
 
 @pytest.mark.slow

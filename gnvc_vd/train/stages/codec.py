@@ -18,7 +18,6 @@ from gnvc_vd.conventions import LATENT_CHANNELS, Colour, Frame, GnvcError
 from gnvc_vd.data.clips import pixels_of, to_model
 from gnvc_vd.evaluate.sheets import sheets
 from gnvc_vd.metrics.fidelity import psnr
-from gnvc_vd.parameters import Parameters
 from gnvc_vd.playback import Decoding
 from gnvc_vd.refine import flow
 from gnvc_vd.refine.refiner import Refiner
@@ -124,13 +123,12 @@ def judge(codec: GnvcVd, clips: Sequence[Tensor], training: Training) -> Verdict
     originals = [pixels_of(clip) for clip in clips]
     stage = training.stage
     decoding = Decoding(refine=stage.unrolled > 0 and (stage.weights.refined > 0 or stage.weights.pixel > 0))
-    parameters = Parameters(steps=max(1, stage.unrolled), sigma_0=stage.sigma_0)
     figures: dict[str, float] = {}
     scores: list[float] = []
     shown: dict[str, Frame] = {}
     levels = training.habits.qualities if training.rate.quality is None else (training.rate.quality,)
     for quality in levels:
-        encoding = Encoding(quality, gop=originals[0].shape[0], scenecut=False, parameters=parameters)
+        encoding = Encoding(quality, gop=originals[0].shape[0], scenecut=False)
         rates, ratios, errors = [], [], []
         for video in originals:
             size, found = _coded(codec, video, encoding, decoding)
