@@ -244,15 +244,24 @@ def test_every_evaluation_composes(name: str) -> None:
     if codec == "gvc":
         assert found.name == name and [one.encode["mode"] for one in ours] == [name.removeprefix("eval_gvc_")]
     anchor = found.report.anchor
-    assert anchor is None or found.codecs[anchor].hybrid
+    assert anchor is None or found.codecs[anchor].hybrid or anchor == "gnvc-vd-unrefined"
 
 
-@pytest.mark.parametrize("name", ["eval_small", "eval_uvg"])
+@pytest.mark.parametrize("name", ["eval_small", "eval_uvg", "eval_public", "eval_refinement"])
 def test_our_codec_stands_with_and_without_refinement(name: str) -> None:
     found = evaluation_of(composed_of("evaluate", f"experiment={name}", "codecs.gnvc-vd.ours.model=other")[0])
     refined, unrefined = (found.codecs[codec].ours for codec in ("gnvc-vd", "gnvc-vd-unrefined"))
     assert refined and unrefined and (refined.decode, unrefined.decode) == ({}, {"no-refine": True})
     assert (refined.levels, refined.encode) == (unrefined.levels, unrefined.encode)
+
+
+def test_refinement_is_judged_on_the_same_streams_refined_in_three_ways() -> None:
+    found = evaluation_of(composed_of("evaluate", "experiment=eval_refinement")[0])
+    ways = {name: one.ours for name, one in found.codecs.items() if one.ours}
+    assert {name: way.decode for name, way in ways.items()} == {
+        "gnvc-vd": {}, "gnvc-vd-apart": {"apart": True}, "gnvc-vd-unrefined": {"no-refine": True},
+    }  # fmt: skip
+    assert len({(way.levels, way.model) for way in ways.values()}) == 1 and not any(way.encode for way in ways.values())
 
 
 def test_the_small_evaluation_is_what_it_promises() -> None:
