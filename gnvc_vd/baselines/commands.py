@@ -6,6 +6,7 @@ Both run inside a folder made for them and name files in it, so what is recorded
 """
 
 import glob
+import os
 import subprocess
 import sys
 import time
@@ -45,7 +46,7 @@ class Clip:
 class Commands:
     """How one point is coded. Names are of files in the folder; `stream` and `decoded` may be patterns (`*.bin`)."""
 
-    encode: tuple[str, ...]
+    encode: tuple[str, ...]  # empty: the stream is in the folder already
     decode: tuple[str, ...]  # empty: encoding made the pictures too
     stream: str
     source: str = SOURCE
@@ -63,25 +64,26 @@ class Coded:
     decode_seconds: float
 
 
-def code(commands: Commands, folder: Path) -> Coded:
-    """Run both commands in a folder that holds the source."""
+def code(commands: Commands, folder: Path, threads: int | None = None) -> Coded:
+    """Run both commands in a folder that holds the source, in so many threads where they ask for that."""
     for name, text in (commands.written or {}).items():
         (folder / name).write_text(text, encoding="utf-8")
-    encode_seconds = run(commands.encode, folder)
+    encode_seconds = run(commands.encode, folder, threads) if commands.encode else 0.0
     stream = the_one(folder, commands.stream)
     if not stream.is_file() or stream.stat().st_size == 0:
         raise GnvcError(f"{commands.stream} is no file with anything in it: its bytes are the rate")
-    decode_seconds = run(commands.decode, folder) if commands.decode else 0.0
+    decode_seconds = run(commands.decode, folder, threads) if commands.decode else 0.0
     return Coded(stream, the_one(folder, commands.decoded), encode_seconds, decode_seconds)
 
 
-def run(command: Sequence[str], folder: Path) -> float:
+def run(command: Sequence[str], folder: Path, threads: int | None = None) -> float:
     """Seconds that a command took; its failure is an error with its last words."""
     first = ALIASES[command[0]]() if command[0] in ALIASES else [command[0]]
+    told = None if threads is None else os.environ | {"OMP_NUM_THREADS": str(threads)}
     start = time.perf_counter()
     try:
         done = subprocess.run(
-            [*first, *command[1:]], cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, check=False
+            [*first, *command[1:]], cwd=folder, env=told, stdin=subprocess.DEVNULL, capture_output=True, check=False
         )
     except OSError as error:
         raise GnvcError(f"{command[0]}: {error.strerror}") from error

@@ -126,6 +126,7 @@ class Evaluation:
         crop: width and height of the pictures' middle; None takes them whole.
         sequences: some of the manifest's; none named are all.
         only: the codecs of this call, for spreading them over jobs; none named are all.
+        at_once: points that a process makes beside one another, each with its part of the processor's threads.
     """
 
     name: str
@@ -141,6 +142,7 @@ class Evaluation:
     metrics: tuple[str, ...] = METRICS
     flow: str = "dis"
     device: str = "auto"
+    at_once: int = 1
     report: Reporting = Reporting()
 
     def __post_init__(self) -> None:
@@ -149,6 +151,8 @@ class Evaluation:
         for name in self.codecs:
             if not NAME.fullmatch(name) or name == "source":
                 raise UsageError(f"a codec is called by letters, digits, dots and dashes, not {name!r}")
+        if self.at_once < 1:
+            raise UsageError(f"a process makes a point at once or several, not {self.at_once}")
         if self.frames is not None and self.frames <= 0:
             raise UsageError(f"an evaluation has frames: not {self.frames}")
         if self.gop is not None:

@@ -5,8 +5,11 @@
 Everything is coded to files and decoded by other processes, as in every evaluation; called again, it goes on.
 """
 
+import math
+import os
 import tempfile
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -28,8 +31,9 @@ MANIFEST, SEQUENCE, FRAMES, GOP = "small", "bunny", 50, 25
 METRICS = ("psnr_rgb", "ms_ssim", "st_lpips_alex", "vmaf")
 QUALITIES = (0, 21, 42, 63)
 ATOMS, CODEBOOK = 16, 256  # GVC's one rate; few atoms to choose from, so that choosing is quick
+START = 32  # a hybrid codec's level above the rates of ours
 MODES = ("t2v", "i2v", "flf2v")
-RIVALS = {"x265": "slow", "vvenc": "fast"}  # presets: the rates below need some twenty trials of each
+RIVALS = {"x265": "slow", "vvenc": "fast"}  # presets: finding the levels of four rates takes a dozen trials of each
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,7 @@ class Shown:
 
 def demo(folder: Path, model: str | None, device: str) -> Shown:
     ours = Evaluation("demo", str(folder), MANIFEST, _codecs(model), sequences=(SEQUENCE,), frames=FRAMES, gop=GOP)
-    ours = replace(ours, metrics=METRICS, device=device)
+    ours = replace(ours, metrics=METRICS, device=device, at_once=min(2, os.cpu_count() or 1))
     rates = [point.bpp for point in _points(ours, device) if point.codec == "gnvc-vd"]
     rivals = {name: Contestant(hybrid=hybrid) for name, hybrid in _rivals(ours, rates).items()}
     reporting = Reporting(anchor="x265", rates=tuple(rates), published=("gnvc-vd", "gvc"))
@@ -70,31 +74,42 @@ def _rivals(evaluation: Evaluation, rates: Sequence[float]) -> dict[str, Hybrid]
     """x265 and VVenC at the levels whose files come nearest to these rates."""
     (sequence,) = (one for one in read_manifest(MANIFEST).sequences if one.name == SEQUENCE)
     source = prepare(sequence, CLIPS, FRAMES, Path(evaluation.folder) / "sources")
-    found = {}
-    with tqdm(list(RIVALS.items()), unit="codec", desc="matching rates", disable=None) as progress:
-        for encoder, preset in progress:
-            progress.set_postfix_str(encoder)
-            coder = Hybrid(encoder, (0,), preset=preset)
-            found[encoder] = replace(coder, levels=nearest_levels(coder, source.clip, source.path, rates))
+    coders = [Hybrid(encoder, (0,), preset=preset) for encoder, preset in RIVALS.items()]
+    with (
+        tqdm(total=len(coders), unit="codec", desc="matching rates", disable=None) as progress,
+        ThreadPoolExecutor(evaluation.at_once) as workers,
+    ):
+        found = {}
+        for coder, levels in zip(
+            coders, workers.map(lambda one: nearest_levels(one, source.clip, source.path, rates), coders), strict=True
+        ):
+            found[coder.encoder] = replace(coder, levels=levels)
+            progress.update()
     return found
 
 
 def nearest_levels(coder: Hybrid, clip: Clip, source: Path, rates: Iterable[float]) -> tuple[int, ...]:
-    """The level nearest to each rate in bits per pixel, the lowest rate first; a higher level makes a smaller file."""
+    """The level nearest to each rate in bits per pixel, the lowest rate first; a higher level makes a smaller file.
+
+    Between two levels that enclose the rate, the next one tried is where log rate, were it linear, would meet it.
+    """
     known: dict[int, float] = {}
 
-    def rate(level: int) -> float:
+    def above(level: int, wanted: float) -> float:
         if level not in known:
-            known[level] = rate_at(coder, clip, source, level)
-        return known[level]
+            known[level] = math.log(rate_at(coder, clip, source, level))
+        return known[level] - math.log(wanted)
 
     levels = set()
     for wanted in rates:
-        low, high = 0, HIGHEST[coder.encoder]
-        while high - low > 1:
-            middle = (low + high) // 2
-            low, high = (middle, high) if rate(middle) > wanted else (low, middle)
-        levels.add(min((low, high), key=lambda level: abs(rate(level) / wanted - 1)))
+        low, high = START, HIGHEST[coder.encoder]
+        if above(low, wanted) <= 0:
+            low, high = 0, START
+        while high - low > 1 and above(low, wanted) > 0 > above(high, wanted):
+            part = above(low, wanted) / (above(low, wanted) - above(high, wanted))
+            middle = min(max(low + round(part * (high - low)), low + 1), high - 1)
+            low, high = (middle, high) if above(middle, wanted) > 0 else (low, middle)
+        levels.add(min((low, high), key=lambda level: abs(above(level, wanted))))
     return tuple(sorted(levels, reverse=True))
 
 

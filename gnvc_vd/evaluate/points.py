@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from gnvc_vd import __version__, ffmpeg
+from gnvc_vd.backbone.sources import model_folder
 from gnvc_vd.baselines.external import External
 from gnvc_vd.baselines.hybrid import Hybrid
 from gnvc_vd.conventions import GnvcError
@@ -81,8 +82,8 @@ def key_of(settings: dict[str, Any]) -> str:
 
 
 def model_identity(model: str) -> str:
-    """A model's name; a folder's description too, which holds the hashes of its weights."""
-    description = Path(model) / DESCRIPTION
+    """A model's name; with the description that holds its weights' hashes, where there is one."""
+    description = model_folder(model) / DESCRIPTION
     return f"{Path(model).name}@{file_sha256(description)[:16]}" if description.is_file() else model
 
 

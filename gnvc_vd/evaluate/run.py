@@ -11,6 +11,7 @@ A point is finished when its file is there, and is not made again while what dec
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -50,6 +51,9 @@ class Job:
     contestant: Contestant
     level: int
     source: Prepared
+
+    def __str__(self) -> str:
+        return f"{self.codec} {self.source.sequence.name} {self.level}"
 
 
 @dataclass(frozen=True)
@@ -91,18 +95,28 @@ def evaluate(
     together()  # before anybody makes one: all share the same list
     mine = waiting[rank::processes]
     failures = []
-    with tqdm(mine, unit="point", desc="evaluating", disable=None) as progress:
-        for job in progress:
-            progress.set_postfix_str(f"{job.codec} {job.source.sequence.name} {job.level}")
-            try:
-                make(job, evaluation, device)
-            except GnvcError as error:  # another codec's points are worth having all the same
-                failures.append(f"{job.codec} {job.source.sequence.name} {job.level}: {error}")
+    with (
+        tqdm(total=len(mine), unit="point", desc="evaluating", disable=None) as progress,
+        ThreadPoolExecutor(evaluation.at_once) as workers,  # who wait for other processes most of the time
+    ):
+        for job, failure in workers.map(lambda job: (job, _attempt(job, evaluation, device)), mine):
+            progress.set_postfix_str(str(job))
+            progress.update()
+            failures += [] if failure is None else [f"{job}: {failure}"]
     together()
     points = [_finished(job, evaluation) for job in _jobs(evaluation, sources, tuple(evaluation.codecs))]
     whole = tuple(point for point in points if point is not None)
     kept = len(jobs) - len(waiting)
     return Done(len(mine) - len(failures), kept, tuple(failures), whole if len(whole) == len(points) else None)
+
+
+def _attempt(job: Job, evaluation: Evaluation, device: str) -> GnvcError | None:
+    """Why a point could not be made, if so: another codec's points are worth having all the same."""
+    try:
+        make(job, evaluation, device)
+    except GnvcError as error:
+        return error
+    return None
 
 
 def make(job: Job, evaluation: Evaluation, device: str) -> Point:
@@ -112,7 +126,7 @@ def make(job: Job, evaluation: Evaluation, device: str) -> Point:
     with _work_folder(folder / f".work.{job.codec}.{name}.{job.level}") as work:
         (work / SOURCE).symlink_to(job.source.path.absolute())
         commands = commands_of(job, evaluation, device, work)
-        done = _coded(job.contestant, commands, clip, work)
+        done = _coded(job, commands, evaluation, work)
         found = compare(
             str(work / SOURCE), str(done.decoded), metrics=evaluation.metrics, flow=evaluation.flow, device=device
         )
@@ -120,7 +134,7 @@ def make(job: Job, evaluation: Evaluation, device: str) -> Point:
         path_of(folder, job.codec, name, job.level).unlink(missing_ok=True)  # of other settings: its stream goes now
         show(done.decoded, clip, shown_path(folder, job.codec, name, job.level))
         size, digest = done.stream.stat().st_size, file_sha256(done.stream)
-        _keep(done.stream, folder / "streams" / job.codec / name / f"{job.level:02}{done.stream.suffix}")
+        _keep(done.stream, _stream_path(evaluation, job.codec, name, job.level, done.stream.suffix))
         notices = [notice.replace(f"{work}{os.sep}", "") for notice in found.notices]
     point = Point(
         codec=job.codec,
@@ -183,8 +197,39 @@ def our_commands(codec: Ours, level: int, gop: int | None, device: str) -> Comma
     return Commands(tuple(encode), tuple(decode), stream, decoded=LOSSLESS)
 
 
-def _coded(contestant: Contestant, commands: Commands, clip: Clip, work: Path) -> Coded:
-    return code_external(commands, clip, work) if contestant.external else code(commands, work)
+def _coded(job: Job, commands: Commands, evaluation: Evaluation, work: Path) -> Coded:
+    if job.contestant.external:
+        return code_external(commands, job.source.clip, work)
+    threads = None if evaluation.at_once == 1 else max(1, (os.cpu_count() or 1) // evaluation.at_once)
+    known = _same_stream(job, evaluation)
+    if known is None:
+        return code(commands, work, threads)
+    shutil.copyfile(known.stream, work / commands.stream)
+    return replace(code(replace(commands, encode=()), work, threads), encode_seconds=known.encode_seconds)
+
+
+@dataclass(frozen=True)
+class Known:
+    """A stream that is there."""
+
+    stream: Path
+    encode_seconds: float
+
+
+def _same_stream(job: Job, evaluation: Evaluation) -> Known | None:
+    """What another of our codecs has encoded, if they differ in how they decode alone."""
+    mine = job.contestant.ours
+    for name, other in evaluation.codecs.items():
+        theirs = other.ours
+        if name == job.codec or mine is None or theirs is None or job.level not in theirs.levels:
+            continue
+        if (theirs.codec, theirs.model, theirs.encode) != (mine.codec, mine.model, mine.encode):
+            continue
+        point = _finished(Job(name, other, job.level, job.source), evaluation)
+        stream = _stream_path(evaluation, name, job.source.sequence.name, job.level, ".gnvc")
+        if point is not None and stream.is_file() and file_sha256(stream) == point.stream_sha256:
+            return Known(stream, point.encode_seconds)
+    return None
 
 
 def _prepared(sequence: Sequence, evaluation: Evaluation) -> Prepared:
@@ -231,6 +276,10 @@ def _check_whole(found: Comparison, clip: Clip) -> None:
 def shown_path(folder: Path, codec: str, sequence: str, level: int = 0) -> Path:
     """The copy of a decoded video, or of codec "source", for the report's player."""
     return folder / "shown" / codec / sequence / f"{level:02}.mp4"
+
+
+def _stream_path(evaluation: Evaluation, codec: str, sequence: str, level: int, suffix: str) -> Path:
+    return Path(evaluation.folder) / "streams" / codec / sequence / f"{level:02}{suffix}"
 
 
 def _keep(stream: Path, target: Path) -> None:

@@ -22,14 +22,14 @@ from gnvc_vd.conventions import GnvcError, UsageError
 from gnvc_vd.evaluate.compare import compare
 from gnvc_vd.evaluate.config import Contestant, Evaluation, Ours, Reporting, evaluation_of
 from gnvc_vd.evaluate.manifests import read_manifest
-from gnvc_vd.evaluate.points import Point, key_of, path_of, read_point, settings_of
+from gnvc_vd.evaluate.points import Point, key_of, path_of, read_point, settings_of, write_point
 from gnvc_vd.evaluate.report import report
-from gnvc_vd.evaluate.run import evaluate, our_commands
-from gnvc_vd.evaluate.sequences import Prepared
+from gnvc_vd.evaluate.run import Job, Known, _same_stream, evaluate, our_commands
+from gnvc_vd.evaluate.sequences import Prepared, prepare
 from gnvc_vd.metrics.weights import ALEXNET, in_torch_home
 from gnvc_vd.model import file_sha256
 from tests.conftest import names_beside
-from tests.evaluate.evaluations import FRAMES, SIDE, evaluation, made_up_set
+from tests.evaluate.evaluations import FRAMES, SIDE, evaluation, made_up_set, point
 from tests.train.composing import ALL, composed_of
 
 TABLES = ("tables.md", "tables.tex", "points.csv", "bd.csv")
@@ -89,6 +89,36 @@ def test_a_second_call_redoes_nothing_and_a_lost_point_alone_is_made_again(first
     third = evaluate(first, "cpu")
     assert (third.made, third.kept) == (1, 11) and third.points is not None and again.points is not None
     assert [timeless(one) for one in third.points] == [timeless(one) for one in again.points]
+
+
+def test_two_at_once_make_the_same_points(first: Evaluation, tmp_path: Path) -> None:
+    both = evaluate(replace(first, folder=str(tmp_path), at_once=2), "cpu")
+    one_by_one = evaluate(first, "cpu").points
+    assert both.made == 12 and both.points is not None and one_by_one is not None
+    assert [timeless(one) for one in both.points] == [timeless(one) for one in one_by_one]
+
+
+def test_a_stream_is_made_once_however_many_decode_it(tmp_path: Path) -> None:
+    made_up_set(tmp_path, sequences=1)
+    ways = {"a": {}, "b": {"decode": {"steps": 1}}, "c": {"encode": {"seed": 1}}, "d": {"model": "tiny"}}
+    codecs = {name: Contestant(ours=Ours((1, 2), **({"model": "nano"} | way))) for name, way in ways.items()}
+    whole = evaluation(tmp_path, codecs=codecs, report=Reporting(), gop=25)
+    source = prepare(read_manifest(whole.manifest).sequences[0], tmp_path, FRAMES, tmp_path)
+    settings = settings_of(codecs["a"], 1, source, whole)
+    stream = Path(whole.folder) / "streams" / "a" / "s0" / "01.gnvc"
+    stream.parent.mkdir(parents=True)
+    stream.write_bytes(b"a stream")
+    figures = dict.fromkeys(whole.metrics, 1.0)
+    made = replace(
+        point("a", "s0", 1, 0.1, **figures), key=key_of(settings), stream_sha256=file_sha256(stream), encode_seconds=7.0
+    )
+    write_point(Path(whole.folder), made)
+    known = {
+        (name, level): _same_stream(Job(name, codecs[name], level, source), whole) for name in "bcd" for level in (1, 2)
+    }
+    assert known.pop(("b", 1)) == Known(stream, 7.0) and set(known.values()) == {None}
+    stream.write_bytes(b"another one")
+    assert _same_stream(Job("b", codecs["b"], 1, source), whole) is None
 
 
 def test_what_decides_a_point_makes_it_anew_and_fewer_metrics_do_not(first: Evaluation) -> None:
@@ -202,6 +232,7 @@ def test_wrong_evaluations_are_refused(tmp_path: Path) -> None:
     made_up_set(tmp_path, sequences=1)
     for wrong, said in (
         ({"codecs": {}}, "has a codec"),
+        ({"at_once": 0}, "a point at once or several"),
         ({"codecs": {"../x": Contestant(ours=Ours((1,)))}}, "called by letters"),
         ({"codecs": {"source": Contestant(ours=Ours((1,)))}}, "not 'source'"),
         ({"metrics": ("psnr",)}, "no metric psnr"),
@@ -303,6 +334,7 @@ def test_our_codec_is_decoded_by_a_process_of_its_own(tmp_path: Path) -> None:
     assert done.points is not None and done.failures == ()
     refined, unrefined = done.points
     assert refined.bytes == unrefined.bytes and refined.stream_sha256 == unrefined.stream_sha256
+    assert refined.encode_seconds == unrefined.encode_seconds  # encoded once
     assert refined.figures != unrefined.figures
 
 
