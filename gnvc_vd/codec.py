@@ -22,8 +22,9 @@ from gnvc_vd.backbone.contract import State
 from gnvc_vd.backbone.pictures import latents_of_frames
 from gnvc_vd.backbone.weights import Backbone
 from gnvc_vd.bitstream import BitstreamError, CodecId, Header, Reader, Unit, whole_stream
-from gnvc_vd.bottleneck.bottleneck import Bottleneck, DecodedLatent
+from gnvc_vd.bottleneck.bottleneck import Bottleneck
 from gnvc_vd.bottleneck.policies import POLICIES, Policy, qualities
+from gnvc_vd.bottleneck.transforms import DecodedLatent
 from gnvc_vd.conventions import QUALITIES, Frame, UsageError
 from gnvc_vd.data.clips import frames_of
 from gnvc_vd.noise import normal

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 import gnvc_vd
 from gnvc_vd.bitstream import BitstreamError, End, Header, Unit
 from gnvc_vd.bitstream.layout import varint
-from gnvc_vd.bottleneck.bottleneck import DecodedLatent
+from gnvc_vd.bottleneck.transforms import DecodedLatent
 from gnvc_vd.codec import NOISE_KEY, Encoding, GnvcVd, stream_size
 from gnvc_vd.conventions import Colour, Frame, GnvcError, UsageError
 from gnvc_vd.loading import load, save

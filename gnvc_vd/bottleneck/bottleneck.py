@@ -1,8 +1,8 @@
 """GNVC-VD's latent codec: a GOP's latents to one payload, and back latent by latent.
 
-    l_1 ─▶ y_1 = g_a(l_1)          ─▶ entropy model (anchor)    ─▶ ŷ_1 ─▶ l̂_1 = g_s(ŷ_1)          ─▶ f_1
-    l_t ─▶ y_t = g_a(l_t | f_{t−1}) ─▶ entropy model (predicted) ─▶ ŷ_t ─▶ l̂_t = g_s(ŷ_t, f_{t−1}) ─▶ f_t
-                                        ▲ integer state of ŷ_1 … ŷ_{t−1}
+    l_1 ─▶ y_1 = g_a(l_1)          ─▶ entropy model (anchor)    ─▶ ŷ_1 ─▶ l̂_1 = g_s(ŷ_1)                     ─▶ f_1
+    l_t ─▶ y_t = g_a(l_t | past)   ─▶ entropy model (predicted) ─▶ ŷ_t ─▶ l̂_t = l̂_{t−1} + g_s(ŷ_t, f_{t−1})  ─▶ f_t
+                   l̂_{t−1}, f_{t−1}     ▲ integer state of ŷ_1 … ŷ_{t−1}
 
 Integers decide symbols (docs/architecture.md, the coded world); g_a, g_s and f are floats. The recursion over g_s
 runs in the precision of its weights, which is float32 unless someone asks otherwise, whatever autocast says.
@@ -20,7 +20,7 @@ from gnvc_vd.bitstream import BitstreamError
 from gnvc_vd.bottleneck.context import TemporalState
 from gnvc_vd.bottleneck.gains import Gains, rise_of
 from gnvc_vd.bottleneck.hyperprior import Coded, EntropyModel, Reading, Uniform, Writing
-from gnvc_vd.bottleneck.transforms import Analysis, Extractor, Synthesis, convolution
+from gnvc_vd.bottleneck.transforms import Analysis, DecodedLatent, Extractor, Synthesis, convolution
 from gnvc_vd.conventions import QUALITIES, GnvcError
 from gnvc_vd.entropy.coder import Decoder, Encoder
 from gnvc_vd.entropy.integer import REACH, UNITS, WEIGHT_REACH, IntegerConv
@@ -38,11 +38,6 @@ class Trained(NamedTuple):
     latents: Tensor  # l̂, B 16 T h w
     features: Tensor  # f, B F T h w
     bits: Tensor  # B T
-
-
-class DecodedLatent(NamedTuple):
-    latent: Tensor  # l̂_t, B 16 h w
-    feature: Tensor  # f_t, B F h w
 
 
 @dataclass(frozen=True)
@@ -91,16 +86,17 @@ class Bottleneck(nn.Module):
         """B 16 T h w with even h and w; each latent's quality, B T; where noise comes from while training."""
         _check(latents)
         decoded, features, bits = [], [], []
-        feature = state = None
+        past: DecodedLatent | None = None
+        state = None
         for latent, level in zip(latents.unbind(2), quality.unbind(1), strict=True):
-            model = self._model(feature)
+            model = self._model(past)
             with torch.autocast(latents.device.type, enabled=False):
-                y = model.gains.multiply(self._analyse(latent, feature), level)
-                likely = model(y, self._seen(state, feature), level, uniform)
-                latent, feature = self._synthesise(model.gains.divide(likely.symbols, level), feature)
+                y = model.gains.multiply(self._analyse(latent, past), level)
+                likely = model(y, self._seen(state, past), level, uniform)
+                past = self._synthesise(model.gains.divide(likely.symbols, level), past)
                 state = self.state(state, likely.values.detach())  # it learns to foretell, not to be foretold
-            decoded.append(latent)
-            features.append(feature)
+            decoded.append(past.latent)
+            features.append(past.feature)
             bits.append(likely.bits)
         return Trained(torch.stack(decoded, 2), torch.stack(features, 2), torch.stack(bits, 1))
 
@@ -169,14 +165,15 @@ class Bottleneck(nn.Module):
         tables = self._tables()
         writing = [Writing(Encoder(), tables) for _ in latents]
         hashes = [_hash() for _ in latents]
-        decoded, feature, state = [], None, None
+        decoded: list[DecodedLatent] = []
+        past, state = None, None
         for latent, level in zip(latents.unbind(2), quality, strict=True):
-            model, levels = self._model(feature), torch.full((len(latents),), level, device=latents.device)
+            model, levels = self._model(past), torch.full((len(latents),), level, device=latents.device)
             with torch.autocast(latents.device.type, enabled=False):
-                y = model.gains.multiply(self._analyse(latent, feature), levels)
-                coded = model.compress(y, self._seen(state, feature), levels, writing)
-                latent, feature, state = self._after(model, coded, feature, state, levels, hashes)
-            decoded.append(DecodedLatent(latent, feature))
+                y = model.gains.multiply(self._analyse(latent, past), levels)
+                coded = model.compress(y, self._seen(state, past), levels, writing)
+                past, state = self._after(model, coded, past, state, levels, hashes)
+            decoded.append(past)
         payloads = [
             Payload(one.encoder.finish(), digest.digest(), one.encoder.bits)
             for one, digest in zip(writing, hashes, strict=True)
@@ -200,20 +197,21 @@ class Bottleneck(nn.Module):
         tables = self._tables()
         reading = [Reading(Decoder(payload), tables) for payload in payloads]
         hashes = [_hash() for _ in payloads]
-        feature = state = None
+        past: DecodedLatent | None = None
+        state = None
         for level in quality:
             with torch.inference_mode(), torch.autocast(device.type, enabled=False):
-                model, levels = self._model(feature), torch.full((len(payloads),), level, device=device)
-                coded = model.decompress((height, width), self._seen(state, feature), levels, reading)
-                latent, feature, state = self._after(model, coded, feature, state, levels, hashes)
-            yield DecodedLatent(latent, feature)
+                model, levels = self._model(past), torch.full((len(payloads),), level, device=device)
+                coded = model.decompress((height, width), self._seen(state, past), levels, reading)
+                past, state = self._after(model, coded, past, state, levels, hashes)
+            yield past
         for one, digest, wanted in zip(reading, hashes, symbol_hashes, strict=True):
             one.decoder.finish()
             if digest.digest() != wanted:
                 raise BitstreamError("the symbols are not those that were coded")
 
-    def _model(self, feature: Tensor | None) -> EntropyModel:
-        return self.anchor_entropy if feature is None else self.entropy
+    def _model(self, past: DecodedLatent | None) -> EntropyModel:
+        return self.anchor_entropy if past is None else self.entropy
 
     def _tables(self) -> Tables:
         if not bool(self.frozen) or self.training or self.float_prior:
@@ -224,32 +222,31 @@ class Bottleneck(nn.Module):
         self,
         model: EntropyModel,
         coded: Coded,
-        feature: Tensor | None,
+        past: DecodedLatent | None,
         state: Tensor | None,
         levels: Tensor,
         hashes: "list[hashlib.blake2b]",
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    ) -> tuple[DecodedLatent, Tensor]:
         """What both sides do with a latent's symbols once they have them."""
         for clip, digest in enumerate(hashes):
             digest.update(coded.hyper[clip].to("cpu", torch.int32).contiguous().numpy().tobytes())
             digest.update(coded.symbols[clip].to("cpu", torch.int32).contiguous().numpy().tobytes())
         y = model.gains.divide(coded.symbols.float() / UNITS, levels)
-        latent, feature = self._synthesise(y, feature)
-        return latent, feature, self.state(state, coded.values)
+        return self._synthesise(y, past), self.state(state, coded.values)
 
-    def _seen(self, state: Tensor | None, feature: Tensor | None) -> Tensor | None:
+    def _seen(self, state: Tensor | None, past: DecodedLatent | None) -> Tensor | None:
         """What an entropy model is shown of the past."""
-        if state is None:
+        if state is None or past is None:
             return None
         seen = state if self.temporal else torch.zeros_like(state)
-        return torch.cat([seen, self.peek(feature)], dim=1) if self.float_prior else seen
+        return torch.cat([seen, self.peek(past.feature)], dim=1) if self.float_prior else seen
 
-    def _analyse(self, latent: Tensor, feature: Tensor | None) -> Tensor:
-        return cast(Tensor, (self.anchor_analysis if feature is None else self.analysis)(latent, feature))
+    def _analyse(self, latent: Tensor, past: DecodedLatent | None) -> Tensor:
+        return cast(Tensor, (self.anchor_analysis if past is None else self.analysis)(latent, past))
 
-    def _synthesise(self, y: Tensor, feature: Tensor | None) -> tuple[Tensor, Tensor]:
-        latent = (self.anchor_synthesis if feature is None else self.synthesis)(y, feature)
-        return latent, self.extractor(latent)
+    def _synthesise(self, y: Tensor, past: DecodedLatent | None) -> DecodedLatent:
+        latent = (self.anchor_synthesis if past is None else self.synthesis)(y, past)
+        return DecodedLatent(latent, self.extractor(latent))
 
 
 def _hash() -> "hashlib.blake2b":

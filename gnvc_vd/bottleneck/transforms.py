@@ -1,14 +1,15 @@
 """Learned transforms between a latent and its symbols, in floats; depth-wise convolution blocks throughout.
 
     anchor     l_1 ──analysis──▶ y_1 ──synthesis──▶ l̂_1
-    predicted  l_t, f_{t−1} ──analysis──▶ y_t        y_t, f_{t−1} ──synthesis──▶ l̂_t
+    predicted  l_t − l̂_{t−1}, l̂_{t−1}, f_{t−1} ──analysis──▶ y_t        y_t, f_{t−1} ──synthesis──▶ l̂_t − l̂_{t−1}
     context    l̂_t ──extractor──▶ f_t
 
 Latents and features are at an eighth of the picture, y at a sixteenth. The design follows DCVC-RT's inter model without
-its pixel-unshuffle, which the VAE has done already.
+its pixel-unshuffle, which the VAE has done already. The latent before goes around both transforms as well: what stands
+still then costs nothing from the first training step on, and f has to say only what moves, and whence (docs/log.md).
 """
 
-from typing import cast
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -16,29 +17,38 @@ from torch import Tensor, nn
 from gnvc_vd.conventions import LATENT_CHANNELS
 from gnvc_vd.presets import BottleneckPreset
 
-FEATURE_REACH = 4.0  # f is bounded, so that gated blocks in a recursion cannot grow without end
+# Both are bounded, so that a recursion cannot grow without end: f softly, normalised latents where none ever are.
+FEATURE_REACH, LATENT_REACH = 4.0, 32.0
+
+
+class DecodedLatent(NamedTuple):
+    """A latent as both sides have it, which is what the next one is seen beside."""
+
+    latent: Tensor  # l̂_t, B 16 h w
+    feature: Tensor  # f_t, B F h w
 
 
 class Analysis(nn.Module):
-    """A latent, seen with the context feature if there is one, to y."""
+    """A latent, seen beside the one before if there is one, to y."""
 
     def __init__(self, preset: BottleneckPreset, context: bool) -> None:
         super().__init__()
         width = preset.width
-        self.enter = convolution(LATENT_CHANNELS + context * preset.features, width, 3, padding=1)
+        inputs = 2 * LATENT_CHANNELS + preset.features if context else LATENT_CHANNELS
+        self.enter = convolution(inputs, width, 3, padding=1)
         self.fine = _blocks(width, preset.blocks)
         self.down = convolution(width, width, 2, stride=2)
         self.coarse = _blocks(width, preset.blocks)
         self.leave = convolution(width, preset.symbols, 1)
 
-    def forward(self, latent: Tensor, feature: Tensor | None) -> Tensor:
-        seen = latent if feature is None else torch.cat([latent, feature], dim=1)
+    def forward(self, latent: Tensor, past: DecodedLatent | None) -> Tensor:
+        seen = latent if past is None else torch.cat([latent - past.latent, past.latent, past.feature], dim=1)
         x = self.fine(self.enter(channels_last(seen, self.enter)))
         return cast(Tensor, self.leave(self.coarse(self.down(x))).float())
 
 
 class Synthesis(nn.Module):
-    """y, with the context feature if there is one, to a latent."""
+    """y to a latent; with a context, to what is added to the one before."""
 
     def __init__(self, preset: BottleneckPreset, context: bool) -> None:
         super().__init__()
@@ -49,11 +59,14 @@ class Synthesis(nn.Module):
         self.meet = convolution(width + context * preset.features, width, 1)
         self.fine = _blocks(width, preset.blocks)
         self.leave = convolution(width, LATENT_CHANNELS, 3, padding=1)
+        if context:
+            self.leave.weight.data.mul_(0.1)  # it begins as little more than a copy of the latent before
 
-    def forward(self, y: Tensor, feature: Tensor | None) -> Tensor:
+    def forward(self, y: Tensor, past: DecodedLatent | None) -> Tensor:
         x = self.up(self.coarse(self.enter(channels_last(y, self.enter))))
-        seen = x if feature is None else torch.cat([x, feature.to(x.dtype)], dim=1)
-        return cast(Tensor, self.leave(self.fine(self.meet(seen))).float())
+        seen = x if past is None else torch.cat([x, past.feature.to(x.dtype)], dim=1)
+        found = cast(Tensor, self.leave(self.fine(self.meet(seen))).float())
+        return found if past is None else (past.latent + found).clamp(-LATENT_REACH, LATENT_REACH)
 
 
 class Extractor(nn.Module):
