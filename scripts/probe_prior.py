@@ -88,7 +88,7 @@ def probe(arguments: argparse.Namespace) -> None:
                 shown = prior.samples(model, backbone.vae, draws[2].normal_like(clean), arguments.sample_steps)
                 pictures.append(sheets(pixels_of(clip), shown)["frames"])
     show_losses(prior.mean_losses(losses))
-    show_attempts(prior.best_attempts(attempts))
+    show_attempts(prior.mean_attempts(attempts))
     if arguments.samples is not None:
         with replacing(arguments.samples) as part:
             write_picture(part, np.concatenate(pictures))
@@ -150,11 +150,14 @@ def show_losses(losses: Sequence[Loss]) -> None:
         print(f"{sigma:<10}" + "".join(f"{row[name]:16.4f}" for name in names))
 
 
-def show_attempts(attempts: Sequence[Attempt]) -> None:
-    print(f"\n{'latents':22} {'mended by':24} {'error, dB':>9} {'best σ':>7}")
-    for one in attempts:
+def show_attempts(means: Sequence[Attempt]) -> None:
+    usual = {(one.degraded, one.mended): one.error for one in means if one.sigma == prior.USUAL}
+    print(f"\n{'latents':22} {'mended by':24} {'error, dB':>9} {'best σ':>7} {f'at σ = {prior.USUAL}':>10}")
+    for one in prior.best_attempts(means):
         sigma = "" if one.sigma is None else f"{one.sigma:g}"
-        print(f"{one.degraded:22} {one.mended:24} {one.error:9.2f} {sigma:>7}")
+        other = usual.get((one.degraded, one.mended))
+        there = "" if other is None else f"{other:.2f}"
+        print(f"{one.degraded:22} {one.mended:24} {one.error:9.2f} {sigma:>7} {there:>10}".rstrip())
 
 
 raise SystemExit(main())

@@ -32,6 +32,7 @@ from gnvc_vd.train.losses import flow_matching
 from gnvc_vd.train.stages.prior import SIGMAS
 
 STARTS = (0.05, 0.1, 0.2, 0.3, 0.5)  # σ_0 of refinement
+USUAL = 0.3  # the paper's
 STEPS = (1, 5)
 SUPPOSED = (0.01, 0.02, *STARTS)  # σ of the noise that damage is taken for
 SMALLEST = 1e-10  # what an error of 0 counts as
@@ -119,6 +120,9 @@ def attempts(
     if linear is not None:
         for sigma in SUPPOSED:
             yield Attempt(degraded.by, LINEAR, sigma, error(linear.clean((1 - sigma) * x, sigma), clean))
+        for sigma in STARTS:
+            found = linear.clean(flow.start(x, noise, sigma), sigma)
+            yield Attempt(degraded.by, f"{LINEAR}, 1 step", sigma, error(found, clean))
     for one in predictors:
         for sigma in SUPPOSED:
             taken = (1 - sigma) * x
@@ -152,16 +156,20 @@ def mean_losses(found: Iterable[Loss]) -> list[Loss]:
     return [Loss(*key, float(np.mean(values))) for key, values in groups.items()]
 
 
-def best_attempts(found: Iterable[Attempt]) -> list[Attempt]:
-    """Means over clips, at the σ that is best for that mean."""
+def mean_attempts(found: Iterable[Attempt]) -> list[Attempt]:
+    """Over clips."""
     groups: dict[tuple[str, str, float | None], list[float]] = {}
     for one in found:
         groups.setdefault((one.degraded, one.mended, one.sigma), []).append(one.error)
+    return [Attempt(*key, float(np.mean(values))) for key, values in groups.items()]
+
+
+def best_attempts(means: Iterable[Attempt]) -> list[Attempt]:
+    """Each way of mending at the σ that is best for it."""
     best: dict[tuple[str, str], Attempt] = {}
-    for (degraded, mended, sigma), values in groups.items():
-        mean = Attempt(degraded, mended, sigma, float(np.mean(values)))
-        if (degraded, mended) not in best or mean.error < best[degraded, mended].error:
-            best[degraded, mended] = mean
+    for one in means:
+        if (one.degraded, one.mended) not in best or one.error < best[one.degraded, one.mended].error:
+            best[one.degraded, one.mended] = one
     return list(best.values())
 
 
