@@ -32,7 +32,7 @@ test-slow: install ## the full counts: mutations, kills, process matrices
 	$(PYTEST) -m slow
 
 demo: install ## the whole method on a shipped clip
-	$(BIN)/gnvc-vd demo
+	@echo "There is no demo yet: it comes with the first trained model. 'gnvc-vd --help' says what there is."
 
 clean: ## everything that make made
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
