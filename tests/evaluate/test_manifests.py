@@ -107,7 +107,7 @@ def test_a_source_is_of_the_manifest_as_it_is_now(tmp_path: Path, monkeypatch: p
 
 
 def test_what_is_not_there_or_not_so_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(GnvcError, match="no manifest 'vimeo'; there are hevc-b, mcl-jcv, small, uvg"):
+    with pytest.raises(GnvcError, match="no manifest 'vimeo'; there are hevc-b, mcl-jcv, public, small, uvg"):
         read_manifest("vimeo")
     bunny, city = read_manifest("small").sequences
     shutil.copy(CLIPS / city.file, tmp_path / bunny.file)
