@@ -247,11 +247,13 @@ def _encode(arguments: argparse.Namespace) -> int:
     codec: GnvcVd | Gvc
     encoding: Encoding | GvcEncoding
     if arguments.codec == "gvc":
-        if any(getattr(arguments, name) is not None for name in REFINEMENT):
-            raise UsageError("--window, --steps, --sigma-0 and --noise-scale are GNVC-VD's; GVC has --sde-steps")
+        if any(getattr(arguments, name) is not None for name in ("steps", "sigma_0", "noise_scale")):
+            raise UsageError("--steps, --sigma-0 and --noise-scale are GNVC-VD's; GVC has --sde-steps")
         codec = _gvc(arguments)
         encoding = gvc_encoding(arguments, codec)
     else:
+        if arguments.atoms is not None or arguments.mode != "t2v":
+            raise UsageError("--atoms and --mode are for --codec gvc")
         codec = _codec(arguments)
         encoding = _encoding(arguments, codec)
     done = encode_file(
@@ -276,8 +278,6 @@ def _encoding(arguments: argparse.Namespace, codec: "GnvcVd") -> "Encoding":
     from gnvc_vd.codec import DEFAULT_QUALITY, Encoding
     from gnvc_vd.gop import DEFAULT_WINDOW
 
-    if arguments.atoms is not None or arguments.mode != "t2v":
-        raise UsageError("--atoms and --mode are for --codec gvc")
     told = {name: wish for name in REFINEMENT if (wish := getattr(arguments, name)) is not None}
     return Encoding(
         DEFAULT_QUALITY if arguments.quality is None else arguments.quality,

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from gnvc_vd.conventions import LATENT_CHANNELS
 from gnvc_vd.presets import BottleneckPreset
 
-# Both are bounded, so that a recursion cannot grow without end: f softly, normalised latents where none ever are.
+# Both are bounded, so that a recursion cannot grow without end: f softly, latents where no normalised one ever is.
 FEATURE_REACH, LATENT_REACH = 4.0, 32.0
 
 
@@ -66,7 +66,7 @@ class Synthesis(nn.Module):
         x = self.up(self.coarse(self.enter(channels_last(y, self.enter))))
         seen = x if past is None else torch.cat([x, past.feature.to(x.dtype)], dim=1)
         found = cast(Tensor, self.leave(self.fine(self.meet(seen))).float())
-        return found if past is None else (past.latent + found).clamp(-LATENT_REACH, LATENT_REACH)
+        return (found if past is None else past.latent + found).clamp(-LATENT_REACH, LATENT_REACH)
 
 
 class Extractor(nn.Module):

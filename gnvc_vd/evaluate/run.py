@@ -39,6 +39,7 @@ from gnvc_vd.evaluate.showing import show
 from gnvc_vd.files import replacing
 from gnvc_vd.metrics.weights import FILES, absent, in_torch_home
 from gnvc_vd.model import DESCRIPTION, file_sha256
+from gnvc_vd.presets import PRESETS
 
 LOSSLESS = "decoded.mkv"
 
@@ -99,7 +100,9 @@ def evaluate(
         tqdm(total=len(mine), unit="point", desc="evaluating", disable=None) as progress,
         ThreadPoolExecutor(evaluation.at_once) as workers,  # who wait for other processes most of the time
     ):
-        for job, failure in workers.map(lambda job: (job, _attempt(job, evaluation, device)), mine):
+        # One by one in this thread, which an interruption reaches and whose program it ends.
+        each = map if evaluation.at_once == 1 else workers.map
+        for job, failure in each(lambda job: (job, _attempt(job, evaluation, device)), mine):
             progress.set_postfix_str(str(job))
             progress.update()
             failures += [] if failure is None else [f"{job}: {failure}"]
@@ -186,7 +189,8 @@ def commands_of(job: Job, evaluation: Evaluation, device: str, work: Path) -> Co
 
 def our_commands(codec: Ours, level: int, gop: int | None, device: str) -> Commands:
     """The command line in two processes; GOPs of the protocol's length whatever the pictures show."""
-    local = codec.model is not None and (Path(codec.model) / DESCRIPTION).is_file()
+    # A name of ours is never a folder beside us, or a point's key would be of another model.
+    local = codec.model is not None and codec.model not in PRESETS and (Path(codec.model) / DESCRIPTION).is_file()
     model = [] if codec.model is None else ["--model", str(Path(codec.model).absolute()) if local else codec.model]
     which = [] if codec.codec == "gnvc-vd" else ["--codec", codec.codec]
     rate = [*codec.rate(level), *(["--gop", str(gop)] if gop else []), "--no-scenecut"]
@@ -200,7 +204,8 @@ def our_commands(codec: Ours, level: int, gop: int | None, device: str) -> Comma
 def _coded(job: Job, commands: Commands, evaluation: Evaluation, work: Path) -> Coded:
     if job.contestant.external:
         return code_external(commands, job.source.clip, work)
-    threads = None if evaluation.at_once == 1 else max(1, (os.cpu_count() or 1) // evaluation.at_once)
+    told = int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
+    threads = None if evaluation.at_once == 1 else max(1, told // evaluation.at_once)
     known = _same_stream(job, evaluation)
     if known is None:
         return code(commands, work, threads)

@@ -5,6 +5,7 @@ second. Warping is backward: W(z)(p) = z(p + F(p)), bilinear, so it brings the s
 """
 
 from collections.abc import Callable
+from threading import Lock
 
 import numpy as np
 import torch
@@ -22,6 +23,7 @@ FlowEstimator = Callable[[Frame, Frame], FlowField]
 FLOWS = ("dis", "raft")  # what finds the motion, by name
 DIS_SMALLEST_SIDE = 32
 RAFT_SMALLEST_SIDE = 128
+ONE_AT_A_TIME = Lock()  # OpenCV's number of threads is the whole process's
 
 
 def dis(first: Frame, second: Frame) -> FlowField:
@@ -34,14 +36,15 @@ def dis(first: Frame, second: Frame) -> FlowField:
     height, width = first.shape[:2]
     if min(height, width) < DIS_SMALLEST_SIDE:
         raise UnavailableError(f"needs pictures of at least {DIS_SMALLEST_SIDE} pixels each way, not {width}×{height}")
-    threads = cv2.getNumThreads()
-    cv2.setNumThreads(1)
-    try:
-        grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in (first, second)]
-        estimator = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-        return np.asarray(estimator.calc(grey[0], grey[1], None), np.float32)  # type: ignore[call-overload]
-    finally:
-        cv2.setNumThreads(threads)
+    with ONE_AT_A_TIME:
+        threads = cv2.getNumThreads()
+        cv2.setNumThreads(1)
+        try:
+            grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in (first, second)]
+            estimator = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+            return np.asarray(estimator.calc(grey[0], grey[1], None), np.float32)  # type: ignore[call-overload]
+        finally:
+            cv2.setNumThreads(threads)
 
 
 def raft(device: str = "cpu") -> FlowEstimator:

@@ -191,7 +191,9 @@ def test_the_recursion_stays_bounded_at_any_weights() -> None:
     with torch.no_grad():
         for parameter in model.extractor.parameters():
             parameter.mul_(3)
+        model.synthesis.leave.bias.fill_(1.0)  # every latent adds to the one before
     count = 64
     payloads, shown = model.compress(latents(1, count, 4, 4), [30] * count)
     assert all(one.feature.abs().max() <= 4 and one.latent.abs().max() <= LATENT_REACH for one in shown)
+    assert shown[-1].latent.max() == LATENT_REACH
     decode(model, payloads, (4, 4), [30] * count)
