@@ -38,10 +38,10 @@ def test_quality_buys_a_lower_error_with_a_higher_rate(trained: Bottleneck) -> N
 
 @pytest.mark.slow
 def test_the_past_saves_bits_against_anchors_only(trained: Bottleneck) -> None:
-    """At the lowest quality, for no larger an error."""
-    (with_past,), (anchors,) = measure(trained, (0,)), measure(trained, (0,), anchors_only=True)
+    """At the first quality that errs no more than anchors at the lowest do: the past moves along its own curve."""
+    (anchors,) = measure(trained, (0,), anchors_only=True)
+    with_past = next(one for one in measure(trained, range(0, 32, 2)) if one.error <= anchors.error)
     assert with_past.estimated_bpp < 0.9 * anchors.estimated_bpp
-    assert with_past.error < 1.05 * anchors.error
 
 
 @pytest.mark.slow
