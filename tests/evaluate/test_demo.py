@@ -3,11 +3,13 @@
 from fractions import Fraction
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from gnvc_vd.baselines.commands import Clip
 from gnvc_vd.baselines.hybrid import HIGHEST, Hybrid
 from gnvc_vd.conventions import Colour
+from gnvc_vd.evaluate import demo
 from gnvc_vd.evaluate.demo import nearest_levels, rate_at
 from gnvc_vd.evaluate.sequences import make_source
 from gnvc_vd.video import create_video
@@ -37,3 +39,19 @@ def test_the_level_of_a_rate_is_the_one_that_makes_a_file_nearest_to_it(source: 
 
 def test_rates_out_of_reach_get_the_ends_and_levels_come_from_the_lowest_rate_up(source: Path) -> None:
     assert nearest_levels(X264, CLIP, source, [1000.0, 1e-9]) == (HIGHEST["x264"], 0)
+
+
+@pytest.mark.parametrize("bend", [-0.0008, 0.0, 0.0008])
+def test_four_rates_are_matched_in_about_a_dozen_trials(monkeypatch: pytest.MonkeyPatch, bend: float) -> None:
+    """By halves it would be 14."""
+    rates = [float(np.exp(-0.12 * level - bend * level**2)) for level in range(HIGHEST["x265"] + 1)]
+    tried: list[int] = []
+
+    def rate(coder: Hybrid, clip: Clip, source: Path, level: int) -> float:
+        tried.append(level)
+        return rates[level]
+
+    monkeypatch.setattr(demo, "rate_at", rate)
+    wanted = [1.01 * rates[level] for level in (46, 41, 37, 33)]
+    assert nearest_levels(Hybrid("x265", (0,)), CLIP, Path(), wanted) == (46, 41, 37, 33)
+    assert len(tried) == len(set(tried)) <= 12
