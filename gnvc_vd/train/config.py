@@ -111,6 +111,7 @@ class Stage:
     perceptual_frames: int | None = None  # of a clip, drawn anew in every step, that it is taken from; None is all
     coarsest: float = 0.0  # vae: largest level of the transform code that its latents go through; 0 is no code
     sigma_0: float = 0.3
+    noise_scale: float = 1.0  # of the noise that refinement starts with
     unrolled: int = 5  # refinement steps with gradient; 0 leaves refinement out
     continuation: float = 0.0  # share of steps whose window continues a GOP
     conditions: tuple[float, ...] = (1.0, 0.0, 0.0)  # prior: shares of no condition, first frame, first and last
@@ -131,6 +132,8 @@ class Stage:
             rated = (span.weights or self.weights).rate > 0
             if rated and not (self.coarsest if span.coarsest is None else span.coarsest):
                 raise UsageError("weights.rate is of a transform code: give its coarsest level too")
+        if not (0 < self.sigma_0 <= 1 and 0 <= self.noise_scale <= 1):
+            raise UsageError(f"σ_0 is above 0 up to 1, the noise scale 0 to 1: {self.sigma_0}, {self.noise_scale}")
         if len(self.conditions) != 3 or abs(sum(self.conditions) - 1) > 1e-6:
             raise UsageError(f"conditions are three shares of one: not {self.conditions}")
 

@@ -107,7 +107,7 @@ def refinement_of(stage: Stage) -> "Parameters":
     """How a codec's streams are refined: as its training unrolls it."""
     from gnvc_vd.parameters import Parameters
 
-    return Parameters(steps=max(1, stage.unrolled), sigma_0=stage.sigma_0)
+    return Parameters(steps=max(1, stage.unrolled), sigma_0=stage.sigma_0, noise_scale=stage.noise_scale)
 
 
 def _vae(training: Training) -> Built:

@@ -11,7 +11,7 @@ from gnvc_vd.conventions import GnvcError, UsageError
 from gnvc_vd.refine import flow
 from gnvc_vd.train import losses, transform_code
 from gnvc_vd.train.config import Span, Weights
-from gnvc_vd.train.setup import build, group_of
+from gnvc_vd.train.setup import build, group_of, refinement_of
 from gnvc_vd.train.stages.codec import CodecStage
 from gnvc_vd.train.stages.common import Step, seen_frames
 from gnvc_vd.train.stages.prior import PriorStage
@@ -25,9 +25,9 @@ def video(frames: int = 9) -> Tensor:
     return torch.randint(0, 256, (2, 3, frames, 32, 32), generator=torch.Generator().manual_seed(0)).byte()
 
 
-def codec_stage(phase: str, continuation: float = 0.0, **weights: float) -> CodecStage:
+def codec_stage(phase: str, continuation: float = 0.0, noise_scale: float = 1.0, **weights: float) -> CodecStage:
     told = training(phase)
-    stage = replace(told.stage, continuation=continuation)
+    stage = replace(told.stage, continuation=continuation, noise_scale=noise_scale)
     if weights:
         stage = replace(stage, weights=Weights(**weights))
     module = build(replace(told, stage=stage)).stage
@@ -88,9 +88,10 @@ def test_the_warm_up_does_not_ask_the_refiner() -> None:
     assert set(loss.terms) == {"rate", "decoded"} and set(gradients(stage, loss.total)) == {"codec"}
 
 
-def test_a_continued_window_is_given_the_clean_latent_before_it() -> None:
+@pytest.mark.parametrize("noise_scale", [1.0, 0.5])
+def test_a_continued_window_is_given_the_clean_latent_before_it(noise_scale: float) -> None:
     """With the adaptor silent and the target known, what is left of the loss is the closed form behind the context."""
-    stage = codec_stage("latent", continuation=1.0)
+    stage = codec_stage("latent", continuation=1.0, noise_scale=noise_scale)
     seen: list[tuple[Tensor, Tensor]] = []
 
     def velocity(x: Tensor, sigma: Tensor, hints: Tensor) -> Tensor:
@@ -110,10 +111,16 @@ def test_a_continued_window_is_given_the_clean_latent_before_it() -> None:
     draws = STEP.draws(torch.device("cpu"))
     quality = losses.sampled_quality(draws.uniform(), stage.rate, STEP.progress)
     coded = stage.bottleneck(clean, quality[:, None].expand(-1, 3), draws.uniform_like)
-    noise = draws.normal_like(clean)
+    noise = noise_scale * draws.normal_like(clean)
     start = flow.start(coded.latents, noise, 0.3)
     target = flow.velocity(clean, start, 0.3)[:, :, first:]
     assert torch.allclose(term, target.square().flatten(1).mean(1), rtol=1e-4)
+
+
+def test_streams_are_refined_as_training_unrolled_it() -> None:
+    stage = replace(training("latent").stage, sigma_0=0.1, noise_scale=0.5, unrolled=2)
+    told = refinement_of(stage)
+    assert (told.sigma_0, told.noise_scale, told.steps) == (0.1, 0.5, 2)
 
 
 def test_a_sample_is_the_same_alone_and_in_a_batch() -> None:

@@ -55,7 +55,7 @@ class CodecStage(nn.Module):
             clean = latents_of(self.vae, clips)
         quality = losses.sampled_quality(draws.uniform(), self.rate, step.progress)
         coded = self.bottleneck(clean, quality[:, None].expand(-1, clean.shape[2]), draws.uniform_like)
-        noise, first = draws.normal_like(clean), self._first_latent(step, clean.shape[2])
+        noise, first = self.stage.noise_scale * draws.normal_like(clean), self._first_latent(step, clean.shape[2])
         terms = {
             "rate": losses.bits_per_pixel(coded.bits, clean),
             "decoded": losses.squared_error(coded.latents, clean),
