@@ -1,5 +1,7 @@
 """The demonstration: rivals at the same rates, and all of it from one command."""
 
+import json
+from collections import Counter
 from fractions import Fraction
 from pathlib import Path
 
@@ -55,3 +57,32 @@ def test_four_rates_are_matched_in_about_a_dozen_trials(monkeypatch: pytest.Monk
     wanted = [1.01 * rates[level] for level in (46, 41, 37, 33)]
     assert nearest_levels(Hybrid("x265", (0,)), CLIP, Path(), wanted) == (46, 41, 37, 33)
     assert len(tried) == len(set(tried)) <= 12
+
+
+@pytest.mark.slow
+def test_the_demo_ends_with_every_codec_at_rates_alike_and_a_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of its parts, on fewer frames, qualities and modes; called again, it makes nothing anew."""
+    monkeypatch.setattr(demo, "FRAMES", 9)
+    monkeypatch.setattr(demo, "QUALITIES", (0, 63))
+    monkeypatch.setattr(demo, "MODES", ("flf2v",))
+    monkeypatch.setattr(demo, "METRICS", ("psnr_rgb",))
+    shown = demo.demo(tmp_path / "demo", None, "cpu")
+    points = {path: json.loads(path.read_text()) for path in sorted((tmp_path / "demo" / "points").rglob("*.json"))}
+    found = Counter(point["codec"] for point in points.values())
+    ours = {"gnvc-vd": 2, "gnvc-vd-unrefined": 2, "gvc-flf2v": 1}
+    assert found == ours | {"x265": 2, "vvenc": 2}
+    assert all(point["fresh"] and point["frames"] == 9 for point in points.values())
+    rates = {
+        name: sorted(point["bpp"] for point in points.values() if point["codec"] == name)
+        for name in ("gnvc-vd", "gnvc-vd-unrefined", "x265", "vvenc")
+    }
+    assert rates["gnvc-vd-unrefined"] == rates["gnvc-vd"]
+    for name in ("x265", "vvenc"):
+        assert rates[name] == pytest.approx(rates["gnvc-vd"], rel=0.25), name
+    assert len(shown.table.rows) == len(points) and shown.page.is_file()
+    assert shown.page.read_text(encoding="utf-8").count("<video") >= 1
+    times = {path: path.stat().st_mtime_ns for path in points}
+    demo.demo(tmp_path / "demo", None, "cpu")
+    assert {path: path.stat().st_mtime_ns for path in points} == times
