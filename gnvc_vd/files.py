@@ -25,6 +25,7 @@ def replacing(target: Path) -> Iterator[Path]:
     try:
         part, old = beside / target.name, beside / "replaced"
         yield part
+        _as_usual(part, beside / f"{target.name}.usual")
         if part.is_dir() and target.exists():
             target.rename(old)
         try:
@@ -35,3 +36,12 @@ def replacing(target: Path) -> Iterator[Path]:
             raise
     finally:
         shutil.rmtree(beside, ignore_errors=True)
+
+
+def _as_usual(part: Path, example: Path) -> None:
+    """Give files the permissions that a new file gets here; safetensors writes its own for their owner alone."""
+    example.touch()
+    mode = example.stat().st_mode
+    for path in (part, *part.rglob("*")):
+        if path.is_file() and not path.is_symlink():
+            path.chmod(mode)

@@ -1,8 +1,11 @@
 """Output appears whole or not at all."""
 
+import os
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from gnvc_vd.conventions import GnvcError
 from gnvc_vd.files import replacing
@@ -50,3 +53,18 @@ def test_a_folder_is_back_in_its_place_if_the_last_step_fails(tmp_path: Path, mo
 def test_a_missing_folder_is_said_in_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(GnvcError, match="there is no folder"), replacing(tmp_path / "no" / "out"):
         pass
+
+
+def test_what_is_written_is_as_readable_as_any_other_file(tmp_path: Path) -> None:
+    """safetensors writes files for their owner alone: a model folder for a team would be none."""
+    before = os.umask(0o027)
+    try:
+        with replacing(tmp_path / "model") as part:
+            (part / "sub").mkdir(parents=True)
+            save_file({"a": torch.zeros(1)}, part / "sub" / "a.safetensors")
+        with replacing(tmp_path / "b.safetensors") as part:
+            save_file({"b": torch.zeros(1)}, part)
+    finally:
+        os.umask(before)
+    for path in (tmp_path / "model" / "sub" / "a.safetensors", tmp_path / "b.safetensors"):
+        assert path.stat().st_mode & 0o777 == 0o640, path
