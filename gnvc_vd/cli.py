@@ -342,16 +342,18 @@ def _say(text: str, beside: bool) -> None:
 
 
 def _info(arguments: argparse.Namespace) -> int:
-    from gnvc_vd.bitstream import CodecId
+    from gnvc_vd import parameters as gnvc
+    from gnvc_vd.bitstream import BitstreamError, CodecId
     from gnvc_vd.conventions import MAX_PIXELS
     from gnvc_vd.info import as_dict, as_text, inspect
+    from gnvc_vd.zeroshot import parameters as gvc
 
     found = inspect(arguments.file, arguments.max_pixels or MAX_PIXELS)
-    spoken = ""
-    if found.header.codec is CodecId.GVC:
-        from gnvc_vd.zeroshot.parameters import Parameters
-
-        spoken = Parameters.parse(found.header.parameters).describe()
+    parameters = gvc.Parameters if found.header.codec is CodecId.GVC else gnvc.Parameters
+    try:
+        spoken = parameters.parse(found.header.parameters).describe()
+    except BitstreamError as error:
+        spoken = str(error)
     print(json.dumps(as_dict(found, spoken)) if arguments.json else as_text(found, spoken))
     return REFUSED if found.damages else DONE
 

@@ -76,7 +76,7 @@ def _summary(unit: Unit, first_frame: int | None) -> UnitSummary:
     )
 
 
-def as_dict(found: Inspection, spoken: str = "") -> dict[str, object]:
+def as_dict(found: Inspection, spoken: str) -> dict[str, object]:
     """`spoken` is what the codec says of its parameters."""
     header = found.header
     return {
@@ -89,7 +89,7 @@ def as_dict(found: Inspection, spoken: str = "") -> dict[str, object]:
         "rate": str(header.rate),
         "colour": {"matrix": header.colour.matrix, "range": header.colour.range},
         "parameters": header.parameters.hex(),
-        "described": spoken or None,
+        "described": spoken,
         "frames": found.frames,
         "gops": len(found.units),
         "bpp": _bpp(found),
@@ -99,17 +99,16 @@ def as_dict(found: Inspection, spoken: str = "") -> dict[str, object]:
     }
 
 
-def as_text(found: Inspection, spoken: str = "") -> str:
+def as_text(found: Inspection, spoken: str) -> str:
     header = found.header
     lines = [
         f"codec       {header.codec.name.lower().replace('_', '-')}, parameters {header.parameters.hex() or 'none'}",
+        f"decoding    {spoken}",
         f"model       coded {header.coded_identity.hex()}, shown {header.shown_identity.hex()}",
         f"video       {header.width}×{header.height}, {found.frames} frames at {header.rate}/s, {header.colour}",
         f"size        {found.bytes} bytes{_rate_text(found)}",
         f"overhead    {found.bytes - sum(unit.payload for unit in found.units)} bytes beside the payloads",
     ]
-    if spoken:
-        lines.insert(1, f"sampling    {spoken}")
     if found.units:
         lines += ["", "  GOP   first  frames  quality  policy     bytes  symbol hash"]
     for unit in found.units:

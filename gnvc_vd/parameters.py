@@ -28,6 +28,11 @@ class Parameters:
         if not 0 <= self.seed <= MAX_SEED or latents_of(self.window) > 255:
             raise UsageError(f"a seed is 0 to {MAX_SEED}, a window at most {frames_of(255)} frames: not {self}")
 
+    def describe(self) -> str:
+        noise = f"noise × {self.noise_scale:g}, seed {self.seed}" if self.noise_scale else "no noise"
+        steps = "1 step" if self.steps == 1 else f"{self.steps} steps"
+        return f"refined in {steps} from σ_0 = {self.sigma_0:g}, {noise}, in windows of {self.window} frames"
+
     def pack(self) -> bytes:
         sigma, scale = round(self.sigma_0 * SIGMA_STEPS), round(self.noise_scale * SIGMA_STEPS)
         return bytes([self.steps, max(1, sigma), scale, latents_of(self.window)]) + self.seed.to_bytes(3, "big")

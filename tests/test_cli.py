@@ -30,6 +30,7 @@ def test_info_json_is_one_line_with_the_same_figures(cli: Cli, tmp_path: Path) -
     assert [unit["first_frame"] for unit in found["units"]] == [0, 1, 3, 6]
     assert [unit["bytes"] for unit in found["units"]] == [unit.size for unit in parts]
     assert (found["rate"], found["codec"], found["parameters"]) == ("30000/1001", "gnvc-vd", "053c07")
+    assert found["described"] == "3 bytes of parameters where this codec has 7"
 
 
 def test_info_names_the_damage_and_exits_1(cli: Cli) -> None:

@@ -228,6 +228,11 @@ def test_impossible_parameters_are_refused(head: bytes) -> None:
 
 
 def test_parameters_round_trip() -> None:
+    words = Parameters(1, 0.05, 0.5, 33, 70000).describe()
+    assert words == "refined in 1 step from σ_0 = 0.05, noise × 0.5, seed 70000, in windows of 33 frames"
+    assert (
+        Parameters(noise_scale=0).describe() == "refined in 5 steps from σ_0 = 0.3, no noise, in windows of 25 frames"
+    )
     for parameters in (Parameters(), Parameters(1, 0.05, 0.5, 33, 70000)):
         assert Parameters.parse(parameters.pack()) == parameters
     with pytest.raises(UsageError):
