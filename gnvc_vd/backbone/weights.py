@@ -24,7 +24,7 @@ from gnvc_vd.backbone.vae import Kernels
 from gnvc_vd.backbone.vaes import AnyVae, network_of, vae_with
 from gnvc_vd.files import replacing
 from gnvc_vd.model import BackboneReference, ModelDescription, file_sha256, write_description
-from gnvc_vd.presets import RANDOM_SEED, DitPreset, Preset, VaePreset, preset
+from gnvc_vd.presets import PRESETS, RANDOM_SEED, DitPreset, Preset, VaePreset, preset
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Backbone:
     def embed(self, prompt: str) -> Tensor:
         """Tokens × text_dim, by the text encoder that lies beside the empty prompt's embedding."""
         beside = self.files.get(EMPTY_PROMPT)
-        if beside is None:
+        if beside is None or (self.name in PRESETS and PRESETS[self.name].source is None):
             raise NoTextEncoderError(f"{self.name} has no text encoder, and can be told no caption")
         return embed(beside.parent, prompt)
 

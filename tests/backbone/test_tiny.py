@@ -86,3 +86,8 @@ def test_a_changed_byte_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     changed.write_bytes(changed.read_bytes()[:-1] + b"\0")
     with pytest.raises(GnvcError, match=r"vae\.safetensors"):
         load_backbone("tiny")
+
+
+def test_it_can_be_told_nothing(tiny: Backbone) -> None:
+    with pytest.raises(GnvcError, match="tiny has no text encoder"):
+        tiny.embed("a tree")
