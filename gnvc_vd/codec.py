@@ -8,9 +8,10 @@ Both directions are generators: encoding holds a GOP of frames, decoding a windo
 
 import hashlib
 import io
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import BinaryIO
+from functools import cached_property
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 import torch
@@ -30,9 +31,11 @@ from gnvc_vd.data.clips import frames_of
 from gnvc_vd.noise import normal
 from gnvc_vd.parameters import Parameters
 from gnvc_vd.playback import Decoding, Playback
-from gnvc_vd.refine.refiner import Refiner
 from gnvc_vd.scenes import scenes
 from gnvc_vd.video import Video, VideoInfo
+
+if TYPE_CHECKING:
+    from gnvc_vd.refine.refiner import Refiner
 
 NOISE_KEY = 0x474E5643  # the second half of a noise key; the stream's seed is the first
 BPP_TOLERANCE = 0.05
@@ -60,9 +63,10 @@ class GnvcVd:
 
     Args:
         name: what messages call it.
+        shown_identity: what its streams say of the float weights, by `shown_identity_of`.
+        load_refiner: called when something is refined for the first time; no encoder ever does.
         note: what its user must know (that nano's pictures mean nothing).
         refinement: what its streams say of it, unless the encoder wants it otherwise.
-        shown_identity: what its streams say of the float weights, where it is not to be taken from them.
     """
 
     def __init__(
@@ -70,15 +74,20 @@ class GnvcVd:
         name: str,
         backbone: Backbone,
         bottleneck: Bottleneck,
-        refiner: Refiner,
+        shown_identity: bytes,
+        load_refiner: Callable[[], "Refiner"],
         note: str = "",
         refinement: Parameters = Parameters(),  # noqa: B008 - frozen
-        shown_identity: bytes | None = None,
     ) -> None:
         self.name, self.note, self.refinement = name, note, refinement
-        self.backbone, self.bottleneck, self.refiner = backbone, bottleneck.eval(), refiner.eval()
+        self.backbone, self.bottleneck, self.load_refiner = backbone, bottleneck.eval(), load_refiner
         self.coded_identity = bottleneck.identity
-        self.shown_identity = shown_identity or self._shown_identity()
+        self.shown_identity = shown_identity
+
+    @cached_property
+    def refiner(self) -> "Refiner":
+        with torch.inference_mode(False):  # whoever asks first, it is there for everyone
+            return self.load_refiner().eval().to(self.device)
 
     @property
     def device(self) -> torch.device:
@@ -87,7 +96,8 @@ class GnvcVd:
     def to(self, device: torch.device | str) -> "GnvcVd":
         self.backbone.to(device)
         self.bottleneck.to(device)
-        self.refiner.to(device)
+        if "refiner" in vars(self):
+            self.refiner.to(device)
         return self
 
     def header(self, info: VideoInfo, encoding: Encoding) -> Header:
@@ -232,14 +242,16 @@ class GnvcVd:
         out: Tensor = self.refiner(latents, features, noise, parameters.sigma_0, steps, context)
         return out
 
-    def _shown_identity(self) -> bytes:
-        digest = hashlib.sha256(self.backbone.identity)
-        for state in (self.bottleneck.state_dict(), self.refiner.adaptor()):
-            for name, value in sorted(state.items()):
-                if value.is_floating_point():
-                    digest.update(name.encode())
-                    digest.update(value.detach().cpu().float().contiguous().numpy().tobytes())
-        return digest.digest()[:4]
+
+def shown_identity_of(backbone: Backbone, bottleneck: Bottleneck, adaptor: Mapping[str, Tensor]) -> bytes:
+    """What a stream says of every float that its pictures depend on."""
+    digest = hashlib.sha256(backbone.identity)
+    for state in (bottleneck.state_dict(), adaptor):
+        for name, value in sorted(state.items()):
+            if value.is_floating_point():
+                digest.update(name.encode())
+                digest.update(value.detach().cpu().float().contiguous().numpy().tobytes())
+    return digest.digest()[:4]
 
 
 def apart(window: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ model folder   model.json, the backbone's files or a reference to them, codec.sa
 
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -14,7 +15,7 @@ from torch import Tensor
 from gnvc_vd.backbone.sources import fill, model_folder, read_tensors
 from gnvc_vd.backbone.weights import Backbone, Options, load_backbone, save_backbone
 from gnvc_vd.bottleneck.bottleneck import Bottleneck
-from gnvc_vd.codec import GnvcVd
+from gnvc_vd.codec import GnvcVd, shown_identity_of
 from gnvc_vd.conventions import GnvcError
 from gnvc_vd.files import replacing
 from gnvc_vd.model import (
@@ -26,9 +27,11 @@ from gnvc_vd.model import (
     write_description,
 )
 from gnvc_vd.presets import PRESETS, RANDOM_SEED
-from gnvc_vd.refine.refiner import Refiner
 from gnvc_vd.zeroshot.codec import Gvc
 from gnvc_vd.zeroshot.learned_stills import Factorized
+
+if TYPE_CHECKING:
+    from gnvc_vd.refine.refiner import Refiner
 
 DEFAULT_MODEL = "nano"  # until a trained one ships
 CODEC_FILE, ADAPTOR_FILE = "codec.safetensors", "adaptor.safetensors"
@@ -83,11 +86,19 @@ def _nano(options: Options | None) -> GnvcVd:
         torch.manual_seed(RANDOM_SEED)
         bottleneck = Bottleneck(preset.bottleneck)
         bottleneck.freeze()
-    refiner = Refiner(backbone.dit, preset.adaptor, preset.bottleneck.features)
-    return _frozen(GnvcVd("nano", backbone, bottleneck, refiner, preset.note))
+    bottleneck.requires_grad_(False)
+    # Its adaptor follows from its backbone's seed, and says no more than that.
+    shown_identity = shown_identity_of(backbone, bottleneck, {})
+
+    def load_refiner() -> "Refiner":
+        from gnvc_vd.refine.refiner import Refiner
+
+        return Refiner(backbone.dit, preset.adaptor, preset.bottleneck.features).requires_grad_(False)
+
+    return GnvcVd("nano", backbone, bottleneck, shown_identity, load_refiner, preset.note)
 
 
-def start_from(name: str, bottleneck: Bottleneck, refiner: Refiner) -> None:
+def start_from(name: str, bottleneck: Bottleneck, refiner: "Refiner") -> None:
     """A model's trained codec as a beginning, where it has one; its adaptor only if it is of the same layers."""
     folder = model_folder(name)
     reference = read_description(folder).codec if (folder / DESCRIPTION).is_file() else None
@@ -111,18 +122,22 @@ def _from_folder(folder: Path, reference: CodecReference, backbone: Backbone) ->
     fill(bottleneck, states[CODEC_FILE], str(folder))
     bottleneck.restore()
     bottleneck.check(str(folder))
-    refiner = Refiner(backbone.dit, reference.adaptor, reference.bottleneck.features)
-    refiner.load_adaptor(states[ADAPTOR_FILE], str(folder))
-    return _frozen(GnvcVd(backbone.name, backbone, bottleneck, refiner, backbone.note, reference.refinement))
+    bottleneck.requires_grad_(False)
+    shown_identity = shown_identity_of(backbone, bottleneck, states[ADAPTOR_FILE])
+
+    def load_refiner() -> "Refiner":
+        from gnvc_vd.refine.refiner import Refiner
+
+        refiner = Refiner(backbone.dit, reference.adaptor, reference.bottleneck.features)
+        refiner.load_adaptor(states[ADAPTOR_FILE], str(folder))
+        return refiner.requires_grad_(False)
+
+    return GnvcVd(
+        backbone.name, backbone, bottleneck, shown_identity, load_refiner, backbone.note, reference.refinement
+    )
 
 
 def _codec_states(folder: Path, reference: CodecReference) -> dict[str, dict[str, Tensor]]:
     if set(reference.files) != {CODEC_FILE, ADAPTOR_FILE}:
         raise GnvcError(f"{folder}: a codec is {CODEC_FILE} and {ADAPTOR_FILE}, not {sorted(reference.files)}")
     return {file: read_tensors([checked_file(folder, file, sha)]) for file, sha in reference.files.items()}
-
-
-def _frozen(codec: GnvcVd) -> GnvcVd:
-    codec.bottleneck.requires_grad_(False)
-    codec.refiner.requires_grad_(False)
-    return codec

@@ -253,7 +253,8 @@ def test_a_saved_codec_decodes_to_the_same_pictures(codec: GnvcVd, tmp_path: Pat
 
 
 def test_a_model_says_how_its_streams_are_refined(codec: GnvcVd, tmp_path: Path) -> None:
-    codec = GnvcVd("copy", codec.backbone, codec.bottleneck, codec.refiner, refinement=Parameters(1, 0.1, 0.5, 13))
+    refined = Parameters(1, 0.1, 0.5, 13)
+    codec = GnvcVd("copy", codec.backbone, codec.bottleneck, bytes(4), codec.load_refiner, refinement=refined)
     save(codec, tmp_path, "copy")
     loaded = load(tmp_path)
     header = loaded.header(info(16, 16), Encoding())

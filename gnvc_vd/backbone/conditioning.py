@@ -9,8 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from gnvc_vd.backbone.contract import VideoVae
-from gnvc_vd.backbone.dit import Condition
+from gnvc_vd.backbone.contract import Condition, VideoVae
 from gnvc_vd.conventions import TEMPORAL_STRIDE
 
 NOTHING: tuple[int, ...] = ()

@@ -1,12 +1,15 @@
-"""What every VAE of this project does, as a stream with explicit state.
+"""What codecs ask of a backbone: of its VAE a stream with explicit state, of its transformer a velocity.
 
     frames 0 | 1–4 | 5–8 …  ──encode_step──▶  latent 0 | 1 | 2 …   one latent a step, normalised
     latent 0 | 1 | 2 …      ──decode_step──▶  frames 0 | 1–4 | 5–8 …
+
+    x, σ                    ──velocity──▶     E[noise − data | x at σ]
 
 Latents are normalised with the VAE's mean and deviation, video is RGB in [−1, 1], both B C T H W.
 """
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 from torch import Tensor, nn
@@ -41,6 +44,26 @@ class VideoVae(Protocol):
     def decode_step(self, state: State | None, latent: Tensor) -> Decoded: ...
     def posterior(self, video: Tensor) -> tuple[Tensor, Tensor]: ...
     def reconstruction(self, z: Tensor) -> Tensor: ...
+
+
+class Condition(NamedTuple):
+    """What an image-conditioned preset sees beside the noisy latent."""
+
+    channels: Tensor  # B 20 T h w: mask and latent of the given frames
+    image: Tensor | None = None  # B tokens image_dim: CLIP embedding, where the preset has one
+
+
+class VelocityModel(Protocol):
+    def velocity(
+        self, x: Tensor, sigma: Tensor | float, condition: Condition | None = None, *, text: Tensor | None = None
+    ) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class Attention:
+    """Which kernel computes attention: diffusers' name for it ("native", "flash", "sage", …)."""
+
+    backend: str = "native"
 
 
 def encode_steps(vae: VideoVae, chunks: Iterable[Tensor]) -> Iterator[Tensor]:

@@ -6,37 +6,18 @@ condition (B 20) ┴─cat─▶ patches ─▶ blocks ─▶ velocity (B 16 T h
 """
 
 import logging
-from dataclasses import dataclass
-from typing import NamedTuple, Protocol
 
 import torch
 from diffusers import WanTransformer3DModel
 from torch import Tensor, nn
 
+from gnvc_vd.backbone.contract import Attention, Condition
+from gnvc_vd.backbone.sources import Located, fill
+from gnvc_vd.backbone.vaes import network_of
 from gnvc_vd.conventions import LATENT_CHANNELS, GnvcError
-from gnvc_vd.presets import DitPreset
+from gnvc_vd.presets import RANDOM_SEED, DitPreset, Preset
 
 CLIP_TOKENS = 257  # of one image
-
-
-class Condition(NamedTuple):
-    """What an image-conditioned preset sees beside the noisy latent."""
-
-    channels: Tensor  # B 20 T h w: mask and latent of the given frames
-    image: Tensor | None = None  # B tokens image_dim: CLIP embedding, where the preset has one
-
-
-class VelocityModel(Protocol):
-    def velocity(
-        self, x: Tensor, sigma: Tensor | float, condition: Condition | None = None, *, text: Tensor | None = None
-    ) -> Tensor: ...
-
-
-@dataclass(frozen=True)
-class Attention:
-    """Which kernel computes attention: diffusers' name for it ("native", "flash", "sage", …)."""
-
-    backend: str = "native"
 
 
 NATIVE = Attention()
@@ -140,6 +121,33 @@ def build_dit(preset: DitPreset) -> WanTransformer3DModel:
         added_kv_proj_dim=preset.dim if preset.image_dim else None,
         pos_embed_seq_len=preset.image_tokens,
     )
+
+
+def stored_dit(source: Located, dtype: torch.dtype, attention: Attention) -> WanDit:
+    """From its files; on the meta device first, so that a wrong size is found before any memory is taken for it."""
+    with torch.device("meta"):
+        model = build_dit(source.dit)
+    fill(model, source.dit_tensors(), source.where)
+    restore_rope(model)
+    return _ready(model, source.dit, source.text(), dtype, attention)
+
+
+def random_dit(sizes: Preset, dtype: torch.dtype, attention: Attention) -> WanDit:
+    """The one that a backbone with random weights has: drawn after its VAE."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(RANDOM_SEED)
+        network_of(sizes.vae)
+        model = build_dit(sizes.dit)
+    return _ready(model, sizes.dit, torch.zeros(1, sizes.dit.text_dim), dtype, attention)
+
+
+def _ready(
+    model: WanTransformer3DModel, preset: DitPreset, text: Tensor, dtype: torch.dtype, attention: Attention
+) -> WanDit:
+    for name, parameter in model.named_parameters():
+        parameter.data = parameter.data.to(torch.float32 if kept_in_float32(name) else dtype)
+    dit = WanDit(model, preset, text.float(), attention)
+    return dit.eval().requires_grad_(False)
 
 
 def kept_in_float32(name: str) -> bool:

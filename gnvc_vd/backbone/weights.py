@@ -8,23 +8,27 @@ original folder    Wan2.1_VAE.pth, config.json, diffusion_pytorch_model*.safeten
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-from gnvc_vd.backbone.dit import Attention, WanDit, build_dit, kept_in_float32, restore_rope
+from gnvc_vd.backbone.contract import Attention
 from gnvc_vd.backbone.prompt import NoTextEncoderError, embed
 from gnvc_vd.backbone.sources import EMPTY_PROMPT, Located, fill, find
 from gnvc_vd.backbone.tiles import Tiling
-from gnvc_vd.backbone.vae import Kernels
 from gnvc_vd.backbone.vaes import AnyVae, network_of, vae_with
 from gnvc_vd.files import replacing
 from gnvc_vd.model import BackboneReference, ModelDescription, file_sha256, write_description
 from gnvc_vd.presets import PRESETS, RANDOM_SEED, DitPreset, Preset, VaePreset, preset
+
+if TYPE_CHECKING:
+    from gnvc_vd.backbone.dit import WanDit
+    from gnvc_vd.backbone.vae import Kernels
 
 
 @dataclass(frozen=True)
@@ -32,22 +36,34 @@ class Options:
     """How a backbone computes. Each deviation from diffusers' own numbers is a named option."""
 
     dtype: torch.dtype = torch.float32
-    kernels: Kernels = "auto"
+    kernels: "Kernels" = "auto"
     tiling: Tiling | None = None
     attention: Attention = field(default_factory=Attention)
 
 
 @dataclass
 class Backbone:
-    """VAE and transformer, frozen."""
+    """VAE and transformer, frozen.
+
+    The transformer is read, and what it is built with imported, when it is first asked for: who only encodes with
+    GNVC-VD, or looks at what is not refined, never asks.
+    """
 
     name: str
     vae_preset: VaePreset
     dit_preset: DitPreset
     vae: AnyVae
-    dit: WanDit
+    load_dit: Callable[[], "WanDit"]
     files: Mapping[str, Path]  # what was loaded; empty for weights from a seed
     note: str = ""
+
+    def __post_init__(self) -> None:
+        self.load_dit = cache(self.load_dit)  # one transformer, also for what `replace` makes of this backbone
+
+    @cached_property
+    def dit(self) -> "WanDit":
+        with torch.inference_mode(False):  # whoever asks first, it is there for everyone
+            return self.load_dit().to(self.vae.mean.device)
 
     @cached_property
     def hashes(self) -> dict[str, str]:
@@ -70,7 +86,8 @@ class Backbone:
 
     def to(self, device: torch.device | str) -> "Backbone":
         self.vae.to(device)
-        self.dit.to(device)
+        if "dit" in vars(self):
+            self.dit.to(device)
         return self
 
 
@@ -84,12 +101,17 @@ def load_backbone(name: str | Path, options: Options | None = None) -> Backbone:
 
 def random_backbone(sizes: Preset, options: Options | None = None) -> Backbone:
     """Weights from a seed, at any preset's sizes: for nano, and for what only looks at time and memory."""
+    options = options or Options()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(RANDOM_SEED)
-        vae, dit = network_of(sizes.vae), build_dit(sizes.dit)
-    text = torch.zeros(1, sizes.dit.text_dim)
-    parts = _Parts(sizes.name, sizes.vae, sizes.dit, vae, dit, text, {}, sizes.note)
-    return _with_options(parts, options or Options())
+        vae = network_of(sizes.vae)
+
+    def load_dit() -> "WanDit":
+        from gnvc_vd.backbone.dit import random_dit
+
+        return random_dit(sizes, options.dtype, options.attention)
+
+    return Backbone(sizes.name, sizes.vae, sizes.dit, _vae(vae, sizes.vae, options), load_dit, {}, sizes.note)
 
 
 def save_backbone(backbone: Backbone, folder: Path, name: str, half: bool = False) -> None:
@@ -111,34 +133,22 @@ def save_backbone(backbone: Backbone, folder: Path, name: str, half: bool = Fals
         write_description(part, ModelDescription(name, reference, note=backbone.note))
 
 
-@dataclass(frozen=True)
-class _Parts:
-    name: str
-    vae_preset: VaePreset
-    dit_preset: DitPreset
-    vae: nn.Module
-    dit: nn.Module
-    text: Tensor
-    files: Mapping[str, Path]
-    note: str = ""
-
-
 def _assembled(source: Located, options: Options) -> Backbone:
     """Modules on the meta device first: a wrong size is found before any memory is taken for it."""
     with torch.device("meta"):
-        vae, dit = network_of(source.vae), build_dit(source.dit)
+        vae = network_of(source.vae)
     fill(vae, source.vae_tensors(), source.where)
-    fill(dit, source.dit_tensors(), source.where)
-    restore_rope(dit)
-    parts = _Parts(source.where, source.vae, source.dit, vae, dit, source.text(), source.files, source.note)
-    return _with_options(parts, options)
+
+    def load_dit() -> "WanDit":
+        from gnvc_vd.backbone.dit import stored_dit
+
+        return stored_dit(source, options.dtype, options.attention)
+
+    ready = _vae(vae, source.vae, options)
+    return Backbone(source.where, source.vae, source.dit, ready, load_dit, source.files, source.note)
 
 
-def _with_options(parts: _Parts, options: Options) -> Backbone:
-    for name, parameter in parts.dit.named_parameters():
-        parameter.data = parameter.data.to(torch.float32 if kept_in_float32(name) else options.dtype)
-    vae = vae_with(nn.Module.to(parts.vae, options.dtype), parts.vae_preset, options.kernels, options.tiling)
-    dit = WanDit(parts.dit, parts.dit_preset, parts.text.float(), options.attention)
-    for module in (vae, dit):
-        module.eval().requires_grad_(False)
-    return Backbone(parts.name, parts.vae_preset, parts.dit_preset, vae, dit, parts.files, parts.note)
+def _vae(network: nn.Module, preset: VaePreset, options: Options) -> AnyVae:
+    vae = vae_with(nn.Module.to(network, options.dtype), preset, options.kernels, options.tiling)
+    vae.eval().requires_grad_(False)
+    return vae

@@ -11,9 +11,9 @@ every symbol costs: it stops before more has been read than the payload holds, a
 from collections.abc import Sequence
 
 import numpy as np
-from compressai.ans import BufferedRansEncoder, RansDecoder
 
 from gnvc_vd.bitstream import BitstreamError
+from gnvc_vd.entropy.rans import BufferedRansEncoder, RansDecoder
 from gnvc_vd.entropy.tables import PRECISION, TOTAL, Integers, Tables
 
 LIMIT = (1 << 24) - 1  # the largest magnitude of a symbol

@@ -14,8 +14,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from gnvc_vd.backbone.contract import Decoded, Encoded, State, chunked, decode_steps, encode_steps
-from gnvc_vd.backbone.dit import Condition
+from gnvc_vd.backbone.contract import Condition, Decoded, Encoded, State, chunked, decode_steps, encode_steps
 from gnvc_vd.backbone.prompt import NoTextEncoderError
 from gnvc_vd.conventions import LATENT_CHANNELS, SPATIAL_STRIDE, TEMPORAL_STRIDE, Frame
 from gnvc_vd.data.clips import frames_of as to_pixels

@@ -100,7 +100,7 @@ def codec_of(built: Built, note: str = "", places: Tensor | None = None) -> "Gnv
     bottleneck.to(device).requires_grad_(False).eval().freeze(places)
     # No stream of it is kept, so none has to say whose it is; a sharded refiner's weights are nowhere whole.
     name, refinement = built.sizes.name, refinement_of(source.stage)
-    return GnvcVd(name, built.backbone, bottleneck, source.refiner, note, refinement, shown_identity=bytes(4))
+    return GnvcVd(name, built.backbone, bottleneck, bytes(4), lambda: source.refiner, note, refinement)
 
 
 def refinement_of(stage: Stage) -> "Parameters":

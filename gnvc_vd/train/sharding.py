@@ -31,7 +31,10 @@ def shard(built: Built, accelerator: Accelerator) -> nn.Module:
     if accelerator.num_processes == 1:
         raise UsageError("habits.shard divides a transformer over processes, and there is one")
     dit = _transformer(built)
-    built.backbone.dit = dit  # the backbone's own shares the refiner's parameters, and would keep them whole
+    built.backbone.dit, built.backbone.load_dit = (
+        dit,
+        lambda: dit,
+    )  # the backbone's own shares the refiner's parameters, and would keep them whole
     _divide(dit.model, accelerator)
     for tensor in chain(built.stage.parameters(), built.stage.buffers()):
         if not isinstance(tensor, DTensor):

@@ -17,8 +17,7 @@ import torch
 from torch import Tensor
 
 from gnvc_vd import gop as gops
-from gnvc_vd.backbone.contract import VideoVae
-from gnvc_vd.backbone.dit import VelocityModel
+from gnvc_vd.backbone.contract import VelocityModel, VideoVae
 from gnvc_vd.backbone.pictures import frames_of_latents, latents_of_frames
 from gnvc_vd.bitstream import BitstreamError, CodecId, Header, Reader, Unit, whole_stream
 from gnvc_vd.conventions import LATENT_CHANNELS, Frame, UsageError

@@ -15,8 +15,7 @@ import numpy as np
 import torch
 
 from gnvc_vd.backbone.conditioning import condition_on
-from gnvc_vd.backbone.contract import VideoVae
-from gnvc_vd.backbone.dit import Condition
+from gnvc_vd.backbone.contract import Condition, VideoVae
 from gnvc_vd.backbone.pictures import to_video
 from gnvc_vd.bitstream import BitstreamError
 from gnvc_vd.conventions import Frame

@@ -105,7 +105,7 @@ def test_a_malicious_description_is_refused(folder: Path, edit, sentence: str) -
     path = folder / "model.json"
     path.write_text(json.dumps(edit(json.loads(path.read_text()))))
     with pytest.raises(GnvcError, match=sentence):
-        load_backbone(folder)
+        _ = load_backbone(folder).dit
 
 
 def _set(description: dict, key: str, value: object) -> dict:  # type: ignore[type-arg]

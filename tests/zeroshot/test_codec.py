@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from gnvc_vd.backbone.dit import Condition
+from gnvc_vd.backbone.contract import Condition
 from gnvc_vd.backbone.pictures import latents_of_frames
 from gnvc_vd.backbone.weights import load_backbone
 from gnvc_vd.bitstream import BitstreamError, Unit
