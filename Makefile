@@ -32,7 +32,7 @@ test-slow: install ## the full counts: mutations, kills, process matrices
 	$(PYTEST) -m slow
 
 demo: install ## the whole method on a shipped clip
-	@echo "There is no demo yet: it comes with the first trained model. 'gnvc-vd --help' says what there is."
+	$(BIN)/gnvc-vd demo
 
 clean: ## everything that make made
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -180,7 +180,7 @@ def _span(text: str) -> tuple[int, int | None]:
 
 
 def _model_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--model", metavar="NAME|DIR", help="a preset or model folder (default: nano)")
+    parser.add_argument("--model", metavar="NAME|DIR", help="a preset or model folder (default: tiny)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 … (default: auto)")
 
 

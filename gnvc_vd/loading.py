@@ -33,7 +33,7 @@ from gnvc_vd.zeroshot.learned_stills import Factorized
 if TYPE_CHECKING:
     from gnvc_vd.refine.refiner import Refiner
 
-DEFAULT_MODEL = "nano"  # until a trained one ships
+DEFAULT_MODEL = "tiny"  # it comes with the package
 CODEC_FILE, ADAPTOR_FILE = "codec.safetensors", "adaptor.safetensors"
 
 

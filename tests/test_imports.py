@@ -80,6 +80,13 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
     assert done.stdout.strip() == ""
 
 
+def test_an_encoder_loads_nothing_that_it_does_not_ask() -> None:
+    heavy = {"diffusers", "transformers", "compressai"}
+    code = f"import gnvc_vd, sys; gnvc_vd.load(); print(*sorted({heavy} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
+
+
 def test_public_names_resolve_when_used() -> None:
     assert all(getattr(gnvc_vd, name) is not None for name in gnvc_vd.__all__)
     assert set(gnvc_vd.__all__) <= set(dir(gnvc_vd))

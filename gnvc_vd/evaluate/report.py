@@ -98,7 +98,7 @@ def _about(evaluation: Evaluation, points: Sequence[Point]) -> str:
     gop = evaluation.gop or manifest.gop
     sequences = len({one.sequence for one in points})
     return (
-        f"{manifest.title}: {sequences} sequences, {first.frames} frames of {first.width} × {first.height}; our codecs "
-        f"in GOPs of {gop}. {len(points)} points, each coded to a file, decoded by another process and measured. "
-        "Bits are bytes of that file."
+        f"{manifest.title}, {sequences} of its sequences, {first.frames} frames of {first.width} × {first.height}; "
+        f"our codecs in GOPs of {gop}. {len(points)} points, each coded to a file, decoded by another process and "
+        "measured. Bits are bytes of that file."
     )

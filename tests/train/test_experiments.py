@@ -126,8 +126,10 @@ def test_tinys_phases_start_from_one_another_and_its_codec_from_the_model_that_s
     trained = [("encoder", "decoder"), ("dit",), ("decoder",), ("codec",), codec, codec]
     assert [one.stage.trains for one in phases] == trained
     assert all(one.habits.cpu and one.model.name == "tiny" for one in phases)
-    assert len({(one.rate.smallest, one.rate.largest) for one in phases[3:]}) == 1
-    assert [one.rate.widening for one in phases[3:]] == [True, False, False]
+    warmup, latent, pixel = (one.rate for one in phases[3:])
+    assert (warmup.smallest, warmup.largest) == (latent.smallest, latent.largest)
+    assert pixel.smallest < latent.smallest and pixel.largest < latent.largest
+    assert [warmup.widening, latent.widening, pixel.widening] == [True, False, False]
 
 
 @pytest.mark.parametrize("name", choices("data"))

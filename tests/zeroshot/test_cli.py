@@ -15,8 +15,8 @@ from gnvc_vd.presets import preset
 from gnvc_vd.video import open_video
 from tests.backbone.test_layouts import save_text_encoder
 from tests.conftest import Cli, smooth_clip
+from tests.test_transcode import NANO, here, refused, video
 from tests.test_transcode import beside_a_clip as beside_a_clip
-from tests.test_transcode import here, refused, video
 
 FAST = ["--sde-steps", "2", "--ode-tail", "1", "--gop", "5", "--atoms", "4"]
 
@@ -71,10 +71,10 @@ def test_a_fresh_process_holds_the_encoders_latents(cli: Cli, tmp_path: Path, mo
     """Drift exactly 0 in a process that has the file alone, and the same pictures as here."""
     source, stream = video(tmp_path / "in.mkv", smooth_clip(34, 50, 12)), tmp_path / "o.gnvc"
     options = ["--codec", "gvc", "--mode", mode, *FAST, "--tail-step", "20"]
-    assert cli("encode", source, stream, *options).returncode == 0
-    found = json.loads(cli("verify", stream, "--json").stdout)
+    assert cli("encode", source, stream, *options, *NANO).returncode == 0
+    found = json.loads(cli("verify", stream, *NANO, "--json").stdout)
     assert found["whole"] and found["drifts"] == dict.fromkeys(found["drifts"], 0.0) and len(found["drifts"]) == 2
-    assert cli("decode", stream, tmp_path / "pictures").returncode == 0
+    assert cli("decode", stream, tmp_path / "pictures", *NANO).returncode == 0
     ours = np.concatenate(list(gnvc_vd.load_gvc("nano").decode(stream.read_bytes())))
     with open_video(tmp_path / "pictures") as shown:
         assert np.array_equal(np.stack(list(shown)), ours) and ours.shape == (12, 34, 50, 3)

@@ -21,7 +21,7 @@ from gnvc_vd.zeroshot.parameters import Parameters
 from gnvc_vd.zeroshot.payload import Parsed
 from tests.bitstream.streams import mutated
 from tests.conftest import Cli, noise_clip, smooth_clip
-from tests.test_transcode import here, video
+from tests.test_transcode import NANO, here, video
 from tests.zeroshot.test_codec import how, info, shown, stream
 
 WIDTH, HEIGHT = 160, 128
@@ -141,7 +141,7 @@ def test_still_weights_from_the_command_line(
     source, coded = video(tmp_path / "in.mkv", smooth_clip(16, 16, 5)), tmp_path / "o.gnvc"
     gvc = ["--codec", "gvc", "--sde-steps", "2", "--ode-tail", "1", "--atoms", "4", "--still-weights", weights]
     assert here(capfd, "encode", source, coded, "--mode", "flf2v", *gvc)[0] == 0
-    assert json.loads(cli("verify", coded, "--still-weights", weights, "--json").stdout)["drifts"] == {"0": 0.0}
+    assert json.loads(cli("verify", coded, *NANO, "--still-weights", weights, "--json").stdout)["drifts"] == {"0": 0.0}
     code, out, _ = here(capfd, "verify", coded, "--json")
     assert code == 0 and "drifts" not in json.loads(out)
     code, _, messages = here(capfd, "decode", coded, tmp_path / "x.mkv")
