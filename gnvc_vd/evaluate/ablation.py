@@ -12,17 +12,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gnvc_vd.conventions import GnvcError, UsageError
-from gnvc_vd.evaluate.curves import MEAN, OF_SEQUENCES, Difference, Row, differences, rows_of
+from gnvc_vd.evaluate.curves import MEAN, OF_SEQUENCES, Row, differences, rows_of
 from gnvc_vd.evaluate.plots import plot
 from gnvc_vd.evaluate.points import Point, read_point
 from gnvc_vd.evaluate.tables import (
-    LABELS,
-    NONE,
-    Table,
     as_markdown,
     differences_csv,
     rate_difference_table,
     rate_table,
+    value_difference_table,
 )
 from gnvc_vd.files import replacing
 from gnvc_vd.train.log import FIGURES, RUN
@@ -79,17 +77,6 @@ def variants_of(folders: Sequence[Path], codec: str | None = None) -> list[Varia
         raise GnvcError(f"{', '.join(map(str, folders))}: a study compares two runs at least, and here are {len(runs)}")
     names = _short([run.name for run in runs])
     return [_variant(run, name, codec) for run, name in zip(runs, names, strict=True)]
-
-
-def value_difference_table(found: Sequence[Difference], anchor: str, sequence: str, metrics: Sequence[str]) -> Table:
-    """How far each variant lies above the anchor at equal rate, in the metrics' units."""
-    values = {(one.codec, one.metric): one.value for one in found if one.sequence == sequence}
-    cells = [
-        (name, *(NONE if (value := values[name, metric]) is None else f"{value:+.4f}" for metric in metrics))
-        for name in dict.fromkeys(name for name, _ in values)
-    ]
-    title = f"BD-metric against {anchor}, in each metric's units, at equal rate"
-    return Table(title, ("codec", *(LABELS[one] for one in metrics)), tuple(cells))
 
 
 def _runs(folder: Path) -> list[Path]:

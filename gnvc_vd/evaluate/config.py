@@ -14,6 +14,7 @@ from gnvc_vd.baselines.hybrid import Hybrid
 from gnvc_vd.conventions import QUALITIES, UsageError
 from gnvc_vd.evaluate.compare import METRICS
 from gnvc_vd.gop import check_gop
+from gnvc_vd.metrics.bdrate import SMALLEST_OVERLAP
 from gnvc_vd.metrics.flow import FLOWS
 from gnvc_vd.zeroshot.codebook import MAX_ATOMS
 
@@ -99,6 +100,7 @@ class Reporting:
 
     Args:
         anchor: the codec that BD-rates are against.
+        overlap: what share of a range two curves must both cover for a difference between them, 0 … 1.
         rates: in bits per pixel; the player offers each codec's point nearest to each of these.
         shown: the sequences that the player has; none named are all, as far as a page can hold them.
         published: tables of papers to set beside ours.
@@ -106,12 +108,15 @@ class Reporting:
     """
 
     anchor: str | None = None
+    overlap: float = SMALLEST_OVERLAP
     rates: tuple[float, ...] = ()
     shown: tuple[str, ...] = ()
     published: tuple[str, ...] = ()
     points: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        if not 0 <= self.overlap <= 1:
+            raise UsageError(f"an overlap is a share, 0 to 1: not {self.overlap}")
         if not all(0 < rate < float("inf") for rate in self.rates):
             raise UsageError(f"rates are positive, in bits per pixel: not {self.rates}")
 

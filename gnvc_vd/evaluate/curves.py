@@ -11,7 +11,7 @@ from statistics import fmean
 from gnvc_vd.conventions import GnvcError
 from gnvc_vd.evaluate.config import LOWER_IS_BETTER
 from gnvc_vd.evaluate.points import Point
-from gnvc_vd.metrics.bdrate import Curve, bd_metric, bd_rate
+from gnvc_vd.metrics.bdrate import SMALLEST_OVERLAP, Curve, bd_metric, bd_rate
 
 MEAN = "mean"  # the curve that averages sequences
 OF_SEQUENCES = "mean of sequences"
@@ -36,7 +36,8 @@ class Row:
 class Difference:
     """What a codec takes more, in percent of the anchor's rate, and how it lies in the metric's units at equal rate.
 
-    `overlap` is the share of the metric's range that both curves cover, 0 … 1: what the rate was found on.
+    `overlap` is the share of the metric's range that both curves cover, 0 … 1: what the rate was found on. One of the
+    two may be there without the other.
     """
 
     codec: str
@@ -44,7 +45,7 @@ class Difference:
     metric: str
     rate: float | None
     value: float | None
-    reason: str | None = None  # why there is none
+    reason: str | None = None  # why one of them is not there
     overlap: float | None = None
 
 
@@ -91,32 +92,49 @@ def _mean(rows: Sequence[Row]) -> Row:
     )
 
 
-def differences(rows: Sequence[Row], anchor: str, metrics: Sequence[str]) -> list[Difference]:
+def differences(
+    rows: Sequence[Row], anchor: str, metrics: Sequence[str], smallest_overlap: float = SMALLEST_OVERLAP
+) -> list[Difference]:
     """Every codec against the anchor, for every sequence, the mean curve and the mean over sequences."""
     codecs = [name for name in dict.fromkeys(row.codec for row in rows) if name != anchor]
     sequences = list(dict.fromkeys(row.sequence for row in rows))
     found = []
     for codec in codecs:
         for metric in metrics:
-            each = [_difference(rows, codec, anchor, sequence, metric) for sequence in sequences]
+            each = [_difference(rows, codec, anchor, sequence, metric, smallest_overlap) for sequence in sequences]
             found += each
             if MEAN in sequences:
                 found.append(_averaged([one for one in each if one.sequence != MEAN]))
     return found
 
 
-def _difference(rows: Sequence[Row], codec: str, anchor: str, sequence: str, metric: str) -> Difference:
+def _difference(
+    rows: Sequence[Row], codec: str, anchor: str, sequence: str, metric: str, smallest_overlap: float
+) -> Difference:
     lower = metric in LOWER_IS_BETTER
+    rate = value = None
+    reasons = []
     try:
         pair = [_curve(rows, name, sequence, metric) for name in (anchor, codec)]
-        rate = bd_rate(pair[0], pair[1], lower)
     except GnvcError as error:
         return Difference(codec, sequence, metric, None, None, str(error))
     try:
-        value, reason = bd_metric(pair[0], pair[1], lower).value, None
+        rate = bd_rate(pair[0], pair[1], lower, smallest_overlap=smallest_overlap)
     except GnvcError as error:
-        value, reason = None, str(error)
-    return Difference(codec, sequence, metric, rate.value, value, reason, rate.overlap)
+        reasons.append(str(error))
+    try:
+        value = bd_metric(pair[0], pair[1], lower, smallest_overlap=smallest_overlap)
+    except GnvcError as error:
+        reasons.append(str(error))
+    return Difference(
+        codec,
+        sequence,
+        metric,
+        rate.value if rate else None,
+        value.value if value else None,
+        "; ".join(reasons) or None,
+        rate.overlap if rate else None,
+    )
 
 
 def _curve(rows: Sequence[Row], codec: str, sequence: str, metric: str) -> Curve:

@@ -26,6 +26,7 @@ from gnvc_vd.evaluate.tables import (
     rate_difference_table,
     rate_table,
     speed_table,
+    value_difference_table,
 )
 from gnvc_vd.files import replacing
 
@@ -36,7 +37,7 @@ def report(evaluation: Evaluation, points: Sequence[Point], folder: Path) -> Pat
     metrics = evaluation.metrics
     rows = rows_of(points)
     anchor = evaluation.report.anchor
-    found = differences(rows, anchor, metrics) if anchor else []
+    found = differences(rows, anchor, metrics, evaluation.report.overlap) if anchor else []
     beside = _published(evaluation, points)
     ours = our_tables(rows, found, anchor, metrics)
     counted = accounting_tables(points, Path(evaluation.folder) / "streams")
@@ -61,10 +62,15 @@ def report(evaluation: Evaluation, points: Sequence[Point], folder: Path) -> Pat
 def our_tables(
     rows: Sequence[Row], found: Sequence[Difference], anchor: str | None, metrics: Sequence[str]
 ) -> list[Table]:
-    """BD-rates first, then every curve; the mean before the sequences."""
+    """Differences first, then every curve; the mean before the sequences."""
     sequences = sorted(dict.fromkeys(row.sequence for row in rows), key=lambda name: name != MEAN)
     places = [*([OF_SEQUENCES] if MEAN in sequences else []), *sequences]
-    deltas = [rate_difference_table(found, anchor, place, metrics) for place in places if anchor and found]
+    deltas = [
+        table(found, anchor, place, metrics)
+        for place in places
+        for table in (rate_difference_table, value_difference_table)
+        if anchor and found
+    ]
     return [*deltas, *(rate_table(rows, sequence, metrics) for sequence in sequences)]
 
 

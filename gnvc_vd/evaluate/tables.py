@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from gnvc_vd.evaluate.curves import MEAN, OF_SEQUENCES, Difference, Row
 from gnvc_vd.evaluate.published import Paper
+from gnvc_vd.metrics.bdrate import SMALLEST_OVERLAP
 
 LABELS = {
     "psnr_rgb": "PSNR RGB, dB",
@@ -54,7 +55,6 @@ def rate_table(rows: Sequence[Row], sequence: str, metrics: Sequence[str]) -> Ta
 
 def rate_difference_table(found: Sequence[Difference], anchor: str, sequence: str, metrics: Sequence[str]) -> Table:
     """BD-rates in percent; what has none is a dash, with its reason below."""
-    of = {MEAN: "of the mean curve", OF_SEQUENCES: "mean of the sequences' own"}.get(sequence, sequence)
     own = [one for one in found if one.sequence == sequence]
     codecs = list(dict.fromkeys(one.codec for one in own))
     values = {(one.codec, one.metric): one.rate for one in own}
@@ -64,8 +64,24 @@ def rate_difference_table(found: Sequence[Difference], anchor: str, sequence: st
         if one.rate is None:
             lacking.setdefault((one.codec, one.reason or ""), []).append(LABELS[one.metric])
     reasons = [f"{codec}, {' / '.join(names)}: {reason}" for (codec, reason), names in lacking.items()]
-    title = f"BD-rate against {anchor}, %, {of} (negative is better)"
-    return Table(title, ("codec", *(LABELS[one] for one in metrics)), tuple(cells), tuple(reasons))
+    narrow = [
+        f"{one.codec}, {LABELS[one.metric]}: on the {100 * one.overlap:.0f} % of the metric's range that both have"
+        for one in own
+        if one.overlap is not None and one.overlap < SMALLEST_OVERLAP
+    ]
+    title = f"BD-rate against {anchor}, %, {_of(sequence)} (negative is better)"
+    return Table(title, ("codec", *(LABELS[one] for one in metrics)), tuple(cells), (*reasons, *narrow))
+
+
+def value_difference_table(found: Sequence[Difference], anchor: str, sequence: str, metrics: Sequence[str]) -> Table:
+    """How far each lies above the anchor at equal rate, in the metrics' units."""
+    values = {(one.codec, one.metric): one.value for one in found if one.sequence == sequence}
+    cells = [
+        (name, *(NONE if (value := values[name, metric]) is None else _signed(value) for metric in metrics))
+        for name in dict.fromkeys(name for name, _ in values)
+    ]
+    title = f"BD-metric against {anchor} at equal rate, {_of(sequence)}"
+    return Table(title, ("codec", *(LABELS[one] for one in metrics)), tuple(cells))
 
 
 def speed_table(rows: Sequence[Row], frames: dict[str, int]) -> Table:
@@ -157,6 +173,14 @@ def _figure(value: float | None) -> str:
     if value is None:
         return NONE
     return f"{value:.2f}" if abs(value) >= 10 else f"{value:.4f}"
+
+
+def _of(sequence: str) -> str:
+    return {MEAN: "of the mean curve", OF_SEQUENCES: "mean of the sequences' own"}.get(sequence, sequence)
+
+
+def _signed(value: float) -> str:
+    return f"{value + 0.0:+.4f}".replace("-", "−")
 
 
 def _percent(value: float | None) -> str:

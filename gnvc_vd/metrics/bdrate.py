@@ -68,29 +68,30 @@ def bd_metric(
 ) -> Delta:
     """How far the test's metric lies above the anchor's at the same rate, in the metric's own units and direction.
 
-    For a metric that is better when lower, negative is better. The overlap is of the two ranges of log rate.
+    For a metric that is better when lower, negative is better. The overlap is of the two ranges of log rate. The metric
+    may go either way with rate, since it is read off at a rate.
     """
     from bjontegaard import bd_linear
 
-    (rate_a, value_a), (rate_t, value_t) = _both(anchor, test, lower_is_better, method)
+    (rate_a, value_a), (rate_t, value_t) = _both(anchor, test, lower_is_better, method, monotone=False)
     overlap = _overlap(rate_a, rate_t, "the rate", smallest_overlap)
     delta = float(bd_linear(rate_a, value_a, rate_t, value_t, method, require_matching_points=False, min_overlap=0))
     return Delta(-delta if lower_is_better else delta, overlap)
 
 
-def _both(anchor: Curve, test: Curve, lower_is_better: bool, method: Method) -> list[Points]:
+def _both(anchor: Curve, test: Curve, lower_is_better: bool, method: Method, monotone: bool = True) -> list[Points]:
     """Both as `_points`; what is wrong with one is said of that one."""
     found = []
     for name, curve in (("the anchor", anchor), ("the test", test)):
         try:
-            found.append(_points(curve, lower_is_better, method))
+            found.append(_points(curve, lower_is_better, method, monotone))
         except CurveError as error:
             raise CurveError(f"{name}: {error}") from error
     return found
 
 
-def _points(curve: Curve, lower_is_better: bool, method: Method) -> Points:
-    """log₁₀ of the rates and rising quality, both in the order of rate; refused where they do not both rise."""
+def _points(curve: Curve, lower_is_better: bool, method: Method, monotone: bool) -> Points:
+    """log₁₀ of the rates and quality, in the order of rate; refused where rates, or both as asked, do not rise."""
     rates, values = np.asarray(curve.rates, np.float64), np.asarray(curve.values, np.float64)
     if method not in FEWEST:
         raise ValueError(f"a method is one of {', '.join(FEWEST)}, not {method!r}")
@@ -102,7 +103,9 @@ def _points(curve: Curve, lower_is_better: bool, method: Method) -> Points:
         raise CurveError("a curve's rates are positive and all its numbers finite")
     order = np.argsort(rates, kind="stable")
     rates, values = np.log10(rates[order]), values[order] * (-1 if lower_is_better else 1)
-    if not ((np.diff(rates) > 0).all() and (np.diff(values) > 0).all()):
+    if not (np.diff(rates) > 0).all():
+        raise CurveError("two points of a curve have the same rate")
+    if monotone and not (np.diff(values) > 0).all():
         direction = "fall" if lower_is_better else "rise"
         raise CurveError(f"the metric must {direction} with every step in rate; here it does not")
     return rates, values

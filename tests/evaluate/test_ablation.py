@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from gnvc_vd.conventions import GnvcError, UsageError
-from gnvc_vd.evaluate.ablation import VALIDATION, study, value_difference_table, variants_of
+from gnvc_vd.evaluate.ablation import VALIDATION, study, variants_of
 from gnvc_vd.evaluate.curves import MEAN, differences
 from gnvc_vd.evaluate.points import write_point
+from gnvc_vd.evaluate.tables import value_difference_table
 from gnvc_vd.train.log import FIGURES, RUN
 from tests.evaluate.evaluations import made_up_set, point
 
@@ -63,7 +64,7 @@ def test_variants_are_called_by_what_differs_and_compared_with_one_of_them(tmp_p
         )
     table = value_difference_table(list(found.values()), "5", MEAN, ["psnr_rgb", "dists"])
     assert table.rows[0] == ("1", "–", "–")  # a third of the rates is too little to share
-    assert table.rows[1][:2] == ("2", "-0.9658") and float(table.rows[1][2]) > 0  # 3 dB an octave; more of a distance
+    assert table.rows[1][:2] == ("2", "−0.9658") and float(table.rows[1][2]) > 0  # 3 dB an octave; more of a distance
 
 
 def test_trainings_are_compared_by_their_last_validation(tmp_path: Path) -> None:

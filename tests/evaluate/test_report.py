@@ -58,12 +58,25 @@ def test_half_the_rate_is_minus_fifty_percent_for_every_direction() -> None:
             one = of["half", sequence, metric]
             assert one.rate == pytest.approx(-50, abs=1e-9) and one.reason is None and one.value is not None
             assert one.value == pytest.approx(gain, abs=0.01) if gain else one.value < 0  # lower is better
+    assert of["far", "s0", "psnr_rgb"].value == pytest.approx(40)  # at equal rate there is an answer all the same
     assert of["far", "s0", "psnr_rgb"].rate is None and "overlap in 0 %" in (of["far", "s0", "psnr_rgb"].reason or "")
     assert of["far", "s1", "psnr_rgb"].rate is not None
     assert of["half", "s0", "psnr_rgb"].overlap == 1 and of["far", "s0", "psnr_rgb"].overlap is None
     assert of["far", "s1", "psnr_rgb"].overlap == pytest.approx(11 / 13)  # 31 … 42 of 30 … 43
     assert of["far", OF_SEQUENCES, "psnr_rgb"].reason == "there is none for s0"
     assert of["half", "s0", "vmaf"].reason == "anchor has no vmaf at 1 of its points"
+
+
+def test_a_smaller_overlap_is_enough_where_it_is_asked_for_and_is_told() -> None:
+    rows = rows_of([*curve("anchor", "s0", 1), *curve("high", "s0", 1, lift=9)])  # 39 … 42 of 30 … 51
+    (refused,) = differences(rows, "anchor", ["psnr_rgb"])
+    assert refused.rate is None and "overlap in 14 %" in (refused.reason or "") and refused.value == pytest.approx(9)
+    found = differences(rows, "anchor", ["psnr_rgb"], smallest_overlap=0.1)
+    assert found[0].rate == pytest.approx(100 * (4**-1.5 - 1)) and found[0].reason is None
+    (table, _, _) = our_tables(rows, found, "anchor", ["psnr_rgb"])
+    assert table.notes == ("high, PSNR RGB, dB: on the 14 % of the metric's range that both have",)
+    with pytest.raises(UsageError, match="a share, 0 to 1: not 2"):
+        Reporting(overlap=2)
 
 
 def test_the_mean_curve_is_of_equal_levels() -> None:
@@ -86,16 +99,20 @@ def test_markdown_csv_and_latex_hold_the_same_figures() -> None:
     tables = our_tables(rows, found, "anchor", METRICS)
     assert [table.title.split(" (")[0] for table in tables] == [
         "BD-rate against anchor, %, mean of the sequences' own",
+        "BD-metric against anchor at equal rate, mean of the sequences' own",
         "BD-rate against anchor, %, of the mean curve",
+        "BD-metric against anchor at equal rate, of the mean curve",
         "BD-rate against anchor, %, s0",
+        "BD-metric against anchor at equal rate, s0",
         "BD-rate against anchor, %, s1",
+        "BD-metric against anchor at equal rate, s1",
         "Rate and quality, mean of the sequences",
         "Rate and quality, s0",
         "Rate and quality, s1",
     ]
     text = as_markdown(tables)
     assert "| half | −50.0 | −50.0 | – |" in text and "| far | – | +0.0 | – |" in text
-    assert "- far, PSNR RGB, dB: there is none for s0" in text
+    assert "- far, PSNR RGB, dB: there is none for s0" in text and "| far | +40.0000 | +0.0000 | – |" in text
     assert "| anchor | 1 | 0.04000 | 1.0 | 36.00 | 0.2000 | – |" in text
     printed = as_latex(tables)
     assert "half & $-$50.0 & $-$50.0 & -- \\\\" in printed and printed.count(r"\begin{tabular}") == len(tables)

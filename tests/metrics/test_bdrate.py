@@ -71,6 +71,13 @@ def test_bd_metric_keeps_the_metrics_own_direction() -> None:
     assert lower.value == pytest.approx(-0.02)
 
 
+def test_a_metric_that_turns_back_has_no_rate_and_is_still_read_off_at_a_rate() -> None:
+    turning = Curve(RATES, (26, 28, 27.9, 30))
+    with pytest.raises(CurveError, match="must rise"):
+        bd_rate(turning, turning)
+    assert bd_metric(turning, Curve(RATES, (27, 29, 28.9, 31))).value == pytest.approx(1)
+
+
 def test_curves_that_hardly_overlap_are_refused_with_the_share() -> None:
     anchor, test = Curve(RATES, RISING), Curve(RATES, RISING + 4.5)
     with pytest.raises(CurveError, match=r"overlap in 14 % of the metric's range, .* less than the 50 %"):
@@ -89,7 +96,7 @@ def test_curves_that_hardly_overlap_are_refused_with_the_share() -> None:
         (Curve(RATES, FALLING), False, "must rise"),
         (Curve(RATES, RISING), True, "must fall"),
         (Curve(RATES, (26, 28, 27.9, 30)), False, "must rise"),
-        (Curve((1, 1, 2, 3), RISING), False, "must rise"),
+        (Curve((1, 1, 2, 3), RISING), False, "the same rate"),
         (Curve(RATES, RISING[:3]), False, "3 for 4"),
         (Curve(RATES[:3], RISING[:3]), False, "at least 4 points, not 3"),
         (Curve((0, 1, 2, 3), RISING), False, "positive"),
