@@ -17,12 +17,12 @@ steps_1=${STEPS_1:-200} steps_2=${STEPS_2:-300}
 out=outputs/ablations judged=outputs/evaluate/tiny_ablations
 
 # train NAME EXPERIMENT STEPS START OVERRIDES…
-train() {
+train() (
     name=$1 experiment=$2 steps=$3 start=$4
     shift 4
     $launch scripts/train.py experiment="$experiment" name="$name" hydra.run.dir="$out/runs/$name" model.start="$start" \
         "stage.spans=[{steps:$steps,frames:17,size:96,batch:4}]" habits.validate_every="$steps" habits.clips=2 "$@"
-}
+)
 export_run() {
     [ -f "$out/models/$1/model.json" ] || "$python" scripts/export.py "$out/runs/$1" "$out/models/$1" $2
 }
@@ -49,11 +49,11 @@ variant() {
 bare="stage.trains=[codec] stage.unrolled=0 stage.weights.refined=0"
 variant full "" "" "$@"
 variant no_refinement "$bare stage.weights.cfm=0" "$bare" "$@"
-variant no_stage_2 "" "stage.weights.pixel=0 stage.weights.perceptual=0 stage.weights.cfm=1" "$@"
+variant no_stage_2 "" "stage.weights.pixel=0 stage.weights.perceptual=0 +stage.weights.cfm=1" "$@"
 # Without Stage I its steps are Stage II's: as many clips seen, every one of them by Stage II's loss.
 train no_stage_1 tiny_pixel $((steps_1 + steps_2)) outputs/models/tiny_warmup "$@"
 judged no_stage_1
-for layers in "" 0 0,3 0,1,2,3,4,5; do
+for layers in "" 0 0,1,2,3,4,5 0,3; do
     name=depth_$(echo "$layers" | tr -cd 0-9 | wc -c)
     variant "$name" "adaptor.layers=[$layers]" "adaptor.layers=[$layers]" "$@"
 done
