@@ -28,7 +28,7 @@ export_run() {
 }
 
 # The folder of a variant's evaluation bears its name, which the study's plot shows.
-judged() {
+judge() {
     export_run "$1" --refit
     case $1 in no_refinement) way=+codecs.gnvc-vd.ours.decode.no-refine=true ;; *) way= ;; esac
     "$python" scripts/evaluate.py experiment=eval_public folder="$judged/$1" root="$root" "only=[gnvc-vd]" \
@@ -43,7 +43,7 @@ variant() {
     train "$name-1" tiny_latent "$steps_1" outputs/models/tiny_warmup $first "$@"
     export_run "$name-1"
     train "$name" tiny_pixel "$steps_2" "$out/models/$name-1" $second "$@"
-    judged "$name"
+    judge "$name"
 }
 
 bare="stage.trains=[codec] stage.unrolled=0 stage.weights.refined=0"
@@ -52,7 +52,7 @@ variant no_refinement "$bare stage.weights.cfm=0" "$bare" "$@"
 variant no_stage_2 "" "stage.weights.pixel=0 stage.weights.perceptual=0 +stage.weights.cfm=1" "$@"
 # Without Stage I its steps are Stage II's: as many clips seen, every one of them by Stage II's loss.
 train no_stage_1 tiny_pixel $((steps_1 + steps_2)) outputs/models/tiny_warmup "$@"
-judged no_stage_1
+judge no_stage_1
 for layers in "" 0 0,1,2,3,4,5 0,3; do
     name=depth_$(echo "$layers" | tr -cd 0-9 | wc -c)
     variant "$name" "adaptor.layers=[$layers]" "adaptor.layers=[$layers]" "$@"

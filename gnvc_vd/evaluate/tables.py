@@ -77,7 +77,7 @@ def value_difference_table(found: Sequence[Difference], anchor: str, sequence: s
     """How far each lies above the anchor at equal rate, in the metrics' units."""
     values = {(one.codec, one.metric): one.value for one in found if one.sequence == sequence}
     cells = [
-        (name, *(NONE if (value := values[name, metric]) is None else _signed(value) for metric in metrics))
+        (name, *(NONE if (value := values[name, metric]) is None else _signed(value, 4) for metric in metrics))
         for name in dict.fromkeys(name for name, _ in values)
     ]
     title = f"BD-metric against {anchor} at equal rate, {_of(sequence)}"
@@ -179,9 +179,9 @@ def _of(sequence: str) -> str:
     return {MEAN: "of the mean curve", OF_SEQUENCES: "mean of the sequences' own"}.get(sequence, sequence)
 
 
-def _signed(value: float) -> str:
-    return f"{value + 0.0:+.4f}".replace("-", "−")
-
-
 def _percent(value: float | None) -> str:
-    return NONE if value is None else f"{round(value, 1) + 0.0:+.1f}".replace("-", "−")  # no minus before nought
+    return NONE if value is None else _signed(value, 1)
+
+
+def _signed(value: float, digits: int) -> str:
+    return f"{round(value, digits) + 0.0:+.{digits}f}".replace("-", "−")  # no minus before nought
