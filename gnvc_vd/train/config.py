@@ -109,6 +109,7 @@ class Stage:
     optimisation: Optimisation = Optimisation()
     perceptual: str = "lpips_vgg"
     perceptual_frames: int | None = None  # of a clip, drawn anew in every step, that it is taken from; None is all
+    perceptual_shift: int = 1  # places, each way, at which a patch that much smaller is cut for it; 1 is the whole
     coarsest: float = 0.0  # vae: largest level of the transform code that its latents go through; 0 is no code
     sigma_0: float = 0.3
     noise_scale: float = 1.0  # of the noise that refinement starts with
@@ -126,6 +127,8 @@ class Stage:
             raise UsageError(f"what trains is some of {', '.join(GROUPS)}: not {self.trains}")
         if self.perceptual not in PERCEPTUAL:
             raise UsageError(f"there is no perceptual loss {self.perceptual!r}; there are {', '.join(PERCEPTUAL)}")
+        if self.perceptual_shift < 1 or any(span.size < self.perceptual_shift for span in self.spans):
+            raise UsageError(f"perceptual_shift is 1 up to the size of a clip: not {self.perceptual_shift}")
         if self.phase != "vae" and any(span.weights or span.coarsest is not None for span in self.spans):
             raise UsageError("a span has weights and a coarsest level of its own in the phase vae only")
         for span in self.spans:

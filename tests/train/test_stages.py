@@ -11,9 +11,10 @@ from gnvc_vd.conventions import GnvcError, UsageError
 from gnvc_vd.refine import flow
 from gnvc_vd.train import losses, transform_code
 from gnvc_vd.train.config import Span, Weights
+from gnvc_vd.train.draws import step_draws
 from gnvc_vd.train.setup import build, group_of, refinement_of
 from gnvc_vd.train.stages.codec import CodecStage
-from gnvc_vd.train.stages.common import Step, seen_frames
+from gnvc_vd.train.stages.common import Step, perceived, seen_frames
 from gnvc_vd.train.stages.prior import PriorStage
 from gnvc_vd.train.stages.vae import VaeStage
 from tests.train.runs import training
@@ -250,8 +251,25 @@ def test_perception_looks_at_some_frames_and_every_step_at_others(phase: str) ->
         [next(t for t in range(9) if torch.equal(clip[:, :, t], one[:, :, k])) for k in range(3)] for one in looked
     ]
     assert all(one == sorted(set(one)) for one in places) and len({tuple(one) for one in places}) > 1
-    assert seen_frames(stage.stage, 2, STEP) == [0, 1]
-    assert seen_frames(replace(stage.stage, perceptual_frames=None), 9, STEP) == list(range(9))
+    assert seen_frames(stage.stage, 2, step_draws(0, 0)) == [0, 1]
+    assert seen_frames(replace(stage.stage, perceptual_frames=None), 9, step_draws(0, 0)) == list(range(9))
+
+
+def test_perception_looks_at_patches_that_begin_at_every_place_of_a_stride() -> None:
+    class Places(nn.Module):
+        """Where a patch begins, read off a picture that says it: both patches are the same."""
+
+        def forward(self, shown: Tensor, original: Tensor) -> Tensor:
+            assert shown.shape == (1, 3, 2, 25, 17)
+            assert torch.equal(shown + 1, original)
+            return original[:, 0, 0, 0, 0]
+
+    stage = replace(training("pixel").stage, perceptual_frames=2, perceptual_shift=8)
+    says = torch.arange(32 * 24.0).view(1, 1, 1, 32, 24).expand(1, 3, 9, -1, -1)
+    found = [int(perceived(Places(), stage, says - 1, says, STEP._replace(number=number))) for number in range(900)]
+    assert {divmod(place, 24) for place in found} == {(top, left) for top in range(8) for left in range(8)}
+    with pytest.raises(UsageError, match="perceptual_shift is 1 up to the size of a clip: not 33"):
+        replace(stage, perceptual_shift=33)
 
 
 def test_latents_made_before_serve_where_no_pixel_is_needed() -> None:

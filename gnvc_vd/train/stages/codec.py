@@ -24,7 +24,7 @@ from gnvc_vd.refine.refiner import Refiner
 from gnvc_vd.train import losses
 from gnvc_vd.train.config import Rate, Stage, Training
 from gnvc_vd.train.draws import step_draws
-from gnvc_vd.train.stages.common import Losses, Step, Verdict, latents_of, seen_frames
+from gnvc_vd.train.stages.common import Losses, Step, Verdict, latents_of, perceived
 from gnvc_vd.video import VideoInfo
 
 
@@ -113,8 +113,7 @@ class CodecStage(nn.Module):
         shown, video = shown[:, :, past:], to_model(clips)[:, :, past:]
         terms = {"pixel": losses.squared_error(shown, video)}
         if self.perceptual is not None:
-            seen = seen_frames(self.stage, video.shape[2], step)
-            terms["perceptual"] = self.perceptual(shown[:, :, seen], video[:, :, seen])
+            terms["perceptual"] = perceived(self.perceptual, self.stage, shown, video, step)
         return terms
 
 

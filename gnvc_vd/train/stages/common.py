@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from gnvc_vd.backbone.contract import VideoVae
 from gnvc_vd.conventions import LATENT_CHANNELS, Frame
 from gnvc_vd.data.clips import to_model
+from gnvc_vd.data.samples import Draws
 from gnvc_vd.metrics import perceptual
 from gnvc_vd.train.config import Stage
 from gnvc_vd.train.draws import BatchDraws, step_draws
@@ -52,9 +53,27 @@ def perceptual_of(stage: Stage) -> nn.Module | None:
     return made.requires_grad_(False)
 
 
-def seen_frames(stage: Stage, frames: int, step: Step) -> list[int]:
+def perceived(network: nn.Module, stage: Stage, shown: Tensor, video: Tensor, step: Step) -> Tensor:
+    """What perception says to a few frames, and to a patch of them that begins elsewhere in each step.
+
+    The network has strides, as the VAE has. Were all patches to begin where a latent does, a texture that repeats
+    with both would always lie alike before the network, which could ask for it.
+    """
+    draws = step_draws(step.seed, step.number)
+    frames = seen_frames(stage, video.shape[2], draws)
+    top, left = draws.below(stage.perceptual_shift), draws.below(stage.perceptual_shift)
+    height, width = (size - stage.perceptual_shift + 1 for size in video.shape[3:])
+
+    def patch(clips: Tensor) -> Tensor:
+        return clips[:, :, frames, top : top + height, left : left + width]
+
+    found: Tensor = network(patch(shown), patch(video))
+    return found
+
+
+def seen_frames(stage: Stage, frames: int, draws: Draws) -> list[int]:
     """The frames that perception looks at."""
-    left, draws = list(range(frames)), step_draws(step.seed, step.number)
+    left = list(range(frames))
     count = min(frames, stage.perceptual_frames or frames)
     return sorted(left.pop(draws.below(len(left))) for _ in range(count))
 

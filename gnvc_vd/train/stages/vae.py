@@ -17,7 +17,7 @@ from gnvc_vd.evaluate.sheets import sheets
 from gnvc_vd.metrics.fidelity import psnr
 from gnvc_vd.train import losses, transform_code
 from gnvc_vd.train.config import Stage
-from gnvc_vd.train.stages.common import Losses, Step, Verdict, seen_frames
+from gnvc_vd.train.stages.common import Losses, Step, Verdict, perceived
 
 JUDGED_RATE = 0.02  # bits per pixel
 
@@ -49,8 +49,7 @@ class VaeStage(nn.Module):
         if weights.rate:
             terms["rate"] = level.flatten() * bits
         if self.perceptual is not None:
-            seen = seen_frames(self.stage, video.shape[2], step)
-            terms["perceptual"] = self.perceptual(shown[:, :, seen], video[:, :, seen])
+            terms["perceptual"] = perceived(self.perceptual, self.stage, shown, video, step)
         return Losses(sum(getattr(weights, name) * term.mean() for name, term in terms.items()), terms)
 
 
