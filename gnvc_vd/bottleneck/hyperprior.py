@@ -5,7 +5,7 @@
                                                 (checkerboard over places, opposite for the two halves of the channels)
 
 It sees only integers that the decoder has: the hyper-latent, the state, and the half already decoded. A network says
-a mean μ in 1/64 steps and a table's index; s = round(y − μ) is coded, ŷ = μ + s.
+a mean μ in 1/64 steps and a table's index; an integer s near y − μ is coded, ŷ = μ + s.
 
 One routine codes in both directions: a coder is asked to exchange symbols, and only it knows whether it writes
 or reads.
@@ -148,7 +148,9 @@ class EntropyModel(nn.Module):
         symbols, mean, scale = torch.zeros_like(y), torch.zeros_like(y), torch.zeros_like(y)
         for head, mask in ((self.first, first), (self.second, ~first)):
             means, levels = self._mean_and_level(head, base, symbols, quality)
-            rounded = means + straight_round(y - means)
+            residual = y - means
+            chosen = likelihoods.thrifty(residual, likelihoods.scale_of(levels))
+            rounded = means + residual + (chosen - residual).detach()
             symbols, mean, scale = (
                 torch.where(mask, new, old) for new, old in ((rounded, symbols), (means, mean), (levels, scale))
             )
@@ -187,7 +189,9 @@ class EntropyModel(nn.Module):
             means, levels = self._mean_and_level(head, base, symbols, quality)
             wanted = None
             if y is not None:
-                wanted = (y.double() - means.double() / UNITS).round().clamp(-LIMIT, LIMIT).long()
+                residual = y.double() - means.double() / UNITS
+                chosen = likelihoods.thrifty(residual, likelihoods.scale_of(levels.double()))
+                wanted = chosen.clamp(-LIMIT, LIMIT).long()
             symbols = torch.where(mask, means + UNITS * _exchange(coders, levels, mask, wanted), symbols)
         return Coded(symbols, self.gains.normalised(symbols, quality), z_hat)
 
