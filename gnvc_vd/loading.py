@@ -76,6 +76,7 @@ def save(codec: GnvcVd, folder: Path, name: str, half: bool = False) -> None:
             codec.refiner.preset,
             {file: file_sha256(part / file) for file in contents},
             codec.refinement,
+            codec.bottleneck.thrift,
         )
         write_description(part, replace(read_description(part), codec=reference, note=codec.note))
 
@@ -118,7 +119,7 @@ def start_from(name: str, bottleneck: Bottleneck, refiner: "Refiner") -> None:
 def _from_folder(folder: Path, reference: CodecReference, backbone: Backbone) -> GnvcVd:
     states = _codec_states(folder, reference)
     with torch.device("meta"):
-        bottleneck = Bottleneck(reference.bottleneck)
+        bottleneck = Bottleneck(reference.bottleneck, thrift=reference.thrift)
     fill(bottleneck, states[CODEC_FILE], str(folder))
     bottleneck.restore()
     bottleneck.check(str(folder))

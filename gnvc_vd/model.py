@@ -15,6 +15,7 @@ that the description states.
 import dataclasses
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -62,12 +63,13 @@ class BackboneReference:
 
 @dataclass(frozen=True)
 class CodecReference:
-    """The learned codec's sizes, its files in the folder with their sha256, and how its streams are to be refined."""
+    """The learned codec's sizes, its files in the folder with their sha256, and how its streams come about."""
 
     bottleneck: BottleneckPreset
     adaptor: AdaptorPreset
     files: dict[str, str]
     refinement: Parameters = field(default_factory=Parameters)
+    thrift: float | None = None  # how its encoder rounds (entropy/likelihoods.py)
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,9 @@ def read_description(folder: Path) -> ModelDescription:
     if description.codec is not None:
         rank = description.codec.adaptor.lora_rank
         _bounded(vars(description.codec.bottleneck) | {"lora_rank": rank}, str(path))
+        thrift = description.codec.thrift
+        if not (thrift is None or 0 < thrift < math.inf):
+            raise GnvcError(f"{path}: thrift is a number above 0, not {thrift}")
     for name in [*description.backbone.files, *(description.codec.files if description.codec else ())]:
         _inside(folder, name)
     return description

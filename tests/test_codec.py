@@ -271,6 +271,32 @@ def test_a_model_says_how_its_streams_are_refined(codec: GnvcVd, tmp_path: Path)
         load(tmp_path)
 
 
+def test_a_model_says_how_its_encoder_rounds(codec: GnvcVd, tmp_path: Path) -> None:
+    save(codec, tmp_path, "copy")
+    plain = load(tmp_path)
+    description = json.loads((tmp_path / "model.json").read_text())
+    assert plain.bottleneck.thrift is None and description["codec"].pop("thrift") is None
+    (tmp_path / "model.json").write_text(json.dumps(description))  # as folders from before have it
+    assert load(tmp_path).bottleneck.thrift is None
+    description["codec"]["thrift"] = 15.0
+    (tmp_path / "model.json").write_text(json.dumps(description))
+    thrifty = load(tmp_path)
+    save(thrifty, tmp_path / "again", "copy")
+    assert load(tmp_path / "again").bottleneck.thrift == 15.0
+    frames = np.random.default_rng(0).integers(0, 256, (9, 64, 64, 3), dtype=np.uint8)
+    units = [next(model.encode_units(iter(frames), Encoding(gop=9))) for model in (plain, thrifty)]
+    assert units[0].symbol_hash != units[1].symbol_hash
+    header = plain.header(info(64, 64), Encoding(gop=9))
+    for unit in units:  # either decodes what either coded
+        shown = [np.concatenate(list(model.decode_unit(header, unit, Decoding()))) for model in (plain, thrifty)]
+        assert np.array_equal(*shown)
+    for wrong in ("0.0", "-3.0", "NaN", "Infinity"):
+        description["codec"]["thrift"] = "?"
+        (tmp_path / "model.json").write_text(json.dumps(description).replace('"?"', wrong))
+        with pytest.raises(GnvcError, match=r"thrift|model\.json"):
+            load(tmp_path)
+
+
 def test_a_stream_ends_with_its_frame_count(codec: GnvcVd) -> None:
     stream, _ = three_gops(codec)
     assert read(stream)[-1] == End(15, 3)

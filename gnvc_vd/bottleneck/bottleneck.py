@@ -57,22 +57,28 @@ class Bottleneck(nn.Module):
         spatial: whether half of the symbols see the other half. Likewise.
         float_prior: a float entropy model that also sees f, which no stream could be decoded with. It trains only, to
             measure what exactness costs.
+        thrift: how its encoder rounds (likelihoods.rounded). It trains so too, and decodes whatever comes.
     """
 
     table_frequencies: Tensor
 
     def __init__(
-        self, preset: BottleneckPreset, temporal: bool = True, spatial: bool = True, float_prior: bool = False
+        self,
+        preset: BottleneckPreset,
+        temporal: bool = True,
+        spatial: bool = True,
+        float_prior: bool = False,
+        thrift: float | None = None,
     ) -> None:
         super().__init__()
-        self.preset, self.temporal, self.float_prior = preset, temporal, float_prior
+        self.preset, self.temporal, self.float_prior, self.thrift = preset, temporal, float_prior, thrift
         self.anchor_analysis = Analysis(preset, context=False)
         self.anchor_synthesis = Synthesis(preset, context=False)
         self.analysis = Analysis(preset, context=True)
         self.synthesis = Synthesis(preset, context=True)
         self.extractor = Extractor(preset)
-        self.anchor_entropy = EntropyModel(preset, 0, spatial)
-        self.entropy = EntropyModel(preset, (1 + float_prior) * preset.state, spatial)
+        self.anchor_entropy = EntropyModel(preset, 0, spatial, thrift)
+        self.entropy = EntropyModel(preset, (1 + float_prior) * preset.state, spatial, thrift)
         self.state = TemporalState(preset)
         if float_prior:
             self.peek = convolution(preset.features, preset.state, 2, stride=2)

@@ -90,11 +90,12 @@ class EntropyModel(nn.Module):
     Args:
         state: its channels.
         context: whether the second half sees the first. Off only to measure what that is worth.
+        thrift: how an encoder rounds (likelihoods.rounded).
     """
 
-    def __init__(self, preset: BottleneckPreset, state: int, context: bool = True) -> None:
+    def __init__(self, preset: BottleneckPreset, state: int, context: bool = True, thrift: float | None = None) -> None:
         super().__init__()
-        self.channels, self.context = preset.symbols, context
+        self.channels, self.context, self.thrift = preset.symbols, context, thrift
         prior, hyper = preset.prior, preset.hyper
         self.gains = Gains(preset.symbols, lowest=0.5, highest=8.0)
         self.hyper_gains = Gains(hyper, lowest=0.5, highest=4.0)
@@ -149,7 +150,7 @@ class EntropyModel(nn.Module):
         for head, mask in ((self.first, first), (self.second, ~first)):
             means, levels = self._mean_and_level(head, base, symbols, quality)
             residual = y - means
-            chosen = likelihoods.thrifty(residual, likelihoods.scale_of(levels))
+            chosen = likelihoods.rounded(residual, likelihoods.scale_of(levels), self.thrift)
             rounded = means + residual + (chosen - residual).detach()
             symbols, mean, scale = (
                 torch.where(mask, new, old) for new, old in ((rounded, symbols), (means, mean), (levels, scale))
@@ -190,7 +191,7 @@ class EntropyModel(nn.Module):
             wanted = None
             if y is not None:
                 residual = y.double() - means.double() / UNITS
-                chosen = likelihoods.thrifty(residual, likelihoods.scale_of(levels.double()))
+                chosen = likelihoods.rounded(residual, likelihoods.scale_of(levels.double()), self.thrift)
                 wanted = chosen.clamp(-LIMIT, LIMIT).long()
             symbols = torch.where(mask, means + UNITS * _exchange(coders, levels, mask, wanted), symbols)
         return Coded(symbols, self.gains.normalised(symbols, quality), z_hat)

@@ -8,8 +8,6 @@ from torch import Tensor
 from gnvc_vd.entropy.integer import bounded, straight_round
 from gnvc_vd.entropy.tables import LEVELS, SMALLEST, STEP, TOTAL
 
-WORTH = 15.0  # bits that an encoder pays for a squared step; 8.7 is the slope of a fine uniform quantiser, 6 / ln 2
-
 
 def scale_of(level: Tensor) -> Tensor:
     """The scale of a table, by its index; rounding passes gradients straight through."""
@@ -24,13 +22,18 @@ def bits(residual: Tensor, scale: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def thrifty(residual: Tensor, scale: Tensor) -> Tensor:
-    """The nearest integers, or the next towards zero where the bits that these save are worth more than their error.
+def rounded(residual: Tensor, scale: Tensor, thrift: float | None = None) -> Tensor:
+    """The nearest integers, or with thrift the next towards zero where the bits that these save outweigh their error.
 
     An encoder's choice: a decoder takes whatever symbols come.
+
+    Args:
+        thrift: bits that a squared step of error may cost; the slope of a fine uniform quantiser is 6 / ln 2, or 8.7.
     """
     nearest = residual.round()
+    if thrift is None:
+        return nearest
     lower = nearest - nearest.sign()
     saved = bits(nearest, scale) - bits(lower, scale)
     error = (residual - lower).square() - (residual - nearest).square()
-    return torch.where(saved > WORTH * error, lower, nearest)
+    return torch.where(saved > thrift * error, lower, nearest)

@@ -92,10 +92,13 @@ class Rate:
     largest: float = LARGEST_LAMBDA
     quality: int | None = None  # the one that is trained; None samples all
     widening: bool = False  # from the middle quality on to all, while λs are new to the model
+    thrift: float | None = None  # how an encoder rounds, in training and of the exported model (likelihoods.rounded)
 
     def __post_init__(self) -> None:
         if not 0 < self.smallest <= self.largest or not (self.quality is None or 0 <= self.quality < QUALITIES):
             raise UsageError(f"λ rises and is above 0, a quality is 0 to {QUALITIES - 1}: not {self}")
+        if not (self.thrift is None or 0 < self.thrift < math.inf):
+            raise UsageError(f"thrift is a number above 0, or null: not {self.thrift}")
 
 
 @dataclass(frozen=True)
@@ -109,7 +112,7 @@ class Stage:
     optimisation: Optimisation = Optimisation()
     perceptual: str = "lpips_vgg"
     perceptual_frames: int | None = None  # of a clip, drawn anew in every step, that it is taken from; None is all
-    perceptual_shift: int = 1  # places, each way, at which a patch that much smaller is cut for it; 1 is the whole
+    perceptual_views: bool = False  # whether it looks from another place, side and distance in every step
     coarsest: float = 0.0  # vae: largest level of the transform code that its latents go through; 0 is no code
     sigma_0: float = 0.3
     noise_scale: float = 1.0  # of the noise that refinement starts with
@@ -127,8 +130,6 @@ class Stage:
             raise UsageError(f"what trains is some of {', '.join(GROUPS)}: not {self.trains}")
         if self.perceptual not in PERCEPTUAL:
             raise UsageError(f"there is no perceptual loss {self.perceptual!r}; there are {', '.join(PERCEPTUAL)}")
-        if self.perceptual_shift < 1 or any(span.size < self.perceptual_shift for span in self.spans):
-            raise UsageError(f"perceptual_shift is 1 up to the size of a clip: not {self.perceptual_shift}")
         if self.phase != "vae" and any(span.weights or span.coarsest is not None for span in self.spans):
             raise UsageError("a span has weights and a coarsest level of its own in the phase vae only")
         for span in self.spans:

@@ -95,7 +95,7 @@ def codec_of(built: Built, note: str = "", places: Tensor | None = None) -> "Gnv
 
     assert isinstance(built.stage, CodecStage)
     source, device = built.stage, built.stage.vae.mean.device
-    bottleneck = Bottleneck(source.bottleneck.preset)
+    bottleneck = Bottleneck(source.bottleneck.preset, thrift=source.bottleneck.thrift)
     bottleneck.load_state_dict(source.bottleneck.state_dict())
     bottleneck.to(device).requires_grad_(False).eval().freeze(places)
     # No stream of it is kept, so none has to say whose it is; a sharded refiner's weights are nowhere whole.
@@ -159,7 +159,7 @@ def _codec(training: Training, sizes: Preset, backbone: "Backbone") -> "tuple[Bo
     from gnvc_vd.refine.refiner import Refiner
 
     model, adaptor = training.model, training.adaptor or sizes.adaptor
-    bottleneck = Bottleneck(sizes.bottleneck)
+    bottleneck = Bottleneck(sizes.bottleneck, thrift=training.rate.thrift)
     vace = None if model.vace is None else Path(model.vace)
     refiner = Refiner(backbone.dit, adaptor, sizes.bottleneck.features, vace)
     if model.start is not None:

@@ -68,7 +68,7 @@ def retrained(whole: Bottleneck, steps: int, temporal: bool = True, spatial: boo
               **options: int) -> Bottleneck:  # fmt: skip
     """Entropy models trained anew on the symbols of a trained codec, without one of their parts."""
     torch.manual_seed(1)
-    model = Bottleneck(whole.preset, temporal, spatial, float_prior)
+    model = Bottleneck(whole.preset, temporal, spatial, float_prior, whole.thrift)
     model.load_state_dict({name: value for name, value in whole.state_dict().items() if name.startswith(KEPT)}, False)
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(not name.startswith(KEPT))

@@ -114,6 +114,22 @@ def test_estimated_bits_are_the_payload_s(quality: int) -> None:
         assert abs(payload.estimated_bits - bits) < 0.02 * bits  # frozen against fake-quantised
 
 
+def test_thrift_saves_bits_and_is_nothing_to_a_decoder() -> None:
+    clip, quality = latents(2, 3, 12, 12), [20] * 3
+    plain, thrifty = trained_like(), trained_like(thrift=15.0)
+    assert plain.identity == thrifty.identity
+    sizes = []
+    for model in (plain, thrifty):
+        payloads, coded = model.compress(clip, quality)
+        sizes.append(sum(len(payload.data) for payload in payloads))
+        decoded = decode(plain, payloads, (12, 12), quality)
+        assert all(torch.equal(ours.latent, theirs.latent) for ours, theirs in zip(coded, decoded, strict=True))
+        with torch.inference_mode():
+            estimated = model(clip, torch.tensor([quality] * 2)).bits.sum()
+        assert sum(payload.estimated_bits for payload in payloads) == pytest.approx(float(estimated), rel=0.02)
+    assert sizes[1] < 0.98 * sizes[0]
+
+
 def test_another_model_is_another_identity_and_cannot_read() -> None:
     model, other = from_generator(0), from_generator(1)
     assert len({model.identity, other.identity, trained_like().identity}) == 3

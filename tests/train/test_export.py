@@ -145,13 +145,13 @@ def test_the_live_weights_or_an_earlier_checkpoint_can_be_asked_for(runs: Path, 
 
 
 def test_a_codec_of_one_rate_codes_at_it_whatever_the_quality(tmp_path: Path) -> None:
-    one = replace(training("warmup", 2, frames=5), rate=Rate(0.5, 0.5, quality=50))
+    one = replace(training("warmup", 2, frames=5), rate=Rate(0.5, 0.5, quality=50, thrift=15.0))
     train(one, clips, None, tmp_path / "run")
     export(tmp_path / "run", tmp_path / "model")
     bottleneck = load(tmp_path / "model").bottleneck
     latents = torch.randn(1, 16, 2, 4, 4, generator=generator())
     low, high = (bottleneck.compress(latents, [quality] * 2)[0][0].data for quality in (0, 63))
-    assert low == high
+    assert low == high and bottleneck.thrift == 15.0
     with pytest.raises(UsageError, match="all qualities"):
         export(tmp_path / "run", tmp_path / "other", refit=True)
 

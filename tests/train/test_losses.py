@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch.distributions import Normal, kl_divergence
 
+from gnvc_vd.conventions import UsageError
 from gnvc_vd.train import losses
 from gnvc_vd.train.config import Rate
 
@@ -52,3 +53,9 @@ def test_given_latents_do_not_count_in_the_flow_matching_loss() -> None:
     found[:, :, 0] = 100
     assert losses.flow_matching(found, target, context=1).tolist() == [1.0, 1.0]
     assert losses.flow_matching(found, target).tolist() == pytest.approx([(100**2 + 2) / 3] * 2)
+
+
+@pytest.mark.parametrize("wrong", [{"smallest": 3.0}, {"quality": 64}, {"thrift": 0.0}, {"thrift": float("nan")}])
+def test_a_rate_that_is_none_is_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(UsageError, match="above 0"):
+        Rate(**wrong)  # type: ignore[arg-type]

@@ -7,14 +7,14 @@ import torch
 from torch import Tensor, nn
 
 from gnvc_vd.backbone.conditioning import condition_on
-from gnvc_vd.conventions import GnvcError, UsageError
+from gnvc_vd.conventions import SPATIAL_STRIDE, GnvcError, UsageError
 from gnvc_vd.refine import flow
 from gnvc_vd.train import losses, transform_code
 from gnvc_vd.train.config import Span, Weights
 from gnvc_vd.train.draws import step_draws
 from gnvc_vd.train.setup import build, group_of, refinement_of
 from gnvc_vd.train.stages.codec import CodecStage
-from gnvc_vd.train.stages.common import Step, perceived, seen_frames
+from gnvc_vd.train.stages.common import Step, View, perceived, seen_frames
 from gnvc_vd.train.stages.prior import PriorStage
 from gnvc_vd.train.stages.vae import VaeStage
 from tests.train.runs import training
@@ -255,21 +255,33 @@ def test_perception_looks_at_some_frames_and_every_step_at_others(phase: str) ->
     assert seen_frames(replace(stage.stage, perceptual_frames=None), 9, step_draws(0, 0)) == list(range(9))
 
 
-def test_perception_looks_at_patches_that_begin_at_every_place_of_a_stride() -> None:
-    class Places(nn.Module):
-        """Where a patch begins, read off a picture that says it: both patches are the same."""
-
+def test_perception_sees_both_clips_in_one_view_and_every_view_in_time() -> None:
+    class Seen(nn.Module):
         def forward(self, shown: Tensor, original: Tensor) -> Tensor:
-            assert shown.shape == (1, 3, 2, 25, 17)
-            assert torch.equal(shown + 1, original)
+            assert torch.allclose(shown + 1, original)
+            corners.add((original.shape[-2:], *(int(original[0, 0, 0, y, x]) for y, x in ((0, 0), (0, -1), (-1, 0)))))
             return original[:, 0, 0, 0, 0]
 
-    stage = replace(training("pixel").stage, perceptual_frames=2, perceptual_shift=8)
-    says = torch.arange(32 * 24.0).view(1, 1, 1, 32, 24).expand(1, 3, 9, -1, -1)
-    found = [int(perceived(Places(), stage, says - 1, says, STEP._replace(number=number))) for number in range(900)]
-    assert {divmod(place, 24) for place in found} == {(top, left) for top in range(8) for left in range(8)}
-    with pytest.raises(UsageError, match="perceptual_shift is 1 up to the size of a clip: not 33"):
-        replace(stage, perceptual_shift=33)
+    stage = replace(training("pixel").stage, perceptual_frames=2, perceptual_views=True)
+    says = torch.arange(31 * 23.0).view(1, 1, 1, 31, 23).expand(1, 3, 9, -1, -1)  # each pixel, where it is
+    corners: set[tuple[object, ...]] = set()
+    for number in range(9000):
+        perceived(Seen(), stage, says - 1, says, STEP._replace(number=number))
+    places, symmetries, sizes = SPATIAL_STRIDE**2, 8, 2
+    assert len(corners) == places * symmetries * sizes
+    assert {size for size, *_ in corners} == {(24, 16), (16, 24), (12, 8), (8, 12)}
+    with_whole = perceived(Seen(), replace(stage, perceptual_views=False), says - 1, says, STEP)
+    assert with_whole == 0  # the corner itself
+
+
+def test_a_view_is_a_patch_mirrored_turned_and_halved() -> None:
+    clip = torch.arange(2 * 9 * 10.0).view(1, 1, 2, 9, 10)
+    patch = clip[..., 1:3, 2:5]
+    told = View(top=1, left=2, mirrored=False, upside_down=False, turned=False, halved=False)
+    assert torch.equal(told(clip), patch)
+    assert torch.equal(told._replace(mirrored=True)(clip), patch.flip(-1))
+    assert torch.equal(told._replace(upside_down=True, turned=True)(clip), patch.flip(-2).transpose(-1, -2))
+    assert torch.equal(told._replace(halved=True)(clip), patch[..., :2].mean((-2, -1), keepdim=True))
 
 
 def test_latents_made_before_serve_where_no_pixel_is_needed() -> None:

@@ -1,13 +1,13 @@
 """What all stages take and give: a step's place in the training, losses with their terms, a verdict with pictures."""
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
 
 from gnvc_vd.backbone.contract import VideoVae
-from gnvc_vd.conventions import LATENT_CHANNELS, Frame
+from gnvc_vd.conventions import LATENT_CHANNELS, SPATIAL_STRIDE, Frame
 from gnvc_vd.data.clips import to_model
 from gnvc_vd.data.samples import Draws
 from gnvc_vd.metrics import perceptual
@@ -54,21 +54,43 @@ def perceptual_of(stage: Stage) -> nn.Module | None:
 
 
 def perceived(network: nn.Module, stage: Stage, shown: Tensor, video: Tensor, step: Step) -> Tensor:
-    """What perception says to a few frames, and to a patch of them that begins elsewhere in each step.
-
-    The network has strides, as the VAE has. Were all patches to begin where a latent does, a texture that repeats
-    with both would always lie alike before the network, which could ask for it.
-    """
+    """What perception says to a few frames of each clip."""
     draws = step_draws(step.seed, step.number)
     frames = seen_frames(stage, video.shape[2], draws)
-    top, left = draws.below(stage.perceptual_shift), draws.below(stage.perceptual_shift)
-    height, width = (size - stage.perceptual_shift + 1 for size in video.shape[3:])
-
-    def patch(clips: Tensor) -> Tensor:
-        return clips[:, :, frames, top : top + height, left : left + width]
-
-    found: Tensor = network(patch(shown), patch(video))
+    shown, video = shown[:, :, frames], video[:, :, frames]
+    if stage.perceptual_views:
+        view = View.drawn(draws)
+        shown, video = view(shown), view(video)
+    found: Tensor = network(shown, video)
     return found
+
+
+class View(NamedTuple):
+    """How a perceptual network is shown clips, so that it cannot ask for what pleases no eye.
+
+    A texture that fits its filters and strides, and the VAE's stride beside them, fits them no more from another
+    place, mirrored, or at half the size (Kettunen et al., E-LPIPS, 2019).
+    """
+
+    top: int
+    left: int
+    mirrored: bool
+    upside_down: bool
+    turned: bool
+    halved: bool
+
+    @classmethod
+    def drawn(cls, draws: Draws) -> Self:
+        top, left = draws.below(SPATIAL_STRIDE), draws.below(SPATIAL_STRIDE)
+        return cls(top, left, *(draws.chance(0.5) for _ in range(4)))
+
+    def __call__(self, clips: Tensor) -> Tensor:
+        """B 3 T H W: seven rows and columns fewer, of which it leaves out `top` and `left` before the others."""
+        height, width = (size - SPATIAL_STRIDE + 1 for size in clips.shape[3:])
+        seen = clips[..., self.top : self.top + height, self.left : self.left + width]
+        seen = seen.flip([axis for axis, flipped in ((-1, self.mirrored), (-2, self.upside_down)) if flipped])
+        seen = seen.transpose(-1, -2) if self.turned else seen
+        return nn.functional.avg_pool3d(seen, (1, 2, 2)) if self.halved else seen
 
 
 def seen_frames(stage: Stage, frames: int, draws: Draws) -> list[int]:
