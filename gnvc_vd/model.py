@@ -15,7 +15,6 @@ that the description states.
 import dataclasses
 import hashlib
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -69,7 +68,7 @@ class CodecReference:
     adaptor: AdaptorPreset
     files: dict[str, str]
     refinement: Parameters = field(default_factory=Parameters)
-    thrift: float | None = None  # how its encoder rounds (entropy/likelihoods.py)
+    thrift: float = 0.0  # how its encoder rounds (entropy/likelihoods.py)
 
 
 @dataclass(frozen=True)
@@ -96,8 +95,8 @@ def read_description(folder: Path) -> ModelDescription:
         rank = description.codec.adaptor.lora_rank
         _bounded(vars(description.codec.bottleneck) | {"lora_rank": rank}, str(path))
         thrift = description.codec.thrift
-        if not (thrift is None or 0 < thrift < math.inf):
-            raise GnvcError(f"{path}: thrift is a number above 0, not {thrift}")
+        if not 0 <= thrift <= 1:
+            raise GnvcError(f"{path}: thrift is 0 to 1, not {thrift}")
     for name in [*description.backbone.files, *(description.codec.files if description.codec else ())]:
         _inside(folder, name)
     return description

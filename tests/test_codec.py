@@ -275,14 +275,14 @@ def test_a_model_says_how_its_encoder_rounds(codec: GnvcVd, tmp_path: Path) -> N
     save(codec, tmp_path, "copy")
     plain = load(tmp_path)
     description = json.loads((tmp_path / "model.json").read_text())
-    assert plain.bottleneck.thrift is None and description["codec"].pop("thrift") is None
+    assert plain.bottleneck.thrift == description["codec"].pop("thrift") == 0
     (tmp_path / "model.json").write_text(json.dumps(description))  # as folders from before have it
-    assert load(tmp_path).bottleneck.thrift is None
-    description["codec"]["thrift"] = 15.0
+    assert load(tmp_path).bottleneck.thrift == 0
+    description["codec"]["thrift"] = 0.07
     (tmp_path / "model.json").write_text(json.dumps(description))
     thrifty = load(tmp_path)
     save(thrifty, tmp_path / "again", "copy")
-    assert load(tmp_path / "again").bottleneck.thrift == 15.0
+    assert load(tmp_path / "again").bottleneck.thrift == 0.07
     frames = np.random.default_rng(0).integers(0, 256, (9, 64, 64, 3), dtype=np.uint8)
     units = [next(model.encode_units(iter(frames), Encoding(gop=9))) for model in (plain, thrifty)]
     assert units[0].symbol_hash != units[1].symbol_hash
@@ -290,7 +290,7 @@ def test_a_model_says_how_its_encoder_rounds(codec: GnvcVd, tmp_path: Path) -> N
     for unit in units:  # either decodes what either coded
         shown = [np.concatenate(list(model.decode_unit(header, unit, Decoding()))) for model in (plain, thrifty)]
         assert np.array_equal(*shown)
-    for wrong in ("0.0", "-3.0", "NaN", "Infinity"):
+    for wrong in ("-0.1", "1.1", "NaN", "Infinity"):
         description["codec"]["thrift"] = "?"
         (tmp_path / "model.json").write_text(json.dumps(description).replace('"?"', wrong))
         with pytest.raises(GnvcError, match=r"thrift|model\.json"):

@@ -57,7 +57,7 @@ class Bottleneck(nn.Module):
         spatial: whether half of the symbols see the other half. Likewise.
         float_prior: a float entropy model that also sees f, which no stream could be decoded with. It trains only, to
             measure what exactness costs.
-        thrift: how its encoder rounds (likelihoods.rounded). It trains so too, and decodes whatever comes.
+        thrift: how its encoder rounds (likelihoods.rounded). So does training, but where noise stands for rounding.
     """
 
     table_frequencies: Tensor
@@ -68,7 +68,7 @@ class Bottleneck(nn.Module):
         temporal: bool = True,
         spatial: bool = True,
         float_prior: bool = False,
-        thrift: float | None = None,
+        thrift: float = 0.0,
     ) -> None:
         super().__init__()
         self.preset, self.temporal, self.float_prior, self.thrift = preset, temporal, float_prior, thrift

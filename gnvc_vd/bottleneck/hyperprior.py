@@ -93,7 +93,7 @@ class EntropyModel(nn.Module):
         thrift: how an encoder rounds (likelihoods.rounded).
     """
 
-    def __init__(self, preset: BottleneckPreset, state: int, context: bool = True, thrift: float | None = None) -> None:
+    def __init__(self, preset: BottleneckPreset, state: int, context: bool = True, thrift: float = 0.0) -> None:
         super().__init__()
         self.channels, self.context, self.thrift = preset.symbols, context, thrift
         prior, hyper = preset.prior, preset.hyper

@@ -22,18 +22,18 @@ def bits(residual: Tensor, scale: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def rounded(residual: Tensor, scale: Tensor, thrift: float | None = None) -> Tensor:
+def rounded(residual: Tensor, scale: Tensor, thrift: float = 0.0) -> Tensor:
     """The nearest integers, or with thrift the next towards zero where the bits that these save outweigh their error.
 
     An encoder's choice: a decoder takes whatever symbols come.
 
     Args:
-        thrift: bits that a squared step of error may cost; the slope of a fine uniform quantiser is 6 / ln 2, or 8.7.
+        thrift: squared error, in steps, that a bit is worth; a fine uniform quantiser has the slope ln 2 / 6, or 0.12.
     """
     nearest = residual.round()
-    if thrift is None:
+    if not thrift:
         return nearest
     lower = nearest - nearest.sign()
     saved = bits(nearest, scale) - bits(lower, scale)
     error = (residual - lower).square() - (residual - nearest).square()
-    return torch.where(saved > thrift * error, lower, nearest)
+    return torch.where(thrift * saved > error, lower, nearest)

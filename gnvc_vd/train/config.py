@@ -92,13 +92,13 @@ class Rate:
     largest: float = LARGEST_LAMBDA
     quality: int | None = None  # the one that is trained; None samples all
     widening: bool = False  # from the middle quality on to all, while λs are new to the model
-    thrift: float | None = None  # how an encoder rounds, in training and of the exported model (likelihoods.rounded)
+    thrift: float = 0.0  # how an encoder rounds, in training and of the exported model (likelihoods.rounded)
 
     def __post_init__(self) -> None:
         if not 0 < self.smallest <= self.largest or not (self.quality is None or 0 <= self.quality < QUALITIES):
             raise UsageError(f"λ rises and is above 0, a quality is 0 to {QUALITIES - 1}: not {self}")
-        if not (self.thrift is None or 0 < self.thrift < math.inf):
-            raise UsageError(f"thrift is a number above 0, or null: not {self.thrift}")
+        if not 0 <= self.thrift <= 1:
+            raise UsageError(f"thrift is 0 to 1: not {self.thrift}")
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ class Stage:
     optimisation: Optimisation = Optimisation()
     perceptual: str = "lpips_vgg"
     perceptual_frames: int | None = None  # of a clip, drawn anew in every step, that it is taken from; None is all
-    perceptual_views: bool = False  # whether it looks from another place, side and distance in every step
+    perceptual_views: bool = False  # whether it sees another patch in every step, mirrored, turned or at half the size
     coarsest: float = 0.0  # vae: largest level of the transform code that its latents go through; 0 is no code
     sigma_0: float = 0.3
     noise_scale: float = 1.0  # of the noise that refinement starts with

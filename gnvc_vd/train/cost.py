@@ -98,7 +98,9 @@ def _stage(training: Training, stage: Stage) -> CodecStage:
         with unset_fake_temporarily():  # it skips initialisation in a way that fake tensors do not know
             heads = [torch.ones(1, channels, 1, 1) for channels in VGG_STAGES]
             distance = LearnedDistance(vgg16(), heads).requires_grad_(False)
-    made = CodecStage(stage, training.rate, vae, Bottleneck(sizes.bottleneck), refiner, distance)
+    made = CodecStage(
+        stage, training.rate, vae, Bottleneck(sizes.bottleneck, thrift=training.rate.thrift), refiner, distance
+    )
     for name, parameter in made.named_parameters():
         parameter.requires_grad_(group_of(name) in stage.trains)
     return made.train()

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gnvc_vd.data.samples import Draws
 
-STEP, LOSS = 1 << 28, 1 << 29  # purposes: beside those of data/samples.py
+STEP, LOSS, PERCEPTION = 1 << 28, 1 << 29, 3 << 28  # purposes: beside those of data/samples.py
 
 
 class BatchDraws:
@@ -34,6 +34,6 @@ class BatchDraws:
         return self.normal(*x.shape[1:]).to(x.dtype)
 
 
-def step_draws(seed: int, step: int) -> Draws:
+def step_draws(seed: int, step: int, purpose: int = STEP) -> Draws:
     """What all samples of a step have in common."""
-    return Draws(seed, step, STEP)
+    return Draws(seed, step, purpose)

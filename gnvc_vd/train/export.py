@@ -22,7 +22,7 @@ from gnvc_vd.backbone.sources import read_tensors
 from gnvc_vd.backbone.weights import Backbone, save_backbone
 from gnvc_vd.conventions import QUALITIES, GnvcError, UsageError
 from gnvc_vd.data.clips import to_model
-from gnvc_vd.loading import save
+from gnvc_vd.loading import load, save
 from gnvc_vd.model import DESCRIPTION
 from gnvc_vd.presets import VaePreset
 from gnvc_vd.train.checkpoint import EMA, STATE, WEIGHTS, Checkpoints, State
@@ -31,7 +31,7 @@ from gnvc_vd.train.config import Training
 from gnvc_vd.train.log import RUN
 from gnvc_vd.train.loop import CHECKPOINTS, spec_of
 from gnvc_vd.train.refit import Refit, refitted
-from gnvc_vd.train.setup import Built, build, codec_of
+from gnvc_vd.train.setup import Built, build, codec_of, refinement_of
 from gnvc_vd.train.stages.codec import CodecStage
 
 Which = Literal["averaged", "live"]
@@ -70,6 +70,7 @@ def export(
     refit: bool = False,
     clips: Sequence[Tensor] | None = None,
     half: bool = False,
+    halfway: str | Path | None = None,
 ) -> Exported:
     """Make a model folder of a run.
 
@@ -80,12 +81,15 @@ def export(
         refit: move the qualities along the trained scale so that their rates rise evenly (refit.py).
         clips: uint8 3 T H W, for what is measured; drawn from the run's own data by default.
         half: keep float weights in half precision, but for those of the latent codec.
+        halfway: a model of the same sizes; the adaptor is the mean of its own and the run's.
     """
     _refuse_other_content(folder)
     training = training_of_run(run)
     if refit and (training.stage.phase != "codec" or training.rate.quality is not None):
         raise UsageError(f"{run}: only a codec that was trained at all qualities can be re-fitted")
     loaded = load_run(run, checkpoint, which)
+    if halfway is not None:
+        _meet(loaded, run, halfway)
     name, backbone = name or training.name, loaded.built.backbone
     found: Refit | None = None
     if isinstance(loaded.built.stage, CodecStage):
@@ -99,6 +103,21 @@ def export(
             backbone = measured(backbone, clips or _clips(run, training, VAE_CLIPS))
         save_backbone(replace(backbone, note=note_of(loaded)), folder, name, half)
     return Exported(folder, loaded.checkpoint, loaded.step, found)
+
+
+@torch.no_grad()
+def _meet(loaded: Loaded, run: Path, halfway: str | Path) -> None:
+    """The mean of two stretches of one training can keep what they agree on, and lose what one has overlearned."""
+    stage = loaded.built.stage
+    if not isinstance(stage, CodecStage):
+        raise UsageError(f"{run}: only a codec's run has an adaptor that could meet another")
+    met = load(halfway)  # that its backbone is the run's, in whatever precision, is for its user to see to
+    own, other = stage.refiner.adaptor(), met.refiner.adaptor()
+    if own.keys() != other.keys() or any(own[key].shape != other[key].shape for key in own):
+        raise GnvcError(f"{halfway}: its adaptor has other sizes than the run's")
+    if met.refinement != refinement_of(stage.stage):
+        raise GnvcError(f"{halfway}: it refines in another way than the run")
+    stage.refiner.load_adaptor({key: (own[key] + other[key]) / 2 for key in own}, str(halfway))
 
 
 def training_of_run(run: Path) -> Training:

@@ -116,7 +116,7 @@ def test_estimated_bits_are_the_payload_s(quality: int) -> None:
 
 def test_thrift_saves_bits_and_is_nothing_to_a_decoder() -> None:
     clip, quality = latents(2, 3, 12, 12), [20] * 3
-    plain, thrifty = trained_like(), trained_like(thrift=15.0)
+    plain, thrifty = trained_like(), trained_like(thrift=1 / 15)
     assert plain.identity == thrifty.identity
     sizes = []
     for model in (plain, thrifty):

@@ -56,25 +56,25 @@ def test_thrift_takes_the_cheaper_of_the_nearest_integer_and_the_next_towards_ze
     torch.manual_seed(0)
     residual = 4 * torch.randn(4000, dtype=torch.float64)
     scale = SMALLEST * torch.exp(STEP * torch.randint(LEVELS, (4000,)).double())
-    found, nearest = likelihoods.rounded(residual, scale, thrift=15.0), residual.round()
+    found, nearest = likelihoods.rounded(residual, scale, thrift=1 / 15), residual.round()
 
     def price(symbols: torch.Tensor) -> torch.Tensor:
-        return likelihoods.bits(symbols, scale) + 15.0 * (residual - symbols).square()
+        return likelihoods.bits(symbols, scale) / 15 + (residual - symbols).square()
 
     lower = nearest - nearest.sign()
-    assert torch.equal(price(found), torch.minimum(price(nearest), price(lower)))
+    assert torch.allclose(price(found), torch.minimum(price(nearest), price(lower)), rtol=0, atol=1e-12)
     assert ((found == nearest) | (found == lower)).all() and (found != nearest).sum() > 100
-    assert torch.equal(likelihoods.rounded(-residual, scale, thrift=15.0), -found)
+    assert torch.equal(likelihoods.rounded(-residual, scale, thrift=1 / 15), -found)
     assert torch.equal(likelihoods.rounded(residual, scale), nearest)
 
 
 def test_thrift_leaves_zero_where_a_one_costs_more_than_it_mends() -> None:
-    """The errors of 0 and 1 differ by 2 r − 1: zero is kept up to r = (1 + (bits of 1 − bits of 0) / thrift) / 2."""
-    zero = math.erf(0.5 / 0.4 / 2**0.5)
+    """The errors of 0 and 1 differ by 2 r − 1: zero is kept up to r = (1 + (bits of 1 − bits of 0) thrift) / 2."""
+    thrift, zero = 1 / 15, math.erf(0.5 / 0.4 / 2**0.5)
     one = 0.5 * (math.erf(1.5 / 0.4 / 2**0.5) - zero)
-    kept = (1 + math.log2(zero / one) / 15) / 2
+    kept = (1 + math.log2(zero / one) * thrift) / 2
     assert 0.55 < kept < 0.75
     residual = torch.tensor([0.5, kept - 1e-3, kept + 1e-3, 1.0], dtype=torch.float64)
     narrow, wide = (torch.tensor(scale, dtype=torch.float64) for scale in (0.4, LARGEST))
-    assert likelihoods.rounded(residual, narrow, thrift=15.0).tolist() == [0, 0, 1, 1]
-    assert likelihoods.rounded(residual, wide, thrift=15.0).tolist() == [0, 1, 1, 1]
+    assert likelihoods.rounded(residual, narrow, thrift).tolist() == [0, 0, 1, 1]
+    assert likelihoods.rounded(residual, wide, thrift).tolist() == [0, 1, 1, 1]

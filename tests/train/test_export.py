@@ -12,7 +12,7 @@ from gnvc_vd.backbone.weights import load_backbone
 from gnvc_vd.bottleneck.bottleneck import Payload
 from gnvc_vd.conventions import GnvcError, UsageError
 from gnvc_vd.data.clips import ClipSpec, to_model
-from gnvc_vd.loading import load
+from gnvc_vd.loading import load, save
 from gnvc_vd.train.checkpoint import EMA, STATE, WEIGHTS
 from gnvc_vd.train.config import Model, Rate
 from gnvc_vd.train.export import HYDRA, export, load_run, training_of_run
@@ -118,6 +118,23 @@ def test_half_the_size_keeps_what_decides_symbols(runs: Path, tmp_path: Path) ->
     assert 0.5 < sizes[1] / sizes[0] < 0.6
 
 
+def test_an_adaptor_may_meet_another_halfway(runs: Path, tmp_path: Path) -> None:
+    other = load(runs / "models" / "warmup")
+    own = {name: value.clone() for name, value in other.refiner.adaptor().items()}
+    other.refiner.load_adaptor({name: value + 1 for name, value in own.items()}, "here")
+    save(other, tmp_path / "other", "other")
+    export(runs / "warmup", tmp_path / "met", halfway=tmp_path / "other")
+    met = load(tmp_path / "met")
+    assert met.bottleneck.identity == other.bottleneck.identity
+    found = met.refiner.adaptor()
+    assert found.keys() == own.keys() and all(torch.allclose(found[name], own[name] + 0.5) for name in own)
+    with pytest.raises(UsageError, match="only a codec's run"):
+        export(runs / "vae", tmp_path / "none", halfway=tmp_path / "other")
+    with pytest.raises(GnvcError, match="other sizes than the run's"):
+        export(runs / "warmup", tmp_path / "none", halfway="tiny")
+    assert not (tmp_path / "none").exists()
+
+
 @pytest.mark.slow
 def test_the_command_line_codes_with_an_exported_folder(runs: Path, tmp_path: Path, cli: Cli) -> None:
     (tmp_path / "frames").mkdir()
@@ -145,13 +162,13 @@ def test_the_live_weights_or_an_earlier_checkpoint_can_be_asked_for(runs: Path, 
 
 
 def test_a_codec_of_one_rate_codes_at_it_whatever_the_quality(tmp_path: Path) -> None:
-    one = replace(training("warmup", 2, frames=5), rate=Rate(0.5, 0.5, quality=50, thrift=15.0))
+    one = replace(training("warmup", 2, frames=5), rate=Rate(0.5, 0.5, quality=50, thrift=0.07))
     train(one, clips, None, tmp_path / "run")
     export(tmp_path / "run", tmp_path / "model")
     bottleneck = load(tmp_path / "model").bottleneck
     latents = torch.randn(1, 16, 2, 4, 4, generator=generator())
     low, high = (bottleneck.compress(latents, [quality] * 2)[0][0].data for quality in (0, 63))
-    assert low == high and bottleneck.thrift == 15.0
+    assert low == high and bottleneck.thrift == 0.07
     with pytest.raises(UsageError, match="all qualities"):
         export(tmp_path / "run", tmp_path / "other", refit=True)
 

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from gnvc_vd.backbone.conditioning import condition_on
 from gnvc_vd.conventions import SPATIAL_STRIDE, GnvcError, UsageError
+from gnvc_vd.metrics.perceptual import st_lpips
 from gnvc_vd.refine import flow
 from gnvc_vd.train import losses, transform_code
 from gnvc_vd.train.config import Span, Weights
@@ -263,25 +264,33 @@ def test_perception_sees_both_clips_in_one_view_and_every_view_in_time() -> None
             return original[:, 0, 0, 0, 0]
 
     stage = replace(training("pixel").stage, perceptual_frames=2, perceptual_views=True)
-    says = torch.arange(31 * 23.0).view(1, 1, 1, 31, 23).expand(1, 3, 9, -1, -1)  # each pixel, where it is
+    says = torch.arange(64 * 57.0).view(1, 1, 1, 64, 57).expand(1, 3, 9, -1, -1)  # each pixel, where it is
     corners: set[tuple[object, ...]] = set()
     for number in range(9000):
         perceived(Seen(), stage, says - 1, says, STEP._replace(number=number))
     places, symmetries, sizes = SPATIAL_STRIDE**2, 8, 2
     assert len(corners) == places * symmetries * sizes
-    assert {size for size, *_ in corners} == {(24, 16), (16, 24), (12, 8), (8, 12)}
+    assert {size for size, *_ in corners} == {(57, 50), (50, 57), (28, 25), (25, 28)}
     with_whole = perceived(Seen(), replace(stage, perceptual_views=False), says - 1, says, STEP)
     assert with_whole == 0  # the corner itself
 
 
 def test_a_view_is_a_patch_mirrored_turned_and_halved() -> None:
-    clip = torch.arange(2 * 9 * 10.0).view(1, 1, 2, 9, 10)
-    patch = clip[..., 1:3, 2:5]
+    clip = torch.arange(2 * 57 * 58.0).view(1, 1, 2, 57, 58)
+    patch = clip[..., 1:51, 2:53]
     told = View(top=1, left=2, mirrored=False, upside_down=False, turned=False, halved=False)
     assert torch.equal(told(clip), patch)
     assert torch.equal(told._replace(mirrored=True)(clip), patch.flip(-1))
     assert torch.equal(told._replace(upside_down=True, turned=True)(clip), patch.flip(-2).transpose(-1, -2))
-    assert torch.equal(told._replace(halved=True)(clip), patch[..., :2].mean((-2, -1), keepdim=True))
+    halved = told._replace(halved=True)(clip)
+    assert halved.shape[-2:] == (25, 25) and halved[0, 0, 1, 3, 4] == patch[0, 0, 1, 6:8, 8:10].mean()
+
+
+def test_a_view_of_a_small_clip_is_one_that_the_network_can_see() -> None:
+    network, stage = st_lpips("alex"), replace(training("pixel").stage, perceptual_frames=1, perceptual_views=True)
+    clip = torch.rand(2, 3, 5, 32, 32)
+    for number in range(8):
+        assert perceived(network, stage, clip, clip, STEP._replace(number=number)).abs().max() < 1e-6
 
 
 def test_latents_made_before_serve_where_no_pixel_is_needed() -> None:

@@ -12,7 +12,9 @@ from gnvc_vd.data.clips import to_model
 from gnvc_vd.data.samples import Draws
 from gnvc_vd.metrics import perceptual
 from gnvc_vd.train.config import Stage
-from gnvc_vd.train.draws import BatchDraws, step_draws
+from gnvc_vd.train.draws import PERCEPTION, BatchDraws, step_draws
+
+SMALLEST_SIDE = 25  # of what every perceptual network can see
 
 
 class Step(NamedTuple):
@@ -55,7 +57,7 @@ def perceptual_of(stage: Stage) -> nn.Module | None:
 
 def perceived(network: nn.Module, stage: Stage, shown: Tensor, video: Tensor, step: Step) -> Tensor:
     """What perception says to a few frames of each clip."""
-    draws = step_draws(step.seed, step.number)
+    draws = step_draws(step.seed, step.number, PERCEPTION)
     frames = seen_frames(stage, video.shape[2], draws)
     shown, video = shown[:, :, frames], video[:, :, frames]
     if stage.perceptual_views:
@@ -66,9 +68,9 @@ def perceived(network: nn.Module, stage: Stage, shown: Tensor, video: Tensor, st
 
 
 class View(NamedTuple):
-    """How a perceptual network is shown clips, so that it cannot ask for what pleases no eye.
+    """How a perceptual network is shown clips, so that it cannot so easily ask for what pleases no eye.
 
-    A texture that fits its filters and strides, and the VAE's stride beside them, fits them no more from another
+    A texture that fits its filters and strides, and the VAE's stride beside them, fits them less from another
     place, mirrored, or at half the size (Kettunen et al., E-LPIPS, 2019).
     """
 
@@ -85,12 +87,13 @@ class View(NamedTuple):
         return cls(top, left, *(draws.chance(0.5) for _ in range(4)))
 
     def __call__(self, clips: Tensor) -> Tensor:
-        """B 3 T H W: seven rows and columns fewer, of which it leaves out `top` and `left` before the others."""
+        """B 3 T H W: seven rows and columns fewer, `top` and `left` of them there; small clips are not halved."""
         height, width = (size - SPATIAL_STRIDE + 1 for size in clips.shape[3:])
         seen = clips[..., self.top : self.top + height, self.left : self.left + width]
         seen = seen.flip([axis for axis, flipped in ((-1, self.mirrored), (-2, self.upside_down)) if flipped])
         seen = seen.transpose(-1, -2) if self.turned else seen
-        return nn.functional.avg_pool3d(seen, (1, 2, 2)) if self.halved else seen
+        large_enough = min(seen.shape[-2:]) >= 2 * SMALLEST_SIDE
+        return nn.functional.avg_pool3d(seen, (1, 2, 2)) if self.halved and large_enough else seen
 
 
 def seen_frames(stage: Stage, frames: int, draws: Draws) -> list[int]:
