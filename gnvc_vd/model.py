@@ -62,7 +62,7 @@ class BackboneReference:
 
 @dataclass(frozen=True)
 class CodecReference:
-    """The learned codec's sizes, its files in the folder with their sha256, and how its streams come about."""
+    """The learned codec's sizes, its files in the folder with their sha256, how it refines and rounds."""
 
     bottleneck: BottleneckPreset
     adaptor: AdaptorPreset

@@ -89,7 +89,7 @@ def export(
         raise UsageError(f"{run}: only a codec that was trained at all qualities can be re-fitted")
     loaded = load_run(run, checkpoint, which)
     if halfway is not None:
-        _meet(loaded, run, halfway)
+        _average_adaptors(loaded, run, halfway)
     name, backbone = name or training.name, loaded.built.backbone
     found: Refit | None = None
     if isinstance(loaded.built.stage, CodecStage):
@@ -106,11 +106,11 @@ def export(
 
 
 @torch.no_grad()
-def _meet(loaded: Loaded, run: Path, halfway: str | Path) -> None:
+def _average_adaptors(loaded: Loaded, run: Path, halfway: str | Path) -> None:
     """The mean of two stretches of one training can keep what they agree on, and lose what one has overlearned."""
     stage = loaded.built.stage
     if not isinstance(stage, CodecStage):
-        raise UsageError(f"{run}: only a codec's run has an adaptor that could meet another")
+        raise UsageError(f"{run}: only a codec's run has an adaptor to be averaged with another")
     met = load(halfway)  # that its backbone is the run's, in whatever precision, is for its user to see to
     own, other = stage.refiner.adaptor(), met.refiner.adaptor()
     if own.keys() != other.keys() or any(own[key].shape != other[key].shape for key in own):

@@ -10,9 +10,11 @@ from safetensors.torch import load_file
 
 from gnvc_vd.backbone.weights import load_backbone
 from gnvc_vd.bottleneck.bottleneck import Payload
+from gnvc_vd.codec import GnvcVd
 from gnvc_vd.conventions import GnvcError, UsageError
 from gnvc_vd.data.clips import ClipSpec, to_model
 from gnvc_vd.loading import load, save
+from gnvc_vd.parameters import Parameters
 from gnvc_vd.train.checkpoint import EMA, STATE, WEIGHTS
 from gnvc_vd.train.config import Model, Rate
 from gnvc_vd.train.export import HYDRA, export, load_run, training_of_run
@@ -132,6 +134,13 @@ def test_an_adaptor_may_meet_another_halfway(runs: Path, tmp_path: Path) -> None
         export(runs / "vae", tmp_path / "none", halfway=tmp_path / "other")
     with pytest.raises(GnvcError, match="other sizes than the run's"):
         export(runs / "warmup", tmp_path / "none", halfway="tiny")
+    save(
+        GnvcVd("c", other.backbone, other.bottleneck, bytes(4), other.load_refiner, "", Parameters(9)),
+        tmp_path / "c",
+        "c",
+    )
+    with pytest.raises(GnvcError, match="refines in another way"):
+        export(runs / "warmup", tmp_path / "none", halfway=tmp_path / "c")
     assert not (tmp_path / "none").exists()
 
 
