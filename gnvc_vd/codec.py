@@ -25,6 +25,7 @@ from gnvc_vd.backbone.weights import Backbone
 from gnvc_vd.bitstream import BitstreamError, CodecId, Header, Reader, Unit, whole_stream
 from gnvc_vd.bottleneck.bottleneck import Bottleneck
 from gnvc_vd.bottleneck.policies import POLICIES, Policy, qualities
+from gnvc_vd.bottleneck.schema import coded_identity, stored_tensors
 from gnvc_vd.bottleneck.transforms import DecodedLatent
 from gnvc_vd.conventions import QUALITIES, Frame, UsageError
 from gnvc_vd.data.clips import frames_of
@@ -81,7 +82,7 @@ class GnvcVd:
     ) -> None:
         self.name, self.note, self.refinement = name, note, refinement
         self.backbone, self.bottleneck, self.load_refiner = backbone, bottleneck.eval(), load_refiner
-        self.coded_identity = bottleneck.identity
+        self.coded_identity = coded_identity(bottleneck)
         self.shown_identity = shown_identity
 
     @cached_property
@@ -246,7 +247,7 @@ class GnvcVd:
 def shown_identity_of(backbone: Backbone, bottleneck: Bottleneck, adaptor: Mapping[str, Tensor]) -> bytes:
     """What a stream says of every float that its pictures depend on."""
     digest = hashlib.sha256(backbone.identity)
-    for state in (bottleneck.state_dict(), adaptor):
+    for state in (stored_tensors(bottleneck), adaptor):
         for name, value in sorted(state.items()):
             if value.is_floating_point():
                 digest.update(name.encode())

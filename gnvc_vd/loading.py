@@ -15,6 +15,7 @@ from torch import Tensor
 from gnvc_vd.backbone.sources import fill, model_folder, read_tensors
 from gnvc_vd.backbone.weights import Backbone, Options, load_backbone, save_backbone
 from gnvc_vd.bottleneck.bottleneck import Bottleneck
+from gnvc_vd.bottleneck.schema import stored_names, stored_tensors
 from gnvc_vd.codec import GnvcVd, shown_identity_of
 from gnvc_vd.conventions import GnvcError
 from gnvc_vd.files import replacing
@@ -68,7 +69,7 @@ def save(codec: GnvcVd, folder: Path, name: str, half: bool = False) -> None:
     with replacing(folder) as part:
         save_backbone(codec.backbone, part, name, half)
         adaptor = {key: value.half() if half else value for key, value in codec.refiner.adaptor().items()}
-        contents = {CODEC_FILE: codec.bottleneck.state_dict(), ADAPTOR_FILE: adaptor}
+        contents = {CODEC_FILE: stored_tensors(codec.bottleneck), ADAPTOR_FILE: adaptor}
         for file, state in contents.items():
             save_file({key: value.detach().cpu().contiguous() for key, value in state.items()}, part / file)
         reference = CodecReference(
@@ -108,10 +109,11 @@ def start_from(name: str, bottleneck: Bottleneck, refiner: "Refiner") -> None:
     if reference.bottleneck != bottleneck.preset:
         raise GnvcError(f"{folder}: its latent codec has other sizes")
     states = _codec_states(folder, reference)
-    wanted = {name: value.shape for name, value in bottleneck.state_dict().items()}
-    if wanted != {name: value.shape for name, value in states[CODEC_FILE].items()}:
+    own, found = stored_tensors(bottleneck), states[CODEC_FILE]
+    if {name: value.shape for name, value in own.items()} != {name: value.shape for name, value in found.items()}:
         raise GnvcError(f"{folder}: the weights do not fit the described latent codec")
-    bottleneck.load_state_dict(states[CODEC_FILE])
+    for name, value in own.items():
+        value.copy_(found[name])
     if reference.adaptor == refiner.preset:
         refiner.load_adaptor(states[ADAPTOR_FILE], str(folder))
 
@@ -120,7 +122,7 @@ def _from_folder(folder: Path, reference: CodecReference, backbone: Backbone) ->
     states = _codec_states(folder, reference)
     with torch.device("meta"):
         bottleneck = Bottleneck(reference.bottleneck, thrift=reference.thrift)
-    fill(bottleneck, states[CODEC_FILE], str(folder))
+    fill(bottleneck, states[CODEC_FILE], str(folder), stored_names(bottleneck))
     bottleneck.restore()
     bottleneck.check(str(folder))
     bottleneck.requires_grad_(False)

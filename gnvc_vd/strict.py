@@ -51,6 +51,16 @@ def parse(kind: type[D], data: object, where: str) -> D:
         raise GnvcError(f"{where}: {error}") from error
 
 
+def stated(value: Any) -> Any:
+    """Plain data without what is as by default: a field that comes later leaves older ones what they were."""
+    if isinstance(value, tuple):
+        return [stated(one) for one in value]
+    if not dataclasses.is_dataclass(value):
+        return value
+    told = {field.name: (getattr(value, field.name), field.default) for field in dataclasses.fields(value)}
+    return {name: stated(one) for name, (one, default) in told.items() if one != default}
+
+
 def _value(hint: Any, data: object, where: str) -> object:
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (types.UnionType, typing.Union):

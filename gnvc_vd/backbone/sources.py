@@ -215,9 +215,17 @@ def read_tensors(files: Sequence[Path]) -> dict[str, Tensor]:
     return tensors
 
 
-def fill(module: nn.Module, tensors: Mapping[str, Tensor], where: str) -> None:
-    """Assign the tensors; their names and shapes must be exactly the module's."""
-    wanted = {name: tuple(value.shape) for name, value in module.state_dict().items()}
+def fill(
+    module: nn.Module, tensors: Mapping[str, Tensor], where: str, stored_names: Mapping[str, str] | None = None
+) -> None:
+    """Assign the tensors; their names and shapes must be exactly the module's.
+
+    Args:
+        stored_names: how the module's tensors are called among them, where that is not as in the module.
+    """
+    state = module.state_dict()
+    names = stored_names or {name: name for name in state}
+    wanted = {names[path]: tuple(value.shape) for path, value in state.items()}
     found = {name: tuple(value.shape) for name, value in tensors.items()}
     if wanted != found:
         missing, strange = sorted(wanted.keys() - found.keys()), sorted(found.keys() - wanted.keys())
@@ -227,7 +235,7 @@ def fill(module: nn.Module, tensors: Mapping[str, Tensor], where: str) -> None:
             f"{where}: the weights do not fit the described network: {len(missing)} tensors missing, "
             f"{len(strange)} unknown, {len(resized)} of another size (for one {first!r})"
         )
-    module.load_state_dict(dict(tensors), strict=True, assign=True)
+    module.load_state_dict({path: tensors[name] for path, name in names.items()}, strict=True, assign=True)
 
 
 def shards(folder: Path) -> list[Path]:

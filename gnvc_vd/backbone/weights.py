@@ -8,6 +8,7 @@ original folder    Wan2.1_VAE.pth, config.json, diffusion_pytorch_model*.safeten
 """
 
 import hashlib
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache, cached_property
@@ -25,6 +26,7 @@ from gnvc_vd.backbone.vaes import AnyVae, network_of, vae_with
 from gnvc_vd.files import replacing
 from gnvc_vd.model import BackboneReference, ModelDescription, file_sha256, write_description
 from gnvc_vd.presets import PRESETS, RANDOM_SEED, DitPreset, Preset, VaePreset, preset
+from gnvc_vd.strict import stated
 
 if TYPE_CHECKING:
     from gnvc_vd.backbone.dit import WanDit
@@ -74,7 +76,8 @@ class Backbone:
     def identity(self) -> bytes:
         """32 bytes that change with the float weights: what the container's shown-world identity begins with."""
         if not self.files:
-            return hashlib.sha256(f"{self.name} {RANDOM_SEED} {self.vae_preset} {self.dit_preset}".encode()).digest()
+            sizes = json.dumps([stated(self.vae_preset), stated(self.dit_preset)])  # by model.json's keys
+            return hashlib.sha256(f"{self.name} {RANDOM_SEED} {sizes}".encode()).digest()
         return hashlib.sha256("".join(f"{name} {self.hashes[name]}\n" for name in sorted(self.files)).encode()).digest()
 
     def embed(self, prompt: str) -> Tensor:

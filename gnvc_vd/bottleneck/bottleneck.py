@@ -29,7 +29,6 @@ from gnvc_vd.presets import BottleneckPreset
 
 ARITHMETIC = 1  # changes whenever the same integers and bytes would decode to other symbols
 HASH_BYTES = 4
-IDENTITY_BYTES = 8
 
 
 class Trained(NamedTuple):
@@ -154,15 +153,6 @@ class Bottleneck(nn.Module):
     def integers(self) -> dict[str, Tensor]:
         """Everything that decides a symbol."""
         return {name: value for name, value in self.named_buffers() if not value.is_floating_point()}
-
-    @property
-    def identity(self) -> bytes:
-        """8 bytes over the integers and the version of the arithmetic: the stream's coded identity."""
-        digest = hashlib.blake2b(f"{ARITHMETIC} {self.preset}".encode(), digest_size=IDENTITY_BYTES)
-        for name, value in sorted(self.integers().items()):
-            digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-            digest.update(value.cpu().contiguous().numpy().tobytes())
-        return digest.digest()
 
     @torch.inference_mode()
     def compress(self, latents: Tensor, quality: Sequence[int]) -> tuple[list[Payload], list[DecodedLatent]]:

@@ -5,9 +5,8 @@ rates) is a field here and a line in `configs/`.
 """
 
 import math
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass
 from itertools import accumulate
-from typing import Any
 
 from gnvc_vd.conventions import QUALITIES, UsageError
 from gnvc_vd.presets import AdaptorPreset
@@ -204,13 +203,3 @@ class Training:
     seed: int = 0
     data: str = ""  # what the clips are drawn from, in words that change when it does
     habits: Habits = Habits()
-
-
-def stated(value: Any) -> Any:
-    """Plain data without what is as by default: a field that comes later leaves older trainings what they were."""
-    if isinstance(value, tuple):
-        return [stated(one) for one in value]
-    if not is_dataclass(value):
-        return value
-    told = {field.name: (getattr(value, field.name), field.default) for field in fields(value)}
-    return {name: stated(one) for name, (one, default) in told.items() if one != default}

@@ -21,8 +21,9 @@ from tqdm import tqdm
 
 from gnvc_vd.conventions import GnvcError, UsageError
 from gnvc_vd.data.clips import ClipSpec
+from gnvc_vd.strict import stated
 from gnvc_vd.train.checkpoint import Checkpoints, State, restore, snapshot
-from gnvc_vd.train.config import Habits, Optimisation, Span, Training, stated
+from gnvc_vd.train.config import Habits, Optimisation, Span, Training
 from gnvc_vd.train.ema import Ema
 from gnvc_vd.train.log import Log
 from gnvc_vd.train.order import Share, Source, batches

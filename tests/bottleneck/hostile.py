@@ -16,6 +16,7 @@ import torch
 from gnvc_vd.bitstream import CodecId, Header, Reader, Unit
 from gnvc_vd.bottleneck.bottleneck import Bottleneck
 from gnvc_vd.bottleneck.policies import POLICIES, qualities
+from gnvc_vd.bottleneck.schema import coded_identity
 from gnvc_vd.conventions import Colour
 from gnvc_vd.gop import latent_size, latents_of
 from tests.bitstream.streams import packed
@@ -26,7 +27,7 @@ MAX_PIXELS = 1 << 18
 
 
 def stream(model: Bottleneck) -> bytes:
-    header = Header(CodecId.GNVC_VD, model.identity, b"shwn", 96, 64, Fraction(25), Colour("bt709", "limited"))
+    header = Header(CodecId.GNVC_VD, coded_identity(model), b"shwn", 96, 64, Fraction(25), Colour("bt709", "limited"))
     units = []
     for index, (frames, quality) in enumerate([(9, 40), (5, 10)]):
         levels = qualities(quality, latents_of(frames))

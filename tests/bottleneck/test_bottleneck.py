@@ -12,6 +12,7 @@ from torch import Tensor
 from gnvc_vd.bitstream import BitstreamError
 from gnvc_vd.bottleneck.bottleneck import Bottleneck, Payload
 from gnvc_vd.bottleneck.policies import qualities
+from gnvc_vd.bottleneck.schema import coded_identity
 from gnvc_vd.bottleneck.transforms import LATENT_REACH, DecodedLatent
 from gnvc_vd.conventions import GnvcError
 from tests.bottleneck.models import NANO, from_generator, latents, trained_like
@@ -66,13 +67,14 @@ def test_nothing_around_the_integers_changes_them(kind: str) -> None:
 DECODER = """
 import json, sys, torch
 torch.set_num_threads(int(sys.argv[1]))
+from gnvc_vd.bottleneck.schema import coded_identity
 from tests.bottleneck.models import from_generator
 job = json.load(sys.stdin)
 model = from_generator()
 if sys.argv[2] == "bfloat16":
     model.to(torch.bfloat16)
 out = model.decompress([bytes.fromhex(job["payload"])], [bytes.fromhex(job["hash"])], job["size"], job["quality"])
-print(len(list(out)), model.identity.hex())
+print(len(list(out)), coded_identity(model).hex())
 """
 
 
@@ -84,7 +86,7 @@ def test_a_fresh_process_decodes_the_same(threads: int, dtype: str) -> None:
     done = subprocess.run(
         [sys.executable, "-c", DECODER, str(threads), dtype], input=json.dumps(job), capture_output=True, text=True
     )
-    assert done.stdout.split() == ["4", model.identity.hex()], done.stderr[-800:]
+    assert done.stdout.split() == ["4", coded_identity(model).hex()], done.stderr[-800:]
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
@@ -117,7 +119,7 @@ def test_estimated_bits_are_the_payload_s(quality: int) -> None:
 def test_thrift_saves_bits_and_is_nothing_to_a_decoder() -> None:
     clip, quality = latents(2, 3, 12, 12), [20] * 3
     plain, thrifty = trained_like(), trained_like(thrift=1 / 15)
-    assert plain.identity == thrifty.identity
+    assert coded_identity(plain) == coded_identity(thrifty)
     sizes = []
     for model in (plain, thrifty):
         payloads, coded = model.compress(clip, quality)
@@ -132,8 +134,12 @@ def test_thrift_saves_bits_and_is_nothing_to_a_decoder() -> None:
 
 def test_another_model_is_another_identity_and_cannot_read() -> None:
     model, other = from_generator(0), from_generator(1)
-    assert len({model.identity, other.identity, trained_like().identity}) == 3
-    assert model.identity == from_generator(0).identity == from_generator(0).to(torch.bfloat16).identity
+    assert len({coded_identity(model), coded_identity(other), coded_identity(trained_like())}) == 3
+    assert (
+        coded_identity(model)
+        == coded_identity(from_generator(0))
+        == coded_identity(from_generator(0).to(torch.bfloat16))
+    )
     payloads, _ = model.compress(latents(1, 2, 4, 4), [20, 20])
     with pytest.raises(GnvcError):
         decode(other, payloads, (4, 4), [20, 20])
@@ -141,9 +147,9 @@ def test_another_model_is_another_identity_and_cannot_read() -> None:
 
 def test_one_changed_integer_changes_the_identity() -> None:
     model = from_generator()
-    before = model.identity
+    before = coded_identity(model)
     model.entropy.first[2].shift[0] += 1
-    assert model.identity != before
+    assert coded_identity(model) != before
 
 
 def test_a_wrong_hash_or_quality_is_noticed() -> None:
@@ -167,7 +173,7 @@ def test_integers_survive_saving_and_casting(tmp_path: Path) -> None:
     save_file(model.state_dict(), tmp_path / "codec.safetensors")
     loaded = Bottleneck(NANO).eval()
     loaded.load_state_dict(load_file(tmp_path / "codec.safetensors"))
-    assert loaded.to(torch.bfloat16).identity == model.identity
+    assert coded_identity(loaded.to(torch.bfloat16)) == coded_identity(model)
     assert all(not value.is_floating_point() for value in loaded.integers().values())
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from gnvc_vd.bottleneck.bottleneck import ARITHMETIC
+from gnvc_vd.bottleneck.schema import coded_identity
 from tests.bottleneck.models import from_generator, latents
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "payload.json"
@@ -23,7 +24,7 @@ def refresh() -> None:
     (payload,), _ = model.compress(latents(1, len(QUALITY), *SIZE), QUALITY)
     golden = {
         "arithmetic": ARITHMETIC,
-        "identity": model.identity.hex(),
+        "identity": coded_identity(model).hex(),
         "symbol_hash": payload.symbol_hash.hex(),
         "payload": payload.data.hex(),
     }
@@ -35,6 +36,6 @@ def test_the_golden_payload_decodes_to_its_symbols() -> None:
         refresh()
     golden, model = json.loads(GOLDEN.read_text()), from_generator()
     assert golden["arithmetic"] == ARITHMETIC
-    assert model.identity.hex() == golden["identity"]
+    assert coded_identity(model).hex() == golden["identity"]
     out = model.decompress([bytes.fromhex(golden["payload"])], [bytes.fromhex(golden["symbol_hash"])], SIZE, QUALITY)
     assert len(list(out)) == len(QUALITY)

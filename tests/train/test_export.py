@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 
 from gnvc_vd.backbone.weights import load_backbone
 from gnvc_vd.bottleneck.bottleneck import Payload
+from gnvc_vd.bottleneck.schema import coded_identity
 from gnvc_vd.codec import GnvcVd
 from gnvc_vd.conventions import GnvcError, UsageError
 from gnvc_vd.data.clips import ClipSpec, to_model
@@ -127,7 +128,7 @@ def test_an_adaptor_may_meet_another_halfway(runs: Path, tmp_path: Path) -> None
     save(other, tmp_path / "other", "other")
     export(runs / "warmup", tmp_path / "met", halfway=tmp_path / "other")
     met = load(tmp_path / "met")
-    assert met.bottleneck.identity == other.bottleneck.identity
+    assert coded_identity(met.bottleneck) == coded_identity(other.bottleneck)
     found = met.refiner.adaptor()
     assert found.keys() == own.keys() and all(torch.allclose(found[name], own[name] + 0.5) for name in own)
     with pytest.raises(UsageError, match="only a codec's run"):

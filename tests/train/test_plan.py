@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from gnvc_vd.conventions import UsageError
-from gnvc_vd.train.config import Habits, Model, Optimisation, Rate, Span, Stage, Training, Weights, stated
+from gnvc_vd.strict import stated
+from gnvc_vd.train.config import Habits, Model, Optimisation, Rate, Span, Stage, Training, Weights
 from gnvc_vd.train.draws import BatchDraws, step_draws
 from gnvc_vd.train.loop import identity
 from gnvc_vd.train.order import Share
