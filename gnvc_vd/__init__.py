@@ -10,9 +10,9 @@ PUBLIC = {
     "GnvcError": "gnvc_vd.conventions",
     "RawVideo": "gnvc_vd.video",
     "create_video": "gnvc_vd.video",
-    "load": "gnvc_vd.loading",
+    "load": "gnvc_vd.codecs.load",
     "load_backbone": "gnvc_vd.backbone.weights",
-    "load_gvc": "gnvc_vd.loading",
+    "load_gvc": "gnvc_vd.codecs.load",
     "open_video": "gnvc_vd.video",
 }
 

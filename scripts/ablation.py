@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from gnvc_vd.conventions import GnvcError, UsageError
-from gnvc_vd.evaluate.ablation import study
+from gnvc_vd.report.ablation import study
 
 
 def main() -> None:

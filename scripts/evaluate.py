@@ -15,9 +15,9 @@ from accelerate import PartialState
 from omegaconf import DictConfig
 
 from gnvc_vd.conventions import GnvcError, UsageError
-from gnvc_vd.evaluate.config import evaluation_of
-from gnvc_vd.evaluate.report import report
+from gnvc_vd.evaluate.evaluation import evaluation_of
 from gnvc_vd.evaluate.run import evaluate
+from gnvc_vd.report.report import report
 
 PATIENCE = timedelta(days=30)  # of processes whose share is done: the others' may take hours longer
 

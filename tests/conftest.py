@@ -8,7 +8,7 @@ from sys import executable
 import numpy as np
 import pytest
 
-import gnvc_vd.compat  # noqa: F401 - before any test imports diffusers or compressai
+import gnvc_vd.common.compat  # noqa: F401 - before any test imports diffusers or compressai
 from gnvc_vd.conventions import Frame
 
 Cli = Callable[..., "CompletedProcess[bytes]"]

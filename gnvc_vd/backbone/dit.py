@@ -11,7 +11,7 @@ import torch
 from diffusers import WanTransformer3DModel
 from torch import Tensor, nn
 
-from gnvc_vd.backbone.contract import Attention, Condition
+from gnvc_vd.backbone.interfaces import Attention, Condition
 from gnvc_vd.backbone.sources import Located, fill
 from gnvc_vd.backbone.vaes import network_of
 from gnvc_vd.conventions import LATENT_CHANNELS, GnvcError

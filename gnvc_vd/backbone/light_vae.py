@@ -17,7 +17,7 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn.functional import leaky_relu
 
-from gnvc_vd.backbone.contract import Decoded, Encoded, State, check_step, decode_steps
+from gnvc_vd.backbone.interfaces import Decoded, Encoded, State, check_step, decode_steps
 from gnvc_vd.conventions import LATENT_CHANNELS, SPATIAL_STRIDE, TEMPORAL_STRIDE
 from gnvc_vd.presets import VaePreset
 

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from gnvc_vd.backbone.sources import EMPTY_PROMPT
+from gnvc_vd.common.files import replacing
 from gnvc_vd.conventions import GnvcError
-from gnvc_vd.files import replacing
 
 
 class NoTextEncoderError(GnvcError):

@@ -14,9 +14,10 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from gnvc_vd import model, strict
+from gnvc_vd.backbone import folder as model
+from gnvc_vd.common import strict
+from gnvc_vd.common.foreign import read_foreign
 from gnvc_vd.conventions import LATENT_CHANNELS, GnvcError
-from gnvc_vd.foreign import read_foreign
 from gnvc_vd.presets import PRESETS, WAN_VAE, DitPreset, Source, VaePreset
 
 EMPTY_PROMPT = "empty_prompt.safetensors"

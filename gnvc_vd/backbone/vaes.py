@@ -13,7 +13,7 @@ from gnvc_vd.conventions import UsageError
 from gnvc_vd.presets import RANDOM_SEED, Preset, VaePreset, preset
 
 if TYPE_CHECKING:
-    from gnvc_vd.backbone.vae import Kernels, WanVae
+    from gnvc_vd.backbone.wan_vae import Kernels, WanVae
 
 AnyVae: TypeAlias = "WanVae | LightVae"
 
@@ -22,7 +22,7 @@ def network_of(preset: VaePreset) -> nn.Module:
     """What a weights file holds, with random weights."""
     if preset.architecture == "light":
         return LightNetwork(preset)
-    from gnvc_vd.backbone.vae import build_vae
+    from gnvc_vd.backbone.wan_vae import build_vae
 
     return build_vae(preset)
 
@@ -32,7 +32,7 @@ def vae_with(
 ) -> AnyVae:
     """The network behind the VideoVae contract."""
     if preset.architecture == "wan":
-        from gnvc_vd.backbone.vae import WanVae
+        from gnvc_vd.backbone.wan_vae import WanVae
 
         return WanVae(network, kernels, tiling)
     if tiling is not None:

@@ -15,9 +15,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-from gnvc_vd import ffmpeg
 from gnvc_vd.conventions import Colour, GnvcError, UsageError
-from gnvc_vd.video import RawVideo
+from gnvc_vd.video import RawVideo, ffmpeg
 
 SOURCE = "source.mkv"  # FFV1: the very codes, with their matrix named
 DECODED = "decoded.mkv"

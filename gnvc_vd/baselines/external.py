@@ -20,7 +20,6 @@ from typing import Any, cast
 
 import numpy as np
 
-from gnvc_vd import ffmpeg, strict
 from gnvc_vd.baselines.commands import (
     DECODED,
     SOURCE,
@@ -33,7 +32,9 @@ from gnvc_vd.baselines.commands import (
     run,
     tagged,
 )
+from gnvc_vd.common import strict
 from gnvc_vd.conventions import GnvcError, UsageError
+from gnvc_vd.video import ffmpeg
 
 FORMS = {"mkv": SOURCE, "yuv": "source.yuv", "png": "source"}  # what the codec can read
 

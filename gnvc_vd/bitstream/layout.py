@@ -10,6 +10,7 @@ from enum import IntEnum
 from fractions import Fraction
 from typing import get_args
 
+from gnvc_vd.bitstream.gop import MAX_GOP
 from gnvc_vd.conventions import (
     COMMON_RATES,
     MAX_RATE_DENOMINATOR,
@@ -20,7 +21,6 @@ from gnvc_vd.conventions import (
     GnvcError,
     Matrix,
 )
-from gnvc_vd.gop import MAX_GOP
 
 MAGIC = b"GNVC"
 VERSION = 1

@@ -17,11 +17,11 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 from torch.utils.data import Dataset
 
+from gnvc_vd.common.strict import MAX_NUMBER
 from gnvc_vd.conventions import MAX_SIDE, PIXEL_MULTIPLE, TEMPORAL_STRIDE, Frame, GnvcError, UsageError
 from gnvc_vd.data.manifests import entries_of, inside
 from gnvc_vd.data.samples import MIXING, Draws, Items, UnsuitableError, order
-from gnvc_vd.strict import MAX_NUMBER
-from gnvc_vd.video.pictures import read_picture
+from gnvc_vd.video.picture_files import read_picture
 from gnvc_vd.video.seeking import Area, Backend, FilmIndex, index_film, read_frames
 
 SEPTUPLET = 7
@@ -65,27 +65,6 @@ class Clips(Protocol):
     def __getitem__(self, number: int) -> Tensor: ...
     @property
     def skipped(self) -> dict[str, str]: ...
-
-
-def to_model(clip: Tensor) -> Tensor:
-    """uint8 to float32 in [−1, 1], on whatever device it is."""
-    return clip.float() / 127.5 - 1
-
-
-def to_levels(video: Tensor) -> Tensor:
-    """[−1, 1] to uint8, rounded to the nearest level."""
-    return ((video + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
-
-
-def pixels_of(clip: Tensor) -> Frame:
-    """3 T H W to T H W 3."""
-    pixels: Frame = clip.permute(1, 2, 3, 0).contiguous().numpy()
-    return pixels
-
-
-def frames_of(video: Tensor) -> Frame:
-    """3 T H W in [−1, 1] to T H W 3 uint8."""
-    return pixels_of(to_levels(video).cpu())
 
 
 class VideoClips(Dataset[Tensor]):

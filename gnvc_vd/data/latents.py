@@ -21,13 +21,14 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from gnvc_vd import strict
-from gnvc_vd.backbone.contract import VideoVae
+from gnvc_vd.backbone.interfaces import VideoVae
+from gnvc_vd.bitstream.gop import latents_of
+from gnvc_vd.common import strict
+from gnvc_vd.common.files import replacing
 from gnvc_vd.conventions import LATENT_CHANNELS, SPATIAL_STRIDE, GnvcError, UsageError
-from gnvc_vd.data.clips import Clips, ClipSpec, to_model
+from gnvc_vd.data.clips import Clips, ClipSpec
 from gnvc_vd.data.samples import item_of
-from gnvc_vd.files import replacing
-from gnvc_vd.gop import latents_of
+from gnvc_vd.video.pixels import to_model
 
 INDEX = "index.json"
 FORMAT = 1

@@ -14,8 +14,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from gnvc_vd.common.noise import WORD, philox, words
 from gnvc_vd.conventions import GnvcError
-from gnvc_vd.noise import WORD, philox, words
 from gnvc_vd.video import VideoError
 
 CONTENT, ORDER, MIXING = 0, 1 << 30, 1 << 31  # what a stream of numbers is for; attempts are added to the first

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from gnvc_vd.conventions import GnvcError, UsageError
 from gnvc_vd.metrics import fidelity, perceptual
 from gnvc_vd.metrics.fidelity import MsSsim, psnr_rgb, psnr_yuv
-from gnvc_vd.metrics.flow import FLOWS, dis, raft
+from gnvc_vd.metrics.optical_flow import FLOWS, dis, raft
 from gnvc_vd.metrics.pairs import FrameMean, Measure, Pair, Pairing
 from gnvc_vd.metrics.perceptual import dists, lpips, st_lpips
 from gnvc_vd.metrics.temporal import WarpingError

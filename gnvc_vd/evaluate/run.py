@@ -18,13 +18,15 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from gnvc_vd.backbone.folder import DESCRIPTION, file_sha256
 from gnvc_vd.baselines.commands import SOURCE, Clip, Coded, Commands, code
 from gnvc_vd.baselines.external import External, code_external
 from gnvc_vd.baselines.hybrid import Hybrid
+from gnvc_vd.common.files import replacing
 from gnvc_vd.conventions import GnvcError, UsageError, bits_per_pixel, kilobits_per_second
 from gnvc_vd.evaluate.compare import Comparison, compare
-from gnvc_vd.evaluate.config import Contestant, Evaluation, Ours, words
-from gnvc_vd.evaluate.manifests import CLIPS, Sequence, read_manifest
+from gnvc_vd.evaluate.evaluation import Contestant, Evaluation, Ours, words
+from gnvc_vd.evaluate.playable import show
 from gnvc_vd.evaluate.points import (
     Point,
     environment,
@@ -35,10 +37,8 @@ from gnvc_vd.evaluate.points import (
     write_point,
 )
 from gnvc_vd.evaluate.sequences import Prepared, prepare
-from gnvc_vd.evaluate.showing import show
-from gnvc_vd.files import replacing
-from gnvc_vd.metrics.weights import FILES, absent, in_torch_home
-from gnvc_vd.model import DESCRIPTION, file_sha256
+from gnvc_vd.evaluate.test_sets import CLIPS, Sequence, read_manifest
+from gnvc_vd.metrics.weight_files import FILES, absent, in_torch_home
 from gnvc_vd.presets import PRESETS
 
 LOSSLESS = "decoded.mkv"

@@ -14,12 +14,11 @@ from pathlib import Path
 
 import numpy as np
 
-from gnvc_vd import ffmpeg
 from gnvc_vd.baselines.commands import Clip, as_source
+from gnvc_vd.common.files import replacing
 from gnvc_vd.conventions import Colour, GnvcError
-from gnvc_vd.evaluate.manifests import Sequence, film_of
-from gnvc_vd.files import replacing
-from gnvc_vd.video import Planes, PlanesOf, RawVideo, open_video
+from gnvc_vd.evaluate.test_sets import Sequence, film_of
+from gnvc_vd.video import Planes, PlanesOf, RawVideo, ffmpeg, open_video
 
 AS_STORED = ("yuv420p", "yuv420p10le")
 

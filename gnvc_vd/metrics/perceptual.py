@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from gnvc_vd.metrics import UnavailableError
 from gnvc_vd.metrics.trunks import Trunk, alexnet, dists_vgg16, shift_tolerant_alexnet, shift_tolerant_vgg16, vgg16
-from gnvc_vd.metrics.weights import ALEXNET, VGG16, from_package, from_torch_home
+from gnvc_vd.metrics.weight_files import ALEXNET, VGG16, from_package, from_torch_home
 
 Net = Literal["alex", "vgg"]
 SMALLEST_SIDE = 32

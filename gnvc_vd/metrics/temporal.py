@@ -19,7 +19,7 @@ from torch import Tensor
 
 from gnvc_vd.conventions import Frame
 from gnvc_vd.metrics import UnavailableError
-from gnvc_vd.metrics.flow import FlowEstimator, FlowField, Mask, dis, visible, warped
+from gnvc_vd.metrics.optical_flow import FlowEstimator, FlowField, Mask, dis, visible, warped
 from gnvc_vd.metrics.pairs import Pair
 
 Distance = Callable[[Tensor, Tensor], Tensor]

@@ -9,9 +9,9 @@ import json
 import tempfile
 from pathlib import Path
 
-from gnvc_vd import ffmpeg
 from gnvc_vd.metrics import UnavailableError
 from gnvc_vd.metrics.pairs import Pair
+from gnvc_vd.video import ffmpeg
 
 MODEL = "vmaf_v0.6.1"
 LOG = "vmaf.json"

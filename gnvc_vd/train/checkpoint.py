@@ -24,9 +24,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from gnvc_vd import strict
+from gnvc_vd.common import strict
+from gnvc_vd.common.files import replacing
 from gnvc_vd.conventions import GnvcError
-from gnvc_vd.files import replacing
 from gnvc_vd.train.ema import Ema, put, whole
 
 WEIGHTS, EMA, OPTIMISER, STATE = "weights.safetensors", "ema.safetensors", "optimiser.pt", "state.json"

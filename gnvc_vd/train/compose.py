@@ -7,14 +7,14 @@ from typing import Any, cast
 import hydra
 from omegaconf import DictConfig, OmegaConf
 
-from gnvc_vd import strict
 from gnvc_vd.backbone.vaes import load_vae, random_vae
+from gnvc_vd.common import strict
 from gnvc_vd.conventions import GnvcError, UsageError
 from gnvc_vd.data.clips import Clips, ClipSpec, Mixture
 from gnvc_vd.data.latents import LatentClips, vae_identity
 from gnvc_vd.presets import preset
-from gnvc_vd.train.config import Training
 from gnvc_vd.train.loop import Sources
+from gnvc_vd.train.settings import Training
 
 FIELDS = ("name", "model", "stage", "rate", "adaptor", "seed", "habits")
 OURS = ("gnvc_vd.data.", "gnvc_vd.train.compose.")  # what a configuration may call

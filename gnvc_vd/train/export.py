@@ -16,23 +16,23 @@ import torch
 from omegaconf import OmegaConf
 from torch import Tensor
 
-from gnvc_vd import strict
-from gnvc_vd.backbone.contract import VideoVae
+from gnvc_vd.backbone.folder import DESCRIPTION
+from gnvc_vd.backbone.interfaces import VideoVae
 from gnvc_vd.backbone.sources import read_tensors
 from gnvc_vd.backbone.weights import Backbone, save_backbone
+from gnvc_vd.codecs.load import load, save
+from gnvc_vd.common import strict
 from gnvc_vd.conventions import QUALITIES, GnvcError, UsageError
-from gnvc_vd.data.clips import to_model
-from gnvc_vd.loading import load, save
-from gnvc_vd.model import DESCRIPTION
 from gnvc_vd.presets import VaePreset
 from gnvc_vd.train.checkpoint import EMA, STATE, WEIGHTS, Checkpoints, State
 from gnvc_vd.train.compose import sources_of
-from gnvc_vd.train.config import Training
 from gnvc_vd.train.log import RUN
 from gnvc_vd.train.loop import CHECKPOINTS, spec_of
 from gnvc_vd.train.refit import Refit, refitted
+from gnvc_vd.train.settings import Training
 from gnvc_vd.train.setup import Built, build, codec_of, refinement_of
-from gnvc_vd.train.stages.codec import CodecStage
+from gnvc_vd.train.stages.codec_stage import CodecStage
+from gnvc_vd.video.pixels import to_model
 
 Which = Literal["averaged", "live"]
 HYDRA = ".hydra/config.yaml"

@@ -16,9 +16,9 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
+from gnvc_vd.common.files import replacing
 from gnvc_vd.conventions import Frame, UsageError
-from gnvc_vd.files import replacing
-from gnvc_vd.train.config import Training
+from gnvc_vd.train.settings import Training
 from gnvc_vd.video import write_picture
 
 PACKAGES = ("torch", "diffusers", "transformers", "accelerate", "compressai", "numpy")

@@ -19,16 +19,16 @@ from accelerate.utils import DistributedDataParallelKwargs, DistributedType
 from torch import Tensor
 from tqdm import tqdm
 
+from gnvc_vd.common.strict import stated
 from gnvc_vd.conventions import GnvcError, UsageError
 from gnvc_vd.data.clips import ClipSpec
-from gnvc_vd.strict import stated
 from gnvc_vd.train.checkpoint import Checkpoints, State, restore, snapshot
-from gnvc_vd.train.config import Habits, Optimisation, Span, Training
 from gnvc_vd.train.ema import Ema
 from gnvc_vd.train.log import Log
 from gnvc_vd.train.order import Share, Source, batches
+from gnvc_vd.train.settings import Habits, Optimisation, Span, Training
 from gnvc_vd.train.setup import Built, build, judged
-from gnvc_vd.train.stages.common import Losses, Step, Verdict
+from gnvc_vd.train.stages.stage import Losses, Step, Verdict
 
 CHECKPOINTS = "checkpoints"
 Sources = Callable[[ClipSpec], Source]

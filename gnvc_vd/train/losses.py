@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
+from gnvc_vd.bitstream.gop import frames_of
 from gnvc_vd.conventions import QUALITIES, SPATIAL_STRIDE
-from gnvc_vd.gop import frames_of
-from gnvc_vd.train.config import Rate
+from gnvc_vd.train.settings import Rate
 
 
 def lambda_of(quality: Tensor, rate: Rate = Rate()) -> Tensor:  # noqa: B008 - frozen

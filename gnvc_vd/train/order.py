@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from gnvc_vd.conventions import UsageError
-from gnvc_vd.train.config import Stage
+from gnvc_vd.train.settings import Stage
 
 
 class Source(Protocol):

@@ -18,19 +18,19 @@ from torch import Tensor
 from gnvc_vd.backbone.vaes import load_vae, random_vae
 from gnvc_vd.conventions import UsageError
 from gnvc_vd.presets import Preset, preset
-from gnvc_vd.train.config import Habits, Model, Stage, Training
-from gnvc_vd.train.stages.common import Verdict, perceptual_of
-from gnvc_vd.train.stages.vae import VaeStage
-from gnvc_vd.train.stages.vae import judge as judge_vae
+from gnvc_vd.train.settings import Habits, Model, Stage, Training
+from gnvc_vd.train.stages.stage import Verdict, perceptual_of
+from gnvc_vd.train.stages.vae_stage import VaeStage
+from gnvc_vd.train.stages.vae_stage import judge as judge_vae
 
 if TYPE_CHECKING:
     from gnvc_vd.backbone.weights import Backbone
-    from gnvc_vd.bottleneck.bottleneck import Bottleneck
-    from gnvc_vd.codec import GnvcVd
-    from gnvc_vd.parameters import Parameters
-    from gnvc_vd.refine.refiner import Refiner
-    from gnvc_vd.train.stages.codec import CodecStage
-    from gnvc_vd.train.stages.prior import PriorStage
+    from gnvc_vd.bitstream.refinement import Parameters
+    from gnvc_vd.learned.bottleneck.contextual import Bottleneck
+    from gnvc_vd.learned.codec import GnvcVd
+    from gnvc_vd.learned.refine.refiner import Refiner
+    from gnvc_vd.train.stages.codec_stage import CodecStage
+    from gnvc_vd.train.stages.prior_stage import PriorStage
 
 
 @dataclass
@@ -65,7 +65,8 @@ def judged(built: Built, clips: Sequence[Tensor]) -> Verdict:
     """The stage as it stands, by clips uint8 3 T H W."""
     if isinstance(built.stage, VaeStage):
         return judge_vae(built.stage, clips)
-    from gnvc_vd.train.stages import codec, prior
+    from gnvc_vd.train.stages import codec_stage as codec
+    from gnvc_vd.train.stages import prior_stage as prior
 
     if isinstance(built.stage, prior.PriorStage):
         return prior.judge(built.stage, clips, built.training.seed)
@@ -75,7 +76,7 @@ def judged(built: Built, clips: Sequence[Tensor]) -> Verdict:
 def group_of(name: str) -> str | None:
     """The group that a stage's parameter trains with; None never trains."""
     if name.startswith("refiner."):
-        from gnvc_vd.refine.adaptor import is_trained
+        from gnvc_vd.learned.refine.adaptor import is_trained
 
         return "adaptor" if is_trained(name.removeprefix("refiner.dit.model.")) else None
     if name.startswith("vae."):
@@ -89,9 +90,9 @@ def codec_of(built: Built, note: str = "", places: Tensor | None = None) -> "Gnv
     Args:
         places: where qualities lie on the trained scale (bottleneck.freeze).
     """
-    from gnvc_vd.bottleneck.bottleneck import Bottleneck
-    from gnvc_vd.codec import GnvcVd
-    from gnvc_vd.train.stages.codec import CodecStage
+    from gnvc_vd.learned.bottleneck.contextual import Bottleneck
+    from gnvc_vd.learned.codec import GnvcVd
+    from gnvc_vd.train.stages.codec_stage import CodecStage
 
     assert isinstance(built.stage, CodecStage)
     source, device = built.stage, built.stage.vae.mean.device
@@ -105,7 +106,7 @@ def codec_of(built: Built, note: str = "", places: Tensor | None = None) -> "Gnv
 
 def refinement_of(stage: Stage) -> "Parameters":
     """How a codec's streams are refined: as its training unrolls it."""
-    from gnvc_vd.parameters import Parameters
+    from gnvc_vd.bitstream.refinement import Parameters
 
     return Parameters(steps=max(1, stage.unrolled), sigma_0=stage.sigma_0, noise_scale=stage.noise_scale)
 
@@ -120,8 +121,8 @@ def _vae(training: Training) -> Built:
 
 
 def _on_a_backbone(training: Training) -> Built:
-    from gnvc_vd.train.stages.codec import CodecStage
-    from gnvc_vd.train.stages.prior import PriorStage
+    from gnvc_vd.train.stages.codec_stage import CodecStage
+    from gnvc_vd.train.stages.prior_stage import PriorStage
 
     stage, sizes = training.stage, preset(training.model.name)
     backbone = _backbone(training.model, sizes)
@@ -154,9 +155,9 @@ def _backbone(model: Model, sizes: Preset) -> "Backbone":
 
 
 def _codec(training: Training, sizes: Preset, backbone: "Backbone") -> "tuple[Bottleneck, Refiner]":
-    from gnvc_vd.bottleneck.bottleneck import Bottleneck
-    from gnvc_vd.loading import start_from
-    from gnvc_vd.refine.refiner import Refiner
+    from gnvc_vd.codecs.load import start_from
+    from gnvc_vd.learned.bottleneck.contextual import Bottleneck
+    from gnvc_vd.learned.refine.refiner import Refiner
 
     model, adaptor = training.model, training.adaptor or sizes.adaptor
     bottleneck = Bottleneck(sizes.bottleneck, thrift=training.rate.thrift)

@@ -20,10 +20,10 @@ from torch.nn.parallel import DistributedDataParallel
 
 from gnvc_vd.backbone.dit import WanDit, kept_in_float32
 from gnvc_vd.conventions import UsageError
-from gnvc_vd.refine.adaptor import LORA
+from gnvc_vd.learned.refine.adaptor import LORA
 from gnvc_vd.train.setup import Built
-from gnvc_vd.train.stages.codec import CodecStage
-from gnvc_vd.train.stages.prior import PriorStage
+from gnvc_vd.train.stages.codec_stage import CodecStage
+from gnvc_vd.train.stages.prior_stage import PriorStage
 
 
 def shard(built: Built, accelerator: Accelerator) -> nn.Module:

@@ -10,9 +10,9 @@ Large ones are paid by the octave and small ones are nearly free, so what has to
 import torch
 from torch import Tensor
 
+from gnvc_vd.bitstream.gop import frames_of
 from gnvc_vd.conventions import SPATIAL_STRIDE
-from gnvc_vd.evaluate.transform import dct
-from gnvc_vd.gop import frames_of
+from gnvc_vd.metrics.block_transform import dct
 
 FINEST = 1 / 64  # of the coarsest level
 

@@ -23,8 +23,8 @@ from typing import BinaryIO
 import av
 import numpy as np
 
+from gnvc_vd.common.files import replacing
 from gnvc_vd.conventions import MAX_RATE, MAX_SIDE, Colour, Frame, UsageError, assert_frame
-from gnvc_vd.files import replacing
 from gnvc_vd.video.colour import (
     MATRIX_OUT,
     PRIMARIES_OUT,

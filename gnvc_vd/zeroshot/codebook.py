@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gnvc_vd.noise import words
+from gnvc_vd.common.noise import words
 
 WORDS = 4  # of a counter's block
 SIGN_BIT = 31

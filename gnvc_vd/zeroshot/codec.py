@@ -16,19 +16,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gnvc_vd import gop as gops
-from gnvc_vd.backbone.contract import VelocityModel, VideoVae
-from gnvc_vd.backbone.pictures import frames_of_latents, latents_of_frames
+from gnvc_vd.backbone.interfaces import VelocityModel, VideoVae
+from gnvc_vd.backbone.streaming import frames_of_latents, latents_of_frames
 from gnvc_vd.bitstream import BitstreamError, CodecId, Header, Reader, Unit, whole_stream
+from gnvc_vd.bitstream import gop as gops
+from gnvc_vd.bitstream.playback import Decoding, Playback
 from gnvc_vd.conventions import LATENT_CHANNELS, Frame, UsageError
-from gnvc_vd.playback import Decoding, Playback
 from gnvc_vd.presets import DitPreset
-from gnvc_vd.scenes import scenes
 from gnvc_vd.video import Video, VideoInfo
+from gnvc_vd.video.scenes import scenes
 from gnvc_vd.zeroshot import tail
-from gnvc_vd.zeroshot.conditioning import Chain, Conditioning, withheld
 from gnvc_vd.zeroshot.drift import drift, sketch
 from gnvc_vd.zeroshot.encoding import BESIDE, GvcEncoding, quality_of
+from gnvc_vd.zeroshot.modes import Chain, Conditioning, withheld
 from gnvc_vd.zeroshot.parameters import Parameters, StillName
 from gnvc_vd.zeroshot.payload import Content, pack, symbol_hash
 from gnvc_vd.zeroshot.sde import Velocity

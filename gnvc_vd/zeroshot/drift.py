@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gnvc_vd.noise import words
+from gnvc_vd.common.noise import words
 
 SKETCH_KEY = 0x47564303
 NUMBERS = 4

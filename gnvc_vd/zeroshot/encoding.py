@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from gnvc_vd import gop as gops
+from gnvc_vd.bitstream import gop as gops
 from gnvc_vd.conventions import QUALITIES, UsageError
 from gnvc_vd.zeroshot.codebook import MAX_ATOMS
 from gnvc_vd.zeroshot.parameters import Parameters

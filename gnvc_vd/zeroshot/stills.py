@@ -10,9 +10,9 @@ from typing import Protocol
 
 import numpy as np
 
-from gnvc_vd import ffmpeg
 from gnvc_vd.bitstream import BitstreamError
 from gnvc_vd.conventions import QUALITIES, Frame, GnvcError
+from gnvc_vd.video import ffmpeg
 from gnvc_vd.zeroshot.parameters import StillName
 
 SPEED = 6

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gnvc_vd.noise import normal
+from gnvc_vd.common.noise import normal
 from gnvc_vd.zeroshot.codebook import Choice, Codebook
 from gnvc_vd.zeroshot.parameters import Parameters
 from gnvc_vd.zeroshot.payload import Set

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from gnvc_vd import gop as gops
 from gnvc_vd.bitstream import BitstreamError, Unit
-from gnvc_vd.zeroshot.conditioning import withheld
+from gnvc_vd.bitstream import gop as gops
+from gnvc_vd.zeroshot.modes import withheld
 from gnvc_vd.zeroshot.parameters import Parameters
 from gnvc_vd.zeroshot.payload import Allotment, Content, Parsed, atom_bytes, symbol_hash
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from gnvc_vd.backbone.contract import Attention, Condition
 from gnvc_vd.backbone.dit import NATIVE, WanDit, build_dit
+from gnvc_vd.backbone.interfaces import Attention, Condition
 from gnvc_vd.conventions import GnvcError
 from gnvc_vd.presets import CONDITION_CHANNELS, DitPreset
 

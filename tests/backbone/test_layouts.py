@@ -18,10 +18,10 @@ from transformers import PreTrainedTokenizerFast, UMT5Config, UMT5EncoderModel
 from gnvc_vd.backbone.dit import WanDit, build_dit
 from gnvc_vd.backbone.fetch import fetch
 from gnvc_vd.backbone.prompt import embed
-from gnvc_vd.backbone.vae import WanVae, build_vae
+from gnvc_vd.backbone.wan_vae import WanVae, build_vae
 from gnvc_vd.backbone.weights import load_backbone
+from gnvc_vd.common.foreign import read_foreign
 from gnvc_vd.conventions import GnvcError
-from gnvc_vd.foreign import read_foreign
 from gnvc_vd.presets import WAN_VAE, DitPreset, VaePreset
 
 VAE = VaePreset(8, WAN_VAE.latents_mean, WAN_VAE.latents_std)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gnvc_vd.backbone.contract import chunked, decode_steps, encode_steps
+from gnvc_vd.backbone.interfaces import chunked, decode_steps, encode_steps
 from gnvc_vd.backbone.light_vae import START_LOG_VARIANCE, LightVae, Merge, Past, Split, build_light_vae
 from gnvc_vd.backbone.tiles import Tiling
 from gnvc_vd.backbone.weights import Options, load_backbone, random_backbone, save_backbone

@@ -14,11 +14,11 @@ from omegaconf import OmegaConf
 import gnvc_vd
 from gnvc_vd.baselines.commands import SOURCE, Clip
 from gnvc_vd.baselines.external import External, RatePoint, code_external, read_points
+from gnvc_vd.common.strict import parse
 from gnvc_vd.conventions import Colour, GnvcError, UsageError
-from gnvc_vd.evaluate.config import Contestant
+from gnvc_vd.evaluate.evaluation import Contestant
 from gnvc_vd.evaluate.sequences import make_source
 from gnvc_vd.metrics.fidelity import psnr
-from gnvc_vd.strict import parse
 from gnvc_vd.video import create_video, open_video
 from tests.conftest import smooth_clip
 

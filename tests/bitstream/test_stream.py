@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gnvc_vd.bitstream import BitstreamError, CodecId, Damage, End, Header, Reader, Unit, Writer
+from gnvc_vd.bitstream.gop import MAX_GOP
 from gnvc_vd.bitstream.layout import MAX_HEADER, MAX_PAYLOAD, UNIT_OVERHEAD, pack_header, parse_header
 from gnvc_vd.conventions import COMMON_RATES, Colour
-from gnvc_vd.gop import MAX_GOP
 from tests.bitstream.streams import HEADER, bodies, mutated, packed, read, signed, survives, units
 
 headers = st.builds(

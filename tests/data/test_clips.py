@@ -10,9 +10,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from gnvc_vd.conventions import GnvcError, UsageError
-from gnvc_vd.data.clips import BLOCK, ClipSpec, Mixture, SeptupletClips, VideoClips, drawn_area, finished, to_model
+from gnvc_vd.data.clips import BLOCK, ClipSpec, Mixture, SeptupletClips, VideoClips, drawn_area, finished
 from gnvc_vd.data.manifests import Entry, write_manifest
 from gnvc_vd.data.samples import Draws, UnsuitableError
+from gnvc_vd.video.pixels import to_model
 from gnvc_vd.video.seeking import Area
 from tests.conftest import smooth_clip
 from tests.data.material import film, numbered, septuplets

@@ -10,13 +10,14 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from gnvc_vd import load_backbone
-from gnvc_vd.backbone.vae import WanVae
+from gnvc_vd.backbone.wan_vae import WanVae
 from gnvc_vd.backbone.weights import Options
 from gnvc_vd.conventions import GnvcError, UsageError
-from gnvc_vd.data.clips import ClipSpec, to_model
+from gnvc_vd.data.clips import ClipSpec
 from gnvc_vd.data.latents import LatentClips, LatentIndex, precompute, vae_identity
 from gnvc_vd.data.procedural import ProceduralClips
 from gnvc_vd.data.samples import item_of
+from gnvc_vd.video.pixels import to_model
 from tests.conftest import names_beside
 from tests.data.material import film, numbered, run_script
 

@@ -9,9 +9,9 @@ import torch
 from scipy import stats
 from torch import Tensor
 
+from gnvc_vd.common.noise import philox
 from gnvc_vd.conventions import GnvcError
 from gnvc_vd.data.samples import ATTEMPTS, Draws, Items, UnsuitableError, item_of, order
-from gnvc_vd.noise import philox
 from gnvc_vd.video import VideoError
 
 

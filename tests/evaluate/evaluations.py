@@ -5,7 +5,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from gnvc_vd.baselines.hybrid import Hybrid
-from gnvc_vd.evaluate.config import Contestant, Evaluation, Reporting
+from gnvc_vd.evaluate.evaluation import Contestant, Evaluation, Reporting
 from gnvc_vd.evaluate.points import Point
 from gnvc_vd.video import create_video
 from tests.conftest import smooth_clip

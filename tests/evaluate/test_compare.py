@@ -9,15 +9,14 @@ import numpy as np
 import pytest
 import torch
 
-from gnvc_vd import ffmpeg
-from gnvc_vd.cli import main
+from gnvc_vd.bench.harness import cost
+from gnvc_vd.cli.main import main
 from gnvc_vd.conventions import Frame, GnvcError, UsageError
-from gnvc_vd.evaluate.bench.measuring import cost
 from gnvc_vd.evaluate.compare import METRICS, compare
 from gnvc_vd.metrics.pairs import as_tensor
 from gnvc_vd.metrics.perceptual import st_lpips
 from gnvc_vd.metrics.vmaf import Vmaf
-from gnvc_vd.video import RawVideo, create_video, open_video
+from gnvc_vd.video import RawVideo, create_video, ffmpeg, open_video
 from tests.conftest import smooth_clip
 from tests.metrics.clips import as_frame, noisy, pan, texture, write
 from tests.metrics.test_fidelity import ffmpeg_psnr

@@ -14,20 +14,20 @@ from threading import Barrier
 
 import pytest
 
+from gnvc_vd.backbone.folder import file_sha256
 from gnvc_vd.baselines.commands import run
 from gnvc_vd.baselines.external import External
 from gnvc_vd.baselines.hybrid import Hybrid
-from gnvc_vd.cli import _parser
+from gnvc_vd.cli.main import _parser
 from gnvc_vd.conventions import GnvcError, UsageError
 from gnvc_vd.evaluate.compare import compare
-from gnvc_vd.evaluate.config import Contestant, Evaluation, Ours, Reporting, evaluation_of
-from gnvc_vd.evaluate.manifests import read_manifest
+from gnvc_vd.evaluate.evaluation import Contestant, Evaluation, Ours, Reporting, evaluation_of
 from gnvc_vd.evaluate.points import Point, key_of, path_of, read_point, settings_of, write_point
-from gnvc_vd.evaluate.report import report
 from gnvc_vd.evaluate.run import Job, Known, _same_stream, evaluate, our_commands
 from gnvc_vd.evaluate.sequences import Prepared, prepare
-from gnvc_vd.metrics.weights import ALEXNET, in_torch_home
-from gnvc_vd.model import file_sha256
+from gnvc_vd.evaluate.test_sets import read_manifest
+from gnvc_vd.metrics.weight_files import ALEXNET, in_torch_home
+from gnvc_vd.report.report import report
 from tests.conftest import names_beside
 from tests.evaluate.evaluations import FRAMES, SIDE, evaluation, made_up_set, point
 from tests.train.composing import ALL, composed_of

@@ -10,12 +10,11 @@ import torch
 from numpy.typing import NDArray
 from scipy.ndimage import correlate1d
 
-from gnvc_vd import ffmpeg
 from gnvc_vd.conventions import Colour
 from gnvc_vd.metrics import UnavailableError
 from gnvc_vd.metrics.fidelity import MsSsim, psnr, psnr_planes, psnr_rgb, psnr_yuv
 from gnvc_vd.metrics.pairs import Pairing, as_tensor
-from gnvc_vd.video import Planes, open_video
+from gnvc_vd.video import Planes, ffmpeg, open_video
 from tests.conftest import noise_clip, smooth_clip
 from tests.metrics.clips import COLOUR, as_frame, noisy, pairs, texture, write
 

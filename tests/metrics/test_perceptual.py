@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from gnvc_vd.conventions import GnvcError
-from gnvc_vd.metrics import UnavailableError, weights
+from gnvc_vd.metrics import UnavailableError
+from gnvc_vd.metrics import weight_files as weights
 from gnvc_vd.metrics.perceptual import Dists, LearnedDistance, check_size, dists, lpips, st_lpips
 
 Loss = LearnedDistance | Dists

@@ -9,7 +9,7 @@ import torch
 from gnvc_vd.conventions import Frame
 from gnvc_vd.metrics import UnavailableError
 from gnvc_vd.metrics.fidelity import MsSsim, psnr_rgb
-from gnvc_vd.metrics.flow import FlowEstimator, dis
+from gnvc_vd.metrics.optical_flow import FlowEstimator, dis
 from gnvc_vd.metrics.pairs import FrameMean, as_tensor
 from gnvc_vd.metrics.perceptual import st_lpips
 from gnvc_vd.metrics.temporal import (

@@ -6,12 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gnvc_vd import ffmpeg
 from gnvc_vd.conventions import GnvcError
 from gnvc_vd.metrics import UnavailableError
 from gnvc_vd.metrics.pairs import Pair, Pairing
 from gnvc_vd.metrics.vmaf import Vmaf
-from gnvc_vd.video import open_video
+from gnvc_vd.video import ffmpeg, open_video
 from tests.conftest import smooth_clip
 from tests.metrics.clips import as_frame, noisy, pairs, write
 

@@ -13,9 +13,9 @@ from torch import Tensor
 from gnvc_vd.data.clips import ClipSpec
 from gnvc_vd.data.procedural import ProceduralClips
 from gnvc_vd.train.checkpoint import EMA, OPTIMISER, WEIGHTS
-from gnvc_vd.train.config import Habits, Model, Optimisation, Rate, Span, Stage, Training, Weights
 from gnvc_vd.train.loop import spec_of, train
 from gnvc_vd.train.order import Share
+from gnvc_vd.train.settings import Habits, Model, Optimisation, Rate, Span, Stage, Training, Weights
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
 HABITS = Habits(cpu=True, log_every=1, save_every=2, qualities=(32,), clips=1)

@@ -13,10 +13,10 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from torch import nn
 
-from gnvc_vd.bottleneck.bottleneck import Bottleneck, Trained
+from gnvc_vd.learned.bottleneck.contextual import Bottleneck, Trained
 from gnvc_vd.presets import AdaptorPreset
-from gnvc_vd.train.config import Training
 from gnvc_vd.train.loop import train
+from gnvc_vd.train.settings import Training
 from tests.train.runs import HABITS, clips, training
 
 SEEN = "seen.json"

@@ -21,9 +21,9 @@ from gnvc_vd.data.latents import LatentIndex, precompute, vae_identity
 from gnvc_vd.data.procedural import ProceduralClips
 from gnvc_vd.presets import preset
 from gnvc_vd.train.compose import sources_of, training_of
-from gnvc_vd.train.config import Training
 from gnvc_vd.train.log import read_figures
 from gnvc_vd.train.loop import train
+from gnvc_vd.train.settings import Training
 from tests.train.composing import CONFIGS, EXPERIMENTS, TRY, choices, composed
 
 PAPER_SPANS = [(40000, 5, 256), (30000, 9, 256), (30000, 13, 256)]

@@ -9,19 +9,20 @@ import torch
 from safetensors.torch import load_file
 
 from gnvc_vd.backbone.weights import load_backbone
-from gnvc_vd.bottleneck.bottleneck import Payload
-from gnvc_vd.bottleneck.schema import coded_identity
-from gnvc_vd.codec import GnvcVd
+from gnvc_vd.bitstream.refinement import Parameters
+from gnvc_vd.codecs.load import load, save
 from gnvc_vd.conventions import GnvcError, UsageError
-from gnvc_vd.data.clips import ClipSpec, to_model
-from gnvc_vd.loading import load, save
-from gnvc_vd.parameters import Parameters
+from gnvc_vd.data.clips import ClipSpec
+from gnvc_vd.learned.bottleneck.contextual import Payload
+from gnvc_vd.learned.bottleneck.schema import coded_identity
+from gnvc_vd.learned.codec import GnvcVd
 from gnvc_vd.train.checkpoint import EMA, STATE, WEIGHTS
-from gnvc_vd.train.config import Model, Rate
 from gnvc_vd.train.export import HYDRA, export, load_run, training_of_run
 from gnvc_vd.train.log import RUN
 from gnvc_vd.train.loop import train
+from gnvc_vd.train.settings import Model, Rate
 from gnvc_vd.video import write_picture
+from gnvc_vd.video.pixels import to_model
 from tests.conftest import Cli, smooth_clip
 from tests.train.runs import clips, training
 

@@ -18,11 +18,11 @@ from safetensors.torch import load_file
 from gnvc_vd.conventions import GnvcError
 from gnvc_vd.train import loop
 from gnvc_vd.train.checkpoint import EMA, WEIGHTS
-from gnvc_vd.train.config import Training
 from gnvc_vd.train.log import FIGURES, read_figures
 from gnvc_vd.train.loop import Trainer, train
+from gnvc_vd.train.settings import Training
 from gnvc_vd.train.setup import Built
-from gnvc_vd.train.stages.common import Verdict
+from gnvc_vd.train.stages.stage import Verdict
 from tests.train.runs import ENVIRONMENT, HABITS, PHASES, clips, equal, newest, tensors, torchrun, training
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "loss_curve.json"
@@ -71,7 +71,7 @@ import sys
 sys.modules["diffusers"] = None
 from pathlib import Path
 from dataclasses import replace
-from gnvc_vd.train.config import Model
+from gnvc_vd.train.settings import Model
 from gnvc_vd.train.loop import train
 from tests.train.runs import clips, training
 told = replace(training("vae", 1, frames=5), model=Model("tiny"))

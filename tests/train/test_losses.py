@@ -6,7 +6,7 @@ from torch.distributions import Normal, kl_divergence
 
 from gnvc_vd.conventions import UsageError
 from gnvc_vd.train import losses
-from gnvc_vd.train.config import Rate
+from gnvc_vd.train.settings import Rate
 
 
 def test_lambda_is_log_spaced_and_quality_widens_from_the_middle() -> None:

@@ -6,12 +6,12 @@ from dataclasses import replace
 import pytest
 import torch
 
+from gnvc_vd.common.strict import stated
 from gnvc_vd.conventions import UsageError
-from gnvc_vd.strict import stated
-from gnvc_vd.train.config import Habits, Model, Optimisation, Rate, Span, Stage, Training, Weights
 from gnvc_vd.train.draws import BatchDraws, step_draws
 from gnvc_vd.train.loop import identity
 from gnvc_vd.train.order import Share
+from gnvc_vd.train.settings import Habits, Model, Optimisation, Rate, Span, Stage, Training, Weights
 
 SPANS = (Span(3, 5, 32, 4), Span(2, 9, 32, 8))
 STAGE = Stage("codec", ("codec",), SPANS, Weights(decoded=1))

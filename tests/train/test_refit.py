@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from gnvc_vd.bottleneck.bottleneck import Bottleneck
 from gnvc_vd.conventions import QUALITIES, GnvcError
-from gnvc_vd.data.synthetic import moving_fields
+from gnvc_vd.learned.bottleneck.contextual import Bottleneck
 from gnvc_vd.presets import preset
 from gnvc_vd.train.refit import LEVELS, evenly_placed, rates_of, refitted
+from lab.moving_fields import moving_fields
 
 SCALE = list(range(64))
 

@@ -18,8 +18,8 @@ from torch.distributed.tensor import DTensor
 from torch.testing._internal.distributed.fake_pg import FakeStore
 
 from gnvc_vd.backbone.dit import build_dit
+from gnvc_vd.codecs.load import load
 from gnvc_vd.conventions import UsageError
-from gnvc_vd.loading import load
 from gnvc_vd.presets import preset
 from gnvc_vd.train import loop
 from gnvc_vd.train.checkpoint import EMA

@@ -6,18 +6,18 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gnvc_vd.backbone.conditioning import condition_on
+from gnvc_vd.backbone import flow
+from gnvc_vd.backbone.image_condition import condition_on
 from gnvc_vd.conventions import SPATIAL_STRIDE, GnvcError, UsageError
 from gnvc_vd.metrics.perceptual import st_lpips
-from gnvc_vd.refine import flow
 from gnvc_vd.train import losses, transform_code
-from gnvc_vd.train.config import Span, Weights
 from gnvc_vd.train.draws import step_draws
+from gnvc_vd.train.settings import Span, Weights
 from gnvc_vd.train.setup import build, group_of, refinement_of
-from gnvc_vd.train.stages.codec import CodecStage
-from gnvc_vd.train.stages.common import Step, View, perceived, seen_frames
-from gnvc_vd.train.stages.prior import PriorStage
-from gnvc_vd.train.stages.vae import VaeStage
+from gnvc_vd.train.stages.codec_stage import CodecStage
+from gnvc_vd.train.stages.prior_stage import PriorStage
+from gnvc_vd.train.stages.stage import Step, View, perceived, seen_frames
+from gnvc_vd.train.stages.vae_stage import VaeStage
 from tests.train.runs import training
 
 STEP = Step(seed=0, number=3, steps=10, samples=[6, 7])

@@ -6,9 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gnvc_vd import ffmpeg
 from gnvc_vd.conventions import Colour
-from gnvc_vd.video import PlanesOf, RawVideo, create_video, open_video
+from gnvc_vd.video import PlanesOf, RawVideo, create_video, ffmpeg, open_video
 from gnvc_vd.video.reader import RawFormat
 from tests.conftest import noise_clip, smooth_clip
 

@@ -9,9 +9,8 @@ import av
 import numpy as np
 import pytest
 
-from gnvc_vd import ffmpeg
 from gnvc_vd.conventions import COMMON_RATES, Colour, UsageError
-from gnvc_vd.video import RawVideo, VideoError, create_video, open_video
+from gnvc_vd.video import RawVideo, VideoError, create_video, ffmpeg, open_video
 from tests.conftest import largest_difference, noise_clip, smooth_clip
 
 TEST_PICTURE = ["-f", "lavfi", "-i", "testsrc2=size=96x64:rate=25"]

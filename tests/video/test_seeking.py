@@ -6,9 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gnvc_vd import ffmpeg
 from gnvc_vd.conventions import UsageError
-from gnvc_vd.video import VideoError, open_video
+from gnvc_vd.video import VideoError, ffmpeg, open_video
 from gnvc_vd.video.seeking import Area, FilmIndex, index_film, read_frames
 
 TEST_PICTURE = ["-f", "lavfi", "-i", "testsrc2=size=96x64:rate=25", "-frames:v", "40"]

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from gnvc_vd.noise import philox
+from gnvc_vd.common.noise import philox
 from gnvc_vd.zeroshot.codebook import Choice, Codebook, hadamard
 
 KEY, STREAM = (7, 0x47564300), (3, 5, 11)

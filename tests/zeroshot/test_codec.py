@@ -10,14 +10,13 @@ import numpy as np
 import pytest
 import torch
 
-from gnvc_vd.backbone.contract import Condition
-from gnvc_vd.backbone.pictures import latents_of_frames
+from gnvc_vd.backbone.interfaces import Condition
+from gnvc_vd.backbone.streaming import latents_of_frames
 from gnvc_vd.backbone.weights import load_backbone
 from gnvc_vd.bitstream import BitstreamError, Unit
-from gnvc_vd.codec import stream_size
+from gnvc_vd.bitstream.playback import Decoding
 from gnvc_vd.conventions import Colour, Frame, GnvcError, UsageError
-from gnvc_vd.evaluate.gaussian import GaussianPrior, clip
-from gnvc_vd.playback import Decoding
+from gnvc_vd.learned.codec import stream_size
 from gnvc_vd.video import VideoInfo
 from gnvc_vd.zeroshot.codec import Gvc, GvcDecoder
 from gnvc_vd.zeroshot.encoding import GvcEncoding, atoms_of, quality_of
@@ -25,6 +24,7 @@ from gnvc_vd.zeroshot.parameters import MODES, Mode, Parameters
 from gnvc_vd.zeroshot.payload import Parsed, atom_bytes, pack, symbol_hash
 from gnvc_vd.zeroshot.sde import Schedule
 from gnvc_vd.zeroshot.tail import PUBLISHED
+from lab.gaussian_prior import GaussianPrior, clip
 from tests.bitstream.streams import packed
 from tests.conftest import smooth_clip
 from tests.zeroshot.stills import Coarse

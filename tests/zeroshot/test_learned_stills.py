@@ -12,16 +12,16 @@ from compressai.models import FactorizedPrior
 from safetensors.torch import save_file
 
 from gnvc_vd.bitstream import BitstreamError
-from gnvc_vd.codec import stream_size
 from gnvc_vd.conventions import GnvcError, UsageError
-from gnvc_vd.evaluate.gaussian import GaussianPrior
+from gnvc_vd.learned.codec import stream_size
 from gnvc_vd.zeroshot.codec import Gvc
 from gnvc_vd.zeroshot.learned_stills import Factorized
 from gnvc_vd.zeroshot.parameters import Parameters
 from gnvc_vd.zeroshot.payload import Parsed
+from lab.gaussian_prior import GaussianPrior
 from tests.bitstream.streams import mutated
+from tests.codecs.test_transcode import NANO, here, video
 from tests.conftest import Cli, noise_clip, smooth_clip
-from tests.test_transcode import NANO, here, video
 from tests.zeroshot.test_codec import how, info, shown, stream
 
 WIDTH, HEIGHT = 160, 128

@@ -1,0 +1,152 @@
+"""A model folder: `model.json` and the safetensors beside it, or a reference to weights elsewhere.
+
+    folder/
+      model.json              this page's dataclasses as plain data; unknown keys refused
+      vae.safetensors         the backbone, unless `backbone.location` points elsewhere
+      dit.safetensors
+      empty_prompt.safetensors
+      codec.safetensors         the latent codec, if it is trained: floats, and the integers that decide symbols
+      adaptor.safetensors
+
+A folder may come from a stranger: nothing is unpickled, no path leaves the folder, and every file must have the sha256
+that the description states.
+"""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from gnvc_vd.bitstream.refinement import Parameters
+from gnvc_vd.common import strict
+from gnvc_vd.conventions import LATENT_CHANNELS, GnvcError
+from gnvc_vd.presets import AdaptorPreset, BottleneckPreset, DitPreset, VaePreset
+
+DESCRIPTION = "model.json"
+FORMAT = 1
+BOUNDS = {  # the largest network that a description may ask for
+    "base_dim": 256,
+    "layers": 100,
+    "heads": 128,
+    "head_dim": 512,
+    "ffn_dim": 1 << 16,
+    "text_dim": 1 << 14,
+    "text_tokens": 4096,
+    "freq_dim": 4096,
+    "image_dim": 1 << 14,
+    "image_tokens": 4096,
+    "features": 2048,
+    "width": 2048,
+    "symbols": 2048,
+    "hyper": 2048,
+    "prior": 2048,
+    "state": 2048,
+    "blocks": 64,
+    "lora_rank": 1024,
+}
+
+
+@dataclass(frozen=True)
+class BackboneReference:
+    """Sizes, files with their sha256, and where the files are: None is the folder itself, else a folder or hub id."""
+
+    vae: VaePreset
+    dit: DitPreset
+    files: dict[str, str]
+    location: str | None = None
+    revision: str | None = None
+
+
+@dataclass(frozen=True)
+class CodecReference:
+    """The learned codec's sizes, its files in the folder with their sha256, how it refines and rounds."""
+
+    bottleneck: BottleneckPreset
+    adaptor: AdaptorPreset
+    files: dict[str, str]
+    refinement: Parameters = field(default_factory=Parameters)
+    thrift: float = 0.0  # how its encoder rounds (entropy/likelihoods.py)
+
+
+@dataclass(frozen=True)
+class ModelDescription:
+    """What `model.json` says."""
+
+    name: str
+    backbone: BackboneReference
+    codec: CodecReference | None = None
+    format: int = FORMAT
+    note: str = ""
+
+
+def read_description(folder: Path) -> ModelDescription:
+    """Parse and check `model.json`."""
+    path = folder / DESCRIPTION
+    if not path.is_file():
+        raise GnvcError(f"{folder}: no {DESCRIPTION} there, so not a model folder")
+    description = strict.parse(ModelDescription, strict.read_object(path), DESCRIPTION)
+    if description.format != FORMAT:
+        raise GnvcError(f"{path}: format {description.format}; this program reads format {FORMAT}")
+    check_sizes(description.backbone.vae, description.backbone.dit, str(path))
+    if description.codec is not None:
+        rank = description.codec.adaptor.lora_rank
+        _bounded(vars(description.codec.bottleneck) | {"lora_rank": rank}, str(path))
+        thrift = description.codec.thrift
+        if not 0 <= thrift <= 1:
+            raise GnvcError(f"{path}: thrift is 0 to 1, not {thrift}")
+    for name in [*description.backbone.files, *(description.codec.files if description.codec else ())]:
+        _inside(folder, name)
+    return description
+
+
+def write_description(folder: Path, description: ModelDescription) -> None:
+    text = json.dumps(dataclasses.asdict(description), indent=2)
+    (folder / DESCRIPTION).write_text(text + "\n", encoding="utf-8")
+
+
+def check_sizes(vae: VaePreset, dit: DitPreset, where: str) -> None:
+    """Refuse sizes that no network of ours has, before anything is built."""
+    _bounded(vars(vae) | vars(dit), where)
+    if vae.architecture not in ("wan", "light"):
+        raise GnvcError(f"{where}: there is no VAE {vae.architecture[:40]!r}")
+    if vae.base_dim % 2:
+        raise GnvcError(f"{where}: base_dim = {vae.base_dim} is odd")
+    if dit.condition_channels not in (0, 20):
+        raise GnvcError(f"{where}: {dit.condition_channels} condition channels; there are 0 or 20")
+    if len(vae.latents_mean) != LATENT_CHANNELS or len(vae.latents_std) != LATENT_CHANNELS or min(vae.latents_std) <= 0:
+        raise GnvcError(f"{where}: latents need {LATENT_CHANNELS} means and positive deviations")
+
+
+def _bounded(sizes: Mapping[str, Any], where: str) -> None:
+    for name, value in sizes.items():
+        limit = BOUNDS.get(name)
+        if limit is not None and value is not None and not 1 <= value <= limit:
+            raise GnvcError(f"{where}: {name} = {value} is not between 1 and {limit}")
+
+
+def checked_file(folder: Path, name: str, sha256: str) -> Path:
+    """The file, if it lies in the folder and is the one that was described."""
+    path = _inside(folder, name)
+    if not path.is_file():
+        raise GnvcError(f"{path}: missing")
+    found = file_sha256(path)
+    if found != sha256:
+        raise GnvcError(f"{path}: sha256 {found[:12]}… is not the stated {sha256[:12]}…: damaged or another version")
+    return path
+
+
+def file_sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _inside(folder: Path, name: str) -> Path:
+    path = folder / name
+    if not name.endswith(".safetensors"):
+        raise GnvcError(f"{DESCRIPTION} names {name[:80]!r}; weights are .safetensors files")
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise GnvcError(f"{DESCRIPTION} names {name[:80]!r}, which lies outside the folder")
+    return path

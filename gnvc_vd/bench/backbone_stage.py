@@ -1,0 +1,107 @@
+"""Streaming VAE decode against diffusers' own `decode` on the same weights, 256×256, a CPU's float32.
+
+Stock is AutoencoderKLWan as diffusers ships it; ours streams with the fast kernels and lets each step's frames
+go, as a decoder that writes a file does. Ratios are stock over ours. The deviation is the largest difference of any
+output value. What the machine cannot run, Wan's own sizes, is computed instead of measured, and says so.
+"""
+
+from functools import partial
+
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from gnvc_vd.backbone.dit import WanDit, build_dit
+from gnvc_vd.backbone.interfaces import VideoVae, decode_steps
+from gnvc_vd.backbone.plan import plan
+from gnvc_vd.backbone.vaes import network_of, vae_with
+from gnvc_vd.backbone.wan_vae import WanVae, build_vae
+from gnvc_vd.bench.computed import compute
+from gnvc_vd.bench.harness import Report, cost
+from gnvc_vd.bitstream.gop import latent_size, latents_of
+from gnvc_vd.presets import PRESETS, WAN_VAE, Preset, VaePreset
+
+SIDE = 256
+WIDTHS = (16, 32)
+HEADLINE = 16  # the width whose ratios are the stage's figures
+LENGTHS = (25, 97)
+WINDOW = 25
+PICTURES = ((832, 480), (1280, 720), (1920, 1080))
+
+
+def measure() -> Report:
+    report = Report(f"backbone: VAE decode, {SIDE}×{SIDE}, {torch.get_num_threads()} threads")
+    for width in WIDTHS:
+        for frames in LENGTHS:
+            stock, ours = cost(decode_stock, width, frames), cost(decode_ours, width, frames)
+            time_ratio, memory_ratio = stock.seconds / ours.seconds, stock.peak_bytes / ours.peak_bytes
+            report.add(
+                f"width {width}, {frames} frames",
+                f"{frames / ours.seconds:5.1f} frames/s, peak {ours.peak_bytes / 2**20:.0f} MiB; stock "
+                f"{frames / stock.seconds:5.1f} frames/s, {stock.peak_bytes / 2**20:.0f} MiB: "
+                f"{time_ratio:.2f} × faster, {memory_ratio:.2f} × less memory",
+                **(_figures(frames, time_ratio, memory_ratio, ours.peak_bytes) if width == HEADLINE else {}),
+            )
+    deviation = fast_path_deviation()
+    report.add("fast kernels", f"deviate by at most {deviation:.1e}", fast_path_max_deviation=deviation)
+    for preset in PRESETS.values():
+        for width, height in PICTURES:
+            report.add(f"{preset.name}, {width}×{height}", computed_text(preset, width, height))
+    return report
+
+
+def computed_text(preset: Preset, width: int, height: int) -> str:
+    """Operations and memory for one window, with the fused attention that torch takes on every device."""
+    with FakeTensorMode():
+        columns, rows = latent_size(width, height)
+        latents = torch.empty(1, 16, latents_of(WINDOW), rows, columns)
+        vae = vae_with(network_of(preset.vae), preset.vae, kernels="stock")
+        dit = WanDit(build_dit(preset.dit), preset.dit, torch.empty(0, preset.dit.text_dim))
+        decode = compute(partial(_let_go, vae, latents))
+        velocity = compute(partial(dit.velocity, latents, 0.3))
+    parameters = plan(preset)
+    return (
+        f"computed for {WINDOW} frames: VAE decode {decode.operations / 1e12:.2f} T operations, "
+        f"{parameters.vae_parameters * 4 / 2**30:.2f} + {decode.peak_bytes / 2**30:.1f} GiB (float32); "
+        f"one velocity {velocity.operations / 1e12:.2f} T, {parameters.dit_parameters * 2 / 2**30:.2f} + "
+        f"{velocity.peak_bytes / 2**31:.1f} GiB (bfloat16)"
+    )
+
+
+def _let_go(vae: VideoVae, latents: torch.Tensor) -> None:
+    for _ in decode_steps(vae, latents.split(1, dim=2)):
+        pass
+
+
+def _figures(frames: int, time_ratio: float, memory_ratio: float, peak: int) -> dict[str, float]:
+    return {
+        f"decode_time_ratio_{frames}": time_ratio,
+        f"peak_memory_ratio_{frames}": memory_ratio,
+        f"decode_peak_mib_{frames}": peak / 2**20,
+    }
+
+
+def vae_of(width: int, stock: bool = False) -> WanVae:
+    torch.manual_seed(0)
+    model = build_vae(VaePreset(width, WAN_VAE.latents_mean, WAN_VAE.latents_std))
+    return WanVae(model, kernels="stock" if stock else "auto").eval().requires_grad_(False)
+
+
+def latents_for(frames: int) -> torch.Tensor:
+    return torch.randn(1, 16, latents_of(frames), SIDE // 8, SIDE // 8, generator=torch.Generator().manual_seed(1))
+
+
+def decode_stock(width: int, frames: int) -> None:
+    with torch.inference_mode():
+        vae_of(width, stock=True).model.decode(latents_for(frames))
+
+
+def decode_ours(width: int, frames: int) -> None:
+    with torch.inference_mode():
+        _let_go(vae_of(width), latents_for(frames))
+
+
+def fast_path_deviation() -> float:
+    latents = latents_for(9)
+    with torch.inference_mode():
+        fast, stock = vae_of(HEADLINE).decode(latents), vae_of(HEADLINE, stock=True).decode(latents)
+    return float((fast - stock).abs().max())

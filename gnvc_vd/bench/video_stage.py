@@ -1,0 +1,86 @@
+"""Reading and writing 1080p against the library alone.
+
+Three readers of one film: PyAV's decode with its default RGB conversion (quick, up to three levels off); PyAV's decode
+with the exact conversion that ours uses; ours. The middle one is the like-for-like: what our reader adds to it is its
+overhead. Memory is measured over a short and a long film through reader and writer; constant means a ratio near 1.
+"""
+
+import tempfile
+from fractions import Fraction
+from pathlib import Path
+
+import av
+
+from gnvc_vd.bench.harness import Report, best_of, cost
+from gnvc_vd.video import Colour, create_video, ffmpeg, open_video
+from gnvc_vd.video.colour import to_rgb
+
+WIDTH, HEIGHT = 1920, 1080
+SHORT, LONG = 50, 200
+ROUNDS = 3
+
+
+def measure() -> Report:
+    report = Report(f"video, {WIDTH}×{HEIGHT}, {LONG} frames")
+    with tempfile.TemporaryDirectory() as folder:
+        short, long = (_film(Path(folder), frames) for frames in (SHORT, LONG))
+        quick, exact, ours = best_of(ROUNDS, (_read_quick, (long,)), (_read_exact, (long,)), (_read_ours, (long,)))
+        through = [cost(_copy, film, str(Path(folder) / "copy.mp4")) for film in (short, long)]
+
+    report.add("PyAV, default RGB", f"{LONG / quick.seconds:6.1f} frames/s (biased by up to 3 levels)")
+    report.add("PyAV, exact RGB", f"{LONG / exact.seconds:6.1f} frames/s")
+    report.add(
+        "our reader",
+        f"{LONG / ours.seconds:6.1f} frames/s, {100 * (ours.seconds / exact.seconds - 1):+.1f} % over exact, "
+        f"{100 * (ours.seconds / quick.seconds - 1):+.1f} % over default",
+        video_reader_over_exact=ours.seconds / exact.seconds,
+        video_reader_over_default=ours.seconds / quick.seconds,
+    )
+    peaks = [one.peak_bytes / 2**20 for one in through]
+    report.add(
+        "read → write mp4",
+        f"{LONG / through[1].seconds:6.1f} frames/s, peak {peaks[0]:.0f} MiB at {SHORT} frames, "
+        f"{peaks[1]:.0f} MiB at {LONG}",
+        video_peak_mib=peaks[1],
+        video_peak_ratio=peaks[1] / peaks[0],
+    )
+    return report
+
+
+def _film(folder: Path, frames: int) -> str:
+    """A moving test picture with grain, so that decoding costs what a film costs."""
+    path = str(folder / f"{frames}.mp4")
+    source = f"testsrc2=size={WIDTH}x{HEIGHT}:rate=25,noise=alls=6:allf=t,format=yuv420p"
+    colour = ["-colorspace", "bt709", "-color_range", "tv"]
+    encoder = ["-c:v", "libx264", "-preset", "veryfast", "-crf", "23", *colour]
+    ffmpeg.run(["-f", "lavfi", "-i", source, "-frames:v", str(frames), *encoder, path])
+    return path
+
+
+def _read_quick(film: str) -> None:
+    with av.open(film) as container:
+        stream = container.streams.video[0]
+        stream.thread_type = "AUTO"
+        for frame in container.decode(stream):
+            frame.to_ndarray(format="rgb24")
+
+
+def _read_exact(film: str) -> None:
+    with av.open(film) as container:
+        stream = container.streams.video[0]
+        stream.thread_type = "AUTO"
+        convert = None
+        for frame in container.decode(stream):
+            convert = convert or to_rgb(frame, Colour("bt709", "limited"), "h264")
+            convert(frame)
+
+
+def _read_ours(film: str) -> None:
+    for _ in open_video(film):
+        pass
+
+
+def _copy(film: str, target: str) -> None:
+    with open_video(film) as video, create_video(target, WIDTH, HEIGHT, Fraction(25)) as out:
+        for frame in video:
+            out.write(frame)

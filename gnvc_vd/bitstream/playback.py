@@ -1,0 +1,100 @@
+"""Units of a stream to frames in order: some GOPs picked, held frames where units are lost, if that is wanted."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from gnvc_vd.bitstream import BitstreamError, Damage, End, Reader, Unit
+from gnvc_vd.bitstream.gop import MAX_GOP
+from gnvc_vd.conventions import MAX_PIXELS, Frame
+
+SMALLEST_UNIT = 15  # bytes
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """What a decoder decides."""
+
+    steps: int | None = None  # as the stream says
+    refine: bool = True
+    apart: bool = False  # each latent refined as if there were no other
+    first_gop: int = 0
+    last_gop: int | None = None  # exclusive; None is the end
+    conceal: bool = False
+    allow_other_weights: bool = False
+    max_pixels: int = MAX_PIXELS
+
+
+class Playback:
+    """The frames of a stream.
+
+    Args:
+        decode: a unit's frames, in parts.
+        skip: what must be done with a unit that is not shown, where later ones need it.
+    """
+
+    def __init__(
+        self,
+        reader: Reader,
+        decoding: Decoding,
+        decode: Callable[[Unit], Iterator[Frame]],
+        skip: Callable[[Unit], object] = lambda unit: None,
+    ) -> None:
+        self._reader, self._decoding = reader, decoding
+        self._decode, self._skip = decode, skip
+        self._last: Frame | None = None
+        self._gop_frames = 0
+        self._given = 0
+        self._lost_gops = 0
+
+    def frames(self) -> Iterator[Frame]:
+        for part in self._reader:
+            if isinstance(part, Damage):
+                yield from self._lost(part)
+            elif isinstance(part, Unit):
+                yield from self._unit(part)
+            elif isinstance(part, End) and self._decoding.conceal and self._whole_stream():
+                # The closing unit's count may be anyone's: no more than lost units could have held.
+                yield from self._held(min(part.frames - self._given, self._lost_gops * MAX_GOP))
+
+    def _unit(self, unit: Unit) -> Iterator[Frame]:
+        last = self._decoding.last_gop
+        if last is not None and unit.index >= last:
+            return
+        shown = unit.index >= self._decoding.first_gop
+        before = self._given
+        self._gop_frames = unit.frames if shown else self._gop_frames
+        try:
+            if not shown:
+                self._skip(unit)
+                return
+            for frames in self._decode(unit):
+                yield from self._give(frames)
+        except BitstreamError as error:
+            if not self._decoding.conceal:
+                raise BitstreamError(f"GOP {unit.index} is damaged: {error}") from error
+            if shown:
+                yield from self._held(before + unit.frames - self._given)
+
+    def _lost(self, damage: Damage) -> Iterator[Frame]:
+        if not self._decoding.conceal:
+            raise BitstreamError(f"damage at byte {damage.offset}, from GOP {damage.first_gop} on: {damage.reason}")
+        self._lost_gops += 1 + damage.size // SMALLEST_UNIT if damage.lost is None else damage.lost
+        if self._whole_stream():
+            yield from self._held((damage.lost or 0) * self._gop_frames)
+
+    def _held(self, count: int) -> Iterator[Frame]:
+        header = self._reader.header
+        if self._last is None:
+            self._last = np.zeros((header.height, header.width, 3), dtype=np.uint8)
+        for _ in range(count):
+            yield from self._give(self._last[None])
+
+    def _give(self, frames: Frame) -> Iterator[Frame]:
+        self._last = frames[-1]
+        self._given += len(frames)
+        yield frames
+
+    def _whole_stream(self) -> bool:
+        return self._decoding.first_gop == 0 and self._decoding.last_gop is None

@@ -1,0 +1,54 @@
+"""GNVC-VD's own seven bytes of the header: how a decoder is meant to refine."""
+
+from dataclasses import dataclass
+
+from gnvc_vd.bitstream import BitstreamError
+from gnvc_vd.bitstream.gop import DEFAULT_WINDOW, check_window, frames_of, latents_of
+from gnvc_vd.conventions import UsageError
+
+SIGMA_STEPS = 200  # σ_0 and the noise's scale are stored in 1/200
+MAX_STEPS = 100
+MAX_SEED = (1 << 24) - 1
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """Refinement as the encoder meant it; a decoder may take other steps, or none."""
+
+    steps: int = 5
+    sigma_0: float = 0.3
+    noise_scale: float = 1.0
+    window: int = DEFAULT_WINDOW
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_window(self.window)
+        if not (1 <= self.steps <= MAX_STEPS and 0 < self.sigma_0 <= 1 and 0 <= self.noise_scale <= 1):
+            raise UsageError(f"steps are 1 to {MAX_STEPS}, σ_0 above 0 up to 1, the noise's scale 0 to 1: not {self}")
+        if not 0 <= self.seed <= MAX_SEED or latents_of(self.window) > 255:
+            raise UsageError(f"a seed is 0 to {MAX_SEED}, a window at most {frames_of(255)} frames: not {self}")
+
+    def describe(self) -> str:
+        noise = f"noise × {self.noise_scale:g}, seed {self.seed}" if self.noise_scale else "no noise"
+        steps = "1 step" if self.steps == 1 else f"{self.steps} steps"
+        return f"refined in {steps} from σ_0 = {self.sigma_0:g}, {noise}, in windows of {self.window} frames"
+
+    def pack(self) -> bytes:
+        sigma, scale = round(self.sigma_0 * SIGMA_STEPS), round(self.noise_scale * SIGMA_STEPS)
+        return bytes([self.steps, max(1, sigma), scale, latents_of(self.window)]) + self.seed.to_bytes(3, "big")
+
+    @classmethod
+    def parse(cls, data: bytes) -> "Parameters":
+        if len(data) != 7:
+            raise BitstreamError(f"{len(data)} bytes of parameters where this codec has 7")
+        steps, sigma, scale, window = data[:4]
+        try:
+            return cls(
+                steps=steps,
+                sigma_0=sigma / SIGMA_STEPS,
+                noise_scale=scale / SIGMA_STEPS,
+                window=frames_of(window) if window else 0,
+                seed=int.from_bytes(data[4:], "big"),
+            )
+        except UsageError as error:
+            raise BitstreamError(f"the header's parameters are out of bounds: {error}") from error

@@ -1,0 +1,396 @@
+"""The command line: `gnvc-vd COMMAND …`.
+
+Rules that every command keeps: results go to standard output, as text or with --json as one JSON line; progress and
+messages go to standard error. Exit code 0: done; 1: the input is damaged or refused; 2: the call is wrong. An error is
+one sentence, never a traceback. Heavy imports happen inside the command that needs them, so that --help is instant.
+"""
+
+import argparse
+import io
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from fractions import Fraction
+from typing import TYPE_CHECKING
+
+from gnvc_vd import __version__
+from gnvc_vd.cli.gvc import gvc_encoding, gvc_for, gvc_options, still_options
+from gnvc_vd.cli.interruption import interruptible
+from gnvc_vd.conventions import COMMON_RATES, GnvcError, UsageError
+
+if TYPE_CHECKING:
+    from gnvc_vd.bitstream import Header
+    from gnvc_vd.learned.codec import Encoding, GnvcVd
+    from gnvc_vd.video import RawVideo
+    from gnvc_vd.zeroshot.codec import Gvc
+    from gnvc_vd.zeroshot.encoding import GvcEncoding
+
+DONE, REFUSED, MISUSED = 0, 1, 2
+INTERRUPTED = 130
+REFINEMENT = ("window", "steps", "sigma_0", "noise_scale")  # what an encoder may wish; else as the model has it
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    arguments = _parser().parse_args(argv)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without × is no reason to fail
+    try:
+        with interruptible() as interruption:
+            code: int = arguments.run(arguments)
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except UsageError as error:
+        return _fail(error, MISUSED)
+    except GnvcError as error:
+        return _fail("interrupted", INTERRUPTED) if interruption.heard else _fail(error, REFUSED)
+    except BrokenPipeError:  # whoever read our output has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        return _fail(f"{where}{error.strerror or error}", REFUSED)
+    except KeyboardInterrupt:
+        return _fail("interrupted", INTERRUPTED)
+    return code
+
+
+def _fail(message: object, code: int) -> int:
+    print(f"gnvc-vd: {message}", file=sys.stderr)
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="gnvc-vd", description="Generative video compression.")
+    parser.add_argument("--version", action="version", version=f"gnvc-vd {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    encode = commands.add_parser("encode", help="a video to a .gnvc file")
+    encode.add_argument("source", metavar="IN", help="any video, a folder of PNGs, or - for standard input")
+    encode.add_argument("target", metavar="OUT.gnvc", help="the stream to write, or - for standard output")
+    encode.add_argument("--codec", choices=["gnvc-vd", "gvc"], default="gnvc-vd", help="(default: gnvc-vd)")
+    _model_options(encode)
+    rate = encode.add_mutually_exclusive_group()
+    rate.add_argument("--quality", type=int, metavar="0..63", help="higher is better (default: 32; gvc: 48, 64 atoms)")
+    rate.add_argument("--bpp", type=_positive_float, metavar="X", help="search the quality nearest to a rate")
+    rate.add_argument("--atoms", type=int, metavar="M", help="gvc: atoms for each latent and step, up to 256")
+    encode.add_argument("--gop", type=int, metavar="N", help="frames of a GOP, 1 + 4k (default: 25; gvc: 33)")
+    encode.add_argument("--window", type=int, metavar="N", help="frames the refiner sees (default: the model's)")
+    encode.add_argument("--steps", type=int, metavar="L", help="of refinement, for its decoder (default: the model's)")
+    encode.add_argument("--sigma-0", type=float, metavar="S", help="where refinement starts (default: the model's)")
+    encode.add_argument("--noise-scale", type=float, metavar="X", help="of its noise, 0 to 1 (default: the model's)")
+    encode.add_argument("--no-scenecut", action="store_true", help="do not start a GOP at a scene cut")
+    encode.add_argument("--policy", default="constant", choices=["constant", "hierarchical"], help="bits over a GOP")
+    encode.add_argument("--frames", type=_positive, metavar="N", help="the first N alone")
+    encode.add_argument("--seed", type=int, default=0, metavar="S", help="of all noise (default: 0)")
+    gvc_options(encode)
+    _raw_options(encode)
+    encode.add_argument("--json", action="store_true", help="one JSON line instead of text")
+    encode.set_defaults(run=_encode)
+
+    decode = commands.add_parser("decode", help="a .gnvc file to a video")
+    decode.add_argument("source", metavar="IN.gnvc", help="a stream, or - for standard input")
+    decode.add_argument("target", metavar="OUT", help=".mp4 .mkv .y4m .yuv, a folder of PNGs, or - (y4m)")
+    _model_options(decode)
+    decode.add_argument("--steps", type=_positive, metavar="L", help="of refinement (default: what the stream says)")
+    decode.add_argument("--no-refine", action="store_true", help="show the latent codec's own pictures")
+    decode.add_argument("--apart", action="store_true", help="refine each latent alone: what windows are worth")
+    decode.add_argument("--gops", type=_span, default=(0, None), metavar="A:B", help="GOPs A up to, not with, B")
+    decode.add_argument("--conceal", action="store_true", help="hold the last good frame where a GOP is damaged")
+    decode.add_argument("--allow-other-weights", action="store_true", help="decode though pictures will be wrong")
+    still_options(decode)
+    _reading_options(decode)
+    decode.set_defaults(run=_decode)
+
+    verify = commands.add_parser("verify", help="check every CRC and every symbol; exits 1 on any damage")
+    verify.add_argument("source", metavar="FILE", help="a stream, or - for standard input")
+    _model_options(verify)
+    still_options(verify)
+    _reading_options(verify)
+    verify.set_defaults(run=_verify)
+
+    info = commands.add_parser("info", help="what a .gnvc file says of itself, without decoding a symbol")
+    info.add_argument("file", help="a .gnvc file, or - for standard input")
+    _reading_options(info)
+    info.set_defaults(run=_info)
+
+    compare = commands.add_parser("compare", help="one video against another: fidelity, perception, flicker")
+    compare.add_argument("reference", metavar="REF", help="the original: any video, a folder of PNGs, or -")
+    compare.add_argument("test", metavar="TEST", help="what became of it, in the same size")
+    compare.add_argument("--frames", type=_positive, metavar="N", help="the first N alone")
+    compare.add_argument("--metrics", metavar="NAME,…", help="these alone (default: all; the VGG ones take long)")
+    compare.add_argument("--flow", choices=["dis", "raft"], default="dis", help="for e_warp (default: dis)")
+    _raw_options(compare)
+    compare.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 … (default: auto)")
+    compare.add_argument("--json", action="store_true", help="one JSON line instead of text")
+    compare.set_defaults(run=_compare)
+
+    demo = commands.add_parser("demo", help="both codecs on a shipped clip, beside x265 and VVenC: table, plots, page")
+    demo.add_argument("folder", nargs="?", default="outputs/demo", metavar="DIR", help="(default: outputs/demo)")
+    _model_options(demo)
+    demo.set_defaults(run=_demo)
+
+    bench = commands.add_parser(
+        "bench", help="time and memory, stage by stage, against the stock way of doing the same"
+    )
+    bench.add_argument("stages", nargs="*", metavar="STAGE", help="which stages (default: all)")
+    bench.add_argument("--json", action="store_true", help="the JSON line alone, without the table")
+    bench.set_defaults(run=_bench)
+    return parser
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{value} is not positive")
+    return value
+
+
+def _positive_float(text: str) -> float:
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
+    return value
+
+
+def _size(text: str) -> tuple[int, int]:
+    width, _, height = text.partition("x")
+    return _positive(width), _positive(height)
+
+
+def _rate(text: str) -> Fraction:
+    try:
+        stated = Fraction(text)
+    except ZeroDivisionError as error:
+        raise argparse.ArgumentTypeError(f"{text} is no rate") from error
+    near = [rate for rate in COMMON_RATES if abs(rate - stated) < Fraction(1, 200)]
+    return near[0] if near else stated
+
+
+def _span(text: str) -> tuple[int, int | None]:
+    first, colon, last = text.partition(":")
+    if not colon:
+        raise argparse.ArgumentTypeError(f"{text!r} is not A:B")
+    span = int(first or 0), int(last) if last else None
+    if span[0] < 0 or (span[1] is not None and span[1] <= span[0]):
+        raise argparse.ArgumentTypeError(f"{text!r} holds no GOP")
+    return span
+
+
+def _model_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", metavar="NAME|DIR", help="a preset or model folder (default: tiny)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 … (default: auto)")
+
+
+def _raw_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--size", type=_size, metavar="WxH", help="of raw YUV")
+    parser.add_argument("--fps", type=_rate, metavar="F", help="of raw YUV: 25, 29.97, 30000/1001")
+    parser.add_argument("--pix", choices=["yuv420p", "yuv420p10le"], default="yuv420p", help="of raw YUV")
+
+
+def _raw(arguments: argparse.Namespace) -> "RawVideo | None":
+    from gnvc_vd.video import RawVideo
+
+    if not arguments.size:
+        return None
+    width, height = arguments.size
+    return RawVideo(width, height, arguments.fps or Fraction(25), arguments.pix)
+
+
+def _reading_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--max-pixels", type=_positive, metavar="P", help="largest picture accepted (default: 8K)")
+    parser.add_argument("--json", action="store_true", help="one JSON line instead of text")
+
+
+def _codec(arguments: argparse.Namespace) -> "GnvcVd":
+    from gnvc_vd.codecs.load import DEFAULT_MODEL, load
+
+    codec = load(arguments.model or DEFAULT_MODEL)
+    _note(codec.name, codec.note)
+    return codec.to(_device(arguments.device))
+
+
+def _gvc(arguments: argparse.Namespace, header: "Header | None" = None) -> "Gvc":
+    codec = gvc_for(arguments, header)
+    _note(codec.name, codec.note)
+    return codec.to(_device(arguments.device))
+
+
+def _codec_of(arguments: argparse.Namespace) -> "Callable[[Header], GnvcVd | Gvc]":
+    from gnvc_vd.bitstream import CodecId
+
+    return lambda header: _gvc(arguments, header) if header.codec is CodecId.GVC else _codec(arguments)
+
+
+def _note(name: str, note: str) -> None:
+    if note:
+        print(f"gnvc-vd: {name}: {note}", file=sys.stderr)
+
+
+def _device(name: str) -> str:
+    import torch
+
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(1, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise UsageError(f"device {name!r} cannot be used: {str(error).splitlines()[0]}") from error
+    return name
+
+
+def _encode(arguments: argparse.Namespace) -> int:
+    from gnvc_vd.codecs.transcode import encode_file
+
+    codec: GnvcVd | Gvc
+    encoding: Encoding | GvcEncoding
+    if arguments.codec == "gvc":
+        if any(getattr(arguments, name) is not None for name in ("steps", "sigma_0", "noise_scale")):
+            raise UsageError("--steps, --sigma-0 and --noise-scale are GNVC-VD's; GVC has --sde-steps")
+        codec = _gvc(arguments)
+        encoding = gvc_encoding(arguments, codec)
+    else:
+        if arguments.atoms is not None or arguments.mode != "t2v":
+            raise UsageError("--atoms and --mode are for --codec gvc")
+        codec = _codec(arguments)
+        encoding = _encoding(arguments, codec)
+    done = encode_file(
+        codec,
+        arguments.source,
+        arguments.target,
+        encoding,
+        bpp=arguments.bpp,
+        frames=arguments.frames,
+        raw=_raw(arguments),
+        say=lambda notice: print(f"gnvc-vd: {notice}", file=sys.stderr),
+    )
+    text = (
+        f"{done.frames} frames of {done.width}×{done.height} in {done.gops} GOPs at quality {done.quality}: "
+        f"{done.bytes} bytes, {done.bpp:.5f} bpp, {done.frames / done.seconds:.2f} frames/s"
+    )
+    _say(json.dumps(vars(done)) if arguments.json else text, beside=arguments.target == "-")
+    return DONE
+
+
+def _encoding(arguments: argparse.Namespace, codec: "GnvcVd") -> "Encoding":
+    from gnvc_vd.bitstream.gop import DEFAULT_WINDOW
+    from gnvc_vd.learned.codec import DEFAULT_QUALITY, Encoding
+
+    told = {name: wish for name in REFINEMENT if (wish := getattr(arguments, name)) is not None}
+    return Encoding(
+        DEFAULT_QUALITY if arguments.quality is None else arguments.quality,
+        DEFAULT_WINDOW if arguments.gop is None else arguments.gop,
+        not arguments.no_scenecut,
+        arguments.policy,
+        replace(codec.refinement, seed=arguments.seed, **told),
+    )
+
+
+def _decode(arguments: argparse.Namespace) -> int:
+    from gnvc_vd.bitstream.playback import Decoding
+    from gnvc_vd.codecs.transcode import decode_file
+    from gnvc_vd.conventions import MAX_PIXELS
+
+    first_gop, last_gop = arguments.gops
+    decoding = Decoding(
+        steps=arguments.steps,
+        refine=not arguments.no_refine,
+        apart=arguments.apart,
+        first_gop=first_gop,
+        last_gop=last_gop,
+        conceal=arguments.conceal,
+        allow_other_weights=arguments.allow_other_weights,
+        max_pixels=arguments.max_pixels or MAX_PIXELS,
+    )
+    done = decode_file(_codec_of(arguments), arguments.source, arguments.target, decoding)
+    text = f"{done.frames} frames of {done.width}×{done.height}, {done.frames / done.seconds:.2f} frames/s"
+    if done.drift is not None:
+        text += f", latents within {done.drift:.4f} of the encoder's"
+    _say(json.dumps(vars(done)) if arguments.json else text, beside=arguments.target == "-")
+    return DONE
+
+
+def _verify(arguments: argparse.Namespace) -> int:
+    from gnvc_vd.codecs.transcode import verify_file
+    from gnvc_vd.conventions import MAX_PIXELS
+
+    found = verify_file(_codec_of(arguments), arguments.source, arguments.max_pixels or MAX_PIXELS)
+    if arguments.json:
+        damages = [vars(damage) for damage in found.damages]
+        drifts = {"drifts": found.drifts} if found.drifts else {}
+        print(json.dumps({"whole": found.whole, "gops": found.gops, "damages": damages} | drifts))
+    else:
+        for damage in found.damages:
+            print(f"DAMAGE at byte {damage.offset}, from GOP {damage.first_gop} on: {damage.reason}")
+        for gop, verdict in found.gops.items():
+            if verdict:
+                print(f"GOP {gop}: {verdict}")
+        if found.drifts:
+            furthest = max(found.drifts, key=lambda gop: found.drifts[gop])
+            print(
+                f"replayed latents drift from the encoder's by {found.drifts[furthest]:.4f} at most, in GOP {furthest}"
+            )
+        print(f"{len(found.gops)} GOPs read, {'all whole' if found.whole else 'damage found'}")
+    return DONE if found.whole else REFUSED
+
+
+def _say(text: str, beside: bool) -> None:
+    """Results go to standard output, unless the video itself does."""
+    print(text, file=sys.stderr if beside else sys.stdout)
+
+
+def _info(arguments: argparse.Namespace) -> int:
+    from gnvc_vd.bitstream import BitstreamError, CodecId
+    from gnvc_vd.bitstream import refinement as gnvc
+    from gnvc_vd.codecs.info import as_dict, as_text, inspect
+    from gnvc_vd.conventions import MAX_PIXELS
+    from gnvc_vd.zeroshot import parameters as gvc
+
+    found = inspect(arguments.file, arguments.max_pixels or MAX_PIXELS)
+    parameters = gvc.Parameters if found.header.codec is CodecId.GVC else gnvc.Parameters
+    try:
+        spoken = parameters.parse(found.header.parameters).describe()
+    except BitstreamError as error:
+        spoken = str(error)
+    print(json.dumps(as_dict(found, spoken)) if arguments.json else as_text(found, spoken))
+    return REFUSED if found.damages else DONE
+
+
+def _compare(arguments: argparse.Namespace) -> int:
+    from gnvc_vd.evaluate.compare import METRICS, compare
+
+    found = compare(
+        arguments.reference,
+        arguments.test,
+        arguments.frames,
+        arguments.metrics.split(",") if arguments.metrics is not None else METRICS,
+        _raw(arguments),
+        arguments.flow,
+        _device(arguments.device),
+    )
+    for notice in found.notices:
+        print(f"gnvc-vd: {notice}", file=sys.stderr)
+    print(json.dumps(found.as_dict()) if arguments.json else found.as_text())
+    return DONE
+
+
+def _demo(arguments: argparse.Namespace) -> int:
+    from pathlib import Path
+
+    from gnvc_vd.report.demo import demo
+    from gnvc_vd.report.tables import as_text
+
+    shown = demo(Path(arguments.folder), arguments.model, _device(arguments.device))
+    print(as_text(shown.table))
+    print(f"plots, tables and a page with a player: {shown.page}")
+    return DONE
+
+
+def _bench(arguments: argparse.Namespace) -> int:
+    from gnvc_vd.bench import run
+
+    for line in run(arguments.stages, table=not arguments.json):
+        print(line)
+    return DONE

@@ -1,0 +1,179 @@
+"""An evaluation as frozen dataclasses: whose codecs, on which sequences, judged by what."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from omegaconf import DictConfig, OmegaConf
+
+from gnvc_vd.baselines.commands import check_different
+from gnvc_vd.baselines.external import External
+from gnvc_vd.baselines.hybrid import Hybrid
+from gnvc_vd.bitstream.gop import check_gop
+from gnvc_vd.common import strict
+from gnvc_vd.conventions import QUALITIES, UsageError
+from gnvc_vd.evaluate.compare import METRICS
+from gnvc_vd.metrics.bdrate import SMALLEST_OVERLAP
+from gnvc_vd.metrics.optical_flow import FLOWS
+from gnvc_vd.zeroshot.codebook import MAX_ATOMS
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")  # it names folders
+
+
+@dataclass(frozen=True)
+class Dial:
+    """The option that sets a codec's rate."""
+
+    option: str
+    largest: int
+
+
+DIALS = {"gnvc-vd": Dial("--quality", QUALITIES - 1), "gvc": Dial("--atoms", MAX_ATOMS)}
+LOWER_IS_BETTER = frozenset(
+    {"lpips_alex", "lpips_vgg", "dists", "st_lpips_alex", "st_lpips_vgg", "e_warp"}  # and all others rise
+)
+
+
+Setting = bool | int | float | str | None
+
+
+@dataclass(frozen=True)
+class Ours:
+    """A codec of this program, through its command line; a level is a quality, or GVC's atoms: higher is better.
+
+    Args:
+        model: None is the program's default.
+        encode, decode: further options by name: {seed: 1}, {no-refine: true}; what is null or false is not said.
+    """
+
+    levels: tuple[int, ...]
+    codec: str = "gnvc-vd"
+    model: str | None = None
+    encode: dict[str, Setting] = field(default_factory=dict)
+    decode: dict[str, Setting] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.codec not in DIALS:
+            raise UsageError(f"our codecs are {' and '.join(DIALS)}, not {self.codec!r}")
+        largest = DIALS[self.codec].largest
+        if not self.levels or not all(0 <= level <= largest for level in self.levels):
+            raise UsageError(f"levels of {self.codec} are 0 to {largest}: not {self.levels}")
+        check_different(self.levels)
+
+    def rate(self, level: int) -> tuple[str, str]:
+        return DIALS[self.codec].option, str(level)
+
+
+def words(options: Mapping[str, Setting]) -> list[str]:
+    """Options as a command line has them."""
+    said = {name: value for name, value in options.items() if value is not None and value is not False}
+    return [word for name, value in said.items() for word in (f"--{name}", *([] if value is True else [str(value)]))]
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """One of three kinds of codec."""
+
+    ours: Ours | None = None
+    hybrid: Hybrid | None = None
+    external: External | None = None
+
+    def __post_init__(self) -> None:
+        if sum(one is not None for one in (self.ours, self.hybrid, self.external)) != 1:
+            raise UsageError("a codec is exactly one of ours, hybrid and external")
+
+    @property
+    def codec(self) -> Ours | Hybrid | External:
+        codec = self.ours or self.hybrid or self.external
+        assert codec is not None
+        return codec
+
+    @property
+    def kind(self) -> str:
+        return "ours" if self.ours else "hybrid" if self.hybrid else "external"
+
+
+@dataclass(frozen=True)
+class Reporting:
+    """What is made of the points.
+
+    Args:
+        anchor: the codec that BD-rates are against.
+        overlap: what share of a range two curves must both cover for a difference between them, 0 … 1.
+        rates: in bits per pixel; the player offers each codec's point nearest to each of these.
+        shown: the sequences that the player has; none named are all, as far as a page can hold them.
+        published: tables of papers to set beside ours.
+        points: files of rate points that others published, read by baselines/external.py.
+    """
+
+    anchor: str | None = None
+    overlap: float = SMALLEST_OVERLAP
+    rates: tuple[float, ...] = ()
+    shown: tuple[str, ...] = ()
+    published: tuple[str, ...] = ()
+    points: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.overlap <= 1:
+            raise UsageError(f"an overlap is a share, 0 to 1: not {self.overlap}")
+        if not all(0 < rate < float("inf") for rate in self.rates):
+            raise UsageError(f"rates are positive, in bits per pixel: not {self.rates}")
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """All of it.
+
+    Args:
+        root: the folder of the manifest's files; None for the shipped clips.
+        frames, gop: None is the manifest's protocol.
+        crop: width and height of the pictures' middle; None takes them whole.
+        sequences: some of the manifest's; none named are all.
+        only: the codecs of this call, for spreading them over jobs; none named are all.
+        at_once: points that a process makes beside one another, each with its part of the processor's threads.
+    """
+
+    name: str
+    folder: str
+    manifest: str
+    codecs: dict[str, Contestant]
+    root: str | None = None
+    frames: int | None = None
+    gop: int | None = None
+    crop: tuple[int, ...] | None = None
+    sequences: tuple[str, ...] = ()
+    only: tuple[str, ...] = ()
+    metrics: tuple[str, ...] = METRICS
+    flow: str = "dis"
+    device: str = "auto"
+    at_once: int = 1
+    report: Reporting = Reporting()
+
+    def __post_init__(self) -> None:
+        if not self.codecs:
+            raise UsageError("an evaluation has a codec")
+        for name in self.codecs:
+            if not NAME.fullmatch(name) or name == "source":
+                raise UsageError(f"a codec is called by letters, digits, dots and dashes, not {name!r}")
+        if self.at_once < 1:
+            raise UsageError(f"a process makes a point at once or several, not {self.at_once}")
+        if self.frames is not None and self.frames <= 0:
+            raise UsageError(f"an evaluation has frames: not {self.frames}")
+        if self.gop is not None:
+            check_gop(self.gop)
+        if self.flow not in FLOWS:
+            raise UsageError(f"there is no flow {self.flow!r}; there are {', '.join(FLOWS)}")
+        if self.crop is not None and (len(self.crop) != 2 or min(self.crop) <= 0 or any(n % 2 for n in self.crop)):
+            raise UsageError(f"a crop is a width and a height, both even: not {self.crop}")
+        strange = [name for name in self.metrics if name not in METRICS]
+        if strange or not self.metrics:
+            raise UsageError(f"there is no metric {', '.join(strange) or 'to compute'}; there are {', '.join(METRICS)}")
+        for name in (*self.only, *([self.report.anchor] if self.report.anchor else [])):
+            if name not in self.codecs:
+                raise UsageError(f"there is no codec {name!r}; there are {', '.join(self.codecs)}")
+
+
+def evaluation_of(config: DictConfig) -> Evaluation:
+    """A Hydra configuration, parsed strictly."""
+    return strict.parse(Evaluation, cast(dict[str, Any], OmegaConf.to_container(config, resolve=True)), "configuration")

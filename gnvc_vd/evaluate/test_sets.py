@@ -1,0 +1,106 @@
+"""Test sets: which sequences, how many of their frames, and what the files hold that do not say so themselves."""
+
+import hashlib
+import re
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import get_args
+
+from gnvc_vd.baselines.commands import Clip
+from gnvc_vd.bitstream.gop import check_gop
+from gnvc_vd.common import strict
+from gnvc_vd.conventions import Colour, ColourRange, GnvcError, Matrix
+from gnvc_vd.data.manifests import inside
+from gnvc_vd.video import RawVideo
+from gnvc_vd.video.reader import RawFormat, is_raw
+
+ASSETS = Path(__file__).parents[1] / "assets"
+SHIPPED = tuple(sorted(path.stem for path in (ASSETS / "manifests").glob("*.json")))
+CLIPS = ASSETS / "clips"  # where the manifest "small" has its files
+FORMAT = 1
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+
+
+@dataclass(frozen=True)
+class Sequence:
+    """One video of a test set; `frames` is how many its file holds."""
+
+    name: str
+    file: str
+    width: int
+    height: int
+    rate: str
+    frames: int
+    pixel_format: str = "yuv420p"
+    matrix: str = "bt709"
+    range: str = "limited"
+    sha256: str | None = None
+
+    def __post_init__(self) -> None:
+        for value, kind in ((self.pixel_format, RawFormat), (self.matrix, Matrix), (self.range, ColourRange)):
+            if value not in get_args(kind):
+                raise ValueError(f"{value!r} is none of {', '.join(get_args(kind))}")
+        if Fraction(self.rate) <= 0 or min(self.width, self.height, self.frames) <= 0:
+            raise ValueError(f"{self.name}: sizes, rate and frames are positive")
+
+    @property
+    def colour(self) -> Colour:
+        matrix = next(one for one in get_args(Matrix) if one == self.matrix)
+        return Colour(matrix, "limited" if self.range == "limited" else "full")
+
+    @property
+    def raw(self) -> RawVideo | None:
+        """What a headerless file does not say; None for a file that does."""
+        if not is_raw(self.file):
+            return None
+        return self.clip(self.frames).raw
+
+    def clip(self, frames: int) -> Clip:
+        rate = Fraction(self.rate)
+        return Clip(self.width, self.height, min(frames, self.frames), rate, self.colour, self.pixel_format)
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A test set and its protocol: the first `frames` of each sequence, in GOPs of `gop`."""
+
+    format: int
+    title: str
+    home: str
+    licence: str
+    frames: int
+    gop: int
+    sequences: tuple[Sequence, ...]
+
+    def __post_init__(self) -> None:
+        if self.format != FORMAT:
+            raise ValueError(f"format {self.format} is not {FORMAT}")
+        check_gop(self.gop)
+        names = [one.name for one in self.sequences]
+        if not names or len(set(names)) < len(names):
+            raise ValueError("sequences have names of their own")
+        if "mean" in names:
+            raise ValueError("no sequence is called mean: the average of all is")
+        if not all(NAME.fullmatch(name) for name in names):
+            raise ValueError("names of sequences are letters, digits, then - and _ too: they name files and folders")
+
+
+def read_manifest(name: str) -> Manifest:
+    """A shipped manifest by its name, or any by its path."""
+    path = ASSETS / "manifests" / f"{name}.json" if name in SHIPPED else Path(name)
+    if not path.is_file():
+        raise GnvcError(f"there is no manifest {name!r}; there are {', '.join(SHIPPED)}, or the path of a .json file")
+    return strict.parse(Manifest, strict.read_object(path), str(path))
+
+
+def film_of(sequence: Sequence, root: Path) -> tuple[Path, str]:
+    """A sequence's file and its sha256, which must be the manifest's where that says one."""
+    path = inside(root, sequence.file)
+    if not path.is_file():
+        raise GnvcError(f"{path}: missing; the manifest's root should be the folder that holds {sequence.file}")
+    with path.open("rb") as stream:
+        found = hashlib.file_digest(stream, "sha256").hexdigest()
+    if sequence.sha256 not in (None, found):
+        raise GnvcError(f"{path} is not the file that the manifest means: its sha256 begins with {found[:12]}")
+    return path, found

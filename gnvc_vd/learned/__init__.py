@@ -1,0 +1,1 @@
+"""GNVC-VD, the learned codec."""

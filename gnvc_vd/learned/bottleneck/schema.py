@@ -1,0 +1,85 @@
+"""The names by which a latent codec's tensors are known in files and identities, whatever the code calls them.
+
+A stream names its model by hashes over tensors and their names. Were these Python's names, renaming an attribute or a
+class, or adding a field to a preset, would change the identity of every stream. So the names are written here, for each
+kind of part: attribute on the left, stored name on the right. What has no line here is refused.
+"""
+
+import hashlib
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+
+from gnvc_vd.entropy.integer import IntegerConv
+from gnvc_vd.learned.bottleneck.contextual import ARITHMETIC, Bottleneck
+from gnvc_vd.learned.bottleneck.gains import Gains
+from gnvc_vd.learned.bottleneck.hyperprior import EntropyModel
+from gnvc_vd.learned.bottleneck.networks import Analysis, DepthBlock, Extractor, Synthesis
+from gnvc_vd.learned.bottleneck.temporal_state import TemporalState
+from gnvc_vd.presets import BottleneckPreset
+
+IDENTITY_BYTES = 8
+
+
+def _same(names: str) -> dict[str, str]:
+    return {name: name for name in names.split()}
+
+
+SCHEMA: dict[type[nn.Module], Mapping[str, str]] = {  # version 1: everything that ARITHMETIC 1 wrote
+    Bottleneck: _same(
+        "anchor_analysis anchor_synthesis analysis synthesis extractor anchor_entropy entropy state"
+        " table_frequencies frozen"
+    ),
+    Analysis: _same("enter fine down coarse leave"),
+    Synthesis: _same("enter coarse up meet fine leave"),
+    Extractor: _same("enter blocks"),
+    DepthBlock: _same("spatial widen narrow"),
+    EntropyModel: _same(
+        "gains hyper_gains analysis synthesis enter fuse first neighbours second"
+        " quality_knots hyper_levels quality_integers hyper_level_integers"
+    ),
+    Gains: _same("knots gain_integers inverse_integers level_integers"),
+    TemporalState: _same("begin move"),
+    IntegerConv: _same("weight bias weight_integers bias_integers shift"),
+}
+
+
+def sizes_text(preset: BottleneckPreset) -> str:
+    """What an identity says of the sizes: version 1 hashed this text, and no other field of a preset."""
+    names = ("features", "width", "symbols", "hyper", "prior", "state", "blocks")
+    return f"BottleneckPreset({', '.join(f'{name}={getattr(preset, name)}' for name in names)})"
+
+
+def stored_names(model: Bottleneck) -> dict[str, str]:
+    """The stored name of every tensor of its state, by the path of attributes that leads to it."""
+    return {path: _stored_name(model, path) for path in model.state_dict()}
+
+
+def stored_tensors(model: Bottleneck) -> dict[str, Tensor]:
+    """All of its tensors by their stored names: what a file holds."""
+    state, names = model.state_dict(), stored_names(model)
+    return {names[path]: value for path, value in state.items()}
+
+
+def coded_identity(model: Bottleneck) -> bytes:
+    """8 bytes over the integers that decide symbols and the version of the arithmetic: what a stream says of them."""
+    digest = hashlib.blake2b(f"{ARITHMETIC} {sizes_text(model.preset)}".encode(), digest_size=IDENTITY_BYTES)
+    for name, value in sorted(stored_tensors(model).items()):
+        if not value.is_floating_point():
+            digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+            digest.update(value.cpu().contiguous().numpy().tobytes())
+    return digest.digest()
+
+
+def _stored_name(module: nn.Module, path: str) -> str:
+    words = []
+    for attribute in path.split("."):
+        names = SCHEMA.get(type(module))
+        if names is None and type(module).__module__.startswith("torch.nn."):
+            words.append(attribute)
+        elif names is not None and attribute in names:
+            words.append(names[attribute])
+        else:
+            raise LookupError(f"{type(module).__name__}.{attribute} has no name in the schema of identities")
+        module = getattr(module, attribute)
+    return ".".join(words)

@@ -1,0 +1,121 @@
+"""The conditioning adaptor: a VACE branch beside the frozen transformer, fed with what the latent codec decoded.
+
+    [f, l̂, x̃_context, mask] ─patches─▶ copy of block ─▶ copy of block ─▶ …
+                                            │ hint          │ hint            (zeroed projections at the start)
+    x ──────patches──▶ block 0 ─ … ─▶ block a ─(+)─ … ─▶ block b ─(+)─ … ─▶ velocity
+
+The depth ablation is the list of layers that take a hint; any subset will do, and an empty one is no branch.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from diffusers import WanTransformer3DModel, WanVACETransformer3DModel
+from torch import Tensor
+
+from gnvc_vd.backbone.sources import read_tensors, shards
+from gnvc_vd.common import strict
+from gnvc_vd.conventions import GnvcError
+from gnvc_vd.presets import AdaptorPreset
+
+BRANCH = ("vace_blocks.", "vace_patch_embedding.")
+LORA = ".lora_"
+ATTENTION = r"blocks\.\d+\.attn[12]\.(to_q|to_k|to_v|to_out\.0)"  # of the backbone, not of the branch
+
+
+def with_adaptor(base: WanTransformer3DModel, preset: AdaptorPreset, channels: int) -> WanTransformer3DModel:
+    """The transformer with a branch and low-rank corrections as the preset says; it shares the base's parameters.
+
+    The branch starts as copies of the base's blocks, and every hint passes a projection of zeros; corrections start at
+    zero. So the velocity is the base's until something is trained.
+    """
+    if preset.layers:
+        check_layers(preset.layers, len(base.blocks))
+    model = _empty(base, preset.layers, channels)
+    parameters = _shared(base) | (_branch(base, preset.layers, channels) if preset.layers else {})
+    model.load_state_dict(parameters, strict=True, assign=True)
+    model.rope = base.rope
+    if preset.lora_rank is not None:
+        _add_lora(model, preset.lora_rank)
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(is_trained(name))
+    return model
+
+
+def is_trained(name: str) -> bool:
+    """Whether a parameter is the adaptor's own; all others are the backbone's and stay frozen."""
+    return name.startswith(BRANCH) or LORA in name
+
+
+def adaptor_state(model: WanTransformer3DModel) -> dict[str, Tensor]:
+    """What a file of the adaptor holds."""
+    return {name: value for name, value in model.state_dict().items() if is_trained(name)}
+
+
+def check_layers(layers: Sequence[int], count: int) -> None:
+    if list(layers) != sorted(set(layers)) or not 0 <= layers[0] <= layers[-1] < count:
+        raise GnvcError(f"adaptor layers {list(layers)} are not some of 0 … {count - 1}, each once and in order")
+
+
+def start_from_vace(model: WanVACETransformer3DModel, folder: Path) -> None:
+    """Give the branch the blocks of published VACE weights, a diffusers folder; then it is no identity any more.
+
+    Its blocks must stand at the layers that VACE has. The condition's embedding is ours and stays at zero.
+    """
+    folder = folder / "transformer" if (folder / "transformer").is_dir() else folder
+    config = strict.read_object(folder / "config.json")
+    published = config.get("vace_layers")
+    if config.get("_class_name") != "WanVACETransformer3DModel" or not isinstance(published, list):
+        raise GnvcError(f"{folder}: not a VACE transformer")
+    layers = list(model.config.vace_layers)
+    if not set(layers) <= set(published):
+        raise GnvcError(f"{folder}: has blocks at layers {published}, so none for {sorted({*layers} - {*published})}")
+    tensors, own = read_tensors(shards(folder)), model.state_dict()
+    for name, value in own.items():
+        if name.startswith("vace_blocks."):
+            _, index, rest = name.split(".", 2)
+            place = 0 if rest.startswith("proj_in.") else published.index(layers[int(index)])
+            found = tensors.get(f"vace_blocks.{place}.{rest}")
+            if found is None or found.shape != value.shape:
+                raise GnvcError(f"{folder}: its weights do not fit this transformer (for one {name!r})")
+            value.copy_(found)
+
+
+def _empty(base: WanTransformer3DModel, layers: Sequence[int], channels: int) -> WanTransformer3DModel:
+    config = {name: value for name, value in dict(base.config).items() if not name.startswith("_")}
+    with torch.device("meta"):
+        if not layers:
+            return WanTransformer3DModel(**config)
+        # diffusers wants layer 0 among them but only counts the layers when it builds; its forward goes by the
+        # configuration's list.
+        model = WanVACETransformer3DModel(**config, vace_layers=[0, *layers[1:]], vace_in_channels=channels)
+    model.register_to_config(vace_layers=list(layers))
+    return model
+
+
+def _shared(base: WanTransformer3DModel) -> dict[str, Tensor]:
+    """The very parameters, not their values: moved to a device once, both models have moved."""
+    return dict(base.state_dict()) | dict(base.named_parameters())
+
+
+def _branch(base: WanTransformer3DModel, layers: Sequence[int], channels: int) -> dict[str, Tensor]:
+    like = base.patch_embedding.weight
+    state: dict[str, Tensor] = {}
+    for index, layer in enumerate(layers):
+        block = f"vace_blocks.{index}"
+        state |= {f"{block}.{name}": value.clone() for name, value in base.blocks[layer].state_dict().items()}
+        state |= _linear(f"{block}.proj_out", like.new_zeros(len(like), len(like)))
+    # The identity, so that a copied block first sees what its original sees.
+    state |= _linear("vace_blocks.0.proj_in", torch.eye(len(like), dtype=like.dtype, device=like.device))
+    return state | _linear("vace_patch_embedding", like.new_zeros(len(like), channels, *like.shape[2:]))
+
+
+def _linear(name: str, weight: Tensor) -> dict[str, Tensor]:
+    return {f"{name}.weight": weight, f"{name}.bias": weight.new_zeros(len(weight))}
+
+
+def _add_lora(model: WanTransformer3DModel, rank: int) -> None:
+    from peft import LoraConfig, inject_adapter_in_model
+
+    inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=rank, target_modules=ATTENTION), model)

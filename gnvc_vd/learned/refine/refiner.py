@@ -1,0 +1,102 @@
+"""The refiner: a window of decoded latents towards clean ones, in a few Euler steps of the video transformer.
+
+    l̂, ε ─start─▶ x(σ_0) ─▶ velocity(x, σ | f, l̂, context) … ─▶ x̃
+                                       ▲ the adaptor, or nothing where it has no layers
+
+A continuation window begins with one latent of the window before, refined already: its slot is overwritten at every
+step with what a clean latent looks like at that σ, is told to the adaptor with a mask, and is dropped at the end.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from gnvc_vd.backbone import flow
+from gnvc_vd.backbone.dit import WanDit
+from gnvc_vd.backbone.sampler import euler
+from gnvc_vd.conventions import LATENT_CHANNELS, GnvcError
+from gnvc_vd.learned.refine.adaptor import adaptor_state, start_from_vace, with_adaptor
+from gnvc_vd.presets import AdaptorPreset
+
+CONTEXT_CHANNELS = LATENT_CHANNELS + 1  # the context latent and its mask
+
+
+class Refiner(nn.Module):
+    """A frozen transformer with an adaptor.
+
+    Args:
+        dit: the backbone's; its parameters are shared, not copied.
+        preset: which layers take a hint, whether the adaptor sees l̂ beside f, and low-rank corrections.
+        features: channels of f.
+        vace: a diffusers folder with VACE weights to start the branch from, instead of copies of the dit's blocks.
+    """
+
+    def __init__(self, dit: WanDit, preset: AdaptorPreset, features: int, vace: Path | None = None) -> None:
+        super().__init__()
+        self.preset = preset
+        channels = features + CONTEXT_CHANNELS + preset.sees_latents * LATENT_CHANNELS
+        model = with_adaptor(dit.model, preset, channels)
+        if vace is not None and preset.layers:
+            start_from_vace(model, vace)
+        self.dit = WanDit(model, dit.preset, dit.text[0], dit.attention)
+
+    def adaptor(self) -> dict[str, Tensor]:
+        """The adaptor's own tensors: what trains."""
+        return adaptor_state(self.dit.model)
+
+    def load_adaptor(self, tensors: Mapping[str, Tensor], where: str) -> None:
+        """A trained adaptor: exactly its tensors."""
+        own = self.adaptor()
+        if {name: value.shape for name, value in own.items()} != {name: t.shape for name, t in tensors.items()}:
+            raise GnvcError(f"{where}: the adaptor's weights do not fit its layers")
+        for name, value in own.items():
+            value.copy_(tensors[name])
+
+    def checkpointing(self) -> None:
+        """Trade time for memory in training."""
+        self.dit.model.enable_gradient_checkpointing()
+
+    def velocity(self, x: Tensor, sigma: Tensor | float, hints: Tensor | None) -> Tensor:
+        return self.dit.velocity(x, sigma, control=hints if self.preset.layers else None)
+
+    def hints(self, decoded: Tensor, features: Tensor, context: Tensor | None = None) -> Tensor:
+        """What the adaptor is given: f, l̂, the context latent in its slot, and a mask of that slot."""
+        slot = decoded.new_zeros(decoded.shape[0], CONTEXT_CHANNELS, *decoded.shape[2:])
+        if context is not None:
+            slot[:, :LATENT_CHANNELS, :1] = context
+            slot[:, LATENT_CHANNELS:, :1] = 1
+        return torch.cat([features, *([decoded] if self.preset.sees_latents else []), slot], dim=1)
+
+    def forward(
+        self,
+        decoded: Tensor,
+        features: Tensor,
+        noise: Tensor,
+        sigma_0: float,
+        steps: int,
+        context: Tensor | None = None,
+    ) -> Tensor:
+        """Refined latents.
+
+        Args:
+            decoded: l̂, B 16 T h w; with a context, its first latent is the context's own l̂.
+            features: f, B F T h w.
+            noise: B 16 T h w.
+            context: the refined latent before the window, B 16 1 h w.
+        """
+        hints = self.hints(decoded, features, context)
+
+        def hold(x: Tensor, sigma: float) -> Tensor:
+            known = (1 - sigma) * cast(Tensor, context) + sigma * noise[:, :, :1]
+            return torch.cat([known, x[:, :, 1:]], dim=2)
+
+        refined = euler(
+            lambda x, sigma: self.velocity(x, sigma, hints),
+            flow.start(decoded, noise, sigma_0),
+            flow.grid(sigma_0, steps),
+            None if context is None else hold,
+        )
+        return refined if context is None else refined[:, :, 1:]

@@ -1,0 +1,125 @@
+"""`gnvc-vd demo`: both codecs on a clip that comes with the package, beside x265 and VVenC at the same rates.
+
+    our points ──their rates──▶ levels of x265 and VVenC whose files come nearest ──their points──▶ table, plots, page
+
+Everything is coded to files and decoded by other processes, as in every evaluation; called again, it goes on.
+"""
+
+import math
+import os
+import tempfile
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from tqdm import tqdm
+
+from gnvc_vd.baselines.commands import SOURCE, Clip, run
+from gnvc_vd.baselines.hybrid import HIGHEST, Hybrid
+from gnvc_vd.conventions import GnvcError, bits_per_pixel
+from gnvc_vd.evaluate.evaluation import Contestant, Evaluation, Ours, Reporting
+from gnvc_vd.evaluate.points import Point
+from gnvc_vd.evaluate.run import evaluate
+from gnvc_vd.evaluate.sequences import prepare
+from gnvc_vd.evaluate.test_sets import CLIPS, read_manifest
+from gnvc_vd.report.curves import rows_of
+from gnvc_vd.report.report import report
+from gnvc_vd.report.tables import Table, rate_table
+
+MANIFEST, SEQUENCE, FRAMES, GOP = "small", "bunny", 50, 25
+CROP = (256, 176)  # of its 320 × 180: what it takes goes by pixels, and MS-SSIM wants 161
+METRICS = ("psnr_rgb", "ms_ssim", "st_lpips_alex", "vmaf")
+QUALITIES = (0, 21, 42, 63)
+ATOMS = 16  # GVC's one rate
+HASTE = {"codebook": 256, "sde-steps": 12, "reuse": True}  # 12 steps, the model asked at every second
+START = 32  # a hybrid codec's level above the rates of ours
+MODES = ("t2v", "i2v", "flf2v")
+RIVALS = {"x265": "medium", "vvenc": "faster"}  # presets: finding the levels of four rates takes a dozen trials of each
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What a demonstration made."""
+
+    table: Table
+    page: Path
+
+
+def demo(folder: Path, model: str | None, device: str) -> Shown:
+    ours = Evaluation("demo", str(folder), MANIFEST, _codecs(model), sequences=(SEQUENCE,), frames=FRAMES, gop=GOP)
+    ours = replace(ours, crop=CROP, metrics=METRICS, device=device, at_once=min(2, os.cpu_count() or 1))
+    longest_first = replace(ours, codecs=dict(reversed(ours.codecs.items())))  # so that no worker waits at the end
+    rates = [point.bpp for point in _points(longest_first, device) if point.codec == "gnvc-vd"]
+    rivals = {name: Contestant(hybrid=hybrid) for name, hybrid in _rivals(ours, rates).items()}
+    reporting = Reporting(anchor="x265", rates=tuple(rates), published=("gnvc-vd", "gvc"))
+    whole = replace(ours, codecs=ours.codecs | rivals, report=reporting)
+    points = _points(whole, device)
+    return Shown(rate_table(rows_of(points), SEQUENCE, METRICS), report(whole, points, folder / "report"))
+
+
+def _codecs(model: str | None) -> dict[str, Contestant]:
+    learned = Ours(QUALITIES, model=model)
+    codecs = {"gnvc-vd": learned, "gnvc-vd-unrefined": replace(learned, decode={"no-refine": True})}
+    for mode in MODES:
+        codecs[f"gvc-{mode}"] = Ours((ATOMS,), "gvc", model, encode={"mode": mode, **HASTE})
+    return {name: Contestant(ours=codec) for name, codec in codecs.items()}
+
+
+def _points(evaluation: Evaluation, device: str) -> Sequence[Point]:
+    done = evaluate(evaluation, device)
+    if done.points is None:
+        raise GnvcError(f"some points could not be made: {'; '.join(done.failures)}")
+    return done.points
+
+
+def _rivals(evaluation: Evaluation, rates: Sequence[float]) -> dict[str, Hybrid]:
+    """x265 and VVenC at the levels whose files come nearest to these rates."""
+    (sequence,) = (one for one in read_manifest(MANIFEST).sequences if one.name == SEQUENCE)
+    source = prepare(sequence, CLIPS, FRAMES, Path(evaluation.folder) / "sources", CROP)
+    coders = [Hybrid(encoder, (0,), preset=preset) for encoder, preset in RIVALS.items()]
+    with (
+        tqdm(total=len(coders), unit="codec", desc="matching rates", disable=None) as progress,
+        ThreadPoolExecutor(evaluation.at_once) as workers,
+    ):
+        found = {}
+        for coder, levels in zip(
+            coders, workers.map(lambda one: nearest_levels(one, source.clip, source.path, rates), coders), strict=True
+        ):
+            found[coder.encoder] = replace(coder, levels=levels)
+            progress.update()
+    return found
+
+
+def nearest_levels(coder: Hybrid, clip: Clip, source: Path, rates: Iterable[float]) -> tuple[int, ...]:
+    """The level nearest to each rate in bits per pixel, the lowest rate first; a higher level makes a smaller file.
+
+    Between two levels that enclose the rate, the next one tried is where log rate, were it linear, would meet it.
+    """
+    known: dict[int, float] = {}
+
+    def above(level: int, wanted: float) -> float:
+        if level not in known:
+            known[level] = math.log(rate_at(coder, clip, source, level))
+        return known[level] - math.log(wanted)
+
+    levels = set()
+    for wanted in rates:
+        low, high = START, HIGHEST[coder.encoder]
+        if above(low, wanted) <= 0:
+            low, high = 0, START
+        while high - low > 1 and above(low, wanted) > 0 > above(high, wanted):
+            part = above(low, wanted) / (above(low, wanted) - above(high, wanted))
+            middle = min(max(low + round(part * (high - low)), low + 1), high - 1)
+            low, high = (middle, high) if above(middle, wanted) > 0 else (low, middle)
+        levels.add(min((low, high), key=lambda level: abs(above(level, wanted))))
+    return tuple(sorted(levels, reverse=True))
+
+
+def rate_at(coder: Hybrid, clip: Clip, source: Path, level: int) -> float:
+    commands = coder.commands(clip, level)
+    with tempfile.TemporaryDirectory() as made:
+        work = Path(made)
+        (work / SOURCE).symlink_to(source.absolute())
+        run(commands.encode, work)
+        return bits_per_pixel((work / commands.stream).stat().st_size, clip.width, clip.height, clip.frames)

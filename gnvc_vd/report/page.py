@@ -1,0 +1,169 @@
+"""The report as one HTML file that needs no network: curves, player, flicker view, tables, commands.
+
+    rows, tables, videos ──JSON, base64──▶ assets/report/page.html ◀── page.css, curves.js, player.js, page.js
+
+The player offers each codec's point nearest to each of some rates, so what is compared costs about the same; its
+rate stands beside it. The videos in it are copies (showing.py).
+"""
+
+import base64
+import html
+import json
+import math
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from gnvc_vd.conventions import UsageError
+from gnvc_vd.evaluate.evaluation import LOWER_IS_BETTER, Evaluation
+from gnvc_vd.evaluate.points import Point
+from gnvc_vd.evaluate.run import shown_path
+from gnvc_vd.evaluate.test_sets import ASSETS
+from gnvc_vd.report.curves import MEAN, Row
+from gnvc_vd.report.plots import colour_of
+from gnvc_vd.report.published import PublishedPoint
+from gnvc_vd.report.tables import LABELS, Table
+
+SCRIPTS = ("curves.js", "player.js", "page.js")  # in this order
+LARGEST = 200_000_000  # bytes of videos: browsers hold no string of twice as many letters
+Shown = dict[str, dict[str, dict[str, int]]]  # sequence → codec → place of the rate → level
+
+
+def page(
+    evaluation: Evaluation,
+    points: Sequence[Point],
+    rows: Sequence[Row],
+    published: Sequence[PublishedPoint],
+    tables: Sequence[Table],
+    about: str,
+) -> str:
+    """The whole file's text."""
+    rates = evaluation.report.rates or _middle_rate(points)
+    offered = _shown(points, rates)
+    shown = _fitting(evaluation, offered)
+    if len(shown) < len(offered):
+        about += f" The player has {', '.join(shown)}; report.shown chooses."
+    data = {
+        "about": about,
+        "metrics": [
+            {"key": name, "label": LABELS[name], "lower": name in LOWER_IS_BETTER} for name in evaluation.metrics
+        ],
+        "sequences": sorted(dict.fromkeys(row.sequence for row in rows), key=lambda name: name != MEAN),
+        "codecs": _codecs(evaluation, published),
+        "rows": [*(_row(row) for row in rows), *(_published_row(one) for one in published)],
+        "rates": [f"{rate:g} bpp" for rate in rates],
+        "clips": {
+            one.sequence: {"width": one.width, "height": one.height, "frames": one.frames, "rate": _rate(one)}
+            for one in points
+            if one.sequence in shown
+        },
+        "shown": shown,
+        "videos": {
+            key: base64.b64encode(path.read_bytes()).decode()
+            for key, path in _videos(Path(evaluation.folder), shown).items()
+        },
+        "tables": [vars(table) for table in tables],
+        "commands": [_command(one) for one in points],
+    }
+    parts = {
+        name: (ASSETS / "report" / name).read_text(encoding="utf-8") for name in ("page.html", "page.css", *SCRIPTS)
+    }
+    text = json.dumps(data, ensure_ascii=False, allow_nan=False).replace("<", r"\u003c")  # no tag, and no comment
+    title = html.escape(f"{evaluation.name}: video codecs side by side")
+    script = "\n".join(parts[name] for name in SCRIPTS)
+    return Template(parts["page.html"]).substitute(title=title, style=parts["page.css"], script=script, data=text)
+
+
+def nearest(points: Sequence[Point], rate: float) -> Point:
+    """In octaves, so that half and twice the rate are equally far."""
+    return min(points, key=lambda one: (abs(math.log(one.bpp / rate)), one.level))
+
+
+def _shown(points: Sequence[Point], rates: Sequence[float]) -> Shown:
+    """Of every sequence, each codec's points nearest to the rates."""
+    shown: Shown = {}
+    for one in points:
+        shown.setdefault(one.sequence, {}).setdefault(one.codec, {})
+    for sequence, codecs in shown.items():
+        for codec, levels in codecs.items():
+            own = [one for one in points if (one.sequence, one.codec) == (sequence, codec)]
+            levels |= {str(place): nearest(own, rate).level for place, rate in enumerate(rates)}
+    return shown
+
+
+def _fitting(evaluation: Evaluation, shown: Shown) -> Shown:
+    """The sequences that are asked for, as far as they fit; the first does."""
+    asked = evaluation.report.shown or tuple(shown)
+    absent = [name for name in asked if name not in shown]
+    if absent:
+        raise UsageError(f"report.shown: there is no sequence {', '.join(absent)}; there are {', '.join(shown)}")
+    fitting: Shown = {}
+    size = 0
+    for name in asked:
+        size += sum(path.stat().st_size for path in _videos(Path(evaluation.folder), {name: shown[name]}).values())
+        if fitting and size > LARGEST:
+            break
+        fitting[name] = shown[name]
+    return fitting
+
+
+def _middle_rate(points: Sequence[Point]) -> tuple[float]:
+    rates = sorted(one.bpp for one in points)
+    return (float(f"{rates[len(rates) // 2]:.1g}"),)
+
+
+def _videos(folder: Path, shown: Shown) -> dict[str, Path]:
+    paths = {f"source/{sequence}": shown_path(folder, "source", sequence) for sequence in shown}
+    for sequence, codecs in shown.items():
+        for codec, levels in codecs.items():
+            for level in set(levels.values()):
+                paths[f"{codec}/{sequence}/{level}"] = shown_path(folder, codec, sequence, level)
+    return paths
+
+
+def _codecs(evaluation: Evaluation, published: Sequence[PublishedPoint]) -> list[dict[str, str]]:
+    """With a colour each, the same as in the plots."""
+    own = [(name, contestant.kind) for name, contestant in evaluation.codecs.items()]
+    others = [(_name(one), "published") for one in published]
+    named = dict.fromkeys([*own, *others])
+    return [{"name": name, "kind": kind, "colour": colour_of(place)} for place, (name, kind) in enumerate(named)]
+
+
+def _row(row: Row) -> dict[str, Any]:
+    return {key: value for key, value in vars(row).items() if not key.endswith("_seconds")}
+
+
+def _published_row(one: PublishedPoint) -> dict[str, Any]:
+    note = f"published, {one.width} × {one.height}"
+    if one.bpp_printed is not None:
+        note += f"\nprinted as {one.bpp_printed:g} bpp"
+    figures = {key: value for key, value in one.figures.items() if key in LABELS}
+    return {
+        "codec": _name(one),
+        "sequence": one.sequence,
+        "level": None,
+        "bytes": 0,
+        "bpp": one.bpp,
+        "figures": figures,
+        "note": note,
+    }
+
+
+def _name(one: PublishedPoint) -> str:
+    return f"{one.codec} (published)"
+
+
+def _rate(one: Point) -> float:
+    """Frames a second, from what the point says of its file."""
+    return one.kbps * 1000 * one.frames / (8 * one.bytes)
+
+
+def _command(one: Point) -> dict[str, str]:
+    return {
+        "name": f"{one.codec}, {one.sequence}, level {one.level}: {one.bytes} bytes, sha256 {one.stream_sha256[:16]}…",
+        "encode": shlex.join(one.encode),
+        "decode": shlex.join(one.decode),
+        "settings": json.dumps({"settings": one.settings, "environment": one.environment}, ensure_ascii=False),
+    }

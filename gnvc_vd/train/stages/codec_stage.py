@@ -1,0 +1,151 @@
+"""GNVC-VD's codec and adaptor on a frozen backbone, judged by an RD point for each quality: real units, decoded.
+
+PSNR is of a whole clip's squared error, then the mean over clips; `gnvc-vd compare` takes the mean over frames.
+"""
+
+from collections.abc import Sequence
+from fractions import Fraction
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from gnvc_vd.backbone import flow
+from gnvc_vd.backbone.interfaces import VideoVae
+from gnvc_vd.bitstream import Unit
+from gnvc_vd.bitstream.playback import Decoding
+from gnvc_vd.conventions import LATENT_CHANNELS, Colour, Frame, GnvcError
+from gnvc_vd.learned.bottleneck.contextual import Bottleneck, Trained
+from gnvc_vd.learned.codec import Encoding, GnvcVd, stream_size
+from gnvc_vd.learned.refine.refiner import Refiner
+from gnvc_vd.metrics.fidelity import psnr
+from gnvc_vd.train import losses
+from gnvc_vd.train.draws import step_draws
+from gnvc_vd.train.settings import Rate, Stage, Training
+from gnvc_vd.train.stages.stage import Losses, Step, Verdict, latents_of, perceived
+from gnvc_vd.video import VideoInfo
+from gnvc_vd.video.pixels import pixels_of, to_model
+from gnvc_vd.video.sheets import sheets
+
+
+class CodecStage(nn.Module):
+    """Rate and distortion of the codec, and the adaptor's flow.
+
+    warm-up    R + λ ‖x_c − x_1‖²
+    Stage I    R + λ (‖x̃_1 − x_1‖² + ‖x_c − x_1‖²) + L_CFM
+    Stage II   R + λ (‖V − Ṽ‖² + λ_lpips LPIPS(V, Ṽ) + ‖x_c − x_1‖² + ‖x̃_1 − x_1‖²)
+    """
+
+    def __init__(
+        self,
+        stage: Stage,
+        rate: Rate,
+        vae: VideoVae,
+        bottleneck: Bottleneck,
+        refiner: Refiner,
+        perceptual: nn.Module | None,
+    ) -> None:
+        super().__init__()
+        self.stage, self.rate = stage, rate
+        self.vae, self.bottleneck, self.refiner, self.perceptual = vae, bottleneck, refiner, perceptual
+
+    def forward(self, clips: Tensor, step: Step) -> Losses:
+        weights, draws = self.stage.weights, step.draws(clips.device)
+        with torch.no_grad():
+            clean = latents_of(self.vae, clips)
+        quality = losses.sampled_quality(draws.uniform(), self.rate, step.progress)
+        coded = self.bottleneck(clean, quality[:, None].expand(-1, clean.shape[2]), draws.uniform_like)
+        noise, first = self.stage.noise_scale * draws.normal_like(clean), self._first_latent(step, clean.shape[2])
+        terms = {
+            "rate": losses.bits_per_pixel(coded.bits, clean),
+            "decoded": losses.squared_error(coded.latents, clean),
+        }
+        if weights.cfm:
+            terms["cfm"] = self._flow_matching(clean, coded, noise, draws.uniform(), first)
+        if weights.refined or weights.pixel or weights.perceptual:
+            refined = self._refined(clean, coded, noise, first)
+            terms["refined"] = losses.squared_error(refined, clean[:, :, first:])
+            if weights.pixel or weights.perceptual:
+                terms |= self._on_pixels(clips, clean, refined, first, step)
+        distorted = [name for name in ("decoded", "refined", "pixel", "perceptual") if name in terms]
+        distortion = torch.stack([getattr(weights, name) * terms[name] for name in distorted]).sum(0)
+        total = losses.rate_distortion(terms["rate"], distortion, quality, self.rate).mean()
+        if "cfm" in terms:
+            total = total + weights.cfm * terms["cfm"].mean()
+        return Losses(total, terms)
+
+    def _first_latent(self, step: Step, latents: int) -> int:
+        """Where the refined window begins: at the GOP's start, or behind latents that are past and known."""
+        draws = step_draws(step.seed, step.number)
+        return 1 + draws.below(latents - 1) if latents > 1 and draws.chance(self.stage.continuation) else 0
+
+    def _flow_matching(self, clean: Tensor, coded: Trained, noise: Tensor, uniform: Tensor, first: int) -> Tensor:
+        """L_CFM trains the adaptor only: what the codec decoded enters it detached."""
+        shown = slice(max(0, first - 1), None)
+        context = clean[:, :, first - 1 : first] if first else None
+        clean, noise = clean[:, :, shown], noise[:, :, shown]
+        decoded, features = coded.latents.detach()[:, :, shown], coded.features.detach()[:, :, shown]
+        sigma_0 = self.stage.sigma_0
+        start, sigma = flow.start(decoded, noise, sigma_0), sigma_0 * uniform
+        x = flow.path(clean, start, sigma, sigma_0)
+        if context is not None:
+            known = flow.path(context, noise[:, :, :1], sigma, 1.0)
+            x = torch.cat([known, x[:, :, 1:]], dim=2)
+        found = self.refiner.velocity(x, sigma, self.refiner.hints(decoded, features, context))
+        return losses.flow_matching(found, flow.velocity(clean, start, sigma_0), context=int(context is not None))
+
+    def _refined(self, clean: Tensor, coded: Trained, noise: Tensor, first: int) -> Tensor:
+        """x̃_1 from `first` on, by the decoder's own steps; x_c itself where there are none."""
+        if not self.stage.unrolled:
+            return coded.latents[:, :, first:]
+        shown = slice(max(0, first - 1), None)
+        context = clean[:, :, first - 1 : first] if first else None
+        decoded, features = coded.latents[:, :, shown], coded.features[:, :, shown]
+        stage = self.stage
+        refined: Tensor = self.refiner(decoded, features, noise[:, :, shown], stage.sigma_0, stage.unrolled, context)
+        return refined
+
+    def _on_pixels(self, clips: Tensor, clean: Tensor, refined: Tensor, first: int, step: Step) -> dict[str, Tensor]:
+        if clips.shape[1] == LATENT_CHANNELS:
+            raise GnvcError("latents made before have no pixels to compare: train with the videos themselves")
+        shown = self.vae.decode(torch.cat([clean[:, :, :first], refined], dim=2))
+        past = 1 + 4 * (first - 1) if first else 0
+        shown, video = shown[:, :, past:], to_model(clips)[:, :, past:]
+        terms = {"pixel": losses.squared_error(shown, video)}
+        if self.perceptual is not None:
+            terms["perceptual"] = perceived(self.perceptual, self.stage, shown, video, step)
+        return terms
+
+
+def judge(codec: GnvcVd, clips: Sequence[Tensor], training: Training) -> Verdict:
+    """Every clip is one GOP; bytes are those of its whole stream."""
+    originals = [pixels_of(clip) for clip in clips]
+    stage = training.stage
+    decoding = Decoding(refine=stage.unrolled > 0 and (stage.weights.refined > 0 or stage.weights.pixel > 0))
+    figures: dict[str, float] = {}
+    scores: list[float] = []
+    shown: dict[str, Frame] = {}
+    levels = training.habits.qualities if training.rate.quality is None else (training.rate.quality,)
+    for quality in levels:
+        encoding = Encoding(quality, gop=originals[0].shape[0], scenecut=False)
+        rates, ratios, errors = [], [], []
+        for video in originals:
+            size, found = _coded(codec, video, encoding, decoding)
+            rates.append(8 * size / video[..., 0].size)
+            ratios.append(psnr(video, found))
+            errors.append(float(np.square((video.astype(np.float64) - found) / 127.5).mean()))
+            shown.setdefault(f"quality {quality}", found)
+        bpp, error = float(np.mean(rates)), float(np.mean(errors))
+        figures |= {f"bpp_{quality}": bpp, f"psnr_{quality}": float(np.mean(ratios))}
+        weight = losses.lambda_of(torch.tensor([quality]), training.rate)
+        scores.append(float((bpp + weight * error) / weight.sqrt()))
+    return Verdict(float(np.mean(scores)), figures, sheets(originals[0], shown))
+
+
+def _coded(codec: GnvcVd, video: Frame, encoding: Encoding, decoding: Decoding) -> tuple[int, Frame]:
+    height, width = video.shape[1:3]
+    info = VideoInfo(width, height, Fraction(25), None, Colour("bt709", "limited"), "", "")
+    header = codec.header(info, encoding)
+    units: list[Unit] = list(codec.encode_units(iter(video), encoding))
+    decoded = [window for unit in units for window in codec.decode_unit(header, unit, decoding)]
+    return stream_size(header, units), np.concatenate(decoded)

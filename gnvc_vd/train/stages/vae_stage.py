@@ -1,0 +1,77 @@
+"""A video VAE of our own: how far its reconstructions are off, judged by their PSNR.
+
+PSNR is of a whole clip's squared error, then the mean over clips; `gnvc-vd compare` takes the mean over frames.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from gnvc_vd.backbone.vaes import AnyVae
+from gnvc_vd.conventions import Frame
+from gnvc_vd.metrics.fidelity import psnr
+from gnvc_vd.metrics.ideal import IdealCode
+from gnvc_vd.train import losses, transform_code
+from gnvc_vd.train.settings import Stage
+from gnvc_vd.train.stages.stage import Losses, Step, Verdict, perceived
+from gnvc_vd.video.pixels import pixels_of, to_frames, to_model
+from gnvc_vd.video.sheets import sheets
+
+JUDGED_RATE = 0.02  # bits per pixel
+
+
+class VaeStage(nn.Module):
+    """A video VAE: absolute and squared error, divergence, what flickers, and perception."""
+
+    def __init__(self, stage: Stage, vae: AnyVae, perceptual: nn.Module | None) -> None:
+        super().__init__()
+        self.stage, self.vae, self.perceptual = stage, vae, perceptual
+
+    def forward(self, clips: Tensor, step: Step) -> Losses:
+        span, video = self.stage.span_at(step.number), to_model(clips)
+        weights = span.weights or self.stage.weights
+        mean, log_variance = self.vae.posterior(video)
+        draws = step.draws(video.device)
+        z = mean + (log_variance / 2).exp() * draws.normal_like(mean)
+        coarsest = self.stage.coarsest if span.coarsest is None else span.coarsest
+        if coarsest:
+            level = transform_code.level_of(draws.uniform(1, 1, 1, 1), coarsest)
+            z, bits = transform_code.coded(z, level, draws.normal_like(mean))
+        shown = self.vae.reconstruction(z)
+        terms = {
+            "absolute": losses.absolute_error(shown, video),
+            "squared": losses.squared_error(shown, video),
+            "divergence": losses.divergence(mean, log_variance),
+            "temporal": losses.temporal_error(shown, video),
+        }
+        if weights.rate:
+            terms["rate"] = level.flatten() * bits
+        if self.perceptual is not None:
+            terms["perceptual"] = perceived(self.perceptual, self.stage, shown, video, step)
+        return Losses(sum(getattr(weights, name) * term.mean() for name, term in terms.items()), terms)
+
+
+@torch.no_grad()
+def judge(stage: VaeStage, clips: Sequence[Tensor]) -> Verdict:
+    """Clips are uint8, 3 T H W; each is shown as it comes back uncoded and from an ideal transform code."""
+    vae = stage.vae
+    uncoded, coded = [], []
+    for clip in clips:
+        latents = vae.encode(to_model(clip[None].to(vae.mean.device)))
+        cheap = IdealCode(latents.cpu()).at_bits(JUDGED_RATE * clip[0].numel()).latents.to(latents.device)
+        uncoded.append(to_frames(vae.decode(latents)[0]))
+        coded.append(to_frames(vae.decode(cheap)[0]))
+    originals = [pixels_of(clip) for clip in clips]
+    figures = {
+        "psnr": _mean_psnr(originals, uncoded),
+        "psnr_first_frame": _mean_psnr([clip[:1] for clip in originals], [clip[:1] for clip in uncoded]),
+        f"psnr_at_{JUDGED_RATE}_bpp": _mean_psnr(originals, coded),
+    }
+    shown = {"reconstruction": uncoded[0], f"{JUDGED_RATE} bpp": coded[0]}
+    return Verdict(-figures["psnr"], figures, sheets(originals[0], shown))
+
+
+def _mean_psnr(originals: Sequence[Frame], found: Sequence[Frame]) -> float:
+    return float(np.mean([psnr(a, b) for a, b in zip(originals, found, strict=True)]))

@@ -1,0 +1,69 @@
+"""What a GOP's trajectory is conditioned on: its caption, its mode's given frames and where they come from.
+
+         first frame                                    last frame
+t2v      –                                              –
+i2v      a still in a scene's first GOP, then the       –
+         decoded last frame of the GOP before
+flf2v    a still in a scene's first GOP, then the       a still
+         last still of the GOP before
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from gnvc_vd.backbone.image_condition import condition_on
+from gnvc_vd.backbone.interfaces import Condition, VideoVae
+from gnvc_vd.bitstream import BitstreamError
+from gnvc_vd.bitstream.gop import frames_of
+from gnvc_vd.conventions import Frame
+from gnvc_vd.video.pixels import to_video
+from gnvc_vd.zeroshot.parameters import Mode
+
+
+@dataclass(frozen=True)
+class Conditioning:
+    """A GOP's given frames as both ends have them, decoded, padded to multiples of 16; and its caption."""
+
+    first: Frame | None = None
+    last: Frame | None = None
+    caption: str = ""
+
+    @property
+    def given(self) -> tuple[int, ...]:
+        return (*((0,) if self.first is not None else ()), *((-1,) if self.last is not None else ()))
+
+    def condition(self, vae: VideoVae, latents: int, device: torch.device) -> Condition | None:
+        """What the model sees; the VAE encodes the given frames with grey between them."""
+        shown = self.first if self.first is not None else self.last
+        if shown is None:
+            return None
+        clip = np.zeros((frames_of(latents), *shown.shape), dtype=np.uint8)
+        for place, frame in ((0, self.first), (-1, self.last)):
+            if frame is not None:
+                clip[place] = frame
+        return condition_on(vae, to_video(clip, device), self.given)
+
+
+def withheld(mode: Mode) -> Sequence[int]:
+    """Latents that the model is shown whole: the first is one frame; the last is four, of which one is given."""
+    return () if mode == "t2v" else (0,)
+
+
+class Chain:
+    """What one GOP leaves for the next, at either end."""
+
+    def __init__(self) -> None:
+        self._index = -1
+        self._frame: Frame | None = None
+
+    def leave(self, index: int, frame: Frame | None) -> None:
+        self._index, self._frame = index, frame
+
+    def taken(self, index: int) -> Frame:
+        """The frame that GOP `index` begins with."""
+        if self._frame is None or self._index != index - 1:
+            raise BitstreamError("it begins with a frame of the GOP before, which is lost")
+        return self._frame

@@ -1,0 +1,106 @@
+"""What a training would cost, computed on tensors without data: no weights, no time, no device.
+
+Operations (a multiplication and an addition are two) are of one clip, forward and backward, counted by torch. Memory is
+what lives at once beside what is kept, all of it counted in float32: bfloat16 takes less, an allocator's slack and a
+kernel's workspace come on top.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
+
+from gnvc_vd.backbone.dit import WanDit, build_dit
+from gnvc_vd.backbone.vaes import network_of, vae_with
+from gnvc_vd.bench.computed import compute
+from gnvc_vd.learned.bottleneck.contextual import Bottleneck
+from gnvc_vd.learned.refine.refiner import Refiner
+from gnvc_vd.metrics.perceptual import LearnedDistance
+from gnvc_vd.metrics.trunks import vgg16
+from gnvc_vd.presets import preset
+from gnvc_vd.train.settings import Span, Stage, Training
+from gnvc_vd.train.setup import group_of
+from gnvc_vd.train.sharding import is_divided
+from gnvc_vd.train.stages.codec_stage import CodecStage
+from gnvc_vd.train.stages.stage import Step
+
+VGG_STAGES = (64, 128, 256, 512, 512)  # channels that LPIPS compares
+KEPT_PER_TRAINED = 4 * 5  # bytes: weight, gradient, two moments and the average, all float32
+SAVED_PER_TRAINED = 4 * 4  # bytes in a checkpoint: weight, average and two moments
+TRANSFORMER = "refiner.dit.model."
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What is there all the time."""
+
+    trained: int  # parameters
+    frozen_bytes: int
+    divided_bytes: int  # of all that is kept: what habits.shard divides over processes
+
+    @property
+    def bytes(self) -> int:
+        return self.frozen_bytes + KEPT_PER_TRAINED * self.trained
+
+    @property
+    def checkpoint_bytes(self) -> int:
+        return SAVED_PER_TRAINED * self.trained
+
+
+@dataclass(frozen=True)
+class SpanCost:
+    """Of one clip of a span."""
+
+    span: Span
+    operations: int
+    working_bytes: int
+
+
+def kept(training: Training) -> Kept:
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        stage = _stage(training, training.stage)
+        parameters = dict(stage.named_parameters())
+    per_frozen = 2 if training.model.bfloat16 else 4
+    trained = sum(one.numel() for one in parameters.values() if one.requires_grad)
+    frozen = sum(one.numel() for one in parameters.values() if not one.requires_grad)
+    divided = sum(
+        one.numel() * (KEPT_PER_TRAINED if one.requires_grad else per_frozen)
+        for name, one in parameters.items()
+        if name.startswith(TRANSFORMER) and is_divided(name.removeprefix(TRANSFORMER), one)
+    )
+    return Kept(trained, per_frozen * frozen, divided)
+
+
+def costs(training: Training) -> Iterator[SpanCost]:
+    """Each span of a codec's training, as its stage says (windows at the GOP's start)."""
+    for span in training.stage.spans:
+        with FakeTensorMode(allow_non_fake_inputs=True):
+            stage = _stage(training, replace(training.stage, continuation=0.0))
+            clip = torch.zeros(1, 3, span.frames, span.size, span.size, dtype=torch.uint8)
+
+            def step(stage: CodecStage = stage, clip: torch.Tensor = clip) -> None:
+                stage(clip, Step(0, 0, 1, [0])).total.backward()
+
+            found = compute(step, gradients=True)
+        yield SpanCost(span, found.operations, found.peak_bytes)
+
+
+def _stage(training: Training, stage: Stage) -> CodecStage:
+    sizes = preset(training.model.name)
+    vae = vae_with(network_of(sizes.vae), sizes.vae, "stock", None)
+    dit = WanDit(build_dit(sizes.dit), sizes.dit, torch.zeros(1, sizes.dit.text_dim))
+    refiner = Refiner(dit, training.adaptor or sizes.adaptor, sizes.bottleneck.features)
+    if training.model.checkpointing:
+        refiner.checkpointing()
+    distance = None
+    if stage.weights.perceptual:
+        with unset_fake_temporarily():  # it skips initialisation in a way that fake tensors do not know
+            heads = [torch.ones(1, channels, 1, 1) for channels in VGG_STAGES]
+            distance = LearnedDistance(vgg16(), heads).requires_grad_(False)
+    made = CodecStage(
+        stage, training.rate, vae, Bottleneck(sizes.bottleneck, thrift=training.rate.thrift), refiner, distance
+    )
+    for name, parameter in made.named_parameters():
+        parameter.requires_grad_(group_of(name) in stage.trains)
+    return made.train()

@@ -1,0 +1,62 @@
+"""What a VAE's latents are worth: quality uncoded, and under an ideal transform code at some rates.
+
+python lab/probe_latents.py MODEL VIDEO… [--rates 0.02 0.006] [--frames 25] [--size 256] [--sheet PNG]
+
+The sheet shows for each clip some frames side by side, a row for the original, the uncoded one and each rate; below
+them one column of pixels over time, where flicker shows.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from gnvc_vd.backbone.vaes import load_vae, random_vae
+from gnvc_vd.conventions import GnvcError
+from gnvc_vd.presets import PRESETS
+from gnvc_vd.video import write_picture
+from gnvc_vd.video.pixels import pixels_of
+from gnvc_vd.video.sheets import sheets
+from lab.latent_probe import METRICS, judge
+from lab.probe_clips import middle_clips
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", metavar="MODEL", help="a model folder or preset")
+    parser.add_argument("videos", nargs="+", metavar="VIDEO")
+    parser.add_argument("--rates", nargs="+", type=float, default=[0.02, 0.006], help="bits per pixel (0.02 0.006)")
+    parser.add_argument("--frames", type=int, default=25, help="the first so many (25)")
+    parser.add_argument("--size", type=int, default=256, help="of the crop from the middle (256)")
+    parser.add_argument("--sheet", type=Path, metavar="PNG", help="write pictures side by side there")
+    parser.add_argument("--random", action="store_true", help="random weights at the preset's sizes")
+    arguments = parser.parse_args()
+    try:
+        probe(arguments)
+    except GnvcError as error:
+        print(f"probe_latents: {error}", file=sys.stderr)
+        sys.exit(1)
+
+
+def probe(arguments: argparse.Namespace) -> None:
+    random = arguments.random and arguments.model in PRESETS
+    vae = random_vae(PRESETS[arguments.model]) if random else load_vae(arguments.model)
+    print(f"{'clip':32} {'bpp':>8}" + "".join(f"{name:>15}" for name in METRICS))
+    pictures = []
+    for path in arguments.videos:
+        clip, shown = next(middle_clips(path, arguments.frames, arguments.size)), {}
+        for row in judge(vae, clip, arguments.rates):
+            rate = "uncoded" if row.bpp is None else f"{row.bpp:.4f}"
+            figures = "".join(f"{'–' if found is None else f'{found:.4f}':>15}" for found in row.figures.values())
+            print(f"{path[-32:]:32} {rate:>8}{figures}", flush=True)
+            shown[rate] = row.frames
+        pictures += sheets(pixels_of(clip), shown).values()
+    if arguments.sheet is not None:
+        widest = max(picture.shape[1] for picture in pictures)
+        padded = [np.pad(picture, ((0, 8), (0, widest - picture.shape[1]), (0, 0))) for picture in pictures]
+        write_picture(arguments.sheet, np.concatenate(padded))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,26 @@
+"""The refinement bench: what it counts is what a transformer does, and its shares follow from its seconds."""
+
+import pytest
+import torch
+
+from gnvc_vd.bench import refine_stage as refine
+from gnvc_vd.presets import preset
+
+
+def test_operations_grow_with_steps_and_pixels_as_a_transformers_do() -> None:
+    small, steps, large = (
+        refine.operations(preset("nano"), *case) for case in (((64, 64), 1), ((64, 64), 5), ((128, 64), 1))
+    )
+    assert steps == 5 * small
+    assert 2 * small < large < 4 * small  # products grow with the tokens, attention with their square
+
+
+@pytest.mark.slow
+def test_the_share_is_operations_over_time_over_the_devices_rate() -> None:
+    setting = refine.Setting("nano", "cpu", torch.float32, ((64, 64),), (2,), (False,), 64)
+    report = refine.measure(setting)
+    figures = report.figures
+    operations = refine.operations(preset("nano"), (64, 64), 2)
+    expected = operations / figures["refine_64p_eager_2_s"] / (1e12 * figures["matrix_teraops"])
+    assert figures["refine_64p_eager_2_share"] == pytest.approx(expected, rel=2e-3)
+    assert "attention native" in report.title

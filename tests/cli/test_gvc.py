@@ -1,0 +1,122 @@
+"""GVC as a user calls it: sentences for wrong calls, and the whole way through processes of their own."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import gnvc_vd
+from gnvc_vd.backbone.weights import random_backbone, save_backbone
+from gnvc_vd.cli.gvc import gvc_encoding
+from gnvc_vd.presets import preset
+from gnvc_vd.video import open_video
+from tests.backbone.test_layouts import save_text_encoder
+from tests.codecs.test_transcode import NANO, here, refused, video
+from tests.codecs.test_transcode import beside_a_clip as beside_a_clip
+from tests.conftest import Cli, smooth_clip
+
+FAST = ["--sde-steps", "2", "--ode-tail", "1", "--gop", "5", "--atoms", "4"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "sentence"),
+    [
+        (["--codec", "gvc", "--atoms", "2000"], 2, "2000 atoms cannot be chosen out of 1024"),
+        (["--codec", "gvc", "--atoms", "9", "--codebook", "8"], 2, "9 atoms cannot be chosen out of 8"),
+        (["--codec", "gvc", "--codebook", "1000"], 2, "power of two"),
+        (["--codec", "gvc", "--sde-steps", "3", "--ode-tail", "3"], 2, "fewer than all"),
+        (["--codec", "gvc", "--atoms", "3", "--quality", "3"], 2, "not allowed with"),
+        (["--codec", "gvc", "--mode", "v2v"], 2, "invalid choice"),
+        (["--codec", "gvc", "--caption", "a tree"], 1, "nano has no text encoder"),
+        (["--codec", "gvc", "--caption", "a" * 5000], 2, "4096 bytes"),
+        (["--atoms", "3"], 2, "are for --codec gvc"),
+    ],
+)
+@pytest.mark.usefixtures("beside_a_clip")
+def test_wrong_calls_end_in_a_sentence(
+    capfd: pytest.CaptureFixture[str], arguments: list[str], code: int, sentence: str
+) -> None:
+    refused(capfd, ["encode", "in.y4m", "o.gnvc", *arguments], code, sentence)
+
+
+def test_a_stream_goes_through_every_command(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    source, stream = video(tmp_path / "in.mkv", smooth_clip(16, 16, 2)), tmp_path / "o.gnvc"
+    code, out, messages = here(capfd, "encode", source, stream, "--codec", "gvc", *FAST, "--json")
+    assert code == 0 and "mean nothing" in messages
+    assert json.loads(out)["bytes"] == stream.stat().st_size
+    code, out, _ = here(capfd, "info", stream, "--json")
+    said = json.loads(out)
+    assert (code, said["codec"]) == (0, "gvc") and said["described"].startswith(
+        "t2v, 1024 atoms to choose from, 2 steps"
+    )
+    code, out, _ = here(capfd, "verify", stream, "--json")
+    assert code == 0 and json.loads(out) == {"whole": True, "gops": {"0": None}, "damages": [], "drifts": {"0": 0.0}}
+    code, out, _ = here(capfd, "decode", stream, tmp_path / "pictures", "--json")
+    assert code == 0 and json.loads(out)["drift"] == 0
+    with open_video(tmp_path / "pictures") as shown:
+        assert len(list(shown)) == 2
+    for choice in ("--no-refine", "--apart"):
+        code, _, messages = here(capfd, "decode", stream, tmp_path / "x.mkv", choice)
+        assert code == 2 and "fixes its own steps" in messages
+    code, _, messages = here(capfd, "encode", stream, tmp_path / "x.gnvc", "--codec", "gvc", "--steps", 2)
+    assert code == 2 and "GVC has --sde-steps" in messages
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["t2v", "i2v", "flf2v"])
+def test_a_fresh_process_holds_the_encoders_latents(cli: Cli, tmp_path: Path, mode: str) -> None:
+    """Drift exactly 0 in a process that has the file alone, and the same pictures as here."""
+    source, stream = video(tmp_path / "in.mkv", smooth_clip(34, 50, 12)), tmp_path / "o.gnvc"
+    options = ["--codec", "gvc", "--mode", mode, *FAST, "--tail-step", "20"]
+    assert cli("encode", source, stream, *options, *NANO).returncode == 0
+    found = json.loads(cli("verify", stream, *NANO, "--json").stdout)
+    assert found["whole"] and found["drifts"] == dict.fromkeys(found["drifts"], 0.0) and len(found["drifts"]) == 2
+    assert cli("decode", stream, tmp_path / "pictures", *NANO).returncode == 0
+    ours = np.concatenate(list(gnvc_vd.load_gvc("nano").decode(stream.read_bytes())))
+    with open_video(tmp_path / "pictures") as shown:
+        assert np.array_equal(np.stack(list(shown)), ours) and ours.shape == (12, 34, 50, 3)
+
+
+@pytest.mark.slow
+def test_a_caption_goes_through_a_file(cli: Cli, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    sizes = preset("nano")
+    whole = random_backbone(replace(sizes, dit=replace(sizes.dit, text_tokens=4)))
+    save_backbone(whole, tmp_path / "model", "worded")
+    save_text_encoder(tmp_path / "model")
+    source, model = video(tmp_path / "in.mkv", smooth_clip(16, 16, 4)), ("--model", tmp_path / "model")
+    for name, words in (("with", ["--caption", "aa"]), ("without", [])):
+        assert here(capfd, "encode", source, tmp_path / name, "--codec", "gvc", *model, *FAST, *words)[0] == 0
+    assert (tmp_path / "with").stat().st_size == (tmp_path / "without").stat().st_size + 3
+    found = json.loads(cli("verify", tmp_path / "with", *model, "--json").stdout)
+    assert found["whole"] and found["drifts"] == {"0": 0.0}
+    for name in ("tokenizer", "text_encoder"):
+        shutil.rmtree(tmp_path / "model" / name)
+    found = json.loads(here(capfd, "verify", tmp_path / "with", *model, "--json")[1])
+    assert found["whole"] and "drifts" not in found
+    code, _, messages = here(capfd, "decode", tmp_path / "with", tmp_path / "out.mkv", *model)
+    assert code == 1 and "tokenizer: missing" in messages
+
+
+def test_options_reach_the_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    from gnvc_vd.cli.main import _parser
+    from gnvc_vd.zeroshot.codec import Gvc
+    from lab.gaussian_prior import GaussianPrior
+
+    codec = Gvc(GaussianPrior())
+    words = "encode a b --codec gvc --mode flf2v --quality 40 --codebook 256 --shift 5 --g-scale 2.5 --reuse --seed 7"
+    more = ["--withhold", "--no-overlap", "--caption", "x"]
+    encoding = gvc_encoding(_parser().parse_args([*words.split(), *more]), codec)
+    parameters = encoding.parameters
+    assert (encoding.atoms, encoding.gop, parameters.mode, parameters.codebook, parameters.seed) == (
+        32,
+        33,
+        "flf2v",
+        256,
+        7,
+    )
+    assert (parameters.schedule.shift, parameters.schedule.g_scale, parameters.schedule.reuse) == (5, 2.5, True)
+    assert parameters.withhold and not parameters.overlap and encoding.caption == "x"
+    assert gvc_encoding(_parser().parse_args(["encode", "a", "b", "--codec", "gvc"]), codec).atoms == 64

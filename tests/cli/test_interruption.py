@@ -1,0 +1,41 @@
+"""An interruption that a library drops is said again; handlers are as before afterwards."""
+
+import ctypes
+import signal
+import sys
+import time
+
+import pytest
+
+from gnvc_vd.cli.interruption import interruptible
+from gnvc_vd.cli.main import interruption
+
+
+def test_an_interruption_that_a_callback_drops_is_said_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(interruption, "AGAIN", 0.2)
+
+    @ctypes.CFUNCTYPE(None)
+    def callback() -> None:
+        signal.raise_signal(signal.SIGTERM)
+
+    with pytest.raises(KeyboardInterrupt), interruptible() as heard:
+        callback()  # ctypes drops what is raised in it, as libav does
+        assert heard.heard
+        time.sleep(10)
+
+
+def test_what_else_is_dropped_is_reported_as_always(capsys: pytest.CaptureFixture[str]) -> None:
+    @ctypes.CFUNCTYPE(None)
+    def callback() -> None:
+        raise ValueError("dropped")
+
+    with interruptible() as heard:
+        callback()
+    assert not heard.heard and "dropped" in capsys.readouterr().err
+
+
+def test_handlers_are_as_before_afterwards() -> None:
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)], sys.unraisablehook
+    with interruptible():
+        assert signal.getsignal(signal.SIGTERM) != before[0][1]
+    assert ([signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)], sys.unraisablehook) == before

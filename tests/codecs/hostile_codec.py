@@ -1,0 +1,51 @@
+"""Damaged streams through the decoder at nano size, half signed again: `python -m tests.codecs.hostile_codec N`.
+
+Prints one JSON line: how every mutant ended.
+"""
+
+import json
+import sys
+from collections import Counter
+from fractions import Fraction
+from functools import partial
+from random import Random
+
+import torch
+
+from gnvc_vd.bitstream.playback import Decoding
+from gnvc_vd.codecs.load import load
+from gnvc_vd.conventions import Colour
+from gnvc_vd.learned.codec import Encoding, GnvcVd
+from gnvc_vd.video import VideoInfo
+from tests.bitstream.streams import mutated, packed
+from tests.codecs.hostile import end_of, resigned
+from tests.conftest import smooth_clip
+
+MAX_PIXELS = 1 << 12  # the limit of memory is 256 MiB over the clean decode, so pictures stay small
+
+
+def stream(codec: GnvcVd) -> bytes:
+    encoding = Encoding(gop=5, scenecut=False)
+    header = codec.header(VideoInfo(20, 16, Fraction(25), None, Colour("bt709", "limited"), "", ""), encoding)
+    return packed(list(codec.encode_units(iter(smooth_clip(16, 20, 10)), encoding)), header)
+
+
+def decode(codec: GnvcVd, data: bytes, conceal: bool) -> int:
+    decoding = Decoding(steps=1, conceal=conceal, max_pixels=MAX_PIXELS)
+    return sum(len(frames) for frames in codec.decode(data, decoding))
+
+
+def main() -> None:
+    torch.set_num_threads(1)  # a fork inherits no other threads
+    codec, random = load("nano"), Random(0)
+    whole = stream(codec)
+    assert decode(codec, whole, conceal=False) == 10
+    ends: Counter[str] = Counter()
+    for number in range(int(sys.argv[1])):
+        data = resigned(whole, random) if number % 2 else mutated(whole, random)
+        ends[end_of(partial(decode, codec, data, conceal=number % 4 > 1))] += 1
+    print(json.dumps(ends))
+
+
+if __name__ == "__main__":
+    main()

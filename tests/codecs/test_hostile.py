@@ -1,0 +1,30 @@
+"""No damaged stream, signed again or not, crashes, hangs or fills the memory."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+
+@pytest.mark.parametrize(
+    ("driver", "count"),
+    [
+        ("tests.codecs.hostile_codec", 16),
+        pytest.param("tests.codecs.hostile_codec", 2000, marks=pytest.mark.slow),
+        pytest.param("tests.learned.bottleneck.hostile", 2000, marks=pytest.mark.slow),
+        pytest.param("tests.codecs.hostile_gvc", 150, marks=pytest.mark.slow),
+    ],
+)
+def test_every_mutant_is_decoded_or_refused(driver: str, count: int) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", driver, str(count)],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    ends = json.loads(done.stdout)
+    assert set(ends) <= {"decoded", "refused"}, (ends, done.stderr[-2000:])
+    assert ends["refused"] > count / 4  # the rest lost a unit to the reader, or decode as they are

@@ -1,0 +1,247 @@
+"""encode, decode and verify as a user calls them: files in, files out, in processes of their own."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import gnvc_vd
+from gnvc_vd.bench.harness import cost
+from gnvc_vd.bitstream.playback import Decoding
+from gnvc_vd.bitstream.refinement import Parameters
+from gnvc_vd.cli.main import main
+from gnvc_vd.conventions import Colour, Frame
+from gnvc_vd.learned.codec import Encoding
+from gnvc_vd.video import RawVideo, VideoInfo, create_video, open_video
+from tests.conftest import Cli, names_beside, smooth_clip
+
+
+def video(path: Path, clip: list[Frame], rate: Fraction = Fraction(25)) -> Path:
+    height, width = clip[0].shape[:2]
+    with create_video(path, width, height, rate) as writer:
+        for frame in clip:
+            writer.write(frame)
+    return path
+
+
+NANO = ("--model", "nano")
+
+
+def here(capfd: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
+    """The command line in this process, where everything is imported already: exit code, output, messages.
+
+    Of nano, unless told otherwise: what is asked here is the same of every model.
+    """
+    chosen = NANO if arguments[0] in ("encode", "decode", "verify") and "--model" not in arguments else ()
+    capfd.readouterr()
+    try:
+        code = main([str(one) for one in (*arguments, *chosen)])
+    except SystemExit as end:
+        code = int(end.code or 0)
+    return code, *capfd.readouterr()
+
+
+@pytest.fixture
+def beside_a_clip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a folder that holds in.y4m and nothing else."""
+    video(tmp_path / "in.y4m", smooth_clip(16, 16, 1))
+    monkeypatch.chdir(tmp_path)
+
+
+def refused(capfd: pytest.CaptureFixture[str], arguments: list[str], code: int, sentence: str) -> None:
+    """With one sentence, nothing on standard output, and no file left beside the clip."""
+    found, out, messages = here(capfd, *arguments)
+    assert (found, out) == (code, "") and sentence in messages, messages
+    assert "Traceback" not in messages and names_beside(Path.cwd()) == ["in.y4m"]
+
+
+@pytest.fixture
+def stream(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Path:
+    source = video(tmp_path / "in.mkv", smooth_clip(34, 50, 12), Fraction(24000, 1001))
+    code, out, messages = here(capfd, "encode", source, tmp_path / "out.gnvc", "--gop", "5", "--json")
+    assert code == 0, messages
+    said = json.loads(out)
+    assert said["bytes"] == (tmp_path / "out.gnvc").stat().st_size
+    assert (said["frames"], said["width"], said["height"], said["gops"]) == (12, 50, 34, 2)
+    assert said["bpp"] == pytest.approx(8 * said["bytes"] / (12 * 50 * 34))
+    assert "mean nothing" in messages
+    return tmp_path / "out.gnvc"
+
+
+@pytest.mark.slow
+def test_a_pipe_is_decoded_into_a_pipe(cli: Cli, stream: Path) -> None:
+    piped = cli("decode", "-", "-", "--steps", "1", *NANO, stdin=stream.read_bytes())
+    assert piped.returncode == 0 and piped.stdout.startswith(b"YUV4MPEG2 W50 H34 F24000:1001"), piped.stderr
+
+
+def test_a_fresh_process_decodes_to_the_same_pictures(cli: Cli, stream: Path) -> None:
+    assert cli("decode", stream, stream.parent / "pictures", "--steps", "1", *NANO).returncode == 0
+    with open_video(stream.parent / "pictures") as out:
+        expected = np.concatenate(list(gnvc_vd.load("nano").decode(stream.read_bytes(), Decoding(steps=1))))
+        assert np.array_equal(np.stack(list(out)), expected)
+
+
+def test_a_file_is_verified_and_decoded(capfd: pytest.CaptureFixture[str], stream: Path, tmp_path: Path) -> None:
+    assert here(capfd, "verify", stream)[:2] == (0, "2 GOPs read, all whole\n")
+    assert here(capfd, "decode", stream, tmp_path / "out.mp4", "--steps", "1")[0] == 0
+    with open_video(tmp_path / "out.mp4") as out:
+        assert (out.info.width, out.info.height, out.info.rate) == (50, 34, Fraction(24000, 1001))
+        assert len(list(out)) == 12
+
+
+def test_a_rate_is_reached_from_the_command_line(capfd: pytest.CaptureFixture[str], stream: Path) -> None:
+    source, target = stream.parent / "in.mkv", stream.parent / "at.gnvc"
+    said = [
+        json.loads(here(capfd, "encode", source, target, *rate, "--json")[1])
+        for rate in (("--quality", "50"), ("--bpp", "1000"))
+    ]
+    wanted = said[0]["bpp"]
+    _, out, _ = here(capfd, "encode", source, target, "--bpp", wanted, "--json")
+    assert json.loads(out)["bpp"] == pytest.approx(wanted, rel=0.05)
+    assert said[1]["quality"] == 63
+
+
+def test_the_stream_says_what_the_encoder_wants_of_refinement(capfd: pytest.CaptureFixture[str], stream: Path) -> None:
+    source, target = stream.parent / "in.mkv", stream.parent / "wishes.gnvc"
+    wishes = ("--window", 13, "--steps", 2, "--sigma-0", 0.1, "--noise-scale", 0.5, "--seed", 7)
+    for told, meant in ((wishes, Parameters(2, 0.1, 0.5, 13, 7)), ((), Parameters())):
+        assert here(capfd, "encode", source, target, "--frames", 1, *told)[0] == 0
+        assert (
+            Parameters.parse(bytes.fromhex(json.loads(here(capfd, "info", target, "--json")[1])["parameters"])) == meant
+        )
+    before = target.read_bytes()
+    code, _, messages = here(capfd, "encode", source, target, "--sigma-0", 1.5)
+    assert code == 2 and "σ_0 above 0 up to 1" in messages and target.read_bytes() == before
+
+
+def test_damage_exits_1_and_is_concealed_on_request(
+    capfd: pytest.CaptureFixture[str], stream: Path, tmp_path: Path
+) -> None:
+    broken = bytearray(stream.read_bytes())
+    broken[-40] ^= 1
+    path, out_path = tmp_path / "broken.gnvc", tmp_path / "shown.mkv"
+    path.write_bytes(broken)
+    code, out, _ = here(capfd, "verify", path, "--json")
+    said = json.loads(out)
+    assert code == 1 and not said["whole"] and said["gops"] == {"0": None} and said["damages"]
+    code, _, messages = here(capfd, "decode", path, out_path, "--steps", "1")
+    assert code == 1 and "damage" in messages
+    assert not any("shown" in name for name in names_beside(tmp_path))
+    assert here(capfd, "decode", path, out_path, "--steps", "1", "--conceal")[0] == 0
+    with open_video(out_path) as shown:
+        assert len(list(shown)) == 12
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "sentence"),
+    [
+        (["encode", "missing.mp4", "o.gnvc"], 1, "no such file"),
+        (["encode", "in.y4m", "o.gnvc", "--gop", "24"], 2, "1 + 4k"),
+        (["encode", "in.y4m", "o.gnvc", "--quality", "64"], 2, "0 to 63"),
+        (["encode", "in.y4m", "o.gnvc", "--quality", "3", "--bpp", "1"], 2, "not allowed with"),
+        (["encode", "in.y4m", "o.gnvc", "--model", "nothing"], 1, "no such preset or folder"),
+        (["encode", "in.y4m", "o.gnvc", "--device", "abacus"], 2, "abacus"),
+        (["encode", "in.y4m", "o.gnvc", "--fps", "1/0"], 2, "is no rate"),
+        (["decode", "in.y4m", "o.mp4"], 1, "not a .gnvc stream"),
+        (["decode", "in.y4m", "o.mp4", "--gops", "3:2"], 2, "holds no GOP"),
+        (["verify", "missing.gnvc"], 1, "No such file"),
+    ],
+)
+@pytest.mark.usefixtures("beside_a_clip")
+def test_wrong_calls_end_in_a_sentence(
+    capfd: pytest.CaptureFixture[str], arguments: list[str], code: int, sentence: str
+) -> None:
+    refused(capfd, arguments, code, sentence)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("frames", [1, 2, 5, 25, 26, 60])
+@pytest.mark.parametrize(("height", "width"), [(17, 33), (64, 36)])
+@pytest.mark.parametrize(("suffix", "rate"), [("mp4", Fraction(24000, 1001)), ("yuv", Fraction(60))])
+def test_every_kind_of_source_comes_back(
+    cli: Cli,
+    capfd: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    frames: int,
+    height: int,
+    width: int,
+    suffix: str,
+    rate: Fraction,
+) -> None:
+    source = video(tmp_path / f"in.{suffix}", smooth_clip(height, width, frames), rate)
+    raw = ["--size", f"{width}x{height}", "--fps", str(rate)] if suffix == "yuv" else []
+    assert here(capfd, "encode", source, tmp_path / "s.gnvc", *raw)[0] == 0
+    assert here(capfd, "verify", tmp_path / "s.gnvc")[0] == 0
+    assert here(capfd, "decode", tmp_path / "s.gnvc", tmp_path / "out.mkv", "--steps", "1")[0] == 0
+    with (
+        open_video(source, RawVideo(width, height, rate) if raw else None) as given,
+        open_video(tmp_path / "out.mkv") as out,
+    ):
+        facts = [(one.info.width, one.info.height, one.info.rate, one.info.colour) for one in (given, out)]
+        assert facts[0] == facts[1] and facts[1][:3] == (width, height, rate)
+        assert len(list(out)) == frames
+    assert cli("decode", tmp_path / "s.gnvc", tmp_path / "pictures", "--steps", "1", *NANO).returncode == 0
+    ours = gnvc_vd.load("nano").decode((tmp_path / "s.gnvc").read_bytes(), Decoding(steps=1))
+    with open_video(tmp_path / "pictures") as fresh:
+        assert np.array_equal(np.stack(list(fresh)), np.concatenate(list(ours)))
+
+
+def there_and_back(frames: int) -> None:
+    codec = gnvc_vd.load("nano")
+    clip = smooth_clip(64, 96, 8)
+    units = codec.encode_units((clip[number % 8] for number in range(frames)), Encoding(scenecut=False))
+    info = VideoInfo(96, 64, Fraction(25), None, Colour("bt709", "limited"), "", "")
+    header = codec.header(info, Encoding())
+    for unit in units:
+        for _ in codec.decode_unit(header, unit, Decoding(steps=1)):
+            pass
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_film(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MALLOC_MMAP_THRESHOLD_", str(1 << 16))  # as steady_allocator does, for a film of small blocks
+    short, long = cost(there_and_back, 64), cost(there_and_back, 256)
+    assert long.peak_bytes < 1.05 * short.peak_bytes
+
+
+def cpu_ticks(process: "subprocess.Popen[bytes]") -> int:
+    fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+    return int(fields[11]) + int(fields[12])
+
+
+@pytest.mark.parametrize(
+    ("how", "waiting"),
+    [
+        (signal.SIGTERM, True),
+        (signal.SIGTERM, False),
+        (signal.SIGINT, True),
+    ],
+)
+@pytest.mark.slow
+def test_an_interrupted_encode_leaves_nothing(tmp_path: Path, how: signal.Signals, waiting: bool) -> None:
+    """While it works, and while it waits for a pipe inside libav, which drops exceptions."""
+    target = tmp_path / "out.gnvc"
+    target.write_bytes(b"an earlier stream")
+    command = [sys.executable, "-m", "gnvc_vd", "encode", "-", str(target), "--gop", "5"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        process.stdin.write(b"YUV4MPEG2 W64 H64 F25:1 C420jpeg\n" + 60 * (b"FRAME\n" + bytes(6144)))
+        process.stdin.flush()
+        deadline = time.monotonic() + 60
+        while not any(path.stat().st_size > 100 for path in tmp_path.glob(".out.gnvc.*.part/out.gnvc")):
+            assert time.monotonic() < deadline and process.poll() is None
+            time.sleep(0.05)
+        while waiting and (before := cpu_ticks(process)) >= 0:
+            time.sleep(0.5)
+            if cpu_ticks(process) == before:
+                break
+        process.send_signal(how)
+        assert process.wait(30) == 130
+        assert process.stderr is not None and b"Traceback" not in process.stderr.read()
+    assert names_beside(tmp_path) == ["out.gnvc"] and target.read_bytes() == b"an earlier stream"

@@ -1,0 +1,221 @@
+"""One file decodes to the same integers, whatever surrounds it."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from gnvc_vd.bitstream import BitstreamError
+from gnvc_vd.conventions import GnvcError
+from gnvc_vd.learned.bottleneck.contextual import Bottleneck, Payload
+from gnvc_vd.learned.bottleneck.networks import LATENT_REACH, DecodedLatent
+from gnvc_vd.learned.bottleneck.policies import qualities
+from gnvc_vd.learned.bottleneck.schema import coded_identity
+from tests.learned.bottleneck.models import NANO, from_generator, latents, trained_like
+
+SIZES = [(1, 2, 2), (2, 2, 10), (3, 18, 6), (5, 6, 14)]  # latents, height, width
+MODELS = {
+    "random": lambda: from_generator(),
+    "trained-like": lambda: trained_like(),
+    "saturated": lambda: from_generator(saturated=True),
+}
+
+
+def decode(
+    model: Bottleneck, payloads: list[Payload], size: tuple[int, int], quality: list[int]
+) -> list[DecodedLatent]:
+    return list(model.decompress([p.data for p in payloads], [p.symbol_hash for p in payloads], size, quality))
+
+
+@pytest.mark.parametrize("kind", MODELS)
+@pytest.mark.parametrize(("count", "height", "width"), SIZES)
+def test_integers_come_back(kind: str, count: int, height: int, width: int) -> None:
+    model = MODELS[kind]()
+    quality = qualities(7 * count, count, "hierarchical")
+    payloads, shown = model.compress(3 * latents(2, count, height, width), quality)
+    decoded = decode(model, payloads, (height, width), quality)  # the symbol hash is the proof
+    torch.testing.assert_close(decoded, shown, rtol=0, atol=0, equal_nan=True)
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_nothing_around_the_integers_changes_them(kind: str) -> None:
+    """Threads, batch, autocast, oneDNN, bfloat16 weights: every way decodes what one way coded."""
+    model, quality, size = MODELS[kind](), [40] * 3, (6, 10)
+    payloads, _ = model.compress(latents(3, 3, *size), quality)
+    threads = torch.get_num_threads()
+    try:
+        for count in (1, 2):
+            torch.set_num_threads(count)
+            decode(model, payloads, size, quality)  # three at once
+            for one in payloads:
+                decode(model, [one], size, quality)
+    finally:
+        torch.set_num_threads(threads)
+    with torch.autocast("cpu", torch.bfloat16):
+        decode(model, payloads, size, quality)
+    with torch.backends.mkldnn.flags(enabled=False):
+        decode(model, payloads, size, quality)
+    decode(model.to(torch.bfloat16), payloads, size, quality)
+    again, _ = model.compress(latents(1, 3, *size), quality)
+    decode(model, again, size, quality)
+
+
+DECODER = """
+import json, sys, torch
+torch.set_num_threads(int(sys.argv[1]))
+from gnvc_vd.learned.bottleneck.schema import coded_identity
+from tests.learned.bottleneck.models import from_generator
+job = json.load(sys.stdin)
+model = from_generator()
+if sys.argv[2] == "bfloat16":
+    model.to(torch.bfloat16)
+out = model.decompress([bytes.fromhex(job["payload"])], [bytes.fromhex(job["hash"])], job["size"], job["quality"])
+print(len(list(out)), coded_identity(model).hex())
+"""
+
+
+@pytest.mark.parametrize(("threads", "dtype"), [(1, "float32"), (2, "bfloat16")])
+def test_a_fresh_process_decodes_the_same(threads: int, dtype: str) -> None:
+    model, quality = from_generator(), [10, 63, 0, 30]
+    (payload,), _ = model.compress(latents(1, 4, 10, 6), quality)
+    job = {"payload": payload.data.hex(), "hash": payload.symbol_hash.hex(), "size": [10, 6], "quality": quality}
+    done = subprocess.run(
+        [sys.executable, "-c", DECODER, str(threads), dtype], input=json.dumps(job), capture_output=True, text=True
+    )
+    assert done.stdout.split() == ["4", coded_identity(model).hex()], done.stderr[-800:]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_a_gpu_decodes_what_a_cpu_coded_and_the_other_way_round() -> None:
+    model, quality, size = from_generator(), [40] * 3, (6, 10)
+    payloads, _ = model.compress(latents(2, 3, *size), quality)
+    decode(model.cuda(), payloads, size, quality)
+    payloads, _ = model.compress(latents(2, 3, *size).cuda(), quality)
+    decode(model.cpu(), payloads, size, quality)
+
+
+@pytest.mark.parametrize("scale", [1e4, 1e12, float("inf"), float("nan")])
+def test_no_latent_is_too_far_out(scale: float) -> None:
+    model, quality = trained_like(), [63] * 2
+    payloads, _ = model.compress(scale * latents(1, 2, 4, 4), quality)
+    decode(model, payloads, (4, 4), quality)
+
+
+@pytest.mark.parametrize("quality", range(64))
+def test_estimated_bits_are_the_payload_s(quality: int) -> None:
+    model, clip = trained_like(), latents(2, 3, 12, 12)
+    payloads, _ = model.compress(clip, [quality] * 3)
+    with torch.inference_mode():
+        estimated = model(clip, torch.full((2, 3), quality)).bits.sum(1)
+    for payload, bits in zip(payloads, estimated.tolist(), strict=True):
+        assert abs(8 * len(payload.data) - bits) < 0.01 * bits + 8 * 32
+        assert abs(payload.estimated_bits - bits) < 0.02 * bits  # frozen against fake-quantised
+
+
+def test_thrift_saves_bits_and_is_nothing_to_a_decoder() -> None:
+    clip, quality = latents(2, 3, 12, 12), [20] * 3
+    plain, thrifty = trained_like(), trained_like(thrift=1 / 15)
+    assert coded_identity(plain) == coded_identity(thrifty)
+    sizes = []
+    for model in (plain, thrifty):
+        payloads, coded = model.compress(clip, quality)
+        sizes.append(sum(len(payload.data) for payload in payloads))
+        decoded = decode(plain, payloads, (12, 12), quality)
+        assert all(torch.equal(ours.latent, theirs.latent) for ours, theirs in zip(coded, decoded, strict=True))
+        with torch.inference_mode():
+            estimated = model(clip, torch.tensor([quality] * 2)).bits.sum()
+        assert sum(payload.estimated_bits for payload in payloads) == pytest.approx(float(estimated), rel=0.02)
+    assert sizes[1] < 0.98 * sizes[0]
+
+
+def test_another_model_is_another_identity_and_cannot_read() -> None:
+    model, other = from_generator(0), from_generator(1)
+    assert len({coded_identity(model), coded_identity(other), coded_identity(trained_like())}) == 3
+    assert (
+        coded_identity(model)
+        == coded_identity(from_generator(0))
+        == coded_identity(from_generator(0).to(torch.bfloat16))
+    )
+    payloads, _ = model.compress(latents(1, 2, 4, 4), [20, 20])
+    with pytest.raises(GnvcError):
+        decode(other, payloads, (4, 4), [20, 20])
+
+
+def test_one_changed_integer_changes_the_identity() -> None:
+    model = from_generator()
+    before = coded_identity(model)
+    model.entropy.first[2].shift[0] += 1
+    assert coded_identity(model) != before
+
+
+def test_a_wrong_hash_or_quality_is_noticed() -> None:
+    model, quality = trained_like(), [30, 30]
+    (payload,), _ = model.compress(latents(1, 2, 8, 8), quality)
+    with pytest.raises(BitstreamError, match="not those that were coded"):
+        list(model.decompress([payload.data], [b"\0\0\0\0"], (8, 8), quality))
+    with pytest.raises(GnvcError):
+        list(model.decompress([payload.data], [payload.symbol_hash], (8, 8), [31, 30]))
+
+
+def test_an_unfrozen_model_says_so() -> None:
+    with pytest.raises(GnvcError, match="no frozen integers"):
+        Bottleneck(NANO).eval().compress(latents(1, 1, 2, 2), [0])
+
+
+def test_integers_survive_saving_and_casting(tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    model = trained_like()
+    save_file(model.state_dict(), tmp_path / "codec.safetensors")
+    loaded = Bottleneck(NANO).eval()
+    loaded.load_state_dict(load_file(tmp_path / "codec.safetensors"))
+    assert coded_identity(loaded.to(torch.bfloat16)) == coded_identity(model)
+    assert all(not value.is_floating_point() for value in loaded.integers().values())
+
+
+def test_training_reaches_every_parameter() -> None:
+    torch.manual_seed(0)
+    model = Bottleneck(NANO).train()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.02 * torch.randn_like(parameter))
+    out = model(latents(2, 3, 8, 8), torch.tensor([[5, 5, 5], [60, 60, 60]]))
+    (out.bits.mean() + out.latents.square().mean() + out.features.square().mean()).backward()
+    dead = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
+    assert dead == []
+
+
+def test_policies_are_offsets_within_bounds() -> None:
+    assert qualities(30, 6, "constant") == [30] * 6
+    assert qualities(30, 6, "hierarchical") == [36, 26, 30, 26, 34, 26]
+    assert qualities(62, 6, "hierarchical") == [63, 58, 62, 58, 63, 58]
+    assert qualities(0, 3, "hierarchical") == [6, 0, 0]
+
+
+def test_decoding_is_a_stream() -> None:
+    """The first latent comes before the second one's symbols are looked at."""
+    model, quality = from_generator(), [20] * 3
+    (payload,), _ = model.compress(latents(1, 3, 12, 12), quality)
+    broken = payload.data[: len(payload.data) * 2 // 3 // 4 * 4]
+    out = model.decompress([broken], [payload.symbol_hash], (12, 12), quality)
+    assert isinstance(next(out).latent, Tensor)
+    with pytest.raises(GnvcError):
+        list(out)
+
+
+def test_the_recursion_stays_bounded_at_any_weights() -> None:
+    """64 latents, the longest GOP, of a model whose blocks multiply what they are given."""
+    model = trained_like()
+    with torch.no_grad():
+        for parameter in model.extractor.parameters():
+            parameter.mul_(3)
+        model.synthesis.leave.bias.fill_(1.0)  # every latent adds to the one before
+    count = 64
+    payloads, shown = model.compress(latents(1, count, 4, 4), [30] * count)
+    assert all(one.feature.abs().max() <= 4 and one.latent.abs().max() <= LATENT_REACH for one in shown)
+    assert shown[-1].latent.max() == LATENT_REACH
+    decode(model, payloads, (4, 4), [30] * count)

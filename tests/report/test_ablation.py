@@ -1,0 +1,141 @@
+"""A multirun's folders as variants of one codec."""
+
+import csv
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from gnvc_vd.conventions import GnvcError, UsageError
+from gnvc_vd.evaluate.points import write_point
+from gnvc_vd.report.ablation import VALIDATION, study, variants_of
+from gnvc_vd.report.curves import MEAN, differences
+from gnvc_vd.report.tables import value_difference_table
+from gnvc_vd.train.log import FIGURES, RUN
+from tests.evaluate.evaluations import made_up_set, point
+
+
+def run(
+    folder: Path,
+    name: str,
+    scale: float,
+    sequences: tuple[str, ...] = ("s0", "s1"),
+    sha: str = "ab",
+    width: int = 40,
+) -> Path:
+    """An evaluation of one codec whose rate is `scale` times another's."""
+    for sequence in sequences:
+        for level, rate in enumerate((0.01, 0.02, 0.04)):
+            one = point("gnvc-vd", sequence, level, scale * rate, psnr_rgb=30.0 + 3 * level, dists=0.3 / 2**level)
+            one.settings["sequence"] = {"sha256": sha}
+            write_point(folder / name, replace(one, width=width))
+    return folder / name
+
+
+def trained(folder: Path, name: str, lift: float, data: str = "clips") -> Path:
+    (folder / name).mkdir(parents=True)
+    span = {"frames": 9, "size": 64, "short_side": None}
+    training = {"data": data, "seed": 0, "stage": {"spans": [span]}, "habits": {"clips": 4}}
+    (folder / name / RUN).write_text(json.dumps({"training": training}))
+    lines = [{"step": step, "loss": 1.0} for step in (1, 2)]
+    for step, worse in ((1, 5.0), (2, 0.0)):
+        rates = {f"validation_bpp_{q}": 0.01 * 2**place for place, q in enumerate((0, 32, 63))}
+        quality = {f"validation_psnr_{q}": 30.0 + 3 * place + lift - worse for place, q in enumerate((0, 32, 63))}
+        lines.append({"step": step, **rates, **quality})
+    (folder / name / FIGURES).write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return folder / name
+
+
+def test_variants_are_called_by_what_differs_and_compared_with_one_of_them(tmp_path: Path) -> None:
+    for steps, scale in ((1, 2.0), (2, 1.25), (5, 1.0)):
+        run(tmp_path, f"codecs.gnvc-vd.ours.decode.steps={steps}", scale)
+    variants = variants_of([tmp_path])  # a multirun's folder
+    assert [one.name for one in variants] == ["1", "2", "5"]
+    more = [run(tmp_path / "more", f"a.intra={n},~b=null", 1.0) for n in (0, 2)]
+    assert [one.name for one in variants_of(more)] == ["0", "2"]
+    rows = [row for one in variants for row in one.rows]
+    found = {(one.codec, one.sequence, one.metric): one for one in differences(rows, "5", ["psnr_rgb", "dists"])}
+    for metric in ("psnr_rgb", "dists"):
+        assert found["1", "s0", metric].rate == pytest.approx(100) and found["2", MEAN, metric].rate == pytest.approx(
+            25
+        )
+    table = value_difference_table(list(found.values()), "5", MEAN, ["psnr_rgb", "dists"])
+    assert table.rows[0] == ("1", "–", "–")  # a third of the rates is too little to share
+    assert table.rows[1][:2] == ("2", "−0.9658") and float(table.rows[1][2]) > 0  # 3 dB an octave; more of a distance
+
+
+def test_trainings_are_compared_by_their_last_validation(tmp_path: Path) -> None:
+    folders = [trained(tmp_path, f"adaptor_depth-{name}", lift) for name, lift in (("none", 0.0), ("every-2", 1.0))]
+    (tmp_path / "notes").mkdir()
+    none, every = variants_of(folders)
+    assert (none.name, every.name) == ("none", "every-2") and len(every.rows) == 3
+    assert [row.figures[VALIDATION] for row in every.rows] == [31, 34, 37]
+    assert [one.name for one in variants_of([tmp_path])] == ["every-2", "none"]
+
+
+@pytest.mark.slow
+def test_a_study_is_text_figures_and_plots(tmp_path: Path) -> None:
+    for name, scale in (("full", 1.0), ("no-stage1", 1.5)):
+        run(tmp_path / "study", name, scale)
+    text = study([tmp_path / "study"], tmp_path / "out", anchor="full").read_text()
+    assert "| no-stage1 | +50.0 | +50.0 |" in text and "BD-metric against full" in text
+    with (tmp_path / "out" / "ablation.csv").open() as stream:
+        rates = {(one["sequence"], one["metric"]): float(one["bd_rate_percent"]) for one in csv.DictReader(stream)}
+    assert rates["s1", "dists"] == pytest.approx(50) and len(rates) == 8
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert {"psnr_rgb.png", "psnr_rgb.pdf", "dists.png", "dists.pdf"} < names
+
+
+@pytest.mark.slow
+def test_a_multirun_of_evaluations_becomes_a_study(tmp_path: Path) -> None:
+    """Through the scripts; x264 stands for a codec whose setting varies."""
+    made_up_set(tmp_path, sequences=1)
+    hybrid = "{hybrid: {encoder: x264, levels: [24, 34, 44], intra: 0, preset: ultrafast}}"
+    study_folder = "folder=${hydra:sweep.dir}/${hydra:job.override_dirname}"
+    command = [
+        *(sys.executable, "scripts/evaluate.py", "-m", "experiment=eval_steps", f"manifest={tmp_path}/set.json"),
+        *(f"root={tmp_path}", f"hydra.sweep.dir={tmp_path}/study", study_folder, "metrics=[psnr_yuv]", "device=cpu"),
+        *("~codecs.gnvc-vd", f"+codecs.x264={hybrid}", "codecs.x264.hybrid.intra=0,2"),
+        "hydra.job.config.override_dirname.exclude_keys=[experiment,manifest,root,folder,metrics,device,codecs.x264]",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = subprocess.run(
+        [sys.executable, "scripts/ablation.py", f"{tmp_path}/study"], capture_output=True, text=True, check=False
+    )
+    assert found.returncode == 0, found.stderr[-2000:]
+    rate = next(line for line in found.stdout.splitlines() if line.startswith("| 2 |")).split("|")[2]
+    assert "against 0" in found.stdout and float(rate.replace("−", "-")) > 5  # intra pictures cost
+    assert (tmp_path / "study" / "ablation" / "psnr_yuv.png").is_file()
+
+
+def test_what_cannot_be_compared_is_refused(tmp_path: Path) -> None:
+    first, second = (run(tmp_path / "a", name, 1.0) for name in ("x", "y"))
+    with pytest.raises(UsageError, match="no variant 'z'; there are x, y"):
+        study([first, second], tmp_path / "out", anchor="z")
+    with pytest.raises(GnvcError, match="two runs at least, and here are 1"):
+        variants_of([first])
+    with pytest.raises(GnvcError, match="no points of vvenc; there are gnvc-vd"):
+        variants_of([first, second], "vvenc")
+    for other in (run(tmp_path / "b", "fewer", 1.0, ("s0",)), run(tmp_path / "b", "other", 1.0, sha="cd")):
+        with pytest.raises(GnvcError, match="not measured on the same frames"):
+            study([first, other], tmp_path / "out")
+    with pytest.raises(GnvcError, match="not measured on the same frames"):
+        study([first, run(tmp_path / "b", "cropped", 1.0, width=32)], tmp_path / "out")
+    with pytest.raises(GnvcError, match="not measured on the same frames"):
+        study([first, trained(tmp_path, "t", 0)], tmp_path / "out")
+    with pytest.raises(GnvcError, match="not measured on the same frames"):
+        study([trained(tmp_path, "u", 0), trained(tmp_path, "v", 0, data="others")], tmp_path / "out")
+    older = run(tmp_path / "c", "older", 1.0)
+    left = point("gnvc-vd", "s0", 7, 0.1, psnr_rgb=1.0, dists=0.5)
+    left.settings.update({"sequence": {"sha256": "ab"}, "ours": {"model": "another"}})
+    write_point(older, left)
+    with pytest.raises(GnvcError, match="points of several settings of gnvc-vd in one folder"):
+        study([first, older], tmp_path / "out")
+    write_point(first, point("x265", "s0", 1, 0.1, psnr_rgb=1.0))
+    with pytest.raises(UsageError, match="say --codec"):
+        variants_of([first, second])
+    assert len(variants_of([first, second], "gnvc-vd")) == 2

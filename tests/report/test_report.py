@@ -1,0 +1,264 @@
+"""Curves, tables and plots from figures whose answers are known."""
+
+import csv
+import io
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from gnvc_vd.conventions import GnvcError, UsageError
+from gnvc_vd.evaluate.evaluation import Reporting
+from gnvc_vd.evaluate.points import Point
+from gnvc_vd.evaluate.run import shown_path
+from gnvc_vd.report.curves import MEAN, OF_SEQUENCES, differences, rows_of
+from gnvc_vd.report.page import nearest, page
+from gnvc_vd.report.published import PAPERS, mean_points, points_of, read_paper
+from gnvc_vd.report.report import our_tables, report
+from gnvc_vd.report.tables import as_latex, as_markdown, differences_csv, points_csv, speed_table
+from tests.evaluate.evaluations import evaluation, made_up_set, point
+
+METRICS = ("psnr_rgb", "st_lpips_alex", "vmaf")
+
+
+def curve(codec: str, sequence: str, scale: float, lift: float = 0) -> list[Point]:
+    """PSNR rises 6 dB and ST-LPIPS halves with each quadrupling of the rate; VMAF lacks at one point."""
+    rates = (0.01, 0.04, 0.16)
+    return [
+        point(
+            codec,
+            sequence,
+            level,
+            scale * rate,
+            psnr_rgb=30 + 6 * level + lift,
+            st_lpips_alex=0.4 / 2**level,
+            vmaf=None if level == 1 else 50.0 + level,
+        )
+        for level, rate in enumerate(rates)
+    ]
+
+
+POINTS = [
+    *curve("anchor", "s0", 1),
+    *curve("anchor", "s1", 2, lift=1),
+    *curve("half", "s0", 0.5),
+    *curve("half", "s1", 1, lift=1),
+    *curve("far", "s0", 1, lift=40),
+    *curve("far", "s1", 2),
+]
+
+
+def test_half_the_rate_is_minus_fifty_percent_for_every_direction() -> None:
+    found = differences(rows_of(POINTS), "anchor", METRICS)
+    of = {(one.codec, one.sequence, one.metric): one for one in found}
+    for sequence in ("s0", "s1", MEAN, OF_SEQUENCES):
+        for metric, gain in (("psnr_rgb", 3.0), ("st_lpips_alex", None)):
+            one = of["half", sequence, metric]
+            assert one.rate == pytest.approx(-50, abs=1e-9) and one.reason is None and one.value is not None
+            assert one.value == pytest.approx(gain, abs=0.01) if gain else one.value < 0  # lower is better
+    assert of["far", "s0", "psnr_rgb"].value == pytest.approx(40)  # at equal rate there is an answer all the same
+    assert of["far", "s0", "psnr_rgb"].rate is None and "overlap in 0 %" in (of["far", "s0", "psnr_rgb"].reason or "")
+    assert of["far", "s1", "psnr_rgb"].rate is not None
+    assert of["half", "s0", "psnr_rgb"].overlap == 1 and of["far", "s0", "psnr_rgb"].overlap is None
+    assert of["far", "s1", "psnr_rgb"].overlap == pytest.approx(11 / 13)  # 31 … 42 of 30 … 43
+    assert of["far", OF_SEQUENCES, "psnr_rgb"].reason == "there is none for s0"
+    assert of["half", "s0", "vmaf"].reason == "anchor has no vmaf at 1 of its points"
+
+
+def test_a_smaller_overlap_is_enough_where_it_is_asked_for_and_is_told() -> None:
+    rows = rows_of([*curve("anchor", "s0", 1), *curve("high", "s0", 1, lift=9)])  # 39 … 42 of 30 … 51
+    (refused,) = differences(rows, "anchor", ["psnr_rgb"])
+    assert refused.rate is None and "overlap in 14 %" in (refused.reason or "") and refused.value == pytest.approx(9)
+    found = differences(rows, "anchor", ["psnr_rgb"], smallest_overlap=0.1)
+    assert found[0].rate == pytest.approx(100 * (4**-1.5 - 1)) and found[0].reason is None
+    (table, _, _) = our_tables(rows, found, "anchor", ["psnr_rgb"])
+    assert table.notes == ("high, PSNR RGB, dB: on the 14 % of the metric's range that both have",)
+    with pytest.raises(UsageError, match="a share, 0 to 1: not 2"):
+        Reporting(overlap=2)
+
+
+def test_the_mean_curve_is_of_equal_levels() -> None:
+    rows = [row for row in rows_of(POINTS) if (row.codec, row.sequence) == ("anchor", MEAN)]
+    assert [row.bpp for row in rows] == pytest.approx([0.015, 0.06, 0.24])
+    assert [row.figures["psnr_rgb"] for row in rows] == [30.5, 36.5, 42.5]
+    assert [row.figures["vmaf"] for row in rows] == [50, None, 52] and [row.bytes for row in rows] == [30, 120, 480]
+    assert not any(row.sequence == MEAN for row in rows_of(curve("anchor", "s0", 1)))
+
+
+def test_points_that_were_asked_for_more_average_with_those_that_were_not() -> None:
+    more = point("anchor", "s0", 0, 0.01, psnr_rgb=30.0, vmaf=50.0)
+    row = rows_of([more, point("anchor", "s1", 0, 0.03, psnr_rgb=32.0)])[-1]
+    assert (row.sequence, row.figures["psnr_rgb"], row.figures["vmaf"]) == (MEAN, 31.0, None)
+
+
+def test_markdown_csv_and_latex_hold_the_same_figures() -> None:
+    rows = rows_of(POINTS)
+    found = differences(rows, "anchor", METRICS)
+    tables = our_tables(rows, found, "anchor", METRICS)
+    assert [table.title.split(" (")[0] for table in tables] == [
+        "BD-rate against anchor, %, mean of the sequences' own",
+        "BD-metric against anchor at equal rate, mean of the sequences' own",
+        "BD-rate against anchor, %, of the mean curve",
+        "BD-metric against anchor at equal rate, of the mean curve",
+        "BD-rate against anchor, %, s0",
+        "BD-metric against anchor at equal rate, s0",
+        "BD-rate against anchor, %, s1",
+        "BD-metric against anchor at equal rate, s1",
+        "Rate and quality, mean of the sequences",
+        "Rate and quality, s0",
+        "Rate and quality, s1",
+    ]
+    text = as_markdown(tables)
+    assert "| half | −50.0 | −50.0 | – |" in text and "| far | – | +0.0 | – |" in text
+    assert "- far, PSNR RGB, dB: there is none for s0" in text and "| far | +40.0000 | +0.0000 | – |" in text
+    assert "| anchor | 1 | 0.04000 | 1.0 | 36.00 | 0.2000 | – |" in text
+    printed = as_latex(tables)
+    assert "half & $-$50.0 & $-$50.0 & -- \\\\" in printed and printed.count(r"\begin{tabular}") == len(tables)
+    read = list(csv.DictReader(io.StringIO(points_csv(rows, METRICS))))
+    assert len(read) == len(POINTS) and float(read[1]["bpp"]) == 0.04 and read[1]["vmaf"] == ""
+    deltas = list(csv.DictReader(io.StringIO(differences_csv(found, "anchor"))))
+    assert len(deltas) == 2 * len(METRICS) * 4
+    half = next(one for one in deltas if (one["codec"], one["sequence"], one["metric"]) == ("half", "s0", "psnr_rgb"))
+    assert float(half["bd_rate_percent"]) == pytest.approx(-50) and half["anchor"] == "anchor"
+    assert half["overlap"] == "1.0"
+    speed = speed_table(rows, {"s0": 8, "s1": 8})
+    assert speed.rows[0] == ("anchor", "1.000", "0.500")  # 8 and 4 seconds for each 8 frames
+
+
+def test_the_nearest_rate_is_nearest_in_octaves() -> None:
+    own = curve("anchor", "s0", 1)
+    assert [nearest(own, rate).level for rate in (0.001, 0.019, 0.021, 0.1, 5)] == [0, 0, 1, 2, 2]
+
+
+def fake_videos(folder: Path) -> None:
+    for one in POINTS:
+        for path in (
+            shown_path(folder, one.codec, one.sequence, one.level),
+            shown_path(folder, "source", one.sequence),
+        ):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(b"video")
+
+
+@pytest.mark.slow
+def test_a_report_is_whole_and_the_same_for_the_same_points(tmp_path: Path) -> None:
+    made_up_set(tmp_path)
+    whole = evaluation(
+        tmp_path,
+        metrics=METRICS,
+        report=Reporting(anchor="x265", rates=(0.02, 0.1), published=("gnvc-vd", "gvc")),
+    )
+    named = {"anchor": "x265", "half": "x264"}
+    points = [Point(**{**vars(one), "codec": named[one.codec]}) for one in POINTS if one.codec in named]
+    fake_videos(Path(whole.folder))
+    for one in points:
+        path = shown_path(Path(whole.folder), one.codec, one.sequence, one.level)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"video")
+    folder = Path(whole.folder) / "report"
+    assert report(whole, points, folder) == folder / "index.html"
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    report(whole, points, folder)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    plots = {f"{metric}.{suffix}" for metric in METRICS for suffix in ("png", "pdf")}
+    texts = {"tables.md", "tables.tex", "points.csv", "bd.csv", "speed.md", "index.html"}
+    assert set(before) == plots | texts
+    assert before["vmaf.png"].startswith(b"\x89PNG") and before["vmaf.pdf"].startswith(b"%PDF")
+    markdown = before["tables.md"].decode()
+    assert "| GNVC-VD | −89.4 | −94.5 | −86.5 | −96.1 | −90.8 |" in markdown and "not measured here" in markdown
+
+
+def test_the_page_holds_its_data_and_asks_for_nothing(tmp_path: Path) -> None:
+    made_up_set(tmp_path)
+    whole = evaluation(tmp_path, metrics=METRICS, report=Reporting(rates=(0.02, 0.1)))
+    points = [one for one in POINTS if one.codec != "far"]
+    for one in points:
+        one.settings["words"] = "</script><script>alert(1)</script><!--<script>"
+    fake_videos(Path(whole.folder))
+    whole = replace(whole, name="<b>&")
+    text = page(whole, points, rows_of(points), [], [], "about")
+    assert text.count("&lt;b&gt;&amp;: video codecs") == 2 and "<b>" not in text and "<!--" not in text
+    assert not re.search(r"""(src|href)\s*=\s*["']?(https?:)?//""", text) and "@import" not in text
+    assert "default-src 'none'" in text and text.count("</script>") == 2 and "alert(1)</script>" not in text
+    held = re.search(r'id="data">(.*?)</script>', text, re.S)
+    assert held is not None
+    data = json.loads(held[1])
+    assert data["commands"][0]["settings"].count("<!--<script>") == 1
+    assert data["shown"]["s0"] == {"anchor": {"0": 0, "1": 2}, "half": {"0": 1, "1": 2}}
+    assert set(data["videos"]) >= {"source/s0", "source/s1", "anchor/s0/0", "anchor/s0/2", "half/s1/2"}
+    assert data["clips"]["s0"] == {
+        "width": 40,
+        "height": 25,
+        "frames": 8,
+        "rate": pytest.approx(25 * 8 / 8000 * 1000, rel=1e-6),
+    }
+    assert data["commands"][0]["encode"] == "codec -q 0" and data["sequences"] == [MEAN, "s0", "s1"]
+
+
+def test_the_player_has_what_a_page_can_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made_up_set(tmp_path)
+    fake_videos(Path(evaluation(tmp_path).folder))
+
+    def held(shown: tuple[str, ...] = ()) -> tuple[list[str], str]:
+        whole = evaluation(tmp_path, metrics=METRICS, report=Reporting(rates=(0.02, 0.1), shown=shown))
+        text = page(whole, POINTS, rows_of(POINTS), [], [], "About.")
+        found = re.search(r'id="data">(.*?)</script>', text, re.S)
+        assert found is not None
+        data = json.loads(found[1])
+        assert list(data["shown"]) == list(data["clips"]) and data["sequences"] == [MEAN, "s0", "s1"]
+        assert {key.split("/")[1] for key in data["videos"]} == set(data["shown"])
+        return list(data["shown"]), data["about"]
+
+    assert held() == (["s0", "s1"], "About.")
+    assert held(("s1",)) == (["s1"], "About. The player has s1; report.shown chooses.")
+    with pytest.raises(UsageError, match="no sequence s2; there are s0, s1"):
+        held(("s2",))
+    monkeypatch.setattr("gnvc_vd.report.page.LARGEST", 60)  # 7 videos of 5 bytes for each sequence
+    assert held() == (["s0"], "About. The player has s0; report.shown chooses.")
+
+
+def test_published_figures_are_the_papers_and_name_both_conventions() -> None:
+    assert PAPERS == ("gnvc-vd", "gvc")
+    gnvc, gvc = (read_paper(name) for name in PAPERS)
+    rates = {row[0]: row[1:] for row in gnvc.tables[0].rows}
+    assert rates["GNVC-VD"] == ("−89.4", "−94.5", "−86.5", "−96.1", "−90.8")
+    assert rates["DCVC-RT"] == ("−20.9", "+15.4", "−30.7", "+2.03", "–")
+    assert len(gvc.points) == 21 and "third" in gvc.notes[0]
+    for mode, psnr, bpp in (("T2V", 29.01, 0.0048), ("I2V", 31.97, 0.0544), ("FLF2V", 31.40, 0.0131)):
+        own = [one for one in gvc.points if one.codec == f"GVC {mode}"]
+        assert len(own) == 7 and sum(one.figures["psnr_rgb"] for one in own) / 7 == pytest.approx(psnr, abs=0.006)
+        assert sum(one.bpp for one in own) / 7 == pytest.approx(bpp, abs=6e-5)
+        assert all(one.bpp_printed == pytest.approx(one.bpp / 3, abs=1e-6) for one in own)
+        means = next(row for row in gvc.tables[0].rows if row[0] == mode)
+        assert float(means[1]) == psnr and float(means[4]) == pytest.approx(float(means[3]) / 3, abs=6e-5)
+    bits = 17 * 9 * 64 * 15  # of a GOP in T2V, M = 64
+    assert bits / (33 * 1280 * 720) == pytest.approx(0.00483, abs=5e-6)
+    with pytest.raises(UsageError, match="there are gnvc-vd, gvc"):
+        read_paper("dcvc")
+
+
+def test_points_of_others_find_our_sets_and_sequences(tmp_path: Path) -> None:
+    path = tmp_path / "vtm.json"
+    point_ = {"ave_all_frame_bpp": 0.01, "ave_all_frame_psnr": 39.0, "qp": 34}
+    path.write_text(json.dumps({"HEVC_B": {"Cactus_1920x1080_50.yuv": {"034": point_}}}))
+    (one,) = points_of(path, "VTM", 1920, 1080)
+    assert (one.codec, one.set, one.sequence, one.figures) == ("VTM", "hevc-b", "Cactus", {"psnr_yuv": 39.0})
+    with pytest.raises(GnvcError):
+        points_of(tmp_path / "none.json", "VTM", 1, 1)
+
+
+def test_published_points_average_where_every_sequence_has_one() -> None:
+    gvc = read_paper("gvc").points
+    sequences = list(dict.fromkeys(one.sequence for one in gvc))
+    means = {one.codec: one for one in mean_points(gvc, sequences, MEAN)}
+    assert set(means) == {"GVC T2V", "GVC I2V", "GVC FLF2V"} and all(one.sequence == MEAN for one in means.values())
+    assert means["GVC I2V"].figures["lpips_alex"] == pytest.approx(0.0739, abs=6e-5)
+    assert means["GVC I2V"].bpp_printed == pytest.approx(means["GVC I2V"].bpp / 3, abs=1e-6)
+    assert mean_points(gvc, [*sequences, "another"], MEAN) == []
+    levels = [
+        replace(gvc[0], sequence=name, level=level, bpp=bpp)
+        for name, level, bpp in (("a", 1, 1), ("b", 1, 3), ("a", 2, 9))
+    ]
+    assert [(one.level, one.bpp) for one in mean_points(levels, ["a", "b"], MEAN)] == [(1, 2)]
