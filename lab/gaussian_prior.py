@@ -18,8 +18,8 @@ from gnvc_vd.backbone.interfaces import Condition, Decoded, Encoded, State, chun
 from gnvc_vd.backbone.prompt import NoTextEncoderError
 from gnvc_vd.bitstream.gop import frames_of
 from gnvc_vd.conventions import LATENT_CHANNELS, SPATIAL_STRIDE, TEMPORAL_STRIDE, Frame
-from gnvc_vd.data.clips import frames_of as to_pixels
 from gnvc_vd.presets import PRESETS
+from gnvc_vd.video.pixels import to_frames as to_pixels
 
 SAME = 0.985  # ρ
 FALL = 2.2  # of the spectrum's power, from a frequency of one cycle in CORNER blocks on

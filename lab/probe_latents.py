@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from gnvc_vd.backbone.vaes import load_vae, random_vae
-from gnvc_vd.conventions import GnvcError
+from gnvc_vd.conventions import Frame, GnvcError
 from gnvc_vd.presets import PRESETS
 from gnvc_vd.video import write_picture
 from gnvc_vd.video.pixels import pixels_of
@@ -43,7 +43,7 @@ def probe(arguments: argparse.Namespace) -> None:
     random = arguments.random and arguments.model in PRESETS
     vae = random_vae(PRESETS[arguments.model]) if random else load_vae(arguments.model)
     print(f"{'clip':32} {'bpp':>8}" + "".join(f"{name:>15}" for name in METRICS))
-    pictures = []
+    pictures: list[Frame] = []
     for path in arguments.videos:
         clip, shown = next(middle_clips(path, arguments.frames, arguments.size)), {}
         for row in judge(vae, clip, arguments.rates):

@@ -23,6 +23,7 @@ from gnvc_vd.data.clips import ClipSpec
 from gnvc_vd.metrics.block_transform import BLOCK
 from gnvc_vd.presets import PRESETS
 from gnvc_vd.train.draws import BatchDraws
+from gnvc_vd.train.stages.prior_stage import SIGMAS
 from gnvc_vd.video import write_picture
 from gnvc_vd.video.pixels import pixels_of, to_model
 from gnvc_vd.video.sheets import sheets
@@ -130,7 +131,7 @@ def evaluations(arguments: argparse.Namespace, backbone: Backbone) -> int:
     degraded = len(arguments.rates) + len(arguments.rounding) + 1
     samples = 0 if arguments.samples is None else kinds * arguments.sample_steps
     refining = min(kinds, REFINING) * degraded * (len(prior.STARTS) * sum(prior.STEPS) + len(prior.SUPPOSED))
-    return kinds * len(prior.SIGMAS) * arguments.noises + refining + samples
+    return kinds * len(SIGMAS) * arguments.noises + refining + samples
 
 
 def counted(one: Predictor, bar: "tqdm[object]") -> Predictor:
@@ -146,7 +147,7 @@ def counted(one: Predictor, bar: "tqdm[object]") -> Predictor:
 def show_losses(losses: Sequence[Loss]) -> None:
     names = list(dict.fromkeys(one.predictor for one in losses))
     print("loss at σ " + "".join(f"{name:>16}" for name in names))
-    for sigma in prior.SIGMAS:
+    for sigma in SIGMAS:
         row = {one.predictor: one.loss for one in losses if one.sigma == sigma}
         print(f"{sigma:<10}" + "".join(f"{row[name]:16.4f}" for name in names))
 

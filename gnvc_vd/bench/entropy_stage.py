@@ -16,8 +16,8 @@ from compressai.models import MeanScaleHyperprior
 
 from gnvc_vd.bench.harness import Report
 from gnvc_vd.conventions import QUALITIES
+from gnvc_vd.entropy.cdf_tables import LEVELS, normal_tables, tables_of
 from gnvc_vd.entropy.coder import Decoder, Encoder
-from gnvc_vd.entropy.tables import LEVELS, normal_tables, tables_of
 from gnvc_vd.learned.bottleneck.hyperprior import EntropyModel, Reading, Writing
 from gnvc_vd.presets import REAL_BOTTLENECK
 

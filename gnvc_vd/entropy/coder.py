@@ -13,8 +13,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from gnvc_vd.bitstream import BitstreamError
+from gnvc_vd.entropy.cdf_tables import PRECISION, TOTAL, Integers, Tables
 from gnvc_vd.entropy.rans import BufferedRansEncoder, RansDecoder
-from gnvc_vd.entropy.tables import PRECISION, TOTAL, Integers, Tables
 
 LIMIT = (1 << 24) - 1  # the largest magnitude of a symbol
 MIN_SYMBOLS = 16

@@ -5,8 +5,8 @@ import math
 import torch
 from torch import Tensor
 
+from gnvc_vd.entropy.cdf_tables import LEVELS, SMALLEST, STEP, TOTAL
 from gnvc_vd.entropy.integer import bounded, straight_round
-from gnvc_vd.entropy.tables import LEVELS, SMALLEST, STEP, TOTAL
 
 
 def scale_of(level: Tensor) -> Tensor:

@@ -19,8 +19,8 @@ from gnvc_vd.backbone.sources import read_tensors
 from gnvc_vd.bitstream import BitstreamError
 from gnvc_vd.common.foreign import read_foreign
 from gnvc_vd.conventions import Frame, GnvcError
+from gnvc_vd.entropy.cdf_tables import TOTAL, Integers, Tables
 from gnvc_vd.entropy.coder import Decoder, Encoder
-from gnvc_vd.entropy.tables import TOTAL, Integers, Tables
 from gnvc_vd.zeroshot.parameters import StillName
 
 STRIDE = 16  # pixels of a symbol, each way

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from gnvc_vd.bitstream import BitstreamError
 from gnvc_vd.conventions import LATENT_CHANNELS
+from gnvc_vd.entropy.cdf_tables import TOTAL, Integers, Tables
 from gnvc_vd.entropy.coder import Decoder, Encoder
-from gnvc_vd.entropy.tables import TOTAL, Integers, Tables
 
 RATIOS = tuple(round(2 ** (level / 2)) for level in range(21))  # a: 1 … 1024, mean magnitudes 0.1 … 64
 SIXTEEN = 16

@@ -38,7 +38,7 @@ from gnvc_vd.conventions import Frame, GnvcError
 from gnvc_vd.data.manifests import PHOTO_SUFFIXES, Entry, relative, scan_photo, scan_video, write_manifest
 from gnvc_vd.video.picture_files import read_picture
 
-LIST = Path(__file__).with_name("tiny_data.json")
+LIST = Path(__file__).with_name("data.json")
 LONGEST_SIDE = 1920
 QUALITY = 95  # of JPEG files that are written, without chroma subsampling
 MAX_MEMBER = 1 << 28  # bytes
@@ -116,10 +116,10 @@ def main() -> int:
         rebuild(packages, arguments.folder, arguments.debs)
         photos, clips = write_manifests(arguments.folder, [file for one in packages for file in one.files])
     except GnvcError as error:
-        print(f"fetch_tiny_data: {error}", file=sys.stderr)
+        print(f"fetch_data: {error}", file=sys.stderr)
         return 1
     except OSError as error:
-        print(f"fetch_tiny_data: {error.filename or arguments.folder}: {error.strerror}", file=sys.stderr)
+        print(f"fetch_data: {error.filename or arguments.folder}: {error.strerror}", file=sys.stderr)
         return 1
     pixels = sum(entry.width * entry.height for entry in photos) / 1e6
     print(f"{arguments.folder}: {len(photos)} photographs of {pixels:.0f} megapixels together, {len(clips) // 2} clips")

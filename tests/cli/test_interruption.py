@@ -7,8 +7,8 @@ import time
 
 import pytest
 
+from gnvc_vd.cli import interruption
 from gnvc_vd.cli.interruption import interruptible
-from gnvc_vd.cli.main import interruption
 
 
 def test_an_interruption_that_a_callback_drops_is_said_again(monkeypatch: pytest.MonkeyPatch) -> None:

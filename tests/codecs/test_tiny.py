@@ -24,7 +24,7 @@ from gnvc_vd.metrics.fidelity import psnr
 from gnvc_vd.video import open_video
 from tests.backbone.test_tiny_backbone import REFRESH, golden
 
-STREAM = Path(__file__).parent / "golden" / "tiny.gnvc"
+STREAM = Path(__file__).parents[1] / "golden" / "tiny.gnvc"
 ASSETS = Path(sources.__file__).parent.parent / "assets" / "tiny"
 LARGEST = 24e6  # bytes, of everything that is tiny's
 FRAMES, TOP, LEFT, HEIGHT, WIDTH = 13, 26, 64, 128, 192

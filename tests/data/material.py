@@ -51,8 +51,8 @@ def photo(path: Path, height: int = 120, width: int = 160, seed: int = 0) -> Pat
 
 
 def run_script(name: str, *arguments: object) -> object:
-    """A script of scripts/ in this process, where what it imports is imported already: its exit code."""
-    path = Path(__file__).parents[2] / "scripts" / name
+    """A script of the checkout in this process, where what it imports is imported already: its exit code."""
+    path = Path(__file__).parents[2] / name
     with patch.object(sys, "argv", [str(path), *map(str, arguments)]):
         try:
             runpy.run_path(str(path))

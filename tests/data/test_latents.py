@@ -178,10 +178,10 @@ def test_the_script_computes_what_training_reads(
     film(tmp_path / "films" / "a.mkv", numbered(9))
     (tmp_path / "films" / "b.mp4").write_bytes(b"no film")
     command = [tmp_path / "films", tmp_path / "out", "--size", 16, 32, "--count", 3, "--device", "cpu", "--frames"]
-    assert run_script("precompute_latents.py", *command, 5) == 0
+    assert run_script("scripts/precompute_latents.py", *command, 5) == 0
     out, err = capsys.readouterr()
     assert out.strip() == f"{tmp_path / 'out'}: latents of 3 clips"
     assert "left out: b.mp4 cannot be read" in err
     assert len(LatentClips(tmp_path / "out", vae)) == 3
-    assert run_script("precompute_latents.py", *command, 6) == 1
+    assert run_script("scripts/precompute_latents.py", *command, 6) == 1
     assert capsys.readouterr().err.strip() == "precompute_latents: a clip of 6 frames is not 1 + 4k"

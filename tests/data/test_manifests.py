@@ -175,12 +175,12 @@ def test_the_script_names_what_is_broken_and_writes_what_training_reads(
     (tmp_path / "broken.mp4").write_bytes(b"no film")
     damaged = film(tmp_path / "torn.avi.mkv", noise_clip(32, 48, 12))
     damaged.write_bytes(damaged.read_bytes()[:30_000])
-    assert run_script("prepare_data.py", tmp_path, "--validation", 0) == 0
+    assert run_script("scripts/prepare_data.py", tmp_path, "--validation", 0) == 0
     out, err = capsys.readouterr()
     assert "4 entries, 0 of them for validation; 1 files left out" in out
     assert "left out:" in err and "broken.mp4: not a video that can be read" in err
     options = ["--validation", 0.4, "--check", "--hash", "--name", "checked.jsonl"]
-    assert run_script("prepare_data.py", tmp_path, *options) == 0
+    assert run_script("scripts/prepare_data.py", tmp_path, *options) == 0
     out, err = capsys.readouterr()
     assert "2 files left out" in out and "torn.avi.mkv: damaged or cut" in err
     entries = read_manifest(tmp_path / "checked.jsonl", "videos")
@@ -192,8 +192,8 @@ def test_the_script_names_what_is_broken_and_writes_what_training_reads(
 
 
 def test_the_script_refuses_what_it_cannot_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run_script("prepare_data.py", tmp_path) == 1
+    assert run_script("scripts/prepare_data.py", tmp_path) == 1
     assert capsys.readouterr().err.strip() == f"prepare_data: {tmp_path}: no videos that can be read"
-    assert run_script("prepare_data.py", tmp_path, "--name", "../m.jsonl") == 2
-    assert run_script("prepare_data.py", tmp_path, "--validation", "1") == 2
+    assert run_script("scripts/prepare_data.py", tmp_path, "--name", "../m.jsonl") == 2
+    assert run_script("scripts/prepare_data.py", tmp_path, "--validation", "1") == 2
     assert list(tmp_path.iterdir()) == []

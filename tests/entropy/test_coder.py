@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gnvc_vd.entropy.cdf_tables import LEVELS, Integers, normal_tables, tables_of
 from gnvc_vd.entropy.coder import LIMIT, SPELLING, STEP, DamagedPayloadError, Decoder, Encoder
-from gnvc_vd.entropy.tables import LEVELS, Integers, normal_tables, tables_of
 
 TABLES = tables_of(normal_tables())
 

@@ -8,7 +8,17 @@ import torch
 from compressai.entropy_models import GaussianConditional
 
 from gnvc_vd.entropy import likelihoods
-from gnvc_vd.entropy.tables import LARGEST, LEVELS, SMALLEST, STEP, TOTAL, Tables, normal_tables, quantised, tables_of
+from gnvc_vd.entropy.cdf_tables import (
+    LARGEST,
+    LEVELS,
+    SMALLEST,
+    STEP,
+    TOTAL,
+    Tables,
+    normal_tables,
+    quantised,
+    tables_of,
+)
 
 
 def test_tables_are_normal_distributions_in_sixteen_bits() -> None:

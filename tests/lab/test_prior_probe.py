@@ -312,7 +312,7 @@ def test_the_script_prints_figures_and_writes_samples(
     picture = tmp_path / "samples.png"
     few = ("--frames", 5, "--size", 64, "--noises", 1, "--rates", 0.1, "--device", "cpu")
     told = ("nano", films[0], "--fit", films[1], *few, "--samples", picture, "--sample-steps", 2)
-    assert run_script("probe_prior.py", *told) == 0
+    assert run_script("lab/probe_prior.py", *told) == 0
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert [float(line[0]) for line in lines[1:6]] == list(SIGMAS) and all(len(line) == 6 for line in lines[1:6])
     backbone = load_backbone("nano")
@@ -340,6 +340,6 @@ def test_the_script_refuses_in_one_sentence(
         ("--samples", tmp_path / "no" / "samples.png"): (1, "no folder"),
     }
     for told, (code, sentence) in wrong.items():
-        assert run_script("probe_prior.py", "nano", films[0], "--frames", 5, "--size", 64, *told) == code
+        assert run_script("lab/probe_prior.py", "nano", films[0], "--frames", 5, "--size", 64, *told) == code
         said = capsys.readouterr()
         assert said.out == "" and said.err.count("\n") == 1 and sentence in said.err

@@ -18,7 +18,7 @@ from gnvc_vd.video.picture_files import read_picture
 from tests.conftest import names_beside, noise_clip, smooth_clip
 from tests.data.material import run_script
 
-SCRIPTS = Path(__file__).parents[2] / "scripts"
+RECIPE = Path(__file__).parents[2] / "lab" / "tiny"
 SHARE = "usr/share/pictures/"
 
 
@@ -110,13 +110,13 @@ def debs(tmp_path: Path, packages: dict[str, dict[str, bytes]]) -> Path:
 
 def fetch(folder: Path, debs: Path | None, name: str = "list.json") -> object:
     chosen = () if debs is None else ("--debs", debs)
-    return run_script("fetch_tiny_data.py", folder / "out", "--list", folder / name, *chosen)
+    return run_script("lab/tiny/fetch_data.py", folder / "out", "--list", folder / name, *chosen)
 
 
 def said(capsys: pytest.CaptureFixture[str]) -> str:
     """The one sentence of an error."""
     error = capsys.readouterr().err
-    lines = [line for line in error.splitlines() if line.startswith("fetch_tiny_data: ")]
+    lines = [line for line in error.splitlines() if line.startswith("fetch_data: ")]
     assert len(lines) == 1 and "Traceback" not in error
     return lines[0]
 
@@ -240,7 +240,7 @@ def test_a_clip_too_short_to_be_divided_and_a_folder_that_is_a_file_are_refused(
     (tmp_path / "file" / "out").write_bytes(b"")
     listed(tmp_path / "file" / "list.json", **packages)
     assert fetch(tmp_path / "file", tmp_path / "debs") == 1
-    assert said(capsys).startswith(f"fetch_tiny_data: {tmp_path / 'file' / 'out'}")
+    assert said(capsys).startswith(f"fetch_data: {tmp_path / 'file' / 'out'}")
 
 
 @pytest.mark.parametrize(
@@ -299,7 +299,7 @@ def test_apt_brings_what_no_folder_holds(
 
 
 def test_the_list_states_a_licence_and_a_hash_for_every_file() -> None:
-    described = json.loads((SCRIPTS / "tiny_data.json").read_text(encoding="utf-8"))["packages"]
+    described = json.loads((RECIPE / "data.json").read_text(encoding="utf-8"))["packages"]
     files = [file for package in described for file in package["files"]]
     assert all(package["licence"] and package["credit"] and package["version"] for package in described)
     assert len(files) == len({file["name"] for file in files}) == len({file["sha256"] for file in files}) == 212

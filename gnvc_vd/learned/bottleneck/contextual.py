@@ -18,9 +18,9 @@ from torch import Tensor, nn
 
 from gnvc_vd.bitstream import BitstreamError
 from gnvc_vd.conventions import QUALITIES, GnvcError
+from gnvc_vd.entropy.cdf_tables import LEVELS, TOTAL, Tables, normal_tables, tables_of
 from gnvc_vd.entropy.coder import Decoder, Encoder
 from gnvc_vd.entropy.integer import REACH, UNITS, WEIGHT_REACH, IntegerConv
-from gnvc_vd.entropy.tables import LEVELS, TOTAL, Tables, normal_tables, tables_of
 from gnvc_vd.learned.bottleneck.gains import Gains, rise_of
 from gnvc_vd.learned.bottleneck.hyperprior import Coded, EntropyModel, Reading, Uniform, Writing
 from gnvc_vd.learned.bottleneck.networks import Analysis, DecodedLatent, Extractor, Synthesis, convolution

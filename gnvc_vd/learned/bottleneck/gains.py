@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from gnvc_vd.conventions import QUALITIES
+from gnvc_vd.entropy.cdf_tables import STEP
 from gnvc_vd.entropy.integer import REACH, UNITS, bounded, rounded_shift, straight_round
-from gnvc_vd.entropy.tables import STEP
 
 KNOTS = 8
 GAIN_BITS = 16  # a gain of one is 2^16

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from gnvc_vd.conventions import QUALITIES
 from gnvc_vd.entropy import likelihoods
+from gnvc_vd.entropy.cdf_tables import LEVELS, Integers, Tables
 from gnvc_vd.entropy.coder import LIMIT, Decoder, Encoder
 from gnvc_vd.entropy.integer import (
     REACH,
@@ -30,7 +31,6 @@ from gnvc_vd.entropy.integer import (
     saturated,
     straight_round,
 )
-from gnvc_vd.entropy.tables import LEVELS, Integers, Tables
 from gnvc_vd.learned.bottleneck.gains import FINER, KNOTS, LEVEL_UNITS, Gains, through_knots
 from gnvc_vd.learned.bottleneck.networks import convolution
 from gnvc_vd.presets import BottleneckPreset

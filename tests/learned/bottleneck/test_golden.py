@@ -13,7 +13,7 @@ from gnvc_vd.learned.bottleneck.contextual import ARITHMETIC
 from gnvc_vd.learned.bottleneck.schema import coded_identity
 from tests.learned.bottleneck.models import from_generator, latents
 
-GOLDEN = Path(__file__).parent.parent / "golden" / "payload.json"
+GOLDEN = Path(__file__).parents[2] / "golden" / "payload.json"
 SIZE, QUALITY = (10, 14), [50, 20, 35, 63]
 
 
