@@ -7,7 +7,10 @@ import importlib
 
 PUBLIC = {
     "Colour": "gnvc_vd.conventions",
+    "Decoding": "gnvc_vd.bitstream.playback",
+    "Encoding": "gnvc_vd.learned.codec",
     "GnvcError": "gnvc_vd.conventions",
+    "GvcEncoding": "gnvc_vd.zeroshot.encoding",
     "RawVideo": "gnvc_vd.video",
     "create_video": "gnvc_vd.video",
     "load": "gnvc_vd.codecs.load",
@@ -16,7 +19,7 @@ PUBLIC = {
     "open_video": "gnvc_vd.video",
 }
 
-__all__ = ["Colour", "GnvcError", "RawVideo", "create_video", "load", "load_backbone", "load_gvc", "open_video"]
+__all__ = list(PUBLIC)
 __version__ = "0.1.0"
 
 

@@ -12,7 +12,7 @@ from itertools import product
 import torch
 from tqdm import tqdm
 
-from gnvc_vd.bitstream.refinement import Parameters
+from gnvc_vd.bitstream.refinement import Refinement
 from gnvc_vd.codecs.load import load
 from gnvc_vd.conventions import QUALITIES, GnvcError, UsageError
 from lab.probe_clips import middle_clips
@@ -43,7 +43,7 @@ def probe(arguments: argparse.Namespace) -> None:
     if not all(0 <= quality < QUALITIES for quality in arguments.qualities):
         raise UsageError(f"a quality is 0 to {QUALITIES - 1}")
     ways = [
-        Way(Parameters(steps, start, scale))
+        Way(Refinement(steps, start, scale))
         for steps, scale, start in product(arguments.steps, arguments.noise_scales, arguments.starts)
     ]
     clips = [next(middle_clips(path, arguments.frames, arguments.size)) for path in arguments.videos]
@@ -59,7 +59,7 @@ def probe(arguments: argparse.Namespace) -> None:
     show(mean_of(found), codec.refinement)
 
 
-def show(found: list[Refined], own: Parameters) -> None:
+def show(found: list[Refined], own: Refinement) -> None:
     print(f"{'quality':>7} {'bpp':>8} {'before, dB':>10} {'after, dB':>10}   σ_0   steps  noise")
     quality = None
     for one in sorted(found, key=lambda one: (one.quality, one.after)):

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from gnvc_vd.bitstream.refinement import Parameters
+from gnvc_vd.bitstream.refinement import Refinement
 from gnvc_vd.common.noise import normal
 from gnvc_vd.conventions import bits_per_pixel
 from gnvc_vd.learned.codec import GnvcVd, apart
@@ -18,7 +18,7 @@ from lab.prior_probe import error
 class Way:
     """A way of refining: where it starts, in how many steps, and whether each latent goes as if there were no other."""
 
-    parameters: Parameters
+    parameters: Refinement
     apart: bool = False
 
 

@@ -15,7 +15,7 @@ from gnvc_vd.backbone.streaming import latents_of_frames
 from gnvc_vd.bitstream import gop as gops
 from gnvc_vd.conventions import Colour, Frame
 from gnvc_vd.video import VideoInfo
-from gnvc_vd.zeroshot.codec import Gvc, GvcDecoder
+from gnvc_vd.zeroshot.codec import Gvc
 from gnvc_vd.zeroshot.encoding import GvcEncoding
 from gnvc_vd.zeroshot.parameters import MODES, Parameters
 from gnvc_vd.zeroshot.sde import Schedule
@@ -48,7 +48,7 @@ def coded(codec: Gvc, frames: Sequence[Frame], encoding: GvcEncoding, what: str,
     height, width = frames[0].shape[:2]
     info = VideoInfo(width, height, Fraction(25), None, Colour("bt709", "limited"), "", "")
     units = list(codec.encode_units(iter(frames), encoding))
-    replaying = GvcDecoder(decoder or codec, codec.header(info, encoding))
+    replaying = (decoder or codec).decoder(codec.header(info, encoding), pictures=False)
     errors, squares, latents, place = list[float](), list[float](), list[Tensor](), 0
     for unit in units:
         replayed = replaying.replay(unit)

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gnvc_vd.bitstream.refinement import Parameters
+from gnvc_vd.bitstream.refinement import Refinement
 from gnvc_vd.common import strict
 from gnvc_vd.conventions import LATENT_CHANNELS, GnvcError
 from gnvc_vd.presets import AdaptorPreset, BottleneckPreset, DitPreset, VaePreset
@@ -67,7 +67,7 @@ class CodecReference:
     bottleneck: BottleneckPreset
     adaptor: AdaptorPreset
     files: dict[str, str]
-    refinement: Parameters = field(default_factory=Parameters)
+    refinement: Refinement = field(default_factory=Refinement)
     thrift: float = 0.0  # how its encoder rounds (entropy/likelihoods.py)
 
 

@@ -37,7 +37,7 @@ def measure() -> Report:
     took, unit = _timed(lambda: codec.unit(0, count, latents, QUALITY))
     report.add("bottleneck encode", f"{took:6.2f} s", codec_bottleneck_encode_s=took)
     header = codec.header(INFO, encoding)
-    took, known = _timed(lambda: list(codec.symbols(header, unit)))
+    took, known = _timed(lambda: list(codec.decoder(header).symbols(unit)))
     report.add("bottleneck decode", f"{took:6.2f} s", codec_bottleneck_decode_s=took)
     decoded = torch.stack([one.latent for one in known], dim=2)
     features = torch.stack([one.feature for one in known], dim=2)
@@ -76,7 +76,7 @@ def encode_and_decode(steps: int) -> None:
     codec = load("nano")
     encoding = Encoding(QUALITY, scenecut=False)
     units = list(codec.encode_units(iter(frames()), encoding))
-    for _ in codec.decode_unit(codec.header(INFO, encoding), units[0], Decoding(steps=steps)):
+    for _ in codec.decoder(codec.header(INFO, encoding), Decoding(steps=steps)).frames(units[0]):
         pass
 
 

@@ -19,7 +19,7 @@ from gnvc_vd.bench.latent_codec_stage import INFO
 from gnvc_vd.bitstream import Header, Unit
 from gnvc_vd.codecs.load import load_gvc
 from gnvc_vd.zeroshot.codebook import Choice, Codebook
-from gnvc_vd.zeroshot.codec import Gvc, GvcDecoder
+from gnvc_vd.zeroshot.codec import Gvc
 from gnvc_vd.zeroshot.combinadic import bits, rank, unrank
 from gnvc_vd.zeroshot.encoding import GvcEncoding
 from gnvc_vd.zeroshot.parameters import Parameters
@@ -98,7 +98,7 @@ def _decode_times(side: int) -> dict[int, float]:
     for _ in range(ROUNDS):
         for size, (header, unit) in works.items():
             start = time.perf_counter()
-            GvcDecoder(codec, header).replay(unit)
+            codec.decoder(header).replay(unit)
             times[size].append(time.perf_counter() - start)
     return {size: min(took) for size, took in times.items()}
 

@@ -1,11 +1,13 @@
 """Units of a stream to frames in order: some GOPs picked, held frames where units are lost, if that is wanted."""
 
+import io
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 
-from gnvc_vd.bitstream import BitstreamError, Damage, End, Reader, Unit
+from gnvc_vd.bitstream import BitstreamError, Damage, End, Header, Reader, Unit
 from gnvc_vd.bitstream.gop import MAX_GOP
 from gnvc_vd.conventions import MAX_PIXELS, Frame
 
@@ -26,23 +28,41 @@ class Decoding:
     max_pixels: int = MAX_PIXELS
 
 
-class Playback:
-    """The frames of a stream.
+class UnitDecoder(Protocol):
+    """A stream's units in order to frames; what its header says was parsed once, when this was made."""
 
-    Args:
-        decode: a unit's frames, in parts.
-        skip: what must be done with a unit that is not shown, where later ones need it.
+    def frames(self, unit: Unit) -> Iterator[Frame]:
+        """A unit's frames, T H W 3, in parts.
+
+        Raises:
+            BitstreamError: the unit is damaged; parts that came before are good.
+        """
+
+    def skip(self, unit: Unit) -> None:
+        """What must be done with a unit that is not shown, where later ones need it."""
+
+
+def decoded(
+    stream: bytes | BinaryIO,
+    decoder_of: Callable[[Header, Decoding], UnitDecoder],
+    decoding: Decoding | None = None,
+    **options: Any,
+) -> Iterator[Frame]:
+    """A stream's frames T H W 3, part by part; options are fields of `Decoding`.
+
+    Raises:
+        BitstreamError: damage (unless it is to be concealed), or a stream of another model.
     """
+    decoding = replace(decoding or Decoding(), **options)
+    reader = Reader(io.BytesIO(stream) if isinstance(stream, bytes) else stream, decoding.max_pixels)
+    return Playback(reader, decoding, decoder_of(reader.header, decoding)).frames()
 
-    def __init__(
-        self,
-        reader: Reader,
-        decoding: Decoding,
-        decode: Callable[[Unit], Iterator[Frame]],
-        skip: Callable[[Unit], object] = lambda unit: None,
-    ) -> None:
-        self._reader, self._decoding = reader, decoding
-        self._decode, self._skip = decode, skip
+
+class Playback:
+    """The frames of a stream whose header has been read."""
+
+    def __init__(self, reader: Reader, decoding: Decoding, decoder: UnitDecoder) -> None:
+        self._reader, self._decoding, self._decoder = reader, decoding, decoder
         self._last: Frame | None = None
         self._gop_frames = 0
         self._given = 0
@@ -67,9 +87,9 @@ class Playback:
         self._gop_frames = unit.frames if shown else self._gop_frames
         try:
             if not shown:
-                self._skip(unit)
+                self._decoder.skip(unit)
                 return
-            for frames in self._decode(unit):
+            for frames in self._decoder.frames(unit):
                 yield from self._give(frames)
         except BitstreamError as error:
             if not self._decoding.conceal:

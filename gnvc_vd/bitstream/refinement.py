@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from gnvc_vd.bitstream import BitstreamError
+from gnvc_vd.bitstream import BitstreamError, Unit
 from gnvc_vd.bitstream.gop import DEFAULT_WINDOW, check_window, frames_of, latents_of
 from gnvc_vd.conventions import UsageError
 
@@ -12,7 +12,7 @@ MAX_SEED = (1 << 24) - 1
 
 
 @dataclass(frozen=True)
-class Parameters:
+class Refinement:
     """Refinement as the encoder meant it; a decoder may take other steps, or none."""
 
     steps: int = 5
@@ -33,12 +33,16 @@ class Parameters:
         steps = "1 step" if self.steps == 1 else f"{self.steps} steps"
         return f"refined in {steps} from σ_0 = {self.sigma_0:g}, {noise}, in windows of {self.window} frames"
 
+    def cost(self, unit: Unit) -> dict[str, int]:
+        """A unit's payload in bytes, by what they hold."""
+        return {"symbols": len(unit.payload)}
+
     def pack(self) -> bytes:
         sigma, scale = round(self.sigma_0 * SIGMA_STEPS), round(self.noise_scale * SIGMA_STEPS)
         return bytes([self.steps, max(1, sigma), scale, latents_of(self.window)]) + self.seed.to_bytes(3, "big")
 
     @classmethod
-    def parse(cls, data: bytes) -> "Parameters":
+    def parse(cls, data: bytes) -> "Refinement":
         if len(data) != 7:
             raise BitstreamError(f"{len(data)} bytes of parameters where this codec has 7")
         steps, sigma, scale, window = data[:4]

@@ -13,23 +13,24 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from fractions import Fraction
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from gnvc_vd import __version__
-from gnvc_vd.cli.gvc import gvc_encoding, gvc_for, gvc_options, still_options
+from gnvc_vd.cli import gvc
 from gnvc_vd.cli.interruption import interruptible
 from gnvc_vd.conventions import COMMON_RATES, GnvcError, UsageError
 
 if TYPE_CHECKING:
     from gnvc_vd.bitstream import Header
+    from gnvc_vd.codecs.contract import Codec
     from gnvc_vd.learned.codec import Encoding, GnvcVd
     from gnvc_vd.video import RawVideo
-    from gnvc_vd.zeroshot.codec import Gvc
-    from gnvc_vd.zeroshot.encoding import GvcEncoding
 
+C = TypeVar("C", bound="Codec[Any]")
 DONE, REFUSED, MISUSED = 0, 1, 2
 INTERRUPTED = 130
 REFINEMENT = ("window", "steps", "sigma_0", "noise_scale")  # what an encoder may wish; else as the model has it
+GNVC_VD_OPTIONS = (*REFINEMENT, "policy")  # what GNVC-VD alone understands; None is what was not said
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -82,10 +83,10 @@ def _parser() -> argparse.ArgumentParser:
     encode.add_argument("--sigma-0", type=float, metavar="S", help="where refinement starts (default: the model's)")
     encode.add_argument("--noise-scale", type=float, metavar="X", help="of its noise, 0 to 1 (default: the model's)")
     encode.add_argument("--no-scenecut", action="store_true", help="do not start a GOP at a scene cut")
-    encode.add_argument("--policy", default="constant", choices=["constant", "hierarchical"], help="bits over a GOP")
+    encode.add_argument("--policy", choices=["constant", "hierarchical"], help="bits over a GOP (default: constant)")
     encode.add_argument("--frames", type=_positive, metavar="N", help="the first N alone")
     encode.add_argument("--seed", type=int, default=0, metavar="S", help="of all noise (default: 0)")
-    gvc_options(encode)
+    gvc.gvc_options(encode)
     _raw_options(encode)
     encode.add_argument("--json", action="store_true", help="one JSON line instead of text")
     encode.set_defaults(run=_encode)
@@ -100,14 +101,14 @@ def _parser() -> argparse.ArgumentParser:
     decode.add_argument("--gops", type=_span, default=(0, None), metavar="A:B", help="GOPs A up to, not with, B")
     decode.add_argument("--conceal", action="store_true", help="hold the last good frame where a GOP is damaged")
     decode.add_argument("--allow-other-weights", action="store_true", help="decode though pictures will be wrong")
-    still_options(decode)
+    gvc.still_options(decode)
     _reading_options(decode)
     decode.set_defaults(run=_decode)
 
     verify = commands.add_parser("verify", help="check every CRC and every symbol; exits 1 on any damage")
     verify.add_argument("source", metavar="FILE", help="a stream, or - for standard input")
     _model_options(verify)
-    still_options(verify)
+    gvc.still_options(verify)
     _reading_options(verify)
     verify.set_defaults(run=_verify)
 
@@ -204,24 +205,15 @@ def _reading_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="one JSON line instead of text")
 
 
-def _codec(arguments: argparse.Namespace) -> "GnvcVd":
-    from gnvc_vd.codecs.load import DEFAULT_MODEL, load
+def _codec_of(arguments: argparse.Namespace) -> "Callable[[Header], Codec[Any]]":
+    from gnvc_vd.codecs.load import load_for
 
-    codec = load(arguments.model or DEFAULT_MODEL)
+    return lambda header: _ready(load_for(header, arguments.model, arguments.still_weights), arguments)
+
+
+def _ready(codec: "C", arguments: argparse.Namespace) -> "C":
     _note(codec.name, codec.note)
     return codec.to(_device(arguments.device))
-
-
-def _gvc(arguments: argparse.Namespace, header: "Header | None" = None) -> "Gvc":
-    codec = gvc_for(arguments, header)
-    _note(codec.name, codec.note)
-    return codec.to(_device(arguments.device))
-
-
-def _codec_of(arguments: argparse.Namespace) -> "Callable[[Header], GnvcVd | Gvc]":
-    from gnvc_vd.bitstream import CodecId
-
-    return lambda header: _gvc(arguments, header) if header.codec is CodecId.GVC else _codec(arguments)
 
 
 def _note(name: str, note: str) -> None:
@@ -242,26 +234,24 @@ def _device(name: str) -> str:
 
 
 def _encode(arguments: argparse.Namespace) -> int:
+    from gnvc_vd.codecs.load import load, load_gvc
     from gnvc_vd.codecs.transcode import encode_file
 
-    codec: GnvcVd | Gvc
-    encoding: Encoding | GvcEncoding
+    codec: Codec[Any]
+    settings: Any
     if arguments.codec == "gvc":
-        if any(getattr(arguments, name) is not None for name in ("steps", "sigma_0", "noise_scale")):
-            raise UsageError("--steps, --sigma-0 and --noise-scale are GNVC-VD's; GVC has --sde-steps")
-        codec = _gvc(arguments)
-        encoding = gvc_encoding(arguments, codec)
+        _refuse(arguments, GNVC_VD_OPTIONS, "of GNVC-VD (GVC has --sde-steps)")
+        codec = zeroshot = _ready(load_gvc(arguments.model, still_weights=arguments.still_weights), arguments)
+        settings = gvc.gvc_settings(arguments, zeroshot)
     else:
-        if arguments.atoms is not None or arguments.mode != "t2v":
-            raise UsageError("--atoms and --mode are for --codec gvc")
-        codec = _codec(arguments)
-        encoding = _encoding(arguments, codec)
+        _refuse(arguments, gvc.OPTIONS, "for --codec gvc")
+        codec = learned = _ready(load(arguments.model), arguments)
+        settings = _settings(arguments, learned)
     done = encode_file(
         codec,
         arguments.source,
         arguments.target,
-        encoding,
-        bpp=arguments.bpp,
+        settings,
         frames=arguments.frames,
         raw=_raw(arguments),
         say=lambda notice: print(f"gnvc-vd: {notice}", file=sys.stderr),
@@ -274,18 +264,20 @@ def _encode(arguments: argparse.Namespace) -> int:
     return DONE
 
 
-def _encoding(arguments: argparse.Namespace, codec: "GnvcVd") -> "Encoding":
-    from gnvc_vd.bitstream.gop import DEFAULT_WINDOW
-    from gnvc_vd.learned.codec import DEFAULT_QUALITY, Encoding
+def _refuse(arguments: argparse.Namespace, names: Sequence[str], whose: str) -> None:
+    """Options of the other codec, which this one would ignore."""
+    said = [f"--{name.replace('_', '-')}" for name in names if getattr(arguments, name) is not None]
+    if said:
+        raise UsageError(f"{', '.join(said)}: {'an option' if len(said) == 1 else 'options'} {whose}")
 
-    told = {name: wish for name in REFINEMENT if (wish := getattr(arguments, name)) is not None}
-    return Encoding(
-        DEFAULT_QUALITY if arguments.quality is None else arguments.quality,
-        DEFAULT_WINDOW if arguments.gop is None else arguments.gop,
-        not arguments.no_scenecut,
-        arguments.policy,
-        replace(codec.refinement, seed=arguments.seed, **told),
-    )
+
+def _settings(arguments: argparse.Namespace, codec: "GnvcVd") -> "Encoding":
+    from gnvc_vd.learned.codec import Encoding
+
+    wishes = {name: wish for name in REFINEMENT if (wish := getattr(arguments, name)) is not None}
+    said = {name: value for name in ("quality", "gop", "policy") if (value := getattr(arguments, name)) is not None}
+    refinement = replace(codec.refinement, seed=arguments.seed, **wishes)
+    return Encoding(bpp=arguments.bpp, scenecut=not arguments.no_scenecut, refinement=refinement, **said)
 
 
 def _decode(arguments: argparse.Namespace) -> int:
@@ -342,16 +334,14 @@ def _say(text: str, beside: bool) -> None:
 
 
 def _info(arguments: argparse.Namespace) -> int:
-    from gnvc_vd.bitstream import BitstreamError, CodecId
-    from gnvc_vd.bitstream import refinement as gnvc
+    from gnvc_vd.bitstream import BitstreamError
+    from gnvc_vd.codecs.contract import parameters_of
     from gnvc_vd.codecs.info import as_dict, as_text, inspect
     from gnvc_vd.conventions import MAX_PIXELS
-    from gnvc_vd.zeroshot import parameters as gvc
 
     found = inspect(arguments.file, arguments.max_pixels or MAX_PIXELS)
-    parameters = gvc.Parameters if found.header.codec is CodecId.GVC else gnvc.Parameters
     try:
-        spoken = parameters.parse(found.header.parameters).describe()
+        spoken = parameters_of(found.header).describe()
     except BitstreamError as error:
         spoken = str(error)
     print(json.dumps(as_dict(found, spoken)) if arguments.json else as_text(found, spoken))

@@ -22,14 +22,18 @@ from gnvc_vd.backbone.folder import (
 )
 from gnvc_vd.backbone.sources import fill, model_folder, read_tensors
 from gnvc_vd.backbone.weights import Backbone, Options, load_backbone, save_backbone
+from gnvc_vd.bitstream import CodecId, Header
+from gnvc_vd.codecs.contract import Codec
 from gnvc_vd.common.files import replacing
-from gnvc_vd.conventions import GnvcError
+from gnvc_vd.conventions import GnvcError, UsageError
 from gnvc_vd.learned.bottleneck.contextual import Bottleneck
 from gnvc_vd.learned.bottleneck.schema import stored_names, stored_tensors
-from gnvc_vd.learned.codec import GnvcVd, shown_identity_of
+from gnvc_vd.learned.codec import Encoding, GnvcVd, shown_identity_of
 from gnvc_vd.presets import PRESETS, RANDOM_SEED
 from gnvc_vd.zeroshot.codec import Gvc
+from gnvc_vd.zeroshot.encoding import GvcEncoding
 from gnvc_vd.zeroshot.learned_stills import Factorized
+from gnvc_vd.zeroshot.parameters import Parameters
 
 if TYPE_CHECKING:
     from gnvc_vd.learned.refine.refiner import Refiner
@@ -38,8 +42,9 @@ DEFAULT_MODEL = "tiny"  # it comes with the package
 CODEC_FILE, ADAPTOR_FILE = "codec.safetensors", "adaptor.safetensors"
 
 
-def load(name: str | Path = DEFAULT_MODEL, options: Options | None = None) -> GnvcVd:
-    """The codec of a preset or model folder."""
+def load(name: str | Path | None = None, options: Options | None = None) -> GnvcVd:
+    """The codec of a preset or model folder; of tiny, unless one is named."""
+    name = name or DEFAULT_MODEL
     if name == "nano":
         return _nano(options)
     folder = model_folder(name)
@@ -52,14 +57,27 @@ def load(name: str | Path = DEFAULT_MODEL, options: Options | None = None) -> Gn
 
 
 def load_gvc(
-    name: str | Path = DEFAULT_MODEL, options: Options | None = None, still_weights: str | Path | None = None
+    name: str | Path | None = None, options: Options | None = None, still_weights: str | Path | None = None
 ) -> Gvc:
     """The zero-shot codec on a preset's or folder's backbone: it needs no more.
 
     Args:
         still_weights: a file for a learned codec of given frames, in AV1's place.
     """
-    return Gvc(load_backbone(name, options), None if still_weights is None else Factorized(Path(still_weights)))
+    stills = None if still_weights is None else Factorized(Path(still_weights))
+    return Gvc(load_backbone(name or DEFAULT_MODEL, options), stills)
+
+
+def load_for(
+    header: Header, name: str | Path | None = None, still_weights: str | Path | None = None
+) -> Codec[Encoding] | Codec[GvcEncoding]:
+    """The codec that decodes streams with this header; still weights are for those that say so."""
+    if header.codec is CodecId.GVC:
+        stills = Parameters.parse(header.parameters).still
+        return load_gvc(name, still_weights=None if stills == "av1" else still_weights)
+    if still_weights is not None:
+        raise UsageError("--still-weights is an option of GVC, and this is a stream of GNVC-VD")
+    return load(name)
 
 
 def save(codec: GnvcVd, folder: Path, name: str, half: bool = False) -> None:

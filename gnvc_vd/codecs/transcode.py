@@ -7,21 +7,19 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 from tqdm import tqdm
 
-from gnvc_vd.backbone.prompt import NoTextEncoderError
 from gnvc_vd.bitstream import BitstreamError, Damage, Header, Reader, Unit, Writer
-from gnvc_vd.bitstream.playback import Decoding
+from gnvc_vd.bitstream.playback import Decoding, Playback
+from gnvc_vd.codecs.contract import Codec, Decoder
 from gnvc_vd.common.files import replacing
-from gnvc_vd.conventions import MAX_PIXELS, Frame, UsageError, bits_per_pixel
-from gnvc_vd.learned.codec import Encoding, GnvcVd
-from gnvc_vd.video import RawVideo, VideoInfo, create_video, open_video
-from gnvc_vd.zeroshot.codec import Gvc, GvcDecoder
-from gnvc_vd.zeroshot.encoding import GvcEncoding
+from gnvc_vd.conventions import MAX_PIXELS, UsageError, bits_per_pixel
+from gnvc_vd.video import RawVideo, create_video, open_video
 
-CodecFor = Callable[[Header], GnvcVd | Gvc]  # the codec of a stream, once its header is known
+CodecFor = Callable[[Header], Codec[Any]]  # the codec of a stream, once its header is known
+S = TypeVar("S")
 
 
 @dataclass(frozen=True)
@@ -64,58 +62,36 @@ class Verified:
 
 
 def encode_file(
-    codec: GnvcVd | Gvc,
+    codec: Codec[S],
     source: str,
     target: str,
-    encoding: Encoding | GvcEncoding,
-    bpp: float | None = None,
+    settings: S,
     frames: int | None = None,
     raw: RawVideo | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> Encoded:
-    """`bpp` searches GNVC-VD's quality; `frames` ends after so many; `say` hears what the reader assumed or dropped."""
+    """`frames` ends after so many; `say` hears what the reader assumed or dropped."""
     start = time.perf_counter()
     with open_video(source, raw) as video, _output(target) as stream:
         info = video.info
         for notice in info.notices:
             say(notice)
         total = info.frames if frames is None or info.frames is None else min(frames, info.frames)
-        clip = islice(video, frames) if frames is not None else iter(video)
-        if isinstance(codec, Gvc):
-            assert isinstance(encoding, GvcEncoding)
-            header, units, quality = codec.header(info, encoding), iter(codec.encode_units(clip, encoding)), 0
-        else:
-            assert isinstance(encoding, Encoding)
-            header, quality = codec.header(info, encoding), encoding.quality
-            found = codec.encode_units(clip, encoding) if bpp is None else None
-            units = iter(_searched(codec, clip, encoding, info, bpp or 0, total)) if found is None else found
-        writer = Writer(stream, header)
-        count = gops = 0
-        with tqdm(total=total, unit="frame", desc="encoding", disable=None) as progress:
-            for unit in units:
+        writer = Writer(stream, codec.header(info, settings))
+        count = gops = quality = 0
+        with tqdm(islice(video, frames), total=total, unit="frame", desc="encoding", disable=None) as clip:
+
+            def on_trial(quality: int, bpp: float) -> None:
+                clip.set_postfix(quality=quality, bpp=f"{bpp:.5f}")
+
+            for unit in codec.encode_units(clip, settings, info, on_trial):
                 writer.write(unit)
                 count, gops, quality = count + unit.frames, gops + 1, unit.quality
-                progress.update(unit.frames)
-                progress.set_postfix(bpp=f"{bits_per_pixel(writer.bytes_written, info.width, info.height, count):.5f}")
+                clip.set_postfix(bpp=f"{bits_per_pixel(writer.bytes_written, info.width, info.height, count):.5f}")
         writer.close()
     rate = bits_per_pixel(writer.bytes_written, info.width, info.height, count)
     seconds = time.perf_counter() - start
     return Encoded(writer.bytes_written, rate, count, info.width, info.height, seconds, gops, quality, codec.name)
-
-
-def _searched(
-    codec: GnvcVd, clip: Iterator[Frame], encoding: Encoding, info: VideoInfo, bpp: float, total: int | None
-) -> list[Unit]:
-    with (
-        tqdm(clip, total=total, unit="frame", desc="reading", disable=None) as frames,
-        tqdm(total=None, unit="pass", desc="searching", disable=None) as passes,
-    ):
-
-        def tried(quality: int, found: float) -> None:
-            passes.update()
-            passes.set_postfix(quality=quality, bpp=f"{found:.5f}")
-
-        return codec.encode_to_bpp(frames, encoding, info, bpp, tried)
 
 
 def decode_file(codec_for: CodecFor, source: str, target: str, decoding: Decoding) -> Decoded:
@@ -123,70 +99,39 @@ def decode_file(codec_for: CodecFor, source: str, target: str, decoding: Decodin
     with _input(source) as stream:
         reader = Reader(stream, decoding.max_pixels)
         header = reader.header
-        codec = codec_for(header)
-        count, drifts = 0, list[float]()
-        windows = (
-            codec.decode_from(reader, decoding, lambda _, drift: drifts.append(drift))
-            if isinstance(codec, Gvc)
-            else codec.decode_from(reader, decoding)
-        )
+        decoder = codec_for(header).decoder(header, decoding)
+        count = 0
         with (
             create_video(target, header.width, header.height, header.rate, header.colour) as writer,
             tqdm(unit="frame", desc="decoding", disable=None) as progress,
         ):
-            for window in windows:
+            for window in Playback(reader, decoding, decoder).frames():
                 for frame in window:
                     writer.write(frame)
                 count += len(window)
                 progress.update(len(window))
     seconds = time.perf_counter() - start
-    return Decoded(count, header.width, header.height, seconds, max(drifts) if drifts else None)
+    return Decoded(count, header.width, header.height, seconds, max(decoder.drifts.values(), default=None))
 
 
 def verify_file(codec_for: CodecFor, source: str, max_pixels: int = MAX_PIXELS) -> Verified:
-    """Read all: every CRC, every symbol against its unit's hash. GVC is replayed as far as its model is here."""
+    """Read all: every CRC, every symbol against its unit's hash, and what else the codec can check."""
     gops: dict[int, str | None] = {}
-    drifts: dict[int, float] = {}
     damages: list[Damage] = []
     with _input(source) as stream:
         reader = Reader(stream, max_pixels)
-        header = reader.header
-        codec = codec_for(header)
-        codec.check(header, allow_other_weights=True)
-        decoder = None
-        if isinstance(codec, Gvc) and header.shown_identity == codec.shown_identity:
-            decoder = GvcDecoder(codec, header)
+        decoder = codec_for(reader.header).decoder(reader.header, pictures=False)
         for part in tqdm(reader, unit="GOP", desc="verifying", disable=None):
             if isinstance(part, Damage):
                 damages.append(part)
             elif isinstance(part, Unit):
-                gops[part.index] = _verdict(codec, header, part)
-                if decoder is not None and gops[part.index] is None:
-                    try:
-                        gops[part.index] = _replayed(decoder, part, drifts)
-                    except NoTextEncoderError:
-                        decoder = None
-    return Verified(gops, tuple(damages), drifts)
+                gops[part.index] = _verdict(decoder, part)
+    return Verified(gops, tuple(damages), decoder.drifts)
 
 
-def _verdict(codec: GnvcVd | Gvc, header: Header, unit: Unit) -> str | None:
+def _verdict(decoder: Decoder, unit: Unit) -> str | None:
     try:
-        if isinstance(codec, Gvc):
-            codec.symbols(header, unit)
-        else:
-            for _ in codec.symbols(header, unit):
-                pass
-    except BitstreamError as error:
-        return str(error)
-    return None
-
-
-def _replayed(decoder: GvcDecoder, unit: Unit, drifts: dict[int, float]) -> str | None:
-    try:
-        replayed = decoder.replay(unit)
-        drifts[unit.index] = replayed.drift
-        for _ in decoder.show(unit, replayed):  # the next GOP may begin with its last picture
-            pass
+        decoder.verify(unit)
     except BitstreamError as error:
         return str(error)
     return None

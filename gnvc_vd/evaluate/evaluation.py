@@ -11,25 +11,16 @@ from gnvc_vd.baselines.commands import check_different
 from gnvc_vd.baselines.external import External
 from gnvc_vd.baselines.hybrid import Hybrid
 from gnvc_vd.bitstream.gop import check_gop
+from gnvc_vd.codecs.contract import DIALS
 from gnvc_vd.common import strict
-from gnvc_vd.conventions import QUALITIES, UsageError
+from gnvc_vd.conventions import UsageError
 from gnvc_vd.evaluate.compare import METRICS
 from gnvc_vd.metrics.bdrate import SMALLEST_OVERLAP
 from gnvc_vd.metrics.optical_flow import FLOWS
-from gnvc_vd.zeroshot.codebook import MAX_ATOMS
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")  # it names folders
 
 
-@dataclass(frozen=True)
-class Dial:
-    """The option that sets a codec's rate."""
-
-    option: str
-    largest: int
-
-
-DIALS = {"gnvc-vd": Dial("--quality", QUALITIES - 1), "gvc": Dial("--atoms", MAX_ATOMS)}
 LOWER_IS_BETTER = frozenset(
     {"lpips_alex", "lpips_vgg", "dists", "st_lpips_alex", "st_lpips_vgg", "e_warp"}  # and all others rise
 )

@@ -7,11 +7,11 @@ Both directions are generators: encoding holds a GOP of frames, decoding a windo
 """
 
 import hashlib
-import io
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 import torch
@@ -21,12 +21,12 @@ from torch import Tensor
 from gnvc_vd.backbone.interfaces import State
 from gnvc_vd.backbone.streaming import latents_of_frames
 from gnvc_vd.backbone.weights import Backbone
-from gnvc_vd.bitstream import BitstreamError, CodecId, Header, Reader, Unit, whole_stream
+from gnvc_vd.bitstream import BitstreamError, CodecId, Header, Unit, whole_stream
 from gnvc_vd.bitstream import gop as gops
-from gnvc_vd.bitstream.playback import Decoding, Playback
-from gnvc_vd.bitstream.refinement import Parameters
+from gnvc_vd.bitstream.playback import Decoding, decoded
+from gnvc_vd.bitstream.refinement import Refinement
 from gnvc_vd.common.noise import normal
-from gnvc_vd.conventions import QUALITIES, Frame, UsageError
+from gnvc_vd.conventions import QUALITIES, Frame, UsageError, bits_per_pixel
 from gnvc_vd.learned.bottleneck.contextual import Bottleneck
 from gnvc_vd.learned.bottleneck.networks import DecodedLatent
 from gnvc_vd.learned.bottleneck.policies import POLICIES, Policy, qualities
@@ -45,13 +45,19 @@ DEFAULT_QUALITY = 32
 
 @dataclass(frozen=True)
 class Encoding:
-    """What an encoder decides."""
+    """What an encoder decides.
+
+    Args:
+        bpp: searches the quality whose stream comes nearest to a rate, instead of taking `quality`.
+        refinement: what the stream says of it; None is the model's own.
+    """
 
     quality: int = DEFAULT_QUALITY
+    bpp: float | None = None
     gop: int = gops.DEFAULT_WINDOW
     scenecut: bool = True
     policy: Policy = "constant"
-    parameters: Parameters | None = None  # as the model's own
+    refinement: Refinement | None = None
 
     def __post_init__(self) -> None:
         gops.check_gop(self.gop)
@@ -78,7 +84,7 @@ class GnvcVd:
         shown_identity: bytes,
         load_refiner: Callable[[], "Refiner"],
         note: str = "",
-        refinement: Parameters = Parameters(),  # noqa: B008 - frozen
+        refinement: Refinement = Refinement(),  # noqa: B008 - frozen
     ) -> None:
         self.name, self.note, self.refinement = name, note, refinement
         self.backbone, self.bottleneck, self.load_refiner = backbone, bottleneck.eval(), load_refiner
@@ -101,79 +107,65 @@ class GnvcVd:
             self.refiner.to(device)
         return self
 
-    def header(self, info: VideoInfo, encoding: Encoding) -> Header:
-        return Header(
-            CodecId.GNVC_VD,
-            self.coded_identity,
-            self.shown_identity,
-            info.width,
-            info.height,
-            info.rate,
-            info.colour,
-            (encoding.parameters or self.refinement).pack(),
-        )
+    def header(self, info: VideoInfo, settings: Encoding) -> Header:
+        refinement = settings.refinement or self.refinement
+        identities = self.coded_identity, self.shown_identity
+        size = info.width, info.height
+        return Header(CodecId.GNVC_VD, *identities, *size, info.rate, info.colour, refinement.pack())
 
-    def encode(self, video: Video, quality: int = DEFAULT_QUALITY) -> bytes:
-        """A whole stream."""
-        encoding = Encoding(quality)
-        return whole_stream(self.header(video.info, encoding), self.encode_units(video, encoding))
+    def encode(self, video: Video, settings: Encoding | None = None, **options: Any) -> bytes:
+        """A whole stream; options are fields of `Encoding`."""
+        settings = replace(settings or Encoding(), **options)
+        return whole_stream(self.header(video.info, settings), self.encode_units(video, settings, video.info))
 
-    def encode_units(self, frames: Iterable[Frame], encoding: Encoding) -> Iterator[Unit]:
-        """Unit by unit, as the frames come."""
-        for index, (count, latents) in enumerate(self.latents(frames, encoding)):
-            yield self.unit(index, count, latents, encoding.quality, encoding.policy)
-
-    def encode_to_bpp(
+    def encode_units(
         self,
         frames: Iterable[Frame],
-        encoding: Encoding,
-        info: VideoInfo,
-        bpp: float,
-        tried: Callable[[int, float], object] = lambda quality, bpp: None,
-    ) -> list[Unit]:
-        """All units at the quality whose stream comes nearest to a rate; frames pass the VAE once.
+        settings: Encoding,
+        info: VideoInfo | None = None,
+        on_trial: Callable[[int, float], object] = lambda quality, bpp: None,
+    ) -> Iterator[Unit]:
+        """Unit by unit, as the frames come; where a rate is asked for, all of them after the last frame.
 
-        The latents of the whole clip are held, half a byte for each of its pixels. `tried` hears of every quality
-        that was coded, seven at most, and its rate.
+        A rate is searched over latents, which are made once and held: half a byte for each pixel of the clip.
+
+        Args:
+            info: of the video, which says what the file takes beside its units. Only a rate needs it.
+            on_trial: hears of every quality that a search has coded, seven at most, and its rate.
         """
-        clip = list(self.latents(frames, encoding))
-        pixels = info.width * info.height * sum(count for count, _ in clip)
+        clip = self.latents(frames, settings)
+        if settings.bpp is None:
+            for index, (count, latents) in enumerate(clip):
+                yield self.unit(index, count, latents, settings.quality, settings.policy)
+        elif info is None:
+            raise UsageError("a rate is of a whole file: encode_units must be told what video it is of")
+        else:
+            yield from self._units_near(settings.bpp, list(clip), settings, info, on_trial)
 
-        def at(quality: int) -> tuple[float, list[Unit]]:
-            units = [self.unit(i, count, x, quality, encoding.policy) for i, (count, x) in enumerate(clip)]
-            found = stream_size(self.header(info, encoding), units) * 8 / pixels
-            tried(quality, found)
-            return found, units
-
-        return _nearest(at, bpp)
-
-    def latents(self, frames: Iterable[Frame], encoding: Encoding) -> Iterator[tuple[int, Tensor]]:
+    def latents(self, frames: Iterable[Frame], settings: Encoding) -> Iterator[tuple[int, Tensor]]:
         """Each GOP's frame count and its latents, 1 16 T h w."""
-        for scene in scenes(frames) if encoding.scenecut else iter([iter(frames)]):
-            for gop in gops.cut_stream(scene, encoding.gop):
+        for scene in scenes(frames) if settings.scenecut else iter([iter(frames)]):
+            for gop in gops.cut_stream(scene, settings.gop):
                 yield len(gop), latents_of_frames(self.backbone.vae, gops.pad(np.stack(gop)), self.device)
 
     def unit(self, index: int, frames: int, latents: Tensor, quality: int, policy: Policy = "constant") -> Unit:
         (payload,), _ = self.bottleneck.compress(latents, qualities(quality, latents.shape[2], policy))
         return Unit(index, frames, quality, POLICIES.index(policy), payload.symbol_hash, payload.data)
 
-    def decode(self, stream: bytes | BinaryIO, decoding: Decoding | None = None) -> Iterator[Frame]:
-        """Frames T H W 3, window by window.
+    def decode(self, stream: bytes | BinaryIO, decoding: Decoding | None = None, **options: Any) -> Iterator[Frame]:
+        """Frames T H W 3, window by window; options are fields of `Decoding`: decode(stream, steps=5)."""
+        return decoded(stream, self.decoder, decoding, **options)
 
-        Raises:
-            BitstreamError: damage (unless it is to be concealed), or a stream of another model.
+    def decoder(self, header: Header, decoding: Decoding | None = None, pictures: bool = True) -> "GnvcVdDecoder":
+        """For a stream with this header.
+
+        Args:
+            pictures: whether any are wanted; without, symbols alone are verified, whatever weights coded them.
         """
         decoding = decoding or Decoding()
-        reader = Reader(io.BytesIO(stream) if isinstance(stream, bytes) else stream, decoding.max_pixels)
-        return self.decode_from(reader, decoding)
+        return GnvcVdDecoder(self, header, decoding, self.check(header, decoding.allow_other_weights or not pictures))
 
-    def decode_from(self, reader: Reader, decoding: Decoding) -> Iterator[Frame]:
-        """The same, of a stream whose header has been read."""
-        self.check(reader.header, decoding.allow_other_weights)
-        header = reader.header
-        return Playback(reader, decoding, lambda unit: self.decode_unit(header, unit, decoding)).frames()
-
-    def check(self, header: Header, allow_other_weights: bool = False) -> Parameters:
+    def check(self, header: Header, allow_other_weights: bool = False) -> Refinement:
         """Refuse streams that this model would read wrongly."""
         if header.codec is not CodecId.GNVC_VD:
             raise BitstreamError(f"a stream of {header.codec.name}; this is {CodecId.GNVC_VD.name}")
@@ -186,25 +178,62 @@ class GnvcVd:
                 f"coded with weights {header.shown_identity.hex()}; {self.name} has {self.shown_identity.hex()} and "
                 "would show wrong pictures (--allow-other-weights shows them)"
             )
-        return Parameters.parse(header.parameters)
+        return Refinement.parse(header.parameters)
 
-    def symbols(self, header: Header, unit: Unit) -> Iterator[DecodedLatent]:
+    def _units_near(
+        self,
+        bpp: float,
+        clip: Sequence[tuple[int, Tensor]],
+        settings: Encoding,
+        info: VideoInfo,
+        on_trial: Callable[[int, float], object],
+    ) -> list[Unit]:
+        """Bisection over quality: the units whose rate is within tolerance, or else the nearest that was seen."""
+        header, frames = self.header(info, settings), sum(count for count, _ in clip)
+        low, high = 0, QUALITIES - 1
+        nearest, best = math.inf, list[Unit]()
+        while low <= high and nearest > BPP_TOLERANCE * bpp:
+            quality = (low + high) // 2
+            units = [self.unit(i, count, x, quality, settings.policy) for i, (count, x) in enumerate(clip)]
+            found = bits_per_pixel(len(whole_stream(header, units)), info.width, info.height, frames)
+            on_trial(quality, found)
+            if abs(found - bpp) < nearest:
+                nearest, best = abs(found - bpp), units
+            low, high = (quality + 1, high) if found < bpp else (low, quality - 1)
+        return best
+
+
+class GnvcVdDecoder:
+    """A stream's units to frames."""
+
+    def __init__(self, codec: GnvcVd, header: Header, decoding: Decoding, refinement: Refinement) -> None:
+        self._codec, self._header, self._decoding, self._refinement = codec, header, decoding, refinement
+        self.drifts: dict[int, float] = {}  # of no GOP: both ends need not hold the same floats
+
+    def symbols(self, unit: Unit) -> Iterator[DecodedLatent]:
         """A unit's latents, with the check of its symbol hash after the last."""
         if unit.policy >= len(POLICIES):
             raise BitstreamError(f"GOP {unit.index} has policy {unit.policy}, which this program does not know")
-        width, height = gops.latent_size(header.width, header.height)
+        width, height = gops.latent_size(self._header.width, self._header.height)
         levels = qualities(unit.quality, gops.latents_of(unit.frames), POLICIES[unit.policy])
-        return self.bottleneck.decompress([unit.payload], [unit.symbol_hash], (height, width), levels)
+        return self._codec.bottleneck.decompress([unit.payload], [unit.symbol_hash], (height, width), levels)
 
-    def decode_unit(self, header: Header, unit: Unit, decoding: Decoding) -> Iterator[Frame]:
+    def verify(self, unit: Unit) -> None:
+        """Decode every symbol."""
+        for _ in self.symbols(unit):
+            pass
+
+    def skip(self, unit: Unit) -> None:
+        """No unit needs another."""
+
+    def frames(self, unit: Unit) -> Iterator[Frame]:
         """A GOP's frames, window by window."""
-        parameters = Parameters.parse(header.parameters)
-        decoded = self.symbols(header, unit)
+        decoded = self.symbols(unit)
         count = gops.latents_of(unit.frames)
         held: list[DecodedLatent] = []  # the window's latents, and the one before it
         refined: Tensor | None = None
         state: State | None = None
-        for number, window in enumerate(gops.windows(count, parameters.window)):
+        for number, window in enumerate(gops.windows(count, self._refinement.window)):
             held = held[-1:] + [next(decoded) for _ in range(window.stop - window.start)]
             if window.stop == count:
                 next(decoded, None)  # the symbol hash, before the last pictures are shown
@@ -212,35 +241,26 @@ class GnvcVd:
             features = torch.stack([one.feature for one in held], dim=2)
             with torch.inference_mode():
                 context = None if refined is None else refined[:, :, -1:]
-                place = (unit.index, number)
-                refined = self._refined(latents, features, context, parameters, decoding, place)
+                refined = self._refined(latents, features, context, (unit.index, number))
                 parts = []
                 for latent in refined.split(1, dim=2):
-                    part, state = self.backbone.vae.decode_step(state, latent)
+                    part, state = self._codec.backbone.vae.decode_step(state, latent)
                     parts.append(to_frames(part[0]))
             start, stop = gops.frame_span(window.start, window.stop)
             frames = np.concatenate(parts)
-            yield gops.crop(frames, min(stop, unit.frames) - start, header.width, header.height)
+            yield gops.crop(frames, min(stop, unit.frames) - start, self._header.width, self._header.height)
 
-    def _refined(
-        self,
-        latents: Tensor,
-        features: Tensor,
-        context: Tensor | None,
-        parameters: Parameters,
-        decoding: Decoding,
-        place: tuple[int, int],
-    ) -> Tensor:
+    def _refined(self, latents: Tensor, features: Tensor, context: Tensor | None, place: tuple[int, int]) -> Tensor:
+        told, decoding = self._refinement, self._decoding
         if not decoding.refine:
             return latents if context is None else latents[:, :, 1:]
-        key = (parameters.seed, NOISE_KEY)
-        noise = parameters.noise_scale * normal(latents.shape, key, (*place, 0), latents.device)
-        steps = decoding.steps or parameters.steps
+        noise = told.noise_scale * normal(latents.shape, (told.seed, NOISE_KEY), (*place, 0), latents.device)
+        steps = decoding.steps or told.steps
         if decoding.apart:
             alone = [apart(given if context is None else given[:, :, 1:]) for given in (latents, features, noise)]
-            refined: Tensor = self.refiner(*alone, parameters.sigma_0, steps)
+            refined: Tensor = self._codec.refiner(*alone, told.sigma_0, steps)
             return rearrange(refined, "(b t) c 1 h w -> b c t h w", b=len(latents))
-        out: Tensor = self.refiner(latents, features, noise, parameters.sigma_0, steps, context)
+        out: Tensor = self._codec.refiner(latents, features, noise, told.sigma_0, steps, context)
         return out
 
 
@@ -258,24 +278,3 @@ def shown_identity_of(backbone: Backbone, bottleneck: Bottleneck, adaptor: Mappi
 def apart(window: Tensor) -> Tensor:
     """Each latent of a window as a window of its own."""
     return rearrange(window, "b c t h w -> (b t) c 1 h w")
-
-
-def stream_size(header: Header, units: Iterable[Unit]) -> int:
-    """Bytes of the whole file."""
-    return len(whole_stream(header, units))
-
-
-def _nearest(at: Callable[[int], tuple[float, list[Unit]]], bpp: float) -> list[Unit]:
-    """Bisection over quality: the units whose rate is within tolerance, or else the nearest that was seen."""
-    low, high = 0, QUALITIES - 1
-    best: tuple[float, list[Unit]] | None = None
-    while low <= high:
-        middle = (low + high) // 2
-        found, units = at(middle)
-        if best is None or abs(found - bpp) < abs(best[0] - bpp):
-            best = (found, units)
-        if abs(found - bpp) <= BPP_TOLERANCE * bpp:
-            break
-        low, high = (middle + 1, high) if found < bpp else (low, middle - 1)
-    assert best is not None
-    return best[1]

@@ -14,7 +14,6 @@ from gnvc_vd.bitstream import CodecId, Reader, Unit
 from gnvc_vd.evaluate.points import Point
 from gnvc_vd.report.tables import Table
 from gnvc_vd.zeroshot.parameters import Parameters
-from gnvc_vd.zeroshot.units import opened
 
 SAMPLES = 3  # of a pixel: R, G and B
 COLUMNS = (
@@ -77,11 +76,9 @@ def account_of(stream: Path) -> tuple[Parameters | None, Account]:
 
 
 def _of_unit(parameters: Parameters, unit: Unit) -> Account:
-    found = opened(parameters, unit)
-    content = found.content
-    stills = sum(len(one) for one in (content.first, content.last) if one is not None)
-    tail = len(content.residual or b"")
+    found, cost = parameters.open(unit), parameters.cost(unit)
     steps = parameters.schedule.stochastic
-    atoms = steps * found.latents * content.allotment.atoms * parameters.codebook.bit_length()  # log2 K, and a sign
-    counted = stills if parameters.mode == "flf2v" else 0
-    return Account(0, found.atom_bytes, stills, tail, atoms / 8 + counted + tail)
+    bits = parameters.codebook.bit_length()  # log2 K, and a sign
+    atoms = steps * found.latents * found.content.allotment.atoms * bits
+    counted = cost["stills"] if parameters.mode == "flf2v" else 0
+    return Account(0, cost["atoms"], cost["stills"], cost["tail"], atoms / 8 + counted + cost["tail"])

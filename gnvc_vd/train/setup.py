@@ -25,7 +25,7 @@ from gnvc_vd.train.stages.vae_stage import judge as judge_vae
 
 if TYPE_CHECKING:
     from gnvc_vd.backbone.weights import Backbone
-    from gnvc_vd.bitstream.refinement import Parameters
+    from gnvc_vd.bitstream.refinement import Refinement
     from gnvc_vd.learned.bottleneck.contextual import Bottleneck
     from gnvc_vd.learned.codec import GnvcVd
     from gnvc_vd.learned.refine.refiner import Refiner
@@ -104,11 +104,11 @@ def codec_of(built: Built, note: str = "", places: Tensor | None = None) -> "Gnv
     return GnvcVd(name, built.backbone, bottleneck, bytes(4), lambda: source.refiner, note, refinement)
 
 
-def refinement_of(stage: Stage) -> "Parameters":
+def refinement_of(stage: Stage) -> "Refinement":
     """How a codec's streams are refined: as its training unrolls it."""
-    from gnvc_vd.bitstream.refinement import Parameters
+    from gnvc_vd.bitstream.refinement import Refinement
 
-    return Parameters(steps=max(1, stage.unrolled), sigma_0=stage.sigma_0, noise_scale=stage.noise_scale)
+    return Refinement(steps=max(1, stage.unrolled), sigma_0=stage.sigma_0, noise_scale=stage.noise_scale)
 
 
 def _vae(training: Training) -> Built:

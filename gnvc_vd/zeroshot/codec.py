@@ -2,25 +2,25 @@
 
 frames ─scenes, GOPs─▶ VAE ─▶ x_0 ─▶ trajectory, choosing atoms ─▶ unit …
 unit … ─▶ the same trajectory, atoms given ─▶ latents ─▶ VAE ─▶ frames
-                  ▲ stills, or the GOP before (conditioning.py)
+                  ▲ stills, or the GOP before (modes.py)
 """
 
 import hashlib
-import io
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from itertools import islice
-from typing import BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from gnvc_vd.backbone.interfaces import VelocityModel, VideoVae
+from gnvc_vd.backbone.prompt import NoTextEncoderError
 from gnvc_vd.backbone.streaming import frames_of_latents, latents_of_frames
-from gnvc_vd.bitstream import BitstreamError, CodecId, Header, Reader, Unit, whole_stream
+from gnvc_vd.bitstream import BitstreamError, CodecId, Header, Unit, whole_stream
 from gnvc_vd.bitstream import gop as gops
-from gnvc_vd.bitstream.playback import Decoding, Playback
+from gnvc_vd.bitstream.playback import Decoding, decoded
 from gnvc_vd.conventions import LATENT_CHANNELS, Frame, UsageError
 from gnvc_vd.presets import DitPreset
 from gnvc_vd.video import Video, VideoInfo
@@ -28,13 +28,12 @@ from gnvc_vd.video.scenes import scenes
 from gnvc_vd.zeroshot import tail
 from gnvc_vd.zeroshot.drift import drift, sketch
 from gnvc_vd.zeroshot.encoding import BESIDE, GvcEncoding, quality_of
-from gnvc_vd.zeroshot.modes import Chain, Conditioning, withheld
-from gnvc_vd.zeroshot.parameters import Parameters, StillName
+from gnvc_vd.zeroshot.modes import Chain, Conditioning
+from gnvc_vd.zeroshot.parameters import Opened, Parameters, StillName
 from gnvc_vd.zeroshot.payload import Content, pack, symbol_hash
 from gnvc_vd.zeroshot.sde import Velocity
 from gnvc_vd.zeroshot.stills import Av1, StillCodec
 from gnvc_vd.zeroshot.trajectory import Gop
-from gnvc_vd.zeroshot.units import Opened, counts_of, opened
 
 STILL_NEEDS: dict[StillName, str] = {
     "av1": "they need no still weights",
@@ -93,49 +92,47 @@ class Gvc:
         self.prior.to(device)
         return self
 
-    def header(self, info: VideoInfo, encoding: GvcEncoding) -> Header:
-        self._check_mode(encoding.parameters)
-        if encoding.parameters.still != self.stills.name:
-            raise UsageError(f"stills of {encoding.parameters.still} are asked for, and here is {self.stills.name}")
-        identities, packed = (self.coded_identity, self.shown_identity), encoding.parameters.pack()
+    def header(self, info: VideoInfo, settings: GvcEncoding) -> Header:
+        self._check_mode(settings.parameters)
+        if settings.parameters.still != self.stills.name:
+            raise UsageError(f"stills of {settings.parameters.still} are asked for, and here is {self.stills.name}")
+        identities, packed = (self.coded_identity, self.shown_identity), settings.parameters.pack()
         return Header(CodecId.GVC, *identities, info.width, info.height, info.rate, info.colour, packed)
 
-    def encode(self, video: Video, encoding: GvcEncoding | None = None) -> bytes:
-        """A whole stream."""
-        encoding = encoding or GvcEncoding()
-        return whole_stream(self.header(video.info, encoding), self.encode_units(video, encoding))
+    def encode(self, video: Video, settings: GvcEncoding | None = None, **options: Any) -> bytes:
+        """A whole stream; options are fields of `GvcEncoding`."""
+        settings = replace(settings or GvcEncoding(), **options)
+        return whole_stream(self.header(video.info, settings), self.encode_units(video, settings))
 
-    def encode_units(self, frames: Iterable[Frame], encoding: GvcEncoding) -> Iterator[Unit]:
-        """Unit by unit, as the frames come."""
-        self._check_mode(encoding.parameters)
-        encoder, index = _Encoder(self, encoding), 0
-        for scene in scenes(frames) if encoding.scenecut else iter([iter(frames)]):
-            shared = encoding.parameters.shared
-            for number, gop in enumerate(gops.cut_stream(scene, encoding.gop, shared=shared)):
+    def encode_units(
+        self, frames: Iterable[Frame], settings: GvcEncoding, info: VideoInfo | None = None, on_trial: object = None
+    ) -> Iterator[Unit]:
+        """Unit by unit, as the frames come; each GOP takes its share of a rate, so nothing is tried."""
+        self._check_mode(settings.parameters)
+        encoder, index = _Encoder(self, settings), 0
+        for scene in scenes(frames) if settings.scenecut else iter([iter(frames)]):
+            shared = settings.parameters.shared
+            for number, gop in enumerate(gops.cut_stream(scene, settings.gop, shared=shared)):
                 yield encoder.unit(index, np.stack(gop), fresh=number == 0)
                 index += 1
 
-    def decode(self, stream: bytes | BinaryIO, decoding: Decoding | None = None) -> Iterator[Frame]:
-        """Frames T H W 3, GOP by GOP."""
-        decoding = decoding or Decoding()
-        reader = Reader(io.BytesIO(stream) if isinstance(stream, bytes) else stream, decoding.max_pixels)
-        return self.decode_from(reader, decoding)
+    def decode(self, stream: bytes | BinaryIO, decoding: Decoding | None = None, **options: Any) -> Iterator[Frame]:
+        """Frames T H W 3, GOP by GOP; options are fields of `Decoding`."""
+        return decoded(stream, self.decoder, decoding, **options)
 
-    def decode_from(
-        self, reader: Reader, decoding: Decoding, heard: Callable[[int, float], object] = lambda gop, drift: None
-    ) -> Iterator[Frame]:
-        """The same, of a stream whose header has been read; `heard` is told each GOP's drift."""
-        self._check_stills(self.check(reader.header, decoding.allow_other_weights))
+    def decoder(self, header: Header, decoding: Decoding | None = None, pictures: bool = True) -> "GvcDecoder":
+        """For a stream with this header.
+
+        Args:
+            pictures: whether any are wanted; without, units are verified as far as the model is here.
+        """
+        decoding = decoding or Decoding()
         if decoding.steps is not None or decoding.apart or not decoding.refine:
             raise UsageError("steps and refinement are a GNVC-VD decoder's to choose; a GVC stream fixes its own steps")
-        decoder = GvcDecoder(self, reader.header)
-
-        def decode(unit: Unit) -> Iterator[Frame]:
-            found = decoder.replay(unit)
-            heard(unit.index, found.drift)
-            return decoder.show(unit, found)
-
-        return Playback(reader, decoding, decode, decoder.skip).frames()
+        parameters = self.check(header, decoding.allow_other_weights or not pictures)
+        if pictures:
+            self._check_stills(parameters)
+        return GvcDecoder(self, header, parameters)
 
     def check(self, header: Header, allow_other_weights: bool = False) -> Parameters:
         """Refuse streams that this model would read wrongly."""
@@ -153,10 +150,6 @@ class Gvc:
                 "would show wrong pictures (--allow-other-weights shows them)"
             )
         return parameters
-
-    def symbols(self, header: Header, unit: Unit) -> Opened:
-        """A unit's content, checked against its hash."""
-        return opened(Parameters.parse(header.parameters), unit)
 
     def velocity(self, conditioning: Conditioning, latents: int) -> Velocity:
         """The prior's, under what a GOP is given."""
@@ -205,19 +198,18 @@ class _Encoder:
         padded = gops.pad(frames)
         repeated = 0 if fresh else parameters.shared
         latents = gops.latents_of(len(frames))
-        skipped = withheld(parameters.mode) if parameters.withhold else ()
         budget, caption = self._budget((len(frames) - repeated) * height * width), self._encoding.caption
         room = budget - len(caption.encode()) - BESIDE
         first, last, stills = self._stills(index, padded, fresh, room)
         atoms = self._encoding.atoms
         if atoms is None:
             spent = sum(len(one) for one in stills if one is not None)
-            atoms = self._encoding.largest_within(room - spent, latents, skipped)
+            atoms = self._encoding.largest_within(room - spent, latents, parameters.withheld)
         allotment = self._encoding.allotment(atoms)
         with torch.inference_mode():
             target = latents_of_frames(codec.prior.vae, padded, codec.device)
             velocity = codec.velocity(Conditioning(first, last, caption), latents)
-            counts = counts_of(parameters, allotment, latents)
+            counts = allotment.counts(latents, parameters.withheld)
             gop = Gop(parameters, index, target.shape, counts, codec.device)
             sampled = gop.encode(velocity, target)
         residual, reached = self._residual(target, sampled.latents)
@@ -290,16 +282,34 @@ HEADER_AND_END = 45  # bytes
 class GvcDecoder:
     """Units in order to frames; what one GOP leaves for the next stays here."""
 
-    def __init__(self, codec: Gvc, header: Header) -> None:
-        self._codec, self._header = codec, header
-        self._parameters = Parameters.parse(header.parameters)
+    def __init__(self, codec: Gvc, header: Header, parameters: Parameters) -> None:
+        self._codec, self._header, self._parameters = codec, header, parameters
         self._chain = Chain()
         self._padded = gops.padded_size(header.width, header.height)
+        self._replays = header.shown_identity == codec.shown_identity
+        self.drifts: dict[int, float] = {}  # of each GOP replayed: how far its latents are from the encoder's
+
+    def symbols(self, unit: Unit) -> Opened:
+        """A unit's content, checked against its hash."""
+        return self._parameters.open(unit)
+
+    def verify(self, unit: Unit) -> None:
+        """Read every symbol, and replay the GOP where its model is here."""
+        self.symbols(unit)
+        try:
+            if self._replays:
+                for _ in self.frames(unit):  # the next GOP may begin with its last picture
+                    pass
+        except NoTextEncoderError:
+            self._replays = False
+
+    def frames(self, unit: Unit) -> Iterator[Frame]:
+        return self.show(unit, self.replay(unit))
 
     def replay(self, unit: Unit) -> Replayed:
         """A unit's latents."""
         codec, parameters = self._codec, self._parameters
-        found = codec.symbols(self._header, unit)
+        found = self.symbols(unit)
         content = found.content
         last = None if content.last is None else codec.stills.decode(content.last, *self._padded)
         if parameters.mode == "flf2v":
@@ -317,10 +327,10 @@ class GvcDecoder:
             velocity = codec.velocity(Conditioning(first, last, content.caption), found.latents)
             gop = Gop(parameters, unit.index, shape, found.counts, codec.device)
             reached = gop.decode(velocity, content.sets)
-        drifted = drift(content.sketch, reached)
+        self.drifts[unit.index] = drift(content.sketch, reached)
         if content.residual is not None:
             reached = with_residual(reached, content.residual)
-        return Replayed(reached, drifted, found.repeated)
+        return Replayed(reached, self.drifts[unit.index], found.repeated)
 
     def show(self, unit: Unit, replayed: Replayed) -> Iterator[Frame]:
         """A replayed unit's frames, without those that the GOP before has shown."""
@@ -339,7 +349,7 @@ class GvcDecoder:
             for _ in self.show(unit, self.replay(unit)):
                 pass
         elif self._parameters.mode == "flf2v":
-            still = self._codec.symbols(self._header, unit).content.last or b""
+            still = self.symbols(unit).content.last or b""
             self._chain.leave(unit.index, self._codec.stills.decode(still, *self._padded))
 
 

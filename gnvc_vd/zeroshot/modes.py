@@ -8,7 +8,6 @@ flf2v    a still in a scene's first GOP, then the       a still
          last still of the GOP before
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,7 +19,6 @@ from gnvc_vd.bitstream import BitstreamError
 from gnvc_vd.bitstream.gop import frames_of
 from gnvc_vd.conventions import Frame
 from gnvc_vd.video.pixels import to_video
-from gnvc_vd.zeroshot.parameters import Mode
 
 
 @dataclass(frozen=True)
@@ -45,11 +43,6 @@ class Conditioning:
             if frame is not None:
                 clip[place] = frame
         return condition_on(vae, to_video(clip, device), self.given)
-
-
-def withheld(mode: Mode) -> Sequence[int]:
-    """Latents that the model is shown whole: the first is one frame; the last is four, of which one is given."""
-    return () if mode == "t2v" else (0,)
 
 
 class Chain:

@@ -1,5 +1,7 @@
 """GVC's own seven bytes of the header: everything that decides the trajectory, beside the model itself.
 
+They also say how a unit's payload is to be read: how many latents there are, who gets atoms, what must be there.
+
 bits  2 mode · 5 log2 K · 1 reuse · 1 overlap · 1 withhold · 2 still codec · 7 steps · 5 tail · 8 shift/16 ·
       8 g_scale/16 · 16 seed
 """
@@ -7,9 +9,11 @@ bits  2 mode · 5 log2 K · 1 reuse · 1 overlap · 1 withhold · 2 still codec 
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
-from gnvc_vd.bitstream import BitstreamError
+from gnvc_vd.bitstream import BitstreamError, Unit
+from gnvc_vd.bitstream.gop import latents_of
 from gnvc_vd.conventions import UsageError
 from gnvc_vd.zeroshot.codebook import MAX_SIZE
+from gnvc_vd.zeroshot.payload import Content, Parsed, atom_bytes, symbol_hash
 from gnvc_vd.zeroshot.sde import Schedule
 
 Mode = Literal["t2v", "i2v", "flf2v"]
@@ -22,6 +26,25 @@ SIXTEENTHS = 16
 MAX_TAIL = 31
 MAX_SEED = (1 << 16) - 1
 BYTES = sum(WIDTHS) // 8
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A GOP before its first step.
+
+    Args:
+        repeated: frames at its beginning that the GOP before has shown.
+        counts: atoms of each latent at each stochastic step.
+    """
+
+    content: Content
+    repeated: int
+    counts: tuple[int, ...]
+    atom_bytes: int
+
+    @property
+    def latents(self) -> int:
+        return len(self.counts)
 
 
 @dataclass(frozen=True)
@@ -63,6 +86,35 @@ class Parameters:
     def shared(self) -> int:
         """Frames that two GOPs of a scene both hold."""
         return int(self.mode == "flf2v" or (self.mode == "i2v" and self.overlap))
+
+    @property
+    def withheld(self) -> tuple[int, ...]:
+        """Latents without atoms, because the model is shown them whole: of a last one's four frames it is shown one."""
+        return (0,) if self.withhold and self.chained else ()
+
+    def open(self, unit: Unit) -> Opened:
+        """A unit, which may be hostile, checked against its hash."""
+        if unit.policy:
+            raise BitstreamError(f"GOP {unit.index} has policy {unit.policy}, which GVC does not have")
+        parsed = Parsed(unit.payload)
+        fresh = not self.chained or parsed.first is not None
+        repeated = 0 if fresh else self.shared
+        counts = parsed.allotment.counts(latents_of(unit.frames + repeated), self.withheld)
+        steps, size = self.schedule.stochastic, self.codebook
+        content = parsed.content(counts, steps, size)
+        strange = content.first is not None and not self.chained
+        if strange or (content.last is not None) != (self.mode == "flf2v"):
+            raise BitstreamError(f"GOP {unit.index} does not hold the stills of its mode")
+        if symbol_hash(content) != unit.symbol_hash:
+            raise BitstreamError("the symbols are not those that were coded")
+        return Opened(content, repeated, tuple(counts), atom_bytes(counts, steps, size))
+
+    def cost(self, unit: Unit) -> dict[str, int]:
+        """A unit's payload in bytes, by what they hold."""
+        found = self.open(unit)
+        stills = sum(len(one) for one in (found.content.first, found.content.last) if one is not None)
+        parts = {"atoms": found.atom_bytes, "stills": stills, "tail": len(found.content.residual or b"")}
+        return parts | {"the rest": len(unit.payload) - sum(parts.values())}
 
     def pack(self) -> bytes:
         schedule = self.schedule

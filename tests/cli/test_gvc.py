@@ -10,7 +10,7 @@ import pytest
 
 import gnvc_vd
 from gnvc_vd.backbone.weights import random_backbone, save_backbone
-from gnvc_vd.cli.gvc import gvc_encoding
+from gnvc_vd.cli.gvc import gvc_settings
 from gnvc_vd.presets import preset
 from gnvc_vd.video import open_video
 from tests.backbone.test_layouts import save_text_encoder
@@ -32,7 +32,12 @@ FAST = ["--sde-steps", "2", "--ode-tail", "1", "--gop", "5", "--atoms", "4"]
         (["--codec", "gvc", "--mode", "v2v"], 2, "invalid choice"),
         (["--codec", "gvc", "--caption", "a tree"], 1, "nano has no text encoder"),
         (["--codec", "gvc", "--caption", "a" * 5000], 2, "4096 bytes"),
-        (["--atoms", "3"], 2, "are for --codec gvc"),
+        (["--atoms", "3"], 2, "--atoms: an option for --codec gvc"),
+        (["--mode", "t2v"], 2, "--mode: an option for --codec gvc"),
+        (["--reuse", "--caption", "a tree"], 2, "--caption, --reuse: options for --codec gvc"),
+        (["--still-weights", "w.safetensors"], 2, "--still-weights: an option for --codec gvc"),
+        (["--codec", "gvc", "--window", "13"], 2, "--window: an option of GNVC-VD"),
+        (["--codec", "gvc", "--policy", "constant"], 2, "--policy: an option of GNVC-VD"),
     ],
 )
 @pytest.mark.usefixtures("beside_a_clip")
@@ -108,7 +113,7 @@ def test_options_reach_the_stream(monkeypatch: pytest.MonkeyPatch) -> None:
     codec = Gvc(GaussianPrior())
     words = "encode a b --codec gvc --mode flf2v --quality 40 --codebook 256 --shift 5 --g-scale 2.5 --reuse --seed 7"
     more = ["--withhold", "--no-overlap", "--caption", "x"]
-    encoding = gvc_encoding(_parser().parse_args([*words.split(), *more]), codec)
+    encoding = gvc_settings(_parser().parse_args([*words.split(), *more]), codec)
     parameters = encoding.parameters
     assert (encoding.atoms, encoding.gop, parameters.mode, parameters.codebook, parameters.seed) == (
         32,
@@ -119,4 +124,4 @@ def test_options_reach_the_stream(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     assert (parameters.schedule.shift, parameters.schedule.g_scale, parameters.schedule.reuse) == (5, 2.5, True)
     assert parameters.withhold and not parameters.overlap and encoding.caption == "x"
-    assert gvc_encoding(_parser().parse_args(["encode", "a", "b", "--codec", "gvc"]), codec).atoms == 64
+    assert gvc_settings(_parser().parse_args(["encode", "a", "b", "--codec", "gvc"]), codec).atoms == 64

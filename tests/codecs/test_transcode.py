@@ -14,7 +14,7 @@ import pytest
 import gnvc_vd
 from gnvc_vd.bench.harness import cost
 from gnvc_vd.bitstream.playback import Decoding
-from gnvc_vd.bitstream.refinement import Parameters
+from gnvc_vd.bitstream.refinement import Refinement
 from gnvc_vd.cli.main import main
 from gnvc_vd.conventions import Colour, Frame
 from gnvc_vd.learned.codec import Encoding
@@ -110,10 +110,10 @@ def test_a_rate_is_reached_from_the_command_line(capfd: pytest.CaptureFixture[st
 def test_the_stream_says_what_the_encoder_wants_of_refinement(capfd: pytest.CaptureFixture[str], stream: Path) -> None:
     source, target = stream.parent / "in.mkv", stream.parent / "wishes.gnvc"
     wishes = ("--window", 13, "--steps", 2, "--sigma-0", 0.1, "--noise-scale", 0.5, "--seed", 7)
-    for told, meant in ((wishes, Parameters(2, 0.1, 0.5, 13, 7)), ((), Parameters())):
+    for told, meant in ((wishes, Refinement(2, 0.1, 0.5, 13, 7)), ((), Refinement())):
         assert here(capfd, "encode", source, target, "--frames", 1, *told)[0] == 0
         assert (
-            Parameters.parse(bytes.fromhex(json.loads(here(capfd, "info", target, "--json")[1])["parameters"])) == meant
+            Refinement.parse(bytes.fromhex(json.loads(here(capfd, "info", target, "--json")[1])["parameters"])) == meant
         )
     before = target.read_bytes()
     code, _, messages = here(capfd, "encode", source, target, "--sigma-0", 1.5)
@@ -199,7 +199,7 @@ def there_and_back(frames: int) -> None:
     info = VideoInfo(96, 64, Fraction(25), None, Colour("bt709", "limited"), "", "")
     header = codec.header(info, Encoding())
     for unit in units:
-        for _ in codec.decode_unit(header, unit, Decoding(steps=1)):
+        for _ in codec.decoder(header, Decoding(steps=1)).frames(unit):
             pass
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import gnvc_vd
-from gnvc_vd.bitstream.refinement import Parameters
+from gnvc_vd.bitstream.refinement import Refinement
 from gnvc_vd.common.noise import normal
 from gnvc_vd.video.pixels import to_model
 from lab.prior_probe import error
@@ -14,7 +14,7 @@ from lab.refinement_probe import Refined, Way, mean_of, refined
 from tests.conftest import smooth_clip
 from tests.data.material import film, run_script
 
-WAY = Parameters(steps=2, sigma_0=0.2, noise_scale=0.5)
+WAY = Refinement(steps=2, sigma_0=0.2, noise_scale=0.5)
 
 
 def clip() -> torch.Tensor:

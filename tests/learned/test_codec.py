@@ -12,15 +12,15 @@ from safetensors.torch import load_file, save_file
 
 import gnvc_vd
 from gnvc_vd.backbone.folder import file_sha256
-from gnvc_vd.bitstream import BitstreamError, End, Header, Unit
+from gnvc_vd.bitstream import BitstreamError, End, Header, Unit, whole_stream
 from gnvc_vd.bitstream.layout import varint
 from gnvc_vd.bitstream.playback import Decoding
-from gnvc_vd.bitstream.refinement import Parameters
+from gnvc_vd.bitstream.refinement import Refinement
 from gnvc_vd.codecs.load import load, save
 from gnvc_vd.common.noise import normal
 from gnvc_vd.conventions import Colour, Frame, GnvcError, UsageError
 from gnvc_vd.learned.bottleneck.networks import DecodedLatent
-from gnvc_vd.learned.codec import NOISE_KEY, Encoding, GnvcVd, stream_size
+from gnvc_vd.learned.codec import NOISE_KEY, Encoding, GnvcVd
 from gnvc_vd.video import VideoInfo
 from tests.bitstream.streams import bodies, packed, read, signed
 from tests.conftest import noise_clip, smooth_clip
@@ -41,7 +41,7 @@ def encoded(codec: GnvcVd, clip: list[Frame], encoding: Encoding) -> bytes:
 
 
 def decoded(codec: GnvcVd, stream: bytes, **options: object) -> Frame:
-    return np.concatenate(list(codec.decode(stream, Decoding(**options))))
+    return np.concatenate(list(codec.decode(stream, **options)))
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_steps_seed_and_refinement_matter_and_nothing_else_does(codec: GnvcVd) -
     assert np.array_equal(five, decoded(codec, stream, steps=5)) and np.array_equal(five, decoded(codec, stream))
     assert not np.array_equal(five, decoded(codec, stream, steps=1))
     assert not np.array_equal(five, decoded(codec, stream, refine=False))
-    reseeded = encoded(codec, clip, Encoding(gop=9, parameters=Parameters(seed=1)))
+    reseeded = encoded(codec, clip, Encoding(gop=9, refinement=Refinement(seed=1)))
     assert not np.array_equal(five, decoded(codec, reseeded))
     assert np.array_equal(decoded(codec, stream, refine=False), decoded(codec, reseeded, refine=False))
 
@@ -101,7 +101,7 @@ def test_apart_each_latent_is_refined_as_if_there_were_no_other(codec: GnvcVd) -
     encoding = Encoding(gop=37, scenecut=False)  # two windows: the second sees no context either
     stream = encoded(codec, clip, encoding)
     (unit,) = (part for part in read(stream) if isinstance(part, Unit))
-    known = list(codec.symbols(codec.header(info(16, 32), encoding), unit))
+    known = list(codec.decoder(codec.header(info(16, 32), encoding)).symbols(unit))
     seeds = [normal((1, 16, count, 2, 4), (0, NOISE_KEY), (0, number, 0)) for number, count in enumerate((7, 4))]
     noise = torch.cat([seeds[0], seeds[1][:, :, 1:]], dim=2)
     with torch.inference_mode():
@@ -133,14 +133,18 @@ def test_quality_raises_the_rate_and_bpp_finds_it(codec: GnvcVd) -> None:
     sizes = [len(encoded(codec, clip, Encoding(quality, gop=13))) for quality in (0, 31, 63)]
     assert sizes == sorted(set(sizes))
     target = 8 * sizes[1] / (32 * 32 * 13)
-    units = codec.encode_to_bpp(iter(clip), Encoding(gop=13), info(32, 32), target)
-    found = 8 * stream_size(codec.header(info(32, 32), Encoding()), units) / (32 * 32 * 13)
+    units = codec.encode_units(iter(clip), Encoding(bpp=target, gop=13), info(32, 32))
+    found = 8 * len(whole_stream(codec.header(info(32, 32), Encoding()), units)) / (32 * 32 * 13)
     assert abs(found - target) <= 0.05 * target
     heard: list[tuple[int, float]] = []
-    (far,) = codec.encode_to_bpp(iter(clip), Encoding(gop=13), info(32, 32), 1e6, lambda *one: heard.append(one))
+    far_off = Encoding(bpp=1e6, gop=13)
+    (far,) = codec.encode_units(iter(clip), far_off, info(32, 32), lambda *one: heard.append(one))
     assert [quality for quality, _ in heard] == [31, 47, 55, 59, 61, 62, 63]
-    assert heard[-1][1] == stream_size(codec.header(info(32, 32), Encoding(gop=13)), [far]) * 8 / (13 * 32 * 32)
+    size = len(whole_stream(codec.header(info(32, 32), far_off), [far]))
+    assert heard[-1][1] == 8 * size / (13 * 32 * 32)
     assert far.quality == 63
+    with pytest.raises(UsageError, match="what video it is of"):
+        next(codec.encode_units(iter(clip), far_off))
 
 
 def test_encoding_takes_frames_as_they_come(codec: GnvcVd) -> None:
@@ -224,19 +228,19 @@ def replaced(header: Header, **values: object) -> Header:
 @pytest.mark.parametrize("head", [b"", b"\5\x3c\xc8\7\0", b"\0\x3c\xc8\7", b"\5\x3c\xc9\7", b"\5\0\xc8\1"])
 def test_impossible_parameters_are_refused(head: bytes) -> None:
     with pytest.raises(BitstreamError):
-        Parameters.parse(head + bytes(3))
+        Refinement.parse(head + bytes(3))
 
 
 def test_parameters_round_trip() -> None:
-    words = Parameters(1, 0.05, 0.5, 33, 70000).describe()
+    words = Refinement(1, 0.05, 0.5, 33, 70000).describe()
     assert words == "refined in 1 step from σ_0 = 0.05, noise × 0.5, seed 70000, in windows of 33 frames"
     assert (
-        Parameters(noise_scale=0).describe() == "refined in 5 steps from σ_0 = 0.3, no noise, in windows of 25 frames"
+        Refinement(noise_scale=0).describe() == "refined in 5 steps from σ_0 = 0.3, no noise, in windows of 25 frames"
     )
-    for parameters in (Parameters(), Parameters(1, 0.05, 0.5, 33, 70000)):
-        assert Parameters.parse(parameters.pack()) == parameters
+    for parameters in (Refinement(), Refinement(1, 0.05, 0.5, 33, 70000)):
+        assert Refinement.parse(parameters.pack()) == parameters
     with pytest.raises(UsageError):
-        Parameters(steps=0)
+        Refinement(steps=0)
 
 
 def test_a_saved_codec_decodes_to_the_same_pictures(codec: GnvcVd, tmp_path: Path) -> None:
@@ -253,18 +257,18 @@ def test_a_saved_codec_decodes_to_the_same_pictures(codec: GnvcVd, tmp_path: Pat
 
 
 def test_a_model_says_how_its_streams_are_refined(codec: GnvcVd, tmp_path: Path) -> None:
-    refined = Parameters(1, 0.1, 0.5, 13)
+    refined = Refinement(1, 0.1, 0.5, 13)
     codec = GnvcVd("copy", codec.backbone, codec.bottleneck, bytes(4), codec.load_refiner, refinement=refined)
     save(codec, tmp_path, "copy")
     loaded = load(tmp_path)
     header = loaded.header(info(16, 16), Encoding())
-    assert loaded.check(header) == codec.refinement == Parameters(1, 0.1, 0.5, 13)
-    wish = Parameters(steps=2)
-    assert loaded.check(loaded.header(info(16, 16), Encoding(parameters=wish))) == wish
+    assert loaded.check(header) == codec.refinement == Refinement(1, 0.1, 0.5, 13)
+    wish = Refinement(steps=2)
+    assert loaded.check(loaded.header(info(16, 16), Encoding(refinement=wish))) == wish
     description = json.loads((tmp_path / "model.json").read_text())
     without = {key: value for key, value in description["codec"].items() if key != "refinement"}
     (tmp_path / "model.json").write_text(json.dumps(description | {"codec": without}))
-    assert load(tmp_path).refinement == Parameters()  # folders from before said nothing
+    assert load(tmp_path).refinement == Refinement()  # folders from before said nothing
     without["refinement"] = {"sigma_0": 2.0}
     (tmp_path / "model.json").write_text(json.dumps(description | {"codec": without}))
     with pytest.raises(GnvcError, match="σ_0 above 0 up to 1"):
@@ -287,8 +291,9 @@ def test_a_model_says_how_its_encoder_rounds(codec: GnvcVd, tmp_path: Path) -> N
     units = [next(model.encode_units(iter(frames), Encoding(gop=9))) for model in (plain, thrifty)]
     assert units[0].symbol_hash != units[1].symbol_hash
     header = plain.header(info(64, 64), Encoding(gop=9))
+    allowing = Decoding(allow_other_weights=True)
     for unit in units:  # either decodes what either coded
-        shown = [np.concatenate(list(model.decode_unit(header, unit, Decoding()))) for model in (plain, thrifty)]
+        shown = [np.concatenate(list(model.decoder(header, allowing).frames(unit))) for model in (plain, thrifty)]
         assert np.array_equal(*shown)
     for wrong in (-0.1, 1.1, float("nan"), float("inf")):
         description["codec"]["thrift"] = wrong

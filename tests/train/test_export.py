@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from gnvc_vd.backbone.weights import load_backbone
-from gnvc_vd.bitstream.refinement import Parameters
+from gnvc_vd.bitstream.refinement import Refinement
 from gnvc_vd.codecs.load import load, save
 from gnvc_vd.conventions import GnvcError, UsageError
 from gnvc_vd.data.clips import ClipSpec
@@ -137,7 +137,7 @@ def test_an_adaptor_may_meet_another_halfway(runs: Path, tmp_path: Path) -> None
     with pytest.raises(GnvcError, match="other sizes than the run's"):
         export(runs / "warmup", tmp_path / "none", halfway="tiny")
     save(
-        GnvcVd("c", other.backbone, other.bottleneck, bytes(4), other.load_refiner, "", Parameters(9)),
+        GnvcVd("c", other.backbone, other.bottleneck, bytes(4), other.load_refiner, "", Refinement(9)),
         tmp_path / "c",
         "c",
     )

@@ -13,12 +13,11 @@ import torch
 from gnvc_vd.backbone.interfaces import Condition
 from gnvc_vd.backbone.streaming import latents_of_frames
 from gnvc_vd.backbone.weights import load_backbone
-from gnvc_vd.bitstream import BitstreamError, Unit
+from gnvc_vd.bitstream import BitstreamError, Unit, whole_stream
 from gnvc_vd.bitstream.playback import Decoding
 from gnvc_vd.conventions import Colour, Frame, GnvcError, UsageError
-from gnvc_vd.learned.codec import stream_size
 from gnvc_vd.video import VideoInfo
-from gnvc_vd.zeroshot.codec import Gvc, GvcDecoder
+from gnvc_vd.zeroshot.codec import Gvc
 from gnvc_vd.zeroshot.encoding import GvcEncoding, atoms_of, quality_of
 from gnvc_vd.zeroshot.parameters import MODES, Mode, Parameters
 from gnvc_vd.zeroshot.payload import Parsed, atom_bytes, pack, symbol_hash
@@ -73,7 +72,7 @@ def ends_agree(codec: Gvc, monkeypatch: pytest.MonkeyPatch, encoding: GvcEncodin
     monkeypatch.setattr("gnvc_vd.zeroshot.codec.sketch", lambda x: ends.append(x) or bytes(8))
     units = list(codec.encode_units(iter(frames), encoding))
     height, width = frames[0].shape[:2]
-    decoder = GvcDecoder(codec, codec.header(info(width, height), encoding))
+    decoder = codec.decoder(codec.header(info(width, height), encoding))
     for unit, wanted in zip(units, ends, strict=True):
         replayed = decoder.replay(unit)
         assert sum(len(part) for part in decoder.show(unit, replayed)) == unit.frames
@@ -198,7 +197,7 @@ def test_error_falls_with_the_number_of_atoms(gaussian: Gvc) -> None:
     for atoms in (0, 1, 4, 16):
         encoding = GvcEncoding(atoms=atoms, gop=5, parameters=Parameters(codebook=256, schedule=Schedule(8, 1)))
         (unit,) = gaussian.encode_units(iter(frames), encoding)
-        replayed = GvcDecoder(gaussian, gaussian.header(info(64, 64), encoding)).replay(unit)
+        replayed = gaussian.decoder(gaussian.header(info(64, 64), encoding)).replay(unit)
         errors.append(float((replayed.latents - target).square().mean()))
         assert replayed.drift == 0
     assert errors == sorted(errors, reverse=True) and errors[-1] < 0.1 * errors[0]
@@ -213,7 +212,7 @@ def test_a_rate_is_met_and_what_is_left_goes_to_the_next(
     encoding = how(mode, atoms=None, bpp=bpp, gop=9, tail_step=step)
     encoding = replace(encoding, parameters=Parameters(mode, 1024, SHORT))
     units = list(gaussian.encode_units(iter(frames), encoding))
-    found = 8 * stream_size(gaussian.header(info(64, 32), encoding), units) / (30 * 32 * 64)
+    found = 8 * len(whole_stream(gaussian.header(info(64, 32), encoding), units)) / (30 * 32 * 64)
     assert found == pytest.approx(bpp, rel=0.05)
 
 
@@ -230,7 +229,7 @@ def test_the_published_tail_is_an_option_and_both_move_the_last_latent_to_its_ta
     for code in (None, 16, PUBLISHED):
         encoding = how("i2v", gop=9, tail_step=code)
         (unit,) = gaussian.encode_units(iter(frames), encoding)
-        replayed = GvcDecoder(gaussian, gaussian.header(info(), encoding)).replay(unit)
+        replayed = gaussian.decoder(gaussian.header(info(), encoding)).replay(unit)
         errors[code] = float((replayed.latents - target)[:, :, -1].square().mean())
     assert errors[16] == pytest.approx(2 ** (-16 / 4) / 12, rel=0.2)  # of the step's square, a twelfth
     assert errors[PUBLISHED] < errors[16] < 0.1 * errors[None]
@@ -299,7 +298,7 @@ def test_a_caption_is_told_to_the_model_and_counted(nano: Gvc, monkeypatch: pyte
     without, captioned = (list(nano.encode_units(iter(frames[:2]), replace(plain, caption=c))) for c in ("", "a tree"))
     assert [b.size - a.size for a, b in zip(without, captioned, strict=True)] == [1 + len("a tree")] * 2
     assert asked == ["a tree"]  # once for both GOPs, and never for the empty one
-    decoder = GvcDecoder(nano, nano.header(info(16, 16), plain))
+    decoder = nano.decoder(nano.header(info(16, 16), plain))
     with_words, without_words = (decoder.replay(units[0]) for units in (captioned, without))
     assert with_words.drift == without_words.drift == 0
     assert not torch.equal(with_words.latents, without_words.latents)
@@ -325,7 +324,7 @@ def test_a_caption_is_part_of_a_rate(gaussian: Gvc, monkeypatch: pytest.MonkeyPa
     frames, words = clip(GaussianPrior().vae, 9, 64, 64), "tree " * 60
     encoding = replace(how("t2v", atoms=None, bpp=0.3, gop=9, caption=words), parameters=Parameters("t2v", 1024, SHORT))
     units = list(gaussian.encode_units(iter(frames), encoding))
-    found = 8 * stream_size(gaussian.header(info(64, 64), encoding), units) / (9 * 64 * 64)
+    found = 8 * len(whole_stream(gaussian.header(info(64, 64), encoding), units)) / (9 * 64 * 64)
     assert found == pytest.approx(0.3, rel=0.05) and Parsed(units[0].payload).caption == words
 
 
@@ -337,12 +336,12 @@ def test_a_unit_without_the_stills_of_its_mode_is_refused(gaussian: Gvc, mode: M
     encoding = how(mode)
     (unit,) = gaussian.encode_units(iter(smooth_clip(16, 16, 5)), encoding)
     header = gaussian.header(info(16, 16), encoding)
-    content = replace(gaussian.symbols(header, unit).content, **change)  # type: ignore[arg-type]
+    content = replace(gaussian.decoder(header).symbols(unit).content, **change)  # type: ignore[arg-type]
     told = replace(unit, payload=pack(content, 64), symbol_hash=symbol_hash(content))
     with pytest.raises(BitstreamError, match="GOP 0 does not hold the stills of its mode"):
-        gaussian.symbols(header, told)
+        gaussian.decoder(header).symbols(told)
     with pytest.raises(BitstreamError, match="policy 1, which GVC does not have"):
-        gaussian.symbols(header, replace(unit, policy=1))
+        gaussian.decoder(header).symbols(replace(unit, policy=1))
 
 
 def mutants(unit: Unit) -> Iterator[Unit]:
@@ -356,9 +355,9 @@ def mutants(unit: Unit) -> Iterator[Unit]:
 def test_no_payload_gets_past_its_hash(gaussian: Gvc) -> None:
     encoding = how("i2v", tail_step=20)
     (unit,) = gaussian.encode_units(iter(smooth_clip(16, 16, 5)), encoding)
-    decoder = gaussian.header(info(16, 16), encoding)
+    decoder = gaussian.decoder(gaussian.header(info(16, 16), encoding))
     sketch = range(4, 12)  # which says how far one drifted, and decides nothing
     for number, bad in enumerate(mutants(unit)):
         if number % 2 or number // 2 not in sketch:
             with pytest.raises(BitstreamError):
-                gaussian.symbols(decoder, bad)
+                decoder.symbols(bad)

@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 from gnvc_vd.backbone import flow
 from gnvc_vd.backbone.interfaces import VideoVae
-from gnvc_vd.bitstream import Unit
+from gnvc_vd.bitstream import whole_stream
 from gnvc_vd.bitstream.playback import Decoding
 from gnvc_vd.conventions import LATENT_CHANNELS, Colour, Frame, GnvcError
 from gnvc_vd.learned.bottleneck.contextual import Bottleneck, Trained
-from gnvc_vd.learned.codec import Encoding, GnvcVd, stream_size
+from gnvc_vd.learned.codec import Encoding, GnvcVd
 from gnvc_vd.learned.refine.refiner import Refiner
 from gnvc_vd.metrics.fidelity import psnr
 from gnvc_vd.train import losses
@@ -146,6 +146,6 @@ def _coded(codec: GnvcVd, video: Frame, encoding: Encoding, decoding: Decoding) 
     height, width = video.shape[1:3]
     info = VideoInfo(width, height, Fraction(25), None, Colour("bt709", "limited"), "", "")
     header = codec.header(info, encoding)
-    units: list[Unit] = list(codec.encode_units(iter(video), encoding))
-    decoded = [window for unit in units for window in codec.decode_unit(header, unit, decoding)]
-    return stream_size(header, units), np.concatenate(decoded)
+    units, decoder = list(codec.encode_units(iter(video), encoding)), codec.decoder(header, decoding)
+    decoded = [window for unit in units for window in decoder.frames(unit)]
+    return len(whole_stream(header, units)), np.concatenate(decoded)

@@ -1,0 +1,99 @@
+"""What a codec is: all that files, evaluation and the command line know of one.
+
+    settings, frames ──encode_units──▶ units        units ──decoder(header)──▶ frames
+                                       header says which codec, which model and its parameters
+
+GNVC-VD (learned/) and GVC (zeroshot/) meet it without knowing one another, or this page.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, BinaryIO, Protocol, Self, TypeVar
+
+import torch
+
+from gnvc_vd.bitstream import CodecId, Header, Unit
+from gnvc_vd.bitstream.playback import Decoding, UnitDecoder
+from gnvc_vd.conventions import QUALITIES, Frame
+from gnvc_vd.video import Video, VideoInfo
+from gnvc_vd.zeroshot.codebook import MAX_ATOMS
+
+Settings = TypeVar("Settings", contravariant=True)  # what an encoder decides: each codec's own frozen dataclass
+
+
+class Decoder(UnitDecoder, Protocol):
+    """A stream's units to frames, in order."""
+
+    drifts: dict[int, float]  # by GOP, how far its latents were from the encoder's; empty where that decides nothing
+
+    def verify(self, unit: Unit) -> None:
+        """Read every symbol, and what else can be checked.
+
+        Raises:
+            BitstreamError: the unit is damaged.
+        """
+
+
+class Codec(Protocol[Settings]):
+    """A codec on a model."""
+
+    name: str
+    note: str  # what its user must know
+    coded_identity: bytes
+    shown_identity: bytes
+
+    def to(self, device: torch.device | str) -> Self: ...
+
+    def header(self, info: VideoInfo, settings: Settings) -> Header: ...
+
+    def encode_units(
+        self,
+        frames: Iterable[Frame],
+        settings: Settings,
+        info: VideoInfo | None = None,
+        on_trial: Callable[[int, float], object] = ...,
+    ) -> Iterator[Unit]:
+        """Units as the frames come; `info` and `on_trial` are for settings that ask for the rate of a whole file."""
+
+    def decoder(self, header: Header, decoding: Decoding | None = None, pictures: bool = True) -> Decoder:
+        """For one stream, whose parameters it parses; without pictures, for what can be verified without its model."""
+
+    def encode(self, video: Video, settings: Any = None, **options: Any) -> bytes: ...
+
+    def decode(self, stream: bytes | BinaryIO, decoding: Decoding | None = None, **options: Any) -> Iterator[Frame]: ...
+
+
+class StreamParameters(Protocol):
+    """A codec's own part of a header; it needs no model."""
+
+    def describe(self) -> str:
+        """In words, how a decoder is meant to go about it."""
+
+    def cost(self, unit: Unit) -> Mapping[str, int]:
+        """A unit's payload in bytes, by what they hold."""
+
+
+@dataclass(frozen=True)
+class Dial:
+    """The option of the command line that sets a codec's rate; more is better and larger."""
+
+    option: str
+    largest: int
+
+
+DIALS = {"gnvc-vd": Dial("--quality", QUALITIES - 1), "gvc": Dial("--atoms", MAX_ATOMS)}
+
+
+def parameters_of(header: Header) -> StreamParameters:
+    """A header's own part, by its codec.
+
+    Raises:
+        BitstreamError: it is out of bounds.
+    """
+    if header.codec is CodecId.GVC:
+        from gnvc_vd.zeroshot.parameters import Parameters
+
+        return Parameters.parse(header.parameters)
+    from gnvc_vd.bitstream.refinement import Refinement
+
+    return Refinement.parse(header.parameters)
