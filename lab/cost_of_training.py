@@ -17,7 +17,7 @@ from gnvc_vd.bench.computed import compute
 from gnvc_vd.learned.bottleneck.contextual import Bottleneck
 from gnvc_vd.learned.refine.refiner import Refiner
 from gnvc_vd.metrics.perceptual import LearnedDistance
-from gnvc_vd.metrics.trunks import vgg16
+from gnvc_vd.metrics.trunks import Trunk
 from gnvc_vd.presets import preset
 from gnvc_vd.train.settings import Span, Stage, Training
 from gnvc_vd.train.setup import group_of
@@ -97,7 +97,7 @@ def _stage(training: Training, stage: Stage) -> CodecStage:
     if stage.weights.perceptual:
         with unset_fake_temporarily():  # it skips initialisation in a way that fake tensors do not know
             heads = [torch.ones(1, channels, 1, 1) for channels in VGG_STAGES]
-            distance = LearnedDistance(vgg16(), heads).requires_grad_(False)
+            distance = LearnedDistance(Trunk("vgg"), heads).requires_grad_(False)
     made = CodecStage(
         stage, training.rate, vae, Bottleneck(sizes.bottleneck, thrift=training.rate.thrift), refiner, distance
     )

@@ -12,7 +12,7 @@ import torch
 from tqdm import tqdm
 
 from gnvc_vd import load_backbone
-from gnvc_vd.backbone.folder import file_sha256
+from gnvc_vd.common.files import file_sha256
 from gnvc_vd.conventions import GnvcError
 from gnvc_vd.data.clips import Clips, ClipSpec, SeptupletClips, VideoClips
 from gnvc_vd.data.latents import SHARD, LatentIndex, precompute, vae_identity

@@ -13,7 +13,6 @@ that the description states.
 """
 
 import dataclasses
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -22,6 +21,7 @@ from typing import Any
 
 from gnvc_vd.bitstream.refinement import Refinement
 from gnvc_vd.common import strict
+from gnvc_vd.common.files import file_sha256
 from gnvc_vd.conventions import LATENT_CHANNELS, GnvcError
 from gnvc_vd.presets import AdaptorPreset, BottleneckPreset, DitPreset, VaePreset
 
@@ -136,11 +136,6 @@ def checked_file(folder: Path, name: str, sha256: str) -> Path:
     if found != sha256:
         raise GnvcError(f"{path}: sha256 {found[:12]}… is not the stated {sha256[:12]}…: damaged or another version")
     return path
-
-
-def file_sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _inside(folder: Path, name: str) -> Path:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from gnvc_vd.backbone import folder as model
 from gnvc_vd.common import strict
+from gnvc_vd.common.files import file_sha256
 from gnvc_vd.common.foreign import read_foreign
 from gnvc_vd.conventions import LATENT_CHANNELS, GnvcError
 from gnvc_vd.presets import PRESETS, WAN_VAE, DitPreset, Source, VaePreset
@@ -126,7 +127,7 @@ def _model_folder(folder: Path) -> Located:
         raise GnvcError(f"{folder}: its backbone lies at {reference.location[:80]!r}, which is no hub id")
     elsewhere = find(f"{reference.location}@{reference.revision}" if reference.revision else reference.location)
     for name, sha256 in reference.files.items():
-        if name not in elsewhere.files or model.file_sha256(elsewhere.files[name]) != sha256:
+        if name not in elsewhere.files or file_sha256(elsewhere.files[name]) != sha256:
             raise GnvcError(f"{folder}: {elsewhere.where}/{name} is not the file that this model was made with")
     return elsewhere
 

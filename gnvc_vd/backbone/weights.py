@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from gnvc_vd.backbone.folder import BackboneReference, ModelDescription, file_sha256, write_description
+from gnvc_vd.backbone.folder import BackboneReference, ModelDescription, write_description
 from gnvc_vd.backbone.interfaces import Attention
 from gnvc_vd.backbone.prompt import NoTextEncoderError, embed
 from gnvc_vd.backbone.sources import EMPTY_PROMPT, Located, fill, find
 from gnvc_vd.backbone.tiles import Tiling
 from gnvc_vd.backbone.vaes import AnyVae, network_of, vae_with
-from gnvc_vd.common.files import replacing
+from gnvc_vd.common.files import file_sha256, replacing
 from gnvc_vd.common.strict import stated
 from gnvc_vd.presets import PRESETS, RANDOM_SEED, DitPreset, Preset, VaePreset, preset
 

@@ -16,7 +16,6 @@ from gnvc_vd.backbone.folder import (
     DESCRIPTION,
     CodecReference,
     checked_file,
-    file_sha256,
     read_description,
     write_description,
 )
@@ -24,7 +23,7 @@ from gnvc_vd.backbone.sources import fill, model_folder, read_tensors
 from gnvc_vd.backbone.weights import Backbone, Options, load_backbone, save_backbone
 from gnvc_vd.bitstream import CodecId, Header
 from gnvc_vd.codecs.contract import Codec
-from gnvc_vd.common.files import replacing
+from gnvc_vd.common.files import file_sha256, replacing
 from gnvc_vd.conventions import GnvcError, UsageError
 from gnvc_vd.learned.bottleneck.contextual import Bottleneck
 from gnvc_vd.learned.bottleneck.schema import stored_names, stored_tensors

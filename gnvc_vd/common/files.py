@@ -1,5 +1,6 @@
-"""Nothing half-written: output is made beside its place and renamed when it is whole."""
+"""Whole files: output is made beside its place and renamed when it is whole; what a file is, by its hash."""
 
+import hashlib
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -36,6 +37,11 @@ def replacing(target: Path) -> Iterator[Path]:
             raise
     finally:
         shutil.rmtree(beside, ignore_errors=True)
+
+
+def file_sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _as_usual(part: Path, example: Path) -> None:

@@ -17,9 +17,8 @@ from itertools import accumulate
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from gnvc_vd.backbone.folder import file_sha256
 from gnvc_vd.common import strict
-from gnvc_vd.common.files import replacing
+from gnvc_vd.common.files import file_sha256, replacing
 from gnvc_vd.conventions import MAX_SIDE, GnvcError, UsageError
 from gnvc_vd.video import Video, VideoError, open_video
 from gnvc_vd.video.picture_files import read_picture

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from gnvc_vd import __version__
-from gnvc_vd.backbone.folder import DESCRIPTION, file_sha256
+from gnvc_vd.backbone.folder import DESCRIPTION
 from gnvc_vd.backbone.sources import model_folder
 from gnvc_vd.baselines.external import External
 from gnvc_vd.baselines.hybrid import Hybrid
 from gnvc_vd.codecs.load import DEFAULT_MODEL
-from gnvc_vd.common.files import replacing
+from gnvc_vd.common.files import file_sha256, replacing
 from gnvc_vd.conventions import GnvcError
 from gnvc_vd.evaluate.evaluation import Contestant, Evaluation
 from gnvc_vd.evaluate.sequences import Prepared, described

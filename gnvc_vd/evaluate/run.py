@@ -18,11 +18,11 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from gnvc_vd.backbone.folder import DESCRIPTION, file_sha256
+from gnvc_vd.backbone.folder import DESCRIPTION
 from gnvc_vd.baselines.commands import SOURCE, Clip, Coded, Commands, code
 from gnvc_vd.baselines.external import External, code_external
 from gnvc_vd.baselines.hybrid import Hybrid
-from gnvc_vd.common.files import replacing
+from gnvc_vd.common.files import file_sha256, replacing
 from gnvc_vd.conventions import GnvcError, UsageError, bits_per_pixel, kilobits_per_second
 from gnvc_vd.evaluate.compare import Comparison, compare
 from gnvc_vd.evaluate.evaluation import Contestant, Evaluation, Ours, words

@@ -1,6 +1,5 @@
 """Test sets: which sequences, how many of their frames, and what the files hold that do not say so themselves."""
 
-import hashlib
 import re
 from dataclasses import dataclass
 from fractions import Fraction
@@ -10,6 +9,7 @@ from typing import get_args
 from gnvc_vd.baselines.commands import Clip
 from gnvc_vd.bitstream.gop import check_gop
 from gnvc_vd.common import strict
+from gnvc_vd.common.files import file_sha256
 from gnvc_vd.conventions import Colour, ColourRange, GnvcError, Matrix
 from gnvc_vd.data.manifests import inside
 from gnvc_vd.video import RawVideo
@@ -99,8 +99,7 @@ def film_of(sequence: Sequence, root: Path) -> tuple[Path, str]:
     path = inside(root, sequence.file)
     if not path.is_file():
         raise GnvcError(f"{path}: missing; the manifest's root should be the folder that holds {sequence.file}")
-    with path.open("rb") as stream:
-        found = hashlib.file_digest(stream, "sha256").hexdigest()
+    found = file_sha256(path)
     if sequence.sha256 not in (None, found):
         raise GnvcError(f"{path} is not the file that the manifest means: its sha256 begins with {found[:12]}")
     return path, found

@@ -4,20 +4,21 @@ PSNR = 10 log₁₀(peak² / MSE), at most 100 dB (which is what equal frames co
 """
 
 import math
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from gnvc_vd.metrics import UnavailableError
+from gnvc_vd.metrics import check_sides
 from gnvc_vd.metrics.pairs import Pair
 from gnvc_vd.metrics.perceptual import per_clip
 from gnvc_vd.video import Planes
 
 CEILING = 100.0  # dB
 LUMA_WEIGHT, CHROMA_WEIGHT = 6 / 8, 1 / 8
-SMALLEST_SIDE = 161  # 11 pixels of window after four halvings
+check_size = partial(check_sides, 161)  # 11 pixels of window after four halvings
 
 
 def psnr(x: NDArray[Any], y: NDArray[Any], peak: int = 255) -> float:
@@ -58,8 +59,3 @@ class MsSsim(nn.Module):
 
         check_size(x.shape[-1], x.shape[-2])
         return ms_ssim((x.float() + 1) / 2, (y.float() + 1) / 2, data_range=1.0, size_average=False)
-
-
-def check_size(width: int, height: int) -> None:
-    if min(width, height) < SMALLEST_SIDE:
-        raise UnavailableError(f"needs pictures of at least {SMALLEST_SIDE} pixels each way, not {width}×{height}")

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gnvc_vd.conventions import Frame
-from gnvc_vd.metrics import UnavailableError
+from gnvc_vd.metrics import check_sides
 from gnvc_vd.metrics.weight_files import RAFT_LARGE, from_torch_home
 
 FlowField = NDArray[np.float32]  # H W 2
@@ -34,8 +34,7 @@ def dis(first: Frame, second: Frame) -> FlowField:
     import cv2
 
     height, width = first.shape[:2]
-    if min(height, width) < DIS_SMALLEST_SIDE:
-        raise UnavailableError(f"needs pictures of at least {DIS_SMALLEST_SIDE} pixels each way, not {width}×{height}")
+    check_sides(DIS_SMALLEST_SIDE, width, height)
     with ONE_AT_A_TIME:
         threads = cv2.getNumThreads()
         cv2.setNumThreads(1)
@@ -59,10 +58,7 @@ def raft(device: str = "cpu") -> FlowEstimator:
     @torch.inference_mode()
     def estimate(first: Frame, second: Frame) -> FlowField:
         height, width = first.shape[:2]
-        if min(height, width) < RAFT_SMALLEST_SIDE:
-            raise UnavailableError(
-                f"RAFT needs pictures of at least {RAFT_SMALLEST_SIDE} pixels each way, not {width}×{height}"
-            )
+        check_sides(RAFT_SMALLEST_SIDE, width, height, "RAFT ")
         frames = torch.from_numpy(np.stack([first, second])).to(device).permute(0, 3, 1, 2).float() / 127.5 - 1
         frames = F.pad(frames, (0, -width % 8, 0, -height % 8), mode="replicate")
         flow = network(frames[:1], frames[1:])[-1][0, :, :height, :width]

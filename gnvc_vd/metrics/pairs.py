@@ -4,13 +4,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from gnvc_vd.conventions import Colour, Frame, GnvcError
 from gnvc_vd.metrics import UnavailableError
 from gnvc_vd.video import Picture, Planes, PlanesOf
+from gnvc_vd.video.pixels import to_video
 
 
 @dataclass(frozen=True)
@@ -74,5 +74,4 @@ class Pairing:
 
 def as_tensor(frame: Frame, device: str = "cpu") -> Tensor:
     """H W 3 uint8 to 1 3 H W in [−1, 1]."""
-    codes = torch.from_numpy(np.ascontiguousarray(frame)).to(device)
-    return codes.permute(2, 0, 1)[None].float() / 127.5 - 1
+    return to_video(frame[None], torch.device(device))[:, :, 0]

@@ -10,23 +10,21 @@ losses: figures are measured without. A picture must be at least 32 pixels each 
 """
 
 from collections.abc import Callable
-from typing import Literal
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
-from gnvc_vd.metrics import UnavailableError
-from gnvc_vd.metrics.trunks import Trunk, alexnet, dists_vgg16, shift_tolerant_alexnet, shift_tolerant_vgg16, vgg16
+from gnvc_vd.metrics import check_sides
+from gnvc_vd.metrics.trunks import Net, Trunk
 from gnvc_vd.metrics.weight_files import ALEXNET, VGG16, from_package, from_torch_home
 
-Net = Literal["alex", "vgg"]
-SMALLEST_SIDE = 32
+check_size = partial(check_sides, 32)
 
 
 def lpips(net: Net) -> "LearnedDistance":
     """LPIPS v0.1 (Zhang et al., CVPR 2018): torchvision's trunk from $TORCH_HOME, the lpips package's linear heads."""
-    trunk, file = (alexnet(), ALEXNET) if net == "alex" else (vgg16(), VGG16)
-    trunk.load(from_torch_home(file), "features")
+    trunk = Trunk(net).load(from_torch_home(ALEXNET if net == "alex" else VGG16), "features")
     heads = from_package("lpips", f"weights/v0.1/{net}.pth")
     return LearnedDistance(trunk, [heads[f"lin{stage}.model.1.weight"] for stage in range(5)])
 
@@ -34,14 +32,13 @@ def lpips(net: Net) -> "LearnedDistance":
 def st_lpips(net: Net) -> "LearnedDistance":
     """Shift-tolerant LPIPS (Ghildyal and Liu, ECCV 2022), wholly from the weights in its package. Not LPIPS."""
     tensors = from_package("stlpips_pytorch", f"weights/vST0.0/{net}_shift_tolerant.pth")
-    trunk = shift_tolerant_alexnet() if net == "alex" else shift_tolerant_vgg16()
-    heads = [tensors[f"lin{stage}.model.1.weight"] for stage in range(5)]
-    return LearnedDistance(trunk.load(tensors, "net"), heads)
+    trunk = Trunk(net, "blurred").load(tensors, "net")
+    return LearnedDistance(trunk, [tensors[f"lin{stage}.model.1.weight"] for stage in range(5)])
 
 
 def dists() -> "Dists":
     """DISTS (Ding et al., PAMI 2020): torchvision's VGG16 from $TORCH_HOME, its own package's α and β."""
-    trunk = dists_vgg16().load(from_torch_home(VGG16), "features")
+    trunk = Trunk("vgg", "root").load(from_torch_home(VGG16), "features")
     weights = from_package("DISTS_pytorch", "weights.pt")
     return Dists(trunk, weights["alpha"], weights["beta"])
 
@@ -108,11 +105,6 @@ class Dists(nn.Module):
 
     def _features(self, z: Tensor) -> list[Tensor]:
         return [feature.float() for feature in (z, *self.trunk((z - self.mean) / self.std))]
-
-
-def check_size(width: int, height: int) -> None:
-    if min(width, height) < SMALLEST_SIDE:
-        raise UnavailableError(f"needs pictures of at least {SMALLEST_SIDE} pixels each way, not {width}×{height}")
 
 
 def _unit(f: Tensor) -> Tensor:

@@ -1,12 +1,12 @@
 """Where metric networks find their weights: inside packages, or in torchvision's cache. Tensors only are read."""
 
-import hashlib
 import importlib.util
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from gnvc_vd.common.files import file_sha256
 from gnvc_vd.common.foreign import read_foreign
 from gnvc_vd.metrics import UnavailableError
 
@@ -44,8 +44,7 @@ def from_torch_home(name: str) -> dict[str, Tensor]:
     if not path.is_file():
         raise UnavailableError(absent(name))
     digest = name.removesuffix(".pth").rpartition("-")[2]
-    with path.open("rb") as stream:
-        found = hashlib.file_digest(stream, "sha256").hexdigest()
+    found = file_sha256(path)
     if not found.startswith(digest):
         raise UnavailableError(f"{path} is not the file of that name: its sha256 begins with {found[: len(digest)]}")
     return read_foreign(path)

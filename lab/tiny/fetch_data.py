@@ -31,9 +31,8 @@ import torch
 from torch.nn.functional import interpolate
 from tqdm import tqdm
 
-from gnvc_vd.backbone.folder import file_sha256
 from gnvc_vd.common import strict
-from gnvc_vd.common.files import replacing
+from gnvc_vd.common.files import file_sha256, replacing
 from gnvc_vd.conventions import Frame, GnvcError
 from gnvc_vd.data.manifests import PHOTO_SUFFIXES, Entry, relative, scan_photo, scan_video, write_manifest
 from gnvc_vd.video.picture_files import read_picture

@@ -14,11 +14,11 @@ from threading import Barrier
 
 import pytest
 
-from gnvc_vd.backbone.folder import file_sha256
 from gnvc_vd.baselines.commands import run
 from gnvc_vd.baselines.external import External
 from gnvc_vd.baselines.hybrid import Hybrid
 from gnvc_vd.cli.main import _parser
+from gnvc_vd.common.files import file_sha256
 from gnvc_vd.conventions import GnvcError, UsageError
 from gnvc_vd.evaluate.compare import compare
 from gnvc_vd.evaluate.evaluation import Contestant, Evaluation, Ours, Reporting, evaluation_of

@@ -11,12 +11,12 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import gnvc_vd
-from gnvc_vd.backbone.folder import file_sha256
 from gnvc_vd.bitstream import BitstreamError, End, Header, Unit, whole_stream
 from gnvc_vd.bitstream.layout import varint
 from gnvc_vd.bitstream.playback import Decoding
 from gnvc_vd.bitstream.refinement import Refinement
 from gnvc_vd.codecs.load import load, save
+from gnvc_vd.common.files import file_sha256
 from gnvc_vd.common.noise import normal
 from gnvc_vd.conventions import Colour, Frame, GnvcError, UsageError
 from gnvc_vd.learned.bottleneck.networks import DecodedLatent

@@ -8,7 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gnvc_vd.conventions import Colour, Frame
+from gnvc_vd.metrics.optical_flow import FlowEstimator, dis
 from gnvc_vd.metrics.pairs import Pair, Pairing
+from gnvc_vd.metrics.temporal import WarpingError
 from gnvc_vd.video import Picture, create_video
 
 COLOUR = Colour("bt709", "limited")
@@ -51,3 +53,27 @@ def write(path: Path, clip: Sequence[Frame]) -> Path:
         for frame in clip:
             writer.write(frame)
     return path
+
+
+def still(first: Frame, second: Frame) -> np.ndarray:
+    """The flow of a clip that does not move."""
+    return np.zeros((*first.shape[:2], 2), np.float32)
+
+
+def moving(x: float, y: float) -> FlowEstimator:
+    """The true flow of a pan, forward at the first call and backward at the second."""
+    calls = iter(range(10_000))
+
+    def estimate(first: Frame, second: Frame) -> np.ndarray:
+        flow = still(first, second)
+        flow[:] = (x, y) if next(calls) % 2 == 0 else (-x, -y)
+        return flow
+
+    return estimate
+
+
+def e_warp(reference: Sequence[Frame], test: Sequence[Frame], estimate: FlowEstimator = dis) -> float:
+    measure = WarpingError(estimate)
+    for pair in pairs(reference, test):
+        measure.add(pair)
+    return measure.value()

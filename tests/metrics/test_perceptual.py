@@ -196,12 +196,12 @@ def test_weights_of_another_network_are_refused(torch_home: dict[str, Path], mon
     monkeypatch.setattr("gnvc_vd.metrics.perceptual.VGG16", torch_home["alexnet-owt"].name)
     with pytest.raises(GnvcError, match="5 convolutions do not fit a trunk with 13"):
         lpips("vgg")
-    from gnvc_vd.metrics.trunks import alexnet
+    from gnvc_vd.metrics.trunks import Trunk
 
     tensors = weights.from_torch_home(torch_home["alexnet-owt"].name)
     tensors["features.3.weight"] = tensors["features.3.weight"][:5]
     with pytest.raises(GnvcError, match=r"features.3.weight is \(5, 64, 5, 5\)"):
-        alexnet().load(tensors, "features")
+        Trunk("alex").load(tensors, "features")
 
 
 def test_small_pictures_are_refused_and_the_smallest_works(loss: Loss) -> None:
