@@ -69,9 +69,8 @@ def _read_exact(film: str) -> None:
     with av.open(film) as container:
         stream = container.streams.video[0]
         stream.thread_type = "AUTO"
-        convert = None
+        convert = to_rgb(Colour("bt709", "limited"), "h264")
         for frame in container.decode(stream):
-            convert = convert or to_rgb(frame, Colour("bt709", "limited"), "h264")
             convert(frame)
 
 

@@ -21,7 +21,7 @@ from gnvc_vd.common.strict import MAX_NUMBER
 from gnvc_vd.conventions import MAX_SIDE, PIXEL_MULTIPLE, TEMPORAL_STRIDE, Frame, GnvcError, UsageError
 from gnvc_vd.data.manifests import entries_of, inside
 from gnvc_vd.data.samples import MIXING, Draws, Items, UnsuitableError, order
-from gnvc_vd.video.picture_files import read_picture
+from gnvc_vd.video.pictures import read_picture
 from gnvc_vd.video.seeking import Area, Backend, FilmIndex, index_film, read_frames
 
 SEPTUPLET = 7
@@ -144,7 +144,7 @@ class SeptupletClips(Dataset[Tensor]):
         for number in range(first, first + spec.span, spec.stride):
             frame = read_picture(folder / f"im{number}.png")
             area = area or drawn_area(draws, frame.shape[0], frame.shape[1], spec)
-            frames.append(frame[area.top : area.top + area.height, area.left : area.left + area.width])
+            frames.append(area.cut(frame))
         return finished(np.stack(frames), draws, spec)
 
 

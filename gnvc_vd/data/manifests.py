@@ -21,7 +21,7 @@ from gnvc_vd.common import strict
 from gnvc_vd.common.files import file_sha256, replacing
 from gnvc_vd.conventions import MAX_SIDE, GnvcError, UsageError
 from gnvc_vd.video import Video, VideoError, open_video
-from gnvc_vd.video.picture_files import read_picture
+from gnvc_vd.video.pictures import read_picture
 from gnvc_vd.video.scenes import scenes
 from gnvc_vd.video.seeking import index_film
 

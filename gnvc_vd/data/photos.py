@@ -12,7 +12,7 @@ from gnvc_vd.data.clips import ClipSpec
 from gnvc_vd.data.manifests import entries_of, inside
 from gnvc_vd.data.samples import Draws, Items, UnsuitableError
 from gnvc_vd.data.scenery import moving
-from gnvc_vd.video.picture_files import read_picture
+from gnvc_vd.video.pictures import read_picture
 
 LONGEST_SIDE = 1920  # pixels; larger photographs are shrunk when they are read
 MEMORY = 1 << 30  # bytes

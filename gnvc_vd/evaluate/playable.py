@@ -27,11 +27,7 @@ def show(video: Path, clip: Clip, target: Path) -> None:
     with replacing(target) as part, open_video(video) as frames:
         filters = ["-vf", f"{tagged(look)},{EVEN},{STATED}"]
         arguments = [*raw_input(look, "-"), *filters, *ENCODER, "-movflags", "+faststart"]
-        pipe = ffmpeg.Fed([*arguments, part.name], str(part.parent))
-        try:
-            convert = PlanesOf(COLOUR)
+        convert = PlanesOf(COLOUR)
+        with ffmpeg.Fed([*arguments, part.name], str(part.parent)) as pipe:
             for frame in frames:
                 pipe.write(convert(frame).tobytes())
-            pipe.finish()
-        finally:
-            pipe.close()

@@ -9,7 +9,7 @@ judged against them. So no codec is charged for another's conversion.
 import dataclasses
 import json
 from collections.abc import Sequence as SequenceOf
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,7 @@ from gnvc_vd.baselines.commands import Clip, as_source
 from gnvc_vd.common.files import replacing
 from gnvc_vd.conventions import Colour, GnvcError
 from gnvc_vd.evaluate.test_sets import Sequence, film_of
-from gnvc_vd.video import Planes, PlanesOf, RawVideo, ffmpeg, open_video
+from gnvc_vd.video import Picture, Planes, PlanesOf, RawVideo, ffmpeg, open_video
 
 AS_STORED = ("yuv420p", "yuv420p10le")
 
@@ -36,27 +36,26 @@ def make_source(
 ) -> Clip:
     """The first frames of a film, losslessly; `colour` overrides what the film says."""
     with replacing(target) as part, open_video(film, raw, colour=colour) as video:
-        convert = PlanesOf(video.info.colour)
-        pipe: ffmpeg.Fed | None = None
-        clip, count = None, 0
-        try:
-            for picture in islice(video.pictures(), frames):
-                stored = picture.planes
-                planes: Planes = stored if stored and stored.pixel_format in AS_STORED else convert(picture.rgb)
-                if pipe is None or clip is None:
-                    info = video.info
-                    clip = Clip(info.width, info.height, frames, info.rate, planes.colour, planes.pixel_format)
-                    clip = cropped(clip, crop)
-                    pipe = ffmpeg.Fed(as_source(clip, part.name), str(part.parent))
+        info, convert = video.info, PlanesOf(video.info.colour)
+        taken = (_codes(picture, convert) for picture in islice(video.pictures(), frames))
+        first = next(taken, None)
+        if first is None:
+            raise GnvcError(f"{film}: 0 frames, {frames} were asked for")
+        clip = Clip(info.width, info.height, frames, info.rate, first.colour, first.pixel_format)
+        clip, count = cropped(clip, crop), 0
+        with ffmpeg.Fed(as_source(clip, part.name), str(part.parent)) as pipe:
+            for planes in chain([first], taken):
                 pipe.write(middle(planes, crop).tobytes())
                 count += 1
-            if pipe is None or clip is None or count < frames:
+            if count < frames:
                 raise GnvcError(f"{film}: {count} frames, {frames} were asked for")
-            pipe.finish()
-        finally:
-            if pipe is not None:
-                pipe.close()
     return clip
+
+
+def _codes(picture: Picture, convert: PlanesOf) -> Planes:
+    """As stored where codecs take that, else of the frame as shown."""
+    stored = picture.planes
+    return stored if stored and stored.pixel_format in AS_STORED else convert(picture.rgb)
 
 
 @dataclasses.dataclass(frozen=True)

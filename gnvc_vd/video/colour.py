@@ -15,22 +15,22 @@ Transfer function and primaries are carried by nobody: RGB here is the source's 
 
 from collections.abc import Callable
 from fractions import Fraction
-from typing import Any
+from typing import Any, cast
 
 import av
 import numpy as np
 from av.filter import Graph
 from av.filter.context import FilterContext
+from av.video.plane import VideoPlane
 from numpy.typing import NDArray
 
 from gnvc_vd.conventions import Colour, ColourRange, Frame, Matrix
 
 MATRIX_CODES: dict[int, Matrix] = {1: "bt709", 5: "bt601", 6: "bt601", 9: "bt2020"}  # ISO/IEC 23091-2
-MATRIX_OUT: dict[Matrix, int] = {"bt601": 6, "bt709": 1, "bt2020": 9}
-PRIMARIES_OUT: dict[Matrix, int] = {"bt601": 6, "bt709": 1, "bt2020": 9}
+MATRIX_OUT = {matrix: code for code, matrix in MATRIX_CODES.items()}  # of primaries too
 TRANSFER_OUT: dict[Matrix, int] = {"bt601": 6, "bt709": 1, "bt2020": 14}
 RANGE_CODES: dict[int, ColourRange] = {1: "limited", 2: "full"}
-RANGE_OUT: dict[ColourRange, int] = {"limited": 1, "full": 2}
+RANGE_OUT = {name: code for code, name in RANGE_CODES.items()}
 
 ACCURATE = "bilinear+accurate_rnd+full_chroma_int+full_chroma_inp"
 CENTRED_CHROMA = frozenset({"mjpeg", "mpeg1video"})  # decoders whose format sites chroma between the luma samples
@@ -41,10 +41,6 @@ LEGAL_CHROMA = (16, 240)
 def assumed_matrix(width: int, height: int) -> Matrix:
     """The rule for video that does not say: BT.709 from 1280 wide or 720 high on, BT.601 below."""
     return "bt709" if width >= 1280 or height >= 720 else "bt601"
-
-
-def assumed_range(pixel_format: str) -> ColourRange:
-    return "full" if pixel_format.startswith("yuvj") else "limited"
 
 
 def colour_of(frame: av.VideoFrame) -> tuple[Colour, tuple[str, ...]]:
@@ -64,56 +60,71 @@ def colour_of(frame: av.VideoFrame) -> tuple[Colour, tuple[str, ...]]:
         stated_range = "limited"  # of the YUV it may become; RGB itself is always full
     if is_grey and stated_range is None and frame.format.name != "gray":
         stated_range = "full"
-    return Colour(matrix, stated_range or assumed_range(frame.format.name)), tuple(notices)
+    assumed_range: ColourRange = "full" if frame.format.name.startswith("yuvj") else "limited"
+    return Colour(matrix, stated_range or assumed_range), tuple(notices)
 
 
 class Converter:
-    """Frames of one kind to another through a filter graph, one in, one out.
+    """Frames of one kind to another through a filter graph, one in, one out; made for the first one's kind.
 
     Args:
-        like: a frame of the kind to come (format, size).
         filters: name and arguments of each filter, in order.
     """
 
-    def __init__(self, like: av.VideoFrame, filters: list[tuple[str, str]]) -> None:
-        self.graph = Graph()
-        last: FilterContext = self.graph.add_buffer(
-            width=like.width, height=like.height, format=like.format, time_base=like.time_base or Fraction(1)
-        )
-        for name, arguments in [*filters, ("buffersink", "")]:
-            step = self.graph.add(name, arguments or None)
-            last.link_to(step)
-            last = step
-        self.graph.configure()
+    def __init__(self, *filters: tuple[str, str]) -> None:
+        self._filters = filters
+        self._graph: Graph | None = None
 
     def __call__(self, frame: av.VideoFrame) -> av.VideoFrame:
-        self.graph.push(frame)
-        converted = self.graph.pull()
+        self._graph = self._graph or self._built(frame)
+        self._graph.push(frame)
+        converted = self._graph.pull()
         assert isinstance(converted, av.VideoFrame)
         return converted
 
+    def _built(self, like: av.VideoFrame) -> Graph:
+        graph = Graph()
+        last: FilterContext = graph.add_buffer(
+            width=like.width, height=like.height, format=like.format, time_base=like.time_base or Fraction(1)
+        )
+        for name, arguments in [*self._filters, ("buffersink", "")]:
+            step = graph.add(name, arguments or None)
+            last.link_to(step)
+            last = step
+        graph.configure()
+        return graph
 
-def to_rgb(like: av.VideoFrame, colour: Colour, codec: str) -> Callable[[av.VideoFrame], Frame]:
-    """What turns frames like this one, of any kind and depth, into H W 3 uint8; alpha is composited onto black."""
-    names = {component.is_alpha for component in like.format.components}
-    depth = max(component.bits for component in like.format.components)
-    if like.format.has_palette:
-        return _then(Converter(like, [("format", "rgba")]), _composited)
-    if like.format.is_rgb and depth <= 8:
-        return _then(Converter(like, [("format", "rgba" if True in names else "rgb24")]), _composited)
-    if like.format.is_rgb:
-        return _then(Converter(like, [("format", "rgba64le" if True in names else "rgb48le")]), _composited)
+
+def to_rgb(colour: Colour, codec: str) -> Callable[[av.VideoFrame], Frame]:
+    """What turns frames of any kind and depth into H W 3 uint8; alpha is composited onto black.
+
+    Args:
+        codec: whose decoder gives the frames; it decides where chroma sits.
+    """
+    ways: dict[str, list[Callable[[Any], Any]]] = {}  # by the name of the pixel format
+
+    def convert(frame: av.VideoFrame) -> Frame:
+        if frame.format.name not in ways:
+            ways[frame.format.name] = _steps(frame, colour, codec)
+        made: Any = frame
+        for step in ways[frame.format.name]:
+            made = step(made)
+        return cast(Frame, made)
+
+    return convert
+
+
+def _steps(like: av.VideoFrame, colour: Colour, codec: str) -> list[Callable[[Any], Any]]:
+    kind, depth = like.format, max(component.bits for component in like.format.components)
+    if kind.is_rgb or kind.has_palette or len(kind.components) == 2:  # grey with alpha is always full range
+        alpha = has_alpha(like) or kind.has_palette or not kind.is_rgb
+        packed = ("rgba" if alpha else "rgb24") if depth <= 8 else ("rgba64le" if alpha else "rgb48le")
+        return [Converter(("format", packed)), _composited]
     if depth == 1:  # monochrome bits
-        return _then(Converter(like, [("format", "gray")]), _grey(8, "full"))
-    if len(like.format.components) == 1:
-        return _then(None, _grey(depth, colour.range))
-    if len(like.format.components) == 2:  # grey with alpha, which is always full range
-        return _then(Converter(like, [("format", "rgba" if depth == 8 else "rgba64le")]), _composited)
-    return _then(_yuv_to_rgb(like, colour, codec, depth), _composited)
-
-
-def _then(first: Converter | None, last: Callable[[av.VideoFrame], Frame]) -> Callable[[av.VideoFrame], Frame]:
-    return last if first is None else lambda frame: last(first(frame))
+        return [Converter(("format", "gray")), _grey(8, "full")]
+    if len(kind.components) == 1:
+        return [_grey(depth, colour.range)]
+    return [_yuv_to_rgb(like, colour, codec, depth), _composited]
 
 
 def _yuv_to_rgb(like: av.VideoFrame, colour: Colour, codec: str, depth: int) -> Converter:
@@ -134,7 +145,25 @@ def _yuv_to_rgb(like: av.VideoFrame, colour: Colour, codec: str, depth: int) -> 
     )
     # Planar RGB is libswscale's fast accurate target; packed RGB takes four times as long.
     planar, packed = ("gbrap", "rgba") if has_alpha(like) else ("gbrp", "rgb24")
-    return Converter(like, [*filters, ("scale", scale), ("format", planar), ("scale", ""), ("format", packed)])
+    return Converter(*filters, ("scale", scale), ("format", planar), ("scale", ""), ("format", packed))
+
+
+def to_yuv(colour: Colour, pixel_format: str) -> Converter:
+    """rgb24 to the named YUV format."""
+    scale = (
+        f"in_range=full:out_color_matrix={colour.matrix}:out_range={colour.range}:out_chroma_loc=left:flags={ACCURATE}"
+    )
+    return Converter(("scale", scale), ("format", pixel_format))
+
+
+def codes_of(plane: VideoPlane, kind: "np.dtype[Any]") -> NDArray[Any]:
+    """A plane's rows without what pads them."""
+    rows = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[: plane.height]
+    return rows[:, : plane.width * kind.itemsize].copy().view(kind)
+
+
+def has_alpha(frame: av.VideoFrame) -> bool:
+    return any(component.is_alpha for component in frame.format.components)
 
 
 def _composited(frame: av.VideoFrame) -> Frame:
@@ -156,22 +185,4 @@ def _grey(depth: int, colour_range: ColourRange) -> Callable[[av.VideoFrame], Fr
     table = np.clip(np.rint(levels), 0, 255).astype(np.uint8)
     kind = np.dtype("u1" if depth == 8 else "<u2")
 
-    def convert(frame: av.VideoFrame) -> Frame:
-        plane = frame.planes[0]
-        rows = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[: frame.height]
-        luma = rows[:, : frame.width * kind.itemsize].copy().view(kind)
-        return np.repeat(table[luma][..., None], 3, axis=2)
-
-    return convert
-
-
-def to_yuv(like: av.VideoFrame, colour: Colour, pixel_format: str) -> Converter:
-    """rgb24 to the named YUV format."""
-    scale = (
-        f"in_range=full:out_color_matrix={colour.matrix}:out_range={colour.range}:out_chroma_loc=left:flags={ACCURATE}"
-    )
-    return Converter(like, [("scale", scale), ("format", pixel_format)])
-
-
-def has_alpha(frame: av.VideoFrame) -> bool:
-    return any(component.is_alpha for component in frame.format.components)
+    return lambda frame: np.repeat(table[codes_of(frame.planes[0], kind)][..., None], 3, axis=2)

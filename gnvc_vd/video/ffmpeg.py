@@ -5,8 +5,11 @@ import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import cache
+from typing import Self
 
 from gnvc_vd.conventions import GnvcError
+
+QUIET = ("-nostdin", "-hide_banner", "-loglevel", "error", "-y")
 
 
 @cache
@@ -20,37 +23,43 @@ def executable() -> str:
         raise GnvcError(f"there is no ffmpeg: {str(error).splitlines()[0]}") from error
 
 
-def run(arguments: Sequence[str]) -> None:
-    """Run ffmpeg; a failure is an error that carries ffmpeg's own last line."""
-    command = [executable(), "-nostdin", "-hide_banner", "-loglevel", "error", "-y", *arguments]
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        said = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
-        raise GnvcError(f"ffmpeg failed: {said[-1]}")
+def run(arguments: Sequence[str], data: bytes = b"", seconds: float | None = None) -> bytes:
+    """What ffmpeg writes to its standard output; a failure is an error that carries ffmpeg's own last line.
 
-
-def piped(arguments: Sequence[str], data: bytes, seconds: float = 600) -> bytes:
-    """What ffmpeg makes of some bytes, which may be hostile: it dies alone, and not later than this."""
-    command = [executable(), "-hide_banner", "-loglevel", "error", *arguments]
+    Args:
+        data: its standard input, which may be hostile: it dies alone, and not later than after so many seconds.
+    """
+    command = [executable(), *QUIET, *arguments]
     try:
         done = subprocess.run(command, input=data, capture_output=True, timeout=seconds, check=False)
     except subprocess.TimeoutExpired:
         raise GnvcError(f"ffmpeg did not finish within {seconds:g} s") from None
-    if done.returncode != 0:
-        said = done.stderr.decode(errors="replace").strip().splitlines() or [f"exit code {done.returncode}"]
-        raise GnvcError(f"ffmpeg failed: {said[-1]}")
+    _check(done.returncode, done.stderr)
     return done.stdout
 
 
 class Fed:
-    """ffmpeg beside us, reading what we write; its failure is an error that carries its own last line."""
+    """ffmpeg beside us, reading what we write; its failure is an error that carries its own last line.
+
+    A `with` block that ends well waits until ffmpeg has worked off what came; one that does not ends ffmpeg.
+    """
 
     def __init__(self, arguments: Sequence[str], folder: str) -> None:
         self._said = tempfile.TemporaryFile()  # noqa: SIM115 - close() closes it; a pipe that nobody empties would stop ffmpeg
-        command = [executable(), "-hide_banner", "-loglevel", "error", "-y", *arguments]
+        command = [executable(), *QUIET, *arguments]
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=self._said, cwd=folder
         )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            if kind is None:
+                self.finish()
+        finally:
+            self.close()
 
     def write(self, data: bytes) -> None:
         assert self._process.stdin is not None
@@ -67,12 +76,16 @@ class Fed:
             self._process.stdin.close()
         code = self._process.wait()
         self._said.seek(0)
-        said = self._said.read().decode(errors="replace").strip().splitlines() or [f"exit code {code}"]
-        if code != 0:
-            raise GnvcError(f"ffmpeg failed: {said[-1]}")
+        _check(code, self._said.read())
 
     def close(self) -> None:
         if self._process.poll() is None:
             self._process.kill()
             self._process.wait()
         self._said.close()
+
+
+def _check(code: int, said: bytes) -> None:
+    if code != 0:
+        lines = said.decode(errors="replace").strip().splitlines() or [f"exit code {code}"]
+        raise GnvcError(f"ffmpeg failed: {lines[-1]}")

@@ -1,7 +1,7 @@
 """The Y, U and V codes of a frame: as its file stores them, or converted from RGB where it stores something else.
 
 file's frame ──planes_of──▶ Planes          the codes themselves, no conversion
-RGB 8 bit ──PlanesOf(colour)──▶ Planes      4:2:0, 8 bit, chroma left
+RGB 8 bit ──PlanesOf(colour)──▶ Planes      4:2:0, 8 bit (10 on request), chroma left
 """
 
 from dataclasses import dataclass
@@ -12,9 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gnvc_vd.conventions import Colour, Frame
-from gnvc_vd.video.colour import Converter, to_yuv
-
-DEPTHS = {8: "", 10: "10le"}  # bits of a code, and how the format's name ends
+from gnvc_vd.video.colour import codes_of, to_yuv
 
 
 @dataclass(frozen=True)
@@ -43,25 +41,17 @@ def planes_of(frame: av.VideoFrame, colour: Colour) -> Planes | None:
     if layout not in {"yuv420p", "yuv422p", "yuv444p"}:
         return None
     kind = np.dtype("u1" if name == layout else "<u2")
-    y, u, v = (_codes(plane, kind) for plane in frame.planes)
+    y, u, v = (codes_of(plane, kind) for plane in frame.planes)
     return Planes((y, u, v), name, colour)
 
 
 class PlanesOf:
-    """RGB frames to planes of one kind: 4:2:0 in 8 bits."""
+    """RGB frames to planes of one kind."""
 
-    def __init__(self, colour: Colour) -> None:
-        self.colour = colour
-        self._convert: Converter | None = None
+    def __init__(self, colour: Colour, pixel_format: str = "yuv420p") -> None:
+        self.colour, self._convert = colour, to_yuv(colour, pixel_format)
 
     def __call__(self, frame: Frame) -> Planes:
-        picture = av.VideoFrame.from_ndarray(frame, format="rgb24")
-        self._convert = self._convert or to_yuv(picture, self.colour, "yuv420p")
-        planes = planes_of(self._convert(picture), self.colour)
+        planes = planes_of(self._convert(av.VideoFrame.from_ndarray(frame, format="rgb24")), self.colour)
         assert planes is not None
         return planes
-
-
-def _codes(plane: Any, kind: np.dtype[Any]) -> NDArray[Any]:
-    rows = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[: plane.height]
-    return rows[:, : plane.width * kind.itemsize].copy().view(kind)

@@ -16,8 +16,8 @@ just ends.
 
 import re
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import closing
+from collections.abc import Generator, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import chain, islice, pairwise
@@ -57,6 +57,7 @@ OPEN_OPTIONS = {
         "h264,hevc,vvc,ivf,obu,flv,asf,ogg,mxf,nut,gif,png_pipe,jpeg_pipe"
     ),
 }
+STRICT = {"err_detect": "crccheck+bitstream+buffer+explode"}  # of decoders: damage is an error
 
 
 class VideoError(GnvcError):
@@ -104,10 +105,13 @@ class Picture:
     planes: Planes | None
 
 
-class Video:
+Decoded = tuple[av.VideoFrame, VideoInfo]  # a frame as libav decoded it, and what its stream says
+
+
+class Video(AbstractContextManager["Video"]):
     """An open video: `info`, and one iteration over its frames (H W 3 uint8 RGB, as shown), or over pictures."""
 
-    def __init__(self, info: VideoInfo, frames: Iterator[tuple[Frame, av.VideoFrame | None]]) -> None:
+    def __init__(self, info: VideoInfo, frames: "Generator[tuple[Frame, av.VideoFrame | None]]") -> None:
         self.info = info
         self._frames = frames
 
@@ -118,16 +122,11 @@ class Video:
         for shown, stored in self._frames:
             yield Picture(shown, None if stored is None else planes_of(stored, self.info.colour))
 
-    def __enter__(self) -> "Video":
-        return self
-
     def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
-        closing_generator = getattr(self._frames, "close", None)
-        if closing_generator is not None:
-            closing_generator()
+        self._frames.close()
 
 
 def open_video(
@@ -148,25 +147,16 @@ def open_video(
     if path is not None and not path.exists():
         raise VideoError(f"{name}: no such file or folder")
     _check_raw(path, name, raw)
-    if path is not None and path.is_dir():
-        decoded, frame_count = _picture_frames(path), len(_pictures(path))
-    else:
-        decoded, frame_count = _file_frames(path, name, raw), None
-    first = next(decoded, None)
-    if first is None:
+    pictures = _pictures(path) if path is not None and path.is_dir() else None
+    decoded = _file_frames(path, name, raw) if pictures is None else _picture_frames(pictures)
+    found = next(decoded, None)
+    if found is None:
         raise VideoError(f"{name}: holds no video frame")
-
-    base = first.info if frame_count is None else replace(first.info, frames=frame_count)
-    info = _with_overrides(base, rate, colour)
+    first, info = found
+    if pictures is not None:
+        info = replace(info, frames=len(pictures), rate=DEFAULT_RATE)
+    info = _with_overrides(info, rate, colour)
     return Video(info, _rgb_frames(first, decoded, info, name))
-
-
-@dataclass(frozen=True)
-class _Decoded:
-    """A frame as libav decoded it, and what its stream says."""
-
-    frame: av.VideoFrame
-    info: VideoInfo
 
 
 def _with_overrides(info: VideoInfo, rate: Fraction | None, colour: Colour | None) -> VideoInfo:
@@ -178,38 +168,28 @@ def _with_overrides(info: VideoInfo, rate: Fraction | None, colour: Colour | Non
 
 
 def _rgb_frames(
-    first: _Decoded, rest: Iterator[_Decoded], info: VideoInfo, name: str
-) -> Iterator[tuple[Frame, av.VideoFrame | None]]:
-    size = (first.frame.width, first.frame.height)
-    orientation = Orientation.of(first.frame, info.codec)
-    kind: str | None = None
-    convert: Callable[[av.VideoFrame], Frame] | None = None
-    for count, decoded in enumerate(chain([first], rest)):
-        frame = decoded.frame
+    first: av.VideoFrame, rest: Iterator[Decoded], info: VideoInfo, name: str
+) -> Generator[tuple[Frame, av.VideoFrame | None]]:
+    size = (first.width, first.height)
+    orientation, convert = Orientation.of(first, info.codec), to_rgb(info.colour, info.codec)
+    for count, frame in enumerate(chain([first], (frame for frame, _ in rest))):
         if (frame.width, frame.height) != size:
             raise VideoError(
                 f"{name}: frame {count} is {frame.width}×{frame.height} after {size[0]}×{size[1]}; "
                 "the size must not change"
             )
-        if convert is None or kind != frame.format.name:
-            kind, convert = frame.format.name, to_rgb(frame, info.colour, info.codec)
         yield orientation.applied(convert(frame)), frame if orientation == Orientation() else None
 
 
-def _file_frames(path: Path | None, name: str, raw: RawVideo | None) -> Iterator[_Decoded]:
-    """Decode a file or standard input; libav's errors become sentences."""
-    container = opened(path, name, raw)
-    with closing(container):
-        stream = film_of(container, name)
-        if stream.codec_context.width * stream.codec_context.height > MAX_PIXELS:
-            raise VideoError(f"{name}: a picture of more than {MAX_PIXELS} pixels")
-        stream.thread_type = "AUTO"
-        stream.codec_context.options = {"err_detect": "crccheck+bitstream+buffer+explode"}
-        times = _Times() if path is None or raw is not None else _frame_times(path, name)
-        yield from _stream_frames(container, stream, path, name, times)
+@contextmanager
+def opened(
+    path: Path | None, name: str, raw: RawVideo | None = None, threads: int | None = None
+) -> Iterator[tuple["av.container.InputContainer", av.VideoStream]]:
+    """A file or standard input, and the film in it: the first video stream that is no cover picture.
 
-
-def opened(path: Path | None, name: str, raw: RawVideo | None) -> "av.container.InputContainer":
+    Args:
+        threads: of the decoder; None leaves that to libav.
+    """
     options = dict(OPEN_OPTIONS)
     if raw is not None:
         options |= {
@@ -220,93 +200,82 @@ def opened(path: Path | None, name: str, raw: RawVideo | None) -> "av.container.
     # "file:" and an absolute path: a colon in a name is not a protocol
     source: str | BinaryIO = sys.stdin.buffer if path is None else f"file:{path.absolute()}"
     try:
-        return av.open(source, "r", format="rawvideo" if raw else None, options=options)
+        container = av.open(source, "r", format="rawvideo" if raw else None, options=options)
     except (av.error.FFmpegError, ValueError) as error:
         raise VideoError(f"{name}: not a video that can be read") from error
+    with closing(container):
+        covers = av.stream.Disposition.attached_pic
+        stream = next((one for one in container.streams.video if not one.disposition & covers), None)
+        if stream is None:
+            held = "audio only" if container.streams.audio else "no streams"
+            raise VideoError(f"{name}: holds no video ({held})")
+        context = stream.codec_context
+        if context.width * context.height > MAX_PIXELS:
+            raise VideoError(f"{name}: a picture of more than {MAX_PIXELS} pixels")
+        context.options = dict(STRICT)
+        stream.thread_type = "AUTO" if threads is None else "SLICE"
+        if threads is not None:
+            context.thread_count = threads
+        yield container, stream
 
 
-def film_of(container: "av.container.InputContainer", name: str) -> av.VideoStream:
-    """The first video stream that is no cover picture."""
-    for stream in container.streams.video:
-        if not stream.disposition & av.stream.Disposition.attached_pic:
-            return stream
-    held = "audio only" if container.streams.audio else "no streams"
-    raise VideoError(f"{name}: holds no video ({held})")
-
-
-def _stream_frames(
-    container: "av.container.InputContainer", stream: av.VideoStream, path: Path | None, name: str, times: "_Times"
-) -> Iterator[_Decoded]:
+def _file_frames(path: Path | None, name: str, raw: RawVideo | None) -> Iterator[Decoded]:
+    """Decode a file or standard input; libav's errors become sentences."""
     info: VideoInfo | None = None
     count = 0
-    end = _End()
     truncated = clean = False
-    try:
-        for packet in container.demux(stream):
-            end.pass_over(packet)
-            truncated = truncated or packet.is_corrupt
-            for frame in packet.decode():
-                if info is None:
-                    info = _stream_info(frame, container, stream, times, name)
-                if frame.is_corrupt and (clean or truncated):  # a stream may begin with frames that lack references
-                    raise VideoError(f"{name}: damaged or cut after {count} whole frames")
-                clean = clean or not frame.is_corrupt
-                yield _Decoded(frame, info)
-                count += 1
-    except av.error.FFmpegError as error:
-        raise VideoError(f"{name}: damaged or cut after {count} whole frames ({_said(error)})") from error
-    if truncated or _cut_short(stream, end, path):
-        raise VideoError(f"{name}: damaged or cut after {count} whole frames")
+    end, end_byte = 0.0, 0  # how far the packets reached, in seconds and in the file
+    with opened(path, name, raw) as (container, stream):
+        uneven_rate = None if path is None or raw is not None else _uneven_rate(path, name)
+        try:
+            for packet in container.demux(stream):
+                end_byte = max(end_byte, (packet.pos or 0) + packet.size)
+                if packet.pts is not None and packet.time_base is not None:
+                    end = max(end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
+                truncated = truncated or packet.is_corrupt
+                for frame in packet.decode():
+                    info = info or _stream_info(frame, stream, uneven_rate, name)
+                    if frame.is_corrupt and (clean or truncated):  # a stream may begin with frames that lack references
+                        raise VideoError(f"{name}: damaged or cut after {count} whole frames")
+                    clean = clean or not frame.is_corrupt
+                    yield frame, info
+                    count += 1
+        except av.error.FFmpegError as error:
+            raise VideoError(f"{name}: damaged or cut after {count} whole frames ({_said(error)})") from error
+        if truncated or _cut_short(stream, end, end_byte, path):
+            raise VideoError(f"{name}: damaged or cut after {count} whole frames")
 
 
-def _cut_short(stream: av.VideoStream, end: "_End", path: Path | None) -> bool:
+def _cut_short(stream: av.VideoStream, end: float, end_byte: int, path: Path | None) -> bool:
     """For the formats whose demuxers take a cut for an end: y4m fills its file, Matroska states its duration."""
     if stream.container.format.name == "yuv4mpegpipe" and path is not None and path.is_file():
-        return end.byte < path.stat().st_size
+        return end_byte < path.stat().st_size
     stated = re.fullmatch(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)", stream.metadata.get("DURATION", ""))
     if stated is None or not stream.average_rate:
         return False
     hours, minutes, seconds = (float(part) for part in stated.groups())
-    return 3600 * hours + 60 * minutes + seconds > end.second + 1.5 / float(stream.average_rate)
+    return 3600 * hours + 60 * minutes + seconds > end + 1.5 / float(stream.average_rate)
 
 
-@dataclass
-class _End:
-    """How far the packets reached."""
+def _uneven_rate(path: Path, name: str) -> Fraction | None:
+    """The average rate over the whole file where frame times vary, else None.
 
-    byte: int = 0
-    second: float = 0.0
-
-    def pass_over(self, packet: "av.Packet[av.VideoStream]") -> None:
-        self.byte = max(self.byte, (packet.pos or 0) + packet.size)
-        if packet.pts is not None and packet.time_base is not None:
-            self.second = max(self.second, float((packet.pts + (packet.duration or 0)) * packet.time_base))
-
-
-@dataclass(frozen=True)
-class _Times:
-    """What the packets' times say: whether they are uneven, and if so the average rate over the whole file."""
-
-    uneven: bool = False
-    average: Fraction | None = None
-
-
-def _frame_times(path: Path, name: str) -> _Times:
-    """A look at the packets without decoding: the first few hundred, and all of them only where those are uneven."""
+    A look at the packets without decoding: the first few hundred, and all of them only where those are uneven.
+    """
     if not path.is_file():
-        return _Times()
-    with closing(opened(path, name, None)) as container:
-        packets = container.demux(film_of(container, name))
+        return None
+    with opened(path, name) as (container, stream):
+        packets = container.demux(stream)
         try:
             times = [float(p.pts * p.time_base) for p in islice(packets, SAMPLED_PACKETS) if p.pts is not None]
             gaps = [late - early for early, late in pairwise(sorted(times))]
             if not gaps or max(gaps) < 1.5 * max(min(gaps), 1e-6):
-                return _Times()
+                return None
             times += [float(p.pts * p.time_base) for p in packets if p.pts is not None]
         except av.error.FFmpegError:
-            return _Times()  # damage is for the decoder to report
+            return None  # damage is for the decoder to report
     span = max(times) - min(times)
-    return _Times(True, Fraction((len(times) - 1) / span).limit_denominator(MAX_RATE_DENOMINATOR))
+    return Fraction((len(times) - 1) / span).limit_denominator(MAX_RATE_DENOMINATOR)
 
 
 def _check_raw(path: Path | None, name: str, raw: RawVideo | None) -> None:
@@ -316,8 +285,7 @@ def _check_raw(path: Path | None, name: str, raw: RawVideo | None) -> None:
         return
     if path is not None and (path.is_dir() or path.suffix.lower() in HEADED_SUFFIXES):
         raise UsageError(f"{name}: says its size itself; --size, --fps and --pix are for raw YUV")
-    if not (0 < raw.width <= MAX_SIDE and 0 < raw.height <= MAX_SIDE and 0 < raw.rate <= MAX_RATE):
-        raise UsageError(f"{raw.width}×{raw.height} at {raw.rate}/s is not 1 to {MAX_SIDE} pixels, up to {MAX_RATE}/s")
+    check_shape(raw.width, raw.height, raw.rate)
     if raw.pixel_format not in get_args(RawFormat):
         raise UsageError(f"raw YUV is {' or '.join(get_args(RawFormat))}, not {raw.pixel_format}")
     if path is not None and path.is_file() and path.stat().st_size < raw.frame_bytes():
@@ -326,12 +294,18 @@ def _check_raw(path: Path | None, name: str, raw: RawVideo | None) -> None:
         )
 
 
-def _picture_frames(folder: Path) -> Iterator[_Decoded]:
-    for picture in _pictures(folder):
+def check_shape(width: int, height: int, rate: Fraction) -> None:
+    """Refuse what no video is."""
+    if not (0 < width <= MAX_SIDE and 0 < height <= MAX_SIDE and 0 < rate <= MAX_RATE):
+        raise UsageError(f"{width}×{height} at {rate}/s is not 1 to {MAX_SIDE} pixels, up to {MAX_RATE}/s")
+
+
+def _picture_frames(pictures: list[Path]) -> Iterator[Decoded]:
+    for picture in pictures:
         decoded = next(_file_frames(picture, str(picture), None), None)
         if decoded is None:
             raise VideoError(f"{picture}: holds no picture")
-        yield replace(decoded, info=replace(decoded.info, rate=DEFAULT_RATE))
+        yield decoded
 
 
 def _pictures(folder: Path) -> list[Path]:
@@ -342,11 +316,9 @@ def _pictures(folder: Path) -> list[Path]:
     return sorted(pictures, key=lambda path: [int(p) if p.isdecimal() else p for p in re.split(r"(\d+)", path.name)])
 
 
-def _stream_info(
-    frame: av.VideoFrame, container: "av.container.InputContainer", stream: av.VideoStream, times: _Times, name: str
-) -> VideoInfo:
+def _stream_info(frame: av.VideoFrame, stream: av.VideoStream, uneven_rate: Fraction | None, name: str) -> VideoInfo:
     colour, notices = colour_of(frame)
-    rate = times.average or _constant_rate(stream)
+    rate = uneven_rate or _constant_rate(stream)
     if not 0 < rate <= MAX_RATE:
         raise VideoError(f"{name}: claims {float(rate):g} frames a second")
     uneven = f"frame times vary (average {float(rate):.3f}/s): every frame is kept once, evenly spaced at the average"
@@ -360,7 +332,7 @@ def _stream_info(
         colour=colour,
         pixel_format=frame.format.name,
         codec=stream.codec_context.name,
-        notices=(*notices, *([uneven] if times.uneven else []), *_oddities(frame, container, stream)),
+        notices=(*notices, *([uneven] if uneven_rate is not None else []), *_oddities(frame, stream)),
     )
 
 
@@ -375,7 +347,7 @@ def _constant_rate(stream: av.VideoStream) -> Fraction:
     return Fraction(average).limit_denominator(MAX_RATE_DENOMINATOR)
 
 
-def _oddities(frame: av.VideoFrame, container: "av.container.InputContainer", stream: av.VideoStream) -> Iterator[str]:
+def _oddities(frame: av.VideoFrame, stream: av.VideoStream) -> Iterator[str]:
     aspect = stream.sample_aspect_ratio
     if aspect not in (None, 0, 1):
         yield f"pixels are not square ({aspect}): samples are carried as they are, the aspect is not"
@@ -387,7 +359,7 @@ def _oddities(frame: av.VideoFrame, container: "av.container.InputContainer", st
         yield "alpha is composited onto black"
     if not Orientation.of(frame, stream.codec_context.name).square:
         yield "turned by an angle that is no multiple of 90°: the turn is not applied"
-    if container.streams.audio:
+    if stream.container.streams.audio:
         yield "audio is not carried"
 
 

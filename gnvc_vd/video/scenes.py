@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Iterator
+from itertools import groupby
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,36 +16,26 @@ OUTLIER = 3.0  # … and how many times the difference before it, which strong m
 
 def scenes(frames: Iterable[Frame]) -> Iterator[Iterator[Frame]]:
     """The frames, cut where the picture changes as a whole. Each scene must be read to its end before the next."""
-    source = iter(frames)
-    first = next(source, None)
-    change = math.inf  # how much the picture changed last; at the beginning, anything may be usual
-    while first is not None:
-        scene = _Scene(first, source, change)
-        yield iter(scene)
-        first, change = scene.next_scene, scene.change
+    return (scene for _, scene in groupby(frames, _SceneNumber()))
 
 
-class _Scene:
-    """One scene's frames; afterwards, the frame that the next one begins with.
+class _SceneNumber:
+    """Counts scenes, frame by frame.
 
     A change as large as the one before it is no cut, even where that one was: noise and flicker are one scene.
     """
 
-    def __init__(self, first: Frame, source: Iterator[Frame], change: float) -> None:
-        self._first, self._source, self.change = first, source, change
-        self.next_scene: Frame | None = None
+    def __init__(self) -> None:
+        self._number = 0
+        self._before: NDArray[np.float32] | None = None
+        self._change = math.inf  # how much the picture changed last; at the beginning, anything may be usual
 
-    def __iter__(self) -> Iterator[Frame]:
-        yield self._first
-        before = _grey(self._first)
-        for frame in self._source:
-            grey, usual = _grey(frame), self.change
-            self.change = float(np.abs(grey - before).mean())
-            if self.change > HARD_CUT and self.change > OUTLIER * usual:
-                self.next_scene = frame
-                return
-            before = grey
-            yield frame
+    def __call__(self, frame: Frame) -> int:
+        before, usual, self._before = self._before, self._change, _grey(frame)
+        if before is not None:
+            self._change = float(np.abs(self._before - before).mean())
+            self._number += self._change > HARD_CUT and self._change > OUTLIER * usual
+        return self._number
 
 
 def _grey(frame: Frame) -> NDArray[np.float32]:

@@ -12,7 +12,6 @@
 
 import importlib.util
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -21,15 +20,16 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from gnvc_vd.conventions import MAX_PIXELS, Colour, Frame, UsageError
+from gnvc_vd.conventions import Colour, Frame, UsageError
 from gnvc_vd.video.colour import Converter, colour_of, to_rgb
 from gnvc_vd.video.orientation import Orientation
-from gnvc_vd.video.reader import VideoError, film_of, opened
+from gnvc_vd.video.reader import VideoError, opened
 
 Backend = Literal["exact", "decord"]
 DECORD_FORMATS = ("mov", "matroska")  # elsewhere its frame numbers are not to be relied on (MPEG-PS: a GOP late)
 SOUGHT_BY_TIME_SHOWN = ("mov", "matroska")  # other formats are sought in by the time of decoding
 KEYS_TRIED = 3
+THREADS = 1  # training loaders have a process for each core
 GRAIN = 8  # crops before conversion begin at multiples of this, and reach as far beyond: chroma's neighbours stay
 
 
@@ -41,6 +41,9 @@ class Area:
     left: int
     height: int
     width: int
+
+    def cut(self, frame: Frame) -> Frame:
+        return frame[self.top : self.top + self.height, self.left : self.left + self.width]
 
 
 @dataclass(frozen=True)
@@ -63,8 +66,7 @@ def index_film(path: Path) -> FilmIndex:
     """Read the index of a film."""
     times, keys, known = [], [], True
     name = str(path)
-    with closing(opened(path, name, None)) as container:
-        stream = film_of(container, name)
+    with opened(path, name) as (container, stream):
         by_shown = container.format.name.startswith(SOUGHT_BY_TIME_SHOWN)
         try:
             for packet in container.demux(stream):
@@ -77,7 +79,11 @@ def index_film(path: Path) -> FilmIndex:
         except av.error.FFmpegError as error:
             raise VideoError(f"{name}: damaged or cut after {len(times)} packets") from error
         rate, codec, container_name = stream.average_rate, stream.codec_context.name, container.format.name
-    first = _first_frame(path)
+    with opened(path, name, threads=THREADS) as (container, stream):
+        try:
+            first = next(container.decode(stream), None)
+        except av.error.FFmpegError as error:
+            raise VideoError(f"{path}: damaged at its beginning") from error
     if not times or first is None:
         raise VideoError(f"{name}: holds no video frame")
     known = known and len(set(times)) == len(times) and bool(keys)
@@ -108,69 +114,60 @@ def read_frames(
     last = start + (count - 1) * stride
     if start < 0 or count < 1 or stride < 1 or last >= index.frames:
         raise ValueError(f"frames {start} to {last} of {index.frames}")
-    area = area or Area(0, 0, index.height, index.width)
+    numbers, area = range(start, last + 1, stride), area or Area(0, 0, index.height, index.width)
     if backend == "decord":
         if importlib.util.find_spec("decord") is None:
             raise UsageError("decord is not installed (it is built for Linux on x86-64 only); use the exact reader")
         if index.container.startswith(DECORD_FORMATS) and index.orientation == Orientation():
-            return _by_decord(path, index, range(start, last + 1, stride), area)
-    if index.times is not None:
-        found = _sought(path, index, index.times[start : last + 1 : stride], area)
-        if found is not None:
-            return found
-    return _counted(path, index, range(start, last + 1, stride), area)
+            return _by_decord(path, index, numbers, area)
+    crop = _Cropper(index, area)
+    found = None if index.times is None else _sought(path, index.keys, index.times[numbers], start, crop)
+    return _counted(path, numbers, crop) if found is None else found
 
 
 class _Cropper:
     """Decoded frames to the wanted part of the shown picture, converting little more than that part."""
 
-    def __init__(self, like: av.VideoFrame, index: FilmIndex, area: Area) -> None:
-        self._index, self._area, self._crop = index, area, None
+    def __init__(self, index: FilmIndex, area: Area) -> None:
+        self._orientation, self._area = index.orientation, area
+        self._convert = to_rgb(index.colour, index.codec)
+        self._crop: Converter | None = None
         if index.orientation == Orientation():
             top, bottom = _widened(area.top, area.top + area.height, index.height)
             left, right = _widened(area.left, area.left + area.width, index.width)
             self._area = Area(area.top - top, area.left - left, area.height, area.width)
             if (bottom - top, right - left) != (index.height, index.width):
-                self._crop = Converter(like, [("crop", f"{right - left}:{bottom - top}:{left}:{top}:exact=1")])
-        self._convert = to_rgb(self._crop(like) if self._crop else like, index.colour, index.codec)
+                self._crop = Converter(("crop", f"{right - left}:{bottom - top}:{left}:{top}:exact=1"))
 
     def __call__(self, frame: av.VideoFrame) -> Frame:
-        rgb = self._index.orientation.applied(self._convert(self._crop(frame) if self._crop else frame))
-        return _cut(rgb, self._area)
+        rgb = self._convert(self._crop(frame) if self._crop else frame)
+        return self._area.cut(self._orientation.applied(rgb))
 
 
-def _sought(path: Path, index: FilmIndex, times: NDArray[np.int64], area: Area) -> Frame | None:
-    """The frames of these times, or None where seeking did not lead to all of them.
+def _sought(path: Path, keys: NDArray[np.int64], times: NDArray[np.int64], start: int, crop: _Cropper) -> Frame | None:
+    """The frames of these times, from frame `start` on, or None where seeking did not lead to all of them.
 
     In an open GOP the pictures after a key frame may speak of others before it, and the decoder takes their absence
     for damage; so before damage is believed, decoding starts one and two key frames earlier.
     """
-    starts = index.keys[index.keys[:, 0] <= times[0]][-KEYS_TRIED:][::-1].tolist()
-    for start in starts:
+    starts = keys[keys[:, 0] <= times[0]][-KEYS_TRIED:][::-1].tolist()
+    wanted = set(times.tolist())
+    for key, sought in starts:
+        found = {}
         try:
-            return _sought_from(start[1], starts[0][0], path, index, times, area)
+            with opened(path, str(path), threads=THREADS) as (container, stream):
+                container.seek(sought, stream=stream, backward=True)
+                for frame in _decoded_from(starts[0][0], container.demux(stream)):
+                    if frame.pts in wanted and not frame.is_corrupt:
+                        found[frame.pts] = crop(frame)
+                    if frame.pts is None or frame.pts >= times[-1]:
+                        break
         except av.error.FFmpegError as error:
-            if start == starts[-1]:
-                number = int(np.searchsorted(index.times, times[0])) if index.times is not None else 0
-                raise VideoError(f"{path}: damaged after frame {number}") from error
+            if [key, sought] == starts[-1]:
+                raise VideoError(f"{path}: damaged after frame {start}") from error
+        else:
+            return np.stack([found[time] for time in times.tolist()]) if len(found) == len(times) else None
     return None
-
-
-def _sought_from(
-    sought: int, key: int, path: Path, index: FilmIndex, times: NDArray[np.int64], area: Area
-) -> Frame | None:
-    wanted, found = {int(time) for time in times}, {}
-    crop: _Cropper | None = None
-    with closing(opened(path, str(path), None)) as container:
-        stream = _prepared(container, path)
-        container.seek(sought, stream=stream, backward=True)
-        for frame in _decoded_from(key, container.demux(stream)):
-            if frame.pts in wanted and not frame.is_corrupt:
-                crop = crop or _Cropper(frame, index, area)
-                found[frame.pts] = crop(frame)
-            if frame.pts is None or frame.pts >= times[-1]:
-                break
-    return np.stack([found[int(time)] for time in times]) if len(found) == len(times) else None
 
 
 def _decoded_from(key: int, packets: Iterator["av.Packet[av.VideoStream]"]) -> Iterator[av.VideoFrame]:
@@ -183,16 +180,13 @@ def _decoded_from(key: int, packets: Iterator["av.Packet[av.VideoStream]"]) -> I
                 raise
 
 
-def _counted(path: Path, index: FilmIndex, numbers: range, area: Area) -> Frame:
+def _counted(path: Path, numbers: range, crop: _Cropper) -> Frame:
     """The frames of these numbers, decoding from the beginning."""
     found = []
-    crop: _Cropper | None = None
-    with closing(opened(path, str(path), None)) as container:
-        stream = _prepared(container, path)
+    with opened(path, str(path), threads=THREADS) as (container, stream):
         try:
             for number, frame in enumerate(container.decode(stream)):
                 if number in numbers and not frame.is_corrupt:
-                    crop = crop or _Cropper(frame, index, area)
                     found.append(crop(frame))
                 if number == numbers[-1]:
                     break
@@ -213,31 +207,8 @@ def _by_decord(path: Path, index: FilmIndex, numbers: range, area: Area) -> Fram
         raise VideoError(f"{path}: damaged near frame {numbers[0]}") from error
     if frames.shape[1:3] != (index.height, index.width):
         raise VideoError(f"{path}: decord shows {frames.shape[2]}×{frames.shape[1]}, not {index.width}×{index.height}")
-    return np.stack([_cut(frame, area) for frame in frames])
-
-
-def _prepared(container: "av.container.InputContainer", path: Path) -> av.VideoStream:
-    """One thread: training loaders have a process for each core. Damage is an error, as in the reader."""
-    stream = film_of(container, str(path))
-    if stream.codec_context.width * stream.codec_context.height > MAX_PIXELS:
-        raise VideoError(f"{path}: a picture of more than {MAX_PIXELS} pixels")
-    stream.thread_type = "SLICE"
-    stream.codec_context.thread_count = 1
-    stream.codec_context.options = {"err_detect": "crccheck+bitstream+buffer+explode"}
-    return stream
-
-
-def _first_frame(path: Path) -> av.VideoFrame | None:
-    with closing(opened(path, str(path), None)) as container:
-        try:
-            return next(container.decode(_prepared(container, path)), None)
-        except av.error.FFmpegError as error:
-            raise VideoError(f"{path}: damaged at its beginning") from error
+    return np.stack([area.cut(frame) for frame in frames])
 
 
 def _widened(start: int, stop: int, end: int) -> tuple[int, int]:
     return max(0, start // GRAIN - 1) * GRAIN, min(end, (-(-stop // GRAIN) + 1) * GRAIN)
-
-
-def _cut(frame: Frame, area: Area) -> Frame:
-    return frame[area.top : area.top + area.height, area.left : area.left + area.width]

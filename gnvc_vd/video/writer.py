@@ -13,7 +13,6 @@ folder      PNGs 000000.png …                               bit for bit
 
 import re
 import sys
-from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from fractions import Fraction
@@ -21,20 +20,13 @@ from pathlib import Path
 from typing import BinaryIO
 
 import av
-import numpy as np
 
 from gnvc_vd.common.files import replacing
-from gnvc_vd.conventions import MAX_RATE, MAX_SIDE, Colour, Frame, UsageError, assert_frame
-from gnvc_vd.video.colour import (
-    MATRIX_OUT,
-    PRIMARIES_OUT,
-    RANGE_OUT,
-    TRANSFER_OUT,
-    Converter,
-    assumed_matrix,
-    to_yuv,
-)
-from gnvc_vd.video.reader import RawFormat, VideoError
+from gnvc_vd.conventions import Colour, Frame, UsageError, assert_frame
+from gnvc_vd.video.colour import MATRIX_OUT, RANGE_OUT, TRANSFER_OUT, Converter, assumed_matrix, to_yuv
+from gnvc_vd.video.pictures import write_picture
+from gnvc_vd.video.planes import PlanesOf
+from gnvc_vd.video.reader import RawFormat, VideoError, check_shape
 
 H264 = ("libx264", {"crf": "12", "preset": "medium"})
 CONTAINERS = {".mp4": ("mp4", *H264), ".mov": ("mov", *H264), ".mkv": ("matroska", "ffv1", {"level": "3"})}
@@ -43,7 +35,7 @@ Y4M_FORMATS = {"yuv420p": "420mpeg2", "yuv420p10le": "420p10"}  # "mpeg2" says t
 PICTURE_NAME = re.compile(r"\d{6,}\.png")
 
 
-class FrameWriter(ABC):
+class FrameWriter:
     """Takes frames of one size, one by one. Made by `create_video`, which decides what becomes of them."""
 
     def __init__(self, width: int, height: int) -> None:
@@ -54,17 +46,15 @@ class FrameWriter(ABC):
         assert_frame(frame)
         if frame.shape != self.shape:
             raise ValueError(f"frame {self.count} is {frame.shape}, the video is {self.shape}")
-        self._put(av.VideoFrame.from_ndarray(frame, format="rgb24"))
+        self._put(frame)
         self.count += 1
 
-    @abstractmethod
-    def _put(self, picture: av.VideoFrame) -> None: ...
+    def _put(self, frame: Frame) -> None:
+        raise NotImplementedError
 
-    @abstractmethod
     def finish(self) -> None:
         """Write what is still held back."""
 
-    @abstractmethod
     def close(self) -> None:
         """Let go of the output, whole or not."""
 
@@ -81,22 +71,21 @@ class EncodedWriter(FrameWriter):
         assert isinstance(stream, av.VideoStream)
         stream.width, stream.height = width, height
         stream.time_base = 1 / rate
+        self._convert: Converter | None = None
         if codec == "ffv1":
-            self._pixel_format = "bgr0"
+            stream.pix_fmt = "bgr0"
         else:
-            self._pixel_format = "yuv444p" if width % 2 or height % 2 else "yuv420p"
+            stream.pix_fmt = pixel_format = "yuv444p" if width % 2 or height % 2 else "yuv420p"
+            self._convert = to_yuv(colour, pixel_format)
             context = stream.codec_context
             context.color_range, context.colorspace = RANGE_OUT[colour.range], MATRIX_OUT[colour.matrix]
-            context.color_primaries, context.color_trc = PRIMARIES_OUT[colour.matrix], TRANSFER_OUT[colour.matrix]
-        stream.pix_fmt = self._pixel_format
+            context.color_primaries, context.color_trc = MATRIX_OUT[colour.matrix], TRANSFER_OUT[colour.matrix]
         stream.codec_context.thread_type = "AUTO"
-        self._stream, self._rate, self._colour = stream, rate, colour
-        self._convert: Converter | None = None
+        self._stream, self._rate = stream, rate
 
-    def _put(self, picture: av.VideoFrame) -> None:
-        if self._pixel_format != "bgr0":
-            self._convert = self._convert or to_yuv(picture, self._colour, self._pixel_format)
-            picture = self._convert(picture)
+    def _put(self, frame: Frame) -> None:
+        picture = av.VideoFrame.from_ndarray(frame, format="rgb24")
+        picture = self._convert(picture) if self._convert else picture
         picture.pts, picture.time_base = self.count, 1 / self._rate
         self._container.mux(self._stream.encode(picture))
 
@@ -112,67 +101,33 @@ class PlanesWriter(FrameWriter):
     """Raw 4:2:0 planes, with y4m's few words around them if it is that. By hand: libav's y4m misstates the siting."""
 
     def __init__(
-        self,
-        stream: BinaryIO,
-        width: int,
-        height: int,
-        colour: Colour,
-        pixel_format: RawFormat,
-        y4m_rate: Fraction | None = None,
+        self, stream: BinaryIO, width: int, height: int, colour: Colour, pixel_format: str, y4m_rate: Fraction | None
     ) -> None:
         super().__init__(width, height)
-        self._stream, self._colour, self._pixel_format = stream, colour, pixel_format
+        self._stream, self._planes = stream, PlanesOf(colour, pixel_format)
         self._marker = b"FRAME\n" if y4m_rate else b""
-        self._convert: Converter | None = None
         if y4m_rate:
             rate = f"F{y4m_rate.numerator}:{y4m_rate.denominator}"
             kind = f"C{Y4M_FORMATS[pixel_format]} XCOLORRANGE={colour.range.upper()}"
             stream.write(f"YUV4MPEG2 W{width} H{height} {rate} Ip A1:1 {kind}\n".encode())
 
-    def _put(self, picture: av.VideoFrame) -> None:
-        self._convert = self._convert or to_yuv(picture, self._colour, self._pixel_format)
-        self._stream.write(self._marker)
-        for plane in self._convert(picture).planes:
-            row = plane.width * (2 if self._pixel_format == "yuv420p10le" else 1)
-            lines = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[: plane.height, :row]
-            self._stream.write(lines.tobytes())
+    def _put(self, frame: Frame) -> None:
+        self._stream.write(self._marker + self._planes(frame).tobytes())
 
     def finish(self) -> None:
         self._stream.flush()
 
-    def close(self) -> None:
-        """Whoever opened the stream closes it."""
-
-
-def write_picture(path: Path, frame: Frame) -> None:
-    """One PNG."""
-    path.write_bytes(_png(av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")))
-
-
-def _png(picture: av.VideoFrame) -> bytes:
-    encoder = av.CodecContext.create("png", "w")
-    assert isinstance(encoder, av.VideoCodecContext)
-    encoder.width, encoder.height = picture.width, picture.height
-    encoder.pix_fmt, encoder.time_base = "rgb24", Fraction(1, 25)
-    return b"".join(bytes(packet) for packet in [*encoder.encode(picture), *encoder.encode(None)])
-
 
 class PictureWriter(FrameWriter):
-    """A folder of PNGs."""
+    """A folder of PNGs, each of them whole when it is written."""
 
     def __init__(self, folder: Path, width: int, height: int) -> None:
         super().__init__(width, height)
         folder.mkdir()
         self._folder = folder
 
-    def _put(self, picture: av.VideoFrame) -> None:
-        (self._folder / f"{self.count:06d}.png").write_bytes(_png(picture))
-
-    def finish(self) -> None:
-        """Each picture is whole when it is written."""
-
-    def close(self) -> None:
-        """Nothing is held open."""
+    def _put(self, frame: Frame) -> None:
+        write_picture(self._folder / f"{self.count:06d}.png", frame)
 
 
 @contextmanager
@@ -192,8 +147,7 @@ def create_video(
         pixel_format: of y4m and raw YUV.
     """
     colour = colour or Colour(assumed_matrix(width, height), "limited")
-    if not (0 < width <= MAX_SIDE and 0 < height <= MAX_SIDE and 0 < rate <= MAX_RATE):
-        raise UsageError(f"{width}×{height} at {rate}/s is not 1 to {MAX_SIDE} pixels, up to {MAX_RATE}/s")
+    check_shape(width, height, rate)
     path = Path(target).absolute()
     suffix = path.suffix.lower()
     if suffix == ".y4m" or str(target) == "-":  # y4m cannot state a matrix: write the one that readers assume
@@ -201,7 +155,7 @@ def create_video(
     with ExitStack() as stack:
         writer: FrameWriter
         if str(target) == "-":
-            writer = PlanesWriter(sys.stdout.buffer, width, height, colour, pixel_format, y4m_rate=rate)
+            writer = PlanesWriter(sys.stdout.buffer, width, height, colour, pixel_format, rate)
         elif suffix in PLANES or suffix in CONTAINERS:
             if path.is_dir():
                 raise UsageError(f"{path} is a folder; a {suffix} file cannot replace it")

@@ -18,7 +18,7 @@ from gnvc_vd.zeroshot.parameters import StillName
 SPEED = 6
 WORST = 63  # libaom's crf at quality 0
 CRF_PER_QUALITY = 0.6
-DECODE_SECONDS = 60.0
+ENCODE_SECONDS, DECODE_SECONDS = 600.0, 60.0
 FLAGS = "bicubic+accurate_rnd+full_chroma_int+full_chroma_inp+bitexact"  # the same on every kind of CPU
 TO_YUV = f"scale=in_range=full:out_color_matrix=bt709:out_range=full:flags={FLAGS}"
 TO_RGB = f"scale=in_color_matrix=bt709:in_range=full:out_range=full:flags={FLAGS}"
@@ -49,7 +49,7 @@ class Av1:
             *("-vf", TO_YUV, "-pix_fmt", "yuv420p10le", "-c:v", "libaom-av1", "-still-picture", "1"),
             *("-cpu-used", str(SPEED), "-crf", str(crf(quality)), "-b:v", "0", "-f", "obu", "pipe:1"),
         ]
-        return ffmpeg.piped(arguments, np.ascontiguousarray(frame).tobytes())
+        return ffmpeg.run(arguments, np.ascontiguousarray(frame).tobytes(), ENCODE_SECONDS)
 
     def decode(self, data: bytes, width: int, height: int) -> Frame:
         arguments = [
@@ -58,7 +58,7 @@ class Av1:
             *("-f", "rawvideo", "-pix_fmt", "rgb24", "pipe:1"),
         ]
         try:
-            pixels = ffmpeg.piped(arguments, data, DECODE_SECONDS)
+            pixels = ffmpeg.run(arguments, data, DECODE_SECONDS)
         except GnvcError as error:
             raise BitstreamError(f"a still is damaged ({error})") from error
         if len(pixels) != 3 * width * height:

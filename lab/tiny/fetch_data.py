@@ -35,7 +35,7 @@ from gnvc_vd.common import strict
 from gnvc_vd.common.files import file_sha256, replacing
 from gnvc_vd.conventions import Frame, GnvcError
 from gnvc_vd.data.manifests import PHOTO_SUFFIXES, Entry, relative, scan_photo, scan_video, write_manifest
-from gnvc_vd.video.picture_files import read_picture
+from gnvc_vd.video.pictures import read_picture
 
 LIST = Path(__file__).with_name("data.json")
 LONGEST_SIDE = 1920

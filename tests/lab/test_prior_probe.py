@@ -16,7 +16,7 @@ from gnvc_vd.presets import preset
 from gnvc_vd.train.draws import BatchDraws
 from gnvc_vd.train.setup import build
 from gnvc_vd.train.stages.prior_stage import SIGMAS, PriorStage, judge
-from gnvc_vd.video.picture_files import read_picture
+from gnvc_vd.video.pictures import read_picture
 from gnvc_vd.video.pixels import pixels_of, to_frames, to_model
 from lab.linear_denoiser import LinearDenoiser
 from lab.prior_probe import (

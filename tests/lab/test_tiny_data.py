@@ -14,7 +14,7 @@ from PIL import Image
 
 from gnvc_vd.data.manifests import Entry, read_manifest, split_of
 from gnvc_vd.video import create_video
-from gnvc_vd.video.picture_files import read_picture
+from gnvc_vd.video.pictures import read_picture
 from tests.conftest import names_beside, noise_clip, smooth_clip
 from tests.data.material import run_script
 

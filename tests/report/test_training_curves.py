@@ -7,7 +7,7 @@ import pytest
 
 from gnvc_vd.conventions import GnvcError
 from gnvc_vd.report.training_curves import curves_of, plot_runs
-from gnvc_vd.video.picture_files import read_picture
+from gnvc_vd.video.pictures import read_picture
 from tests.conftest import names_beside
 
 LINES = [

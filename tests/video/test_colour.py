@@ -54,7 +54,7 @@ def test_yuv_to_rgb_is_the_closed_form(colour: Colour) -> None:
     low, high = LEGAL_CHROMA if colour.range == "limited" else (0, 255)
     luma = rng.integers(0, (LEGAL_LUMA if colour.range == "limited" else 255) + 1, (1, SIDE, SIDE))
     yuv = np.concatenate([luma, rng.integers(low, high + 1, (2, SIDE, SIDE))]).astype(np.uint8)
-    rgb = to_rgb(frame_of(yuv, "yuv444p"), colour, "h264")(frame_of(yuv, "yuv444p"))
+    rgb = to_rgb(colour, "h264")(frame_of(yuv, "yuv444p"))
     assert np.abs(rgb - rgb_of(yuv, colour, 8)).max() < 0.55  # rounding is 0.5
 
 
@@ -64,7 +64,7 @@ def test_ten_bit_yuv_to_rgb_is_the_closed_form(colour: Colour) -> None:
     low, high = (64, 940) if colour.range == "limited" else (0, 1023)
     yuv = rng.integers(low, high + 1, (3, SIDE, SIDE)).astype(np.uint16)
     frame = frame_of(yuv, "yuv444p10le")
-    rgb = to_rgb(frame, colour, "h264")(frame)
+    rgb = to_rgb(colour, "h264")(frame)
     limit = 0.55 if colour.range == "limited" else 1.25  # full range is first scaled in 10-bit codes
     assert np.abs(rgb - rgb_of(yuv, colour, 10)).max() < limit
 
@@ -73,7 +73,7 @@ def test_ten_bit_yuv_to_rgb_is_the_closed_form(colour: Colour) -> None:
 def test_rgb_to_yuv_is_the_closed_form(colour: Colour) -> None:
     rgb = np.random.default_rng(2).integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
     frame = av.VideoFrame.from_ndarray(rgb, format="rgb24")
-    yuv = to_yuv(frame, colour, "yuv444p")(frame).to_ndarray()
+    yuv = to_yuv(colour, "yuv444p")(frame).to_ndarray()
     limit = 0.6 if colour.range == "limited" else 1.1  # libswscale rounds full range down
     assert np.abs(yuv - yuv_of(rgb, colour)).max() < limit
 
@@ -82,7 +82,7 @@ def test_codes_beyond_the_legal_range_do_not_wrap_around() -> None:
     """Without the clamp, libswscale's sums overflow here and superwhite blue turns black."""
     yuv = np.full((3, 16, 16), 255, np.uint8)
     frame = frame_of(yuv, "yuv444p")
-    rgb = to_rgb(frame, Colour("bt709", "limited"), "h264")(frame)
+    rgb = to_rgb(Colour("bt709", "limited"), "h264")(frame)
     assert rgb[..., 0].min() == 255 and rgb[..., 2].min() == 255
 
 
@@ -94,7 +94,7 @@ def test_chroma_sits_left_or_for_jpeg_between(codec: str, offset: float) -> None
         np.concatenate([np.full((64, 64), 128, np.uint8), np.full((16, 64), 128, np.uint8), chroma.reshape(16, 64)]),
         format="yuv420p",
     )
-    red = to_rgb(frame, Colour("bt709", "full"), codec)(frame)[32, 8:56, 0]
+    red = to_rgb(Colour("bt709", "full"), codec)(frame)[32, 8:56, 0]
     v = 64 + 2 * (np.arange(8, 56) + offset)
     assert np.abs(red - (128 + 2 * (1 - 0.2126) * (v - 128))).max() < 1.6  # chroma is rounded to a code on the way
 
@@ -105,8 +105,8 @@ def test_written_chroma_sits_where_it_is_read(colour: Colour) -> None:
     ramp = np.tile(np.linspace(60, 200, 96), (32, 1))
     rgb = np.stack([ramp, np.full_like(ramp, 128), ramp[:, ::-1]], axis=-1).round().astype(np.uint8)
     frame = av.VideoFrame.from_ndarray(rgb, format="rgb24")
-    yuv = to_yuv(frame, colour, "yuv420p")(frame)
-    back = to_rgb(yuv, colour, "h264")(yuv).astype(int)
+    yuv = to_yuv(colour, "yuv420p")(frame)
+    back = to_rgb(colour, "h264")(yuv).astype(int)
     assert np.abs((back - rgb)[4:-4, 4:-4]).max() <= 3
     assert np.abs((back - rgb)[4:-4, 4:-4].mean(axis=(0, 1))).max() < 1.0
 
@@ -129,7 +129,7 @@ def test_grey_of_any_depth_is_the_closed_form(pixel_format: str, depth: int, col
     top = (1 << depth) - 1
     luma = np.linspace(0, top, 37 * 16).round().astype(np.uint8 if depth == 8 else np.uint16).reshape(1, 16, 37)
     frame = frame_of(luma, pixel_format)
-    rgb = to_rgb(frame, Colour("bt601", colour_range), "ffv1")(frame)
+    rgb = to_rgb(Colour("bt601", colour_range), "ffv1")(frame)
     levels = luma[0] / (1 << (depth - 8)) if colour_range == "limited" else luma[0] * (255 / top)
     expected = np.clip((levels - 16) / 219 * 255, 0, 255) if colour_range == "limited" else levels
     assert np.abs(rgb - expected[..., None]).max() <= 0.5 + 1e-9
@@ -138,12 +138,12 @@ def test_grey_of_any_depth_is_the_closed_form(pixel_format: str, depth: int, col
 def test_sixteen_bit_rgb_is_rounded_to_eight() -> None:
     rgb = np.random.default_rng(3).integers(0, 1 << 16, (16, 32, 3), dtype=np.uint16)
     frame = av.VideoFrame.from_ndarray(rgb, format="rgb48le")
-    out = to_rgb(frame, Colour("bt709", "limited"), "png")(frame)
+    out = to_rgb(Colour("bt709", "limited"), "png")(frame)
     assert np.abs(out - rgb / 257).max() <= 0.5 + 1e-9
 
 
 def test_one_bit_pictures_are_black_and_white() -> None:
     frame = av.VideoFrame(16, 2, "monow")  # 1 is black
     frame.planes[0].update(b"\xf0\x0f".ljust(frame.planes[0].line_size, b"\0") * 2)
-    rgb = to_rgb(frame, Colour("bt601", "full"), "png")(frame)
+    rgb = to_rgb(Colour("bt601", "full"), "png")(frame)
     assert (rgb[0, :, 0] == [0] * 4 + [255] * 8 + [0] * 4).all()

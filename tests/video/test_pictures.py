@@ -11,7 +11,7 @@ import pytest
 from PIL import Image, ImageCms
 
 from gnvc_vd.video import VideoError
-from gnvc_vd.video.picture_files import read_picture
+from gnvc_vd.video.pictures import read_picture
 from tests.conftest import noise_clip, smooth_clip
 
 
@@ -58,7 +58,7 @@ def test_a_colour_profile_does_not_end_the_process(tmp_path: Path, name: str) ->
 import gc, sys
 from pathlib import Path
 from gnvc_vd.video import open_video
-from gnvc_vd.video.picture_files import read_picture
+from gnvc_vd.video.pictures import read_picture
 for path in sorted(Path({str(tmp_path)!r}).iterdir()):
     read_picture(path)
     if path.suffix == ".png":

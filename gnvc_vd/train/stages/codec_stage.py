@@ -24,8 +24,8 @@ from gnvc_vd.train.draws import step_draws
 from gnvc_vd.train.settings import Rate, Stage, Training
 from gnvc_vd.train.stages.stage import Losses, Step, Verdict, latents_of, perceived
 from gnvc_vd.video import VideoInfo
+from gnvc_vd.video.pictures import sheets
 from gnvc_vd.video.pixels import pixels_of, to_model
-from gnvc_vd.video.sheets import sheets
 
 
 class CodecStage(nn.Module):

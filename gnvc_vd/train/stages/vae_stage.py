@@ -16,8 +16,8 @@ from gnvc_vd.metrics.ideal import IdealCode
 from gnvc_vd.train import losses, transform_code
 from gnvc_vd.train.settings import Stage
 from gnvc_vd.train.stages.stage import Losses, Step, Verdict, perceived
+from gnvc_vd.video.pictures import sheets
 from gnvc_vd.video.pixels import pixels_of, to_frames, to_model
-from gnvc_vd.video.sheets import sheets
 
 JUDGED_RATE = 0.02  # bits per pixel
 
