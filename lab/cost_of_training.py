@@ -37,7 +37,7 @@ class Kept:
 
     trained: int  # parameters
     frozen_bytes: int
-    divided_bytes: int  # of all that is kept: what habits.shard divides over processes
+    divided_bytes: int  # of all that is kept: what run.shard divides over processes
 
     @property
     def bytes(self) -> int:

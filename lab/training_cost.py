@@ -4,25 +4,28 @@ Takes what scripts/train.py takes. Hours assume a share of a peak rate; nothing 
 """
 
 import sys
+from pathlib import Path
 
 import hydra
 from omegaconf import DictConfig
 
 from gnvc_vd.conventions import GnvcError
 from gnvc_vd.train.compose import training_of
+from gnvc_vd.train.experiments import register
 from lab.cost_of_training import costs, kept
 
+CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 PEAK, SHARE = 312e12, 0.3  # operations a second of an A800 in bfloat16, and what of it is assumed to be reached
 
 
-@hydra.main(config_path="../configs", config_name="train", version_base="1.3")
+@hydra.main(config_path=str(CONFIGS), config_name="train", version_base="1.3")
 def main(config: DictConfig) -> None:
     try:
         training = training_of(config)
         show = kept(training)
         print(
             f"trained parameters {show.trained / 1e6:.0f} M, kept on the device {show.bytes / 2**30:.1f} GiB "
-            f"({show.divided_bytes / 2**30:.1f} GiB of them divided over processes by habits.shard=true), "
+            f"({show.divided_bytes / 2**30:.1f} GiB of them divided over processes by run.shard=true), "
             f"a checkpoint {show.checkpoint_bytes / 1e9:.1f} GB"
         )
         hours = 0.0
@@ -41,4 +44,5 @@ def main(config: DictConfig) -> None:
 
 
 if __name__ == "__main__":
+    register(CONFIGS)
     main()

@@ -1,9 +1,9 @@
 """A multirun of evaluations or trainings as a table and a plot with BD-rates between its variants.
 
-python scripts/evaluate.py -m experiment=eval_steps codecs.gnvc-vd.ours.decode.steps=1,2,5
-python scripts/ablation.py outputs/evaluate/eval_steps --anchor 5
-python scripts/train.py -m experiment=adaptor_depth adaptor=none,every-6,every-2
-python scripts/ablation.py outputs/train/adaptor_depth-* --anchor every-2
+python scripts/evaluate.py -m experiment=steps codecs.gnvc-vd.ours.decode.steps=1,2,5
+python scripts/ablation.py outputs/evaluate/steps --anchor 5
+python scripts/train.py -m experiment=adaptor_depth adaptor.every=6,2
+python scripts/ablation.py outputs/train/adaptor_depth-* --anchor 2
 """
 
 import argparse

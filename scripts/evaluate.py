@@ -1,9 +1,10 @@
 """Rate–distortion points of codecs side by side, and their report; the same command goes on where it stopped.
 
-python scripts/evaluate.py experiment=eval_small
-torchrun --standalone --nproc_per_node 2 scripts/evaluate.py experiment=eval_small device=cpu
-accelerate launch --config_file configs/launcher/accelerate/ddp_8.yaml scripts/evaluate.py experiment=eval_uvg root=UVG
-python scripts/evaluate.py -m launcher=slurm experiment=eval_uvg root=UVG 'only=[x265],[vvenc],[gnvc-vd]'
+python scripts/evaluate.py                             lists the experiments
+python scripts/evaluate.py experiment=small
+torchrun --standalone --nproc_per_node 2 scripts/evaluate.py experiment=small device=cpu
+accelerate launch --config_file configs/accelerate/gpu_8.yaml scripts/evaluate.py experiment=uvg root=UVG
+python scripts/evaluate.py -m launcher=slurm experiment=uvg root=UVG 'only=[x265],[vvenc],[gnvc-vd]'
 """
 
 import sys
@@ -18,11 +19,13 @@ from gnvc_vd.conventions import GnvcError, UsageError
 from gnvc_vd.evaluate.evaluation import evaluation_of
 from gnvc_vd.evaluate.run import evaluate
 from gnvc_vd.report.report import report
+from gnvc_vd.train.experiments import listing, register
 
+CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 PATIENCE = timedelta(days=30)  # of processes whose share is done: the others' may take hours longer
 
 
-@hydra.main(config_path="../configs", config_name="evaluate", version_base="1.3")
+@hydra.main(config_path=str(CONFIGS), config_name="evaluate", version_base="1.3")
 def main(config: DictConfig) -> None:
     try:
         evaluation = evaluation_of(config)
@@ -45,4 +48,8 @@ def main(config: DictConfig) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    register(CONFIGS)
+    if sys.argv[1:]:
+        main()
+    else:
+        print(listing(CONFIGS, "evaluate"))

@@ -1,8 +1,9 @@
 """Train a part of gnvc-vd, or go on with a training: the same command continues where the run's folder stands.
 
+python scripts/train.py                             lists the experiments
 python scripts/train.py experiment=debug_overfit
 torchrun --standalone --nproc_per_node 2 scripts/train.py experiment=debug_overfit
-accelerate launch --config_file configs/launcher/accelerate/ddp_8.yaml scripts/train.py experiment=paper_stage1
+accelerate launch --config_file configs/accelerate/gpu_8.yaml scripts/train.py experiment=paper_stage1
 """
 
 import sys
@@ -14,10 +15,13 @@ from omegaconf import DictConfig
 
 from gnvc_vd.conventions import GnvcError, UsageError
 from gnvc_vd.train.compose import sources_of, training_of
+from gnvc_vd.train.experiments import listing, register
 from gnvc_vd.train.loop import train
 
+CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 
-@hydra.main(config_path="../configs", config_name="train", version_base="1.3")
+
+@hydra.main(config_path=str(CONFIGS), config_name="train", version_base="1.3")
 def main(config: DictConfig) -> None:
     try:
         sources = sources_of(config.data.train)
@@ -32,4 +36,8 @@ def main(config: DictConfig) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    register(CONFIGS)
+    if sys.argv[1:]:
+        main()
+    else:
+        print(listing(CONFIGS, "train"))

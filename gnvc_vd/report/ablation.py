@@ -153,6 +153,6 @@ def _judged_on(run: Path) -> tuple[str, str, int, int, int]:
     if not (run / RUN).is_file():
         return ("validation", "", 0, 0, 0)
     training = json.loads((run / RUN).read_text(encoding="utf-8"))["training"]
-    last, clips = training["stage"]["spans"][-1], training["habits"]["clips"]
+    last, clips = training["stage"]["spans"][-1], training["run"]["clips"]
     drawn = json.dumps([training["data"], training["seed"], clips, last["short_side"]])
     return ("validation", drawn, last["frames"], last["size"], last["size"])

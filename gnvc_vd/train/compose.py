@@ -2,6 +2,7 @@
 
 import inspect
 import json
+from dataclasses import asdict, replace
 from typing import Any, cast
 
 import hydra
@@ -12,11 +13,11 @@ from gnvc_vd.common import strict
 from gnvc_vd.conventions import GnvcError, UsageError
 from gnvc_vd.data.clips import Clips, ClipSpec, Mixture
 from gnvc_vd.data.latents import LatentClips, vae_identity
-from gnvc_vd.presets import preset
+from gnvc_vd.presets import AdaptorPreset, Preset, preset
 from gnvc_vd.train.loop import Sources
 from gnvc_vd.train.settings import Training
 
-FIELDS = ("name", "model", "stage", "rate", "adaptor", "seed", "habits")
+FIELDS = ("name", "model", "stage", "rate", "adaptor", "seed", "run")
 OURS = ("gnvc_vd.data.", "gnvc_vd.train.compose.")  # what a configuration may call
 
 
@@ -26,10 +27,26 @@ def training_of(config: DictConfig) -> Training:
     strange = plain.keys() - {*FIELDS, "data"}
     if strange:
         raise UsageError(f"the configuration holds unknown keys: {', '.join(sorted(strange))}")
-    told = {name: plain[name] for name in FIELDS}
-    if told["adaptor"].get("layers") is None:  # the model's own
-        del told["adaptor"]
-    return strict.parse(Training, told | {"data": json.dumps(plain["data"]["train"])[:1000]}, "configuration")
+    given = {name: plain[name] for name in FIELDS} | {"data": json.dumps(plain["data"]["train"])[:1000]}
+    adaptor = adaptor_of(given.pop("adaptor"), preset(given["model"]["name"]))
+    return replace(strict.parse(Training, given, "configuration"), adaptor=adaptor)
+
+
+def adaptor_of(given: dict[str, Any], sizes: Preset) -> AdaptorPreset | None:
+    """The preset's adaptor with what is given in its place; None if nothing is.
+
+    Args:
+        given: fields of AdaptorPreset, or `every` in place of `layers`; a null is not given.
+    """
+    given = {name: value for name, value in given.items() if value is not None}
+    every = given.pop("every", None)
+    if every is not None:
+        if "layers" in given:
+            raise UsageError("adaptor.every and adaptor.layers both say which layers take a hint: give one of them")
+        if not isinstance(every, int) or every < 1:
+            raise UsageError(f"adaptor.every is a whole number of layers, at least 1: not {every}")
+        given["layers"] = list(range(0, sizes.dit.layers, every))
+    return strict.parse(AdaptorPreset, asdict(sizes.adaptor) | given, "configuration.adaptor") if given else None
 
 
 def sources_of(config: DictConfig | None) -> Sources | None:

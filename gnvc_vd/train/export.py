@@ -131,7 +131,7 @@ def training_of_run(run: Path) -> Training:
 def load_run(run: Path, checkpoint: Path | None = None, which: Which = "averaged") -> Loaded:
     """A run's modules on the CPU, in the precision of their source, with a checkpoint's weights in them."""
     training = training_of_run(run)
-    taken = checkpoint or Checkpoints(run / CHECKPOINTS, training.habits.keep).latest()
+    taken = checkpoint or Checkpoints(run / CHECKPOINTS, training.run.keep).latest()
     if taken is None or not (taken / STATE).is_file():
         raise GnvcError(f"{taken or run / CHECKPOINTS}: no checkpoint there")
     state = strict.parse(State, strict.read_object(taken / STATE), str(taken / STATE))

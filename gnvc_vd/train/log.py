@@ -35,10 +35,10 @@ class Log:
             _forget_after(folder / FIGURES, done)
             about = {"training": dataclasses.asdict(training), "environment": environment(accelerator)}
             (folder / RUN).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
-        absent = set(training.habits.trackers) - {str(tracker) for tracker in accelerator.log_with}
+        absent = set(training.run.trackers) - {str(tracker) for tracker in accelerator.log_with}
         if absent:  # Accelerate would say nothing
             raise UsageError(f"the tracker {', '.join(sorted(absent))} is not installed")
-        if training.habits.trackers:
+        if training.run.trackers:
             flat = {name: str(value) for name, value in dataclasses.asdict(training).items()}
             accelerator.init_trackers("gnvc-vd", config=flat)
 

@@ -26,7 +26,7 @@ from gnvc_vd.train.checkpoint import Checkpoints, State, restore, snapshot
 from gnvc_vd.train.ema import Ema
 from gnvc_vd.train.log import Log
 from gnvc_vd.train.order import Share, Source, batches
-from gnvc_vd.train.settings import Habits, Optimisation, Span, Training
+from gnvc_vd.train.settings import Optimisation, RunSettings, Span, Training
 from gnvc_vd.train.setup import Built, build, judged
 from gnvc_vd.train.stages.stage import Losses, Step, Verdict
 
@@ -45,18 +45,18 @@ class Trainer:
 
     def __init__(self, training: Training, folder: Path) -> None:
         self.training, self.folder = training, folder
-        self.accelerator = _accelerator(training.habits, folder)
+        self.accelerator = _accelerator(training.run, folder)
         self.built: Built = build(training)
-        self.module = _over_processes(self.built, self.accelerator, training.habits.shard)
+        self.module = _over_processes(self.built, self.accelerator, training.run.shard)
         self.optimiser = _adamw(self.built.stage, training.stage.optimisation)  # of parameters that may now be sharded
         self.prepared = self.accelerator.prepare(self.optimiser)
         self.ema = Ema(self.built.stage, training.stage.optimisation.ema)
-        self.checkpoints = Checkpoints(folder / CHECKPOINTS, training.habits.keep)
+        self.checkpoints = Checkpoints(folder / CHECKPOINTS, training.run.keep)
         self.step = 0
 
     def run(self, sources: Sources, validation: Sources | None) -> Path:
-        stage, habits = self.training.stage, self.training.habits
-        share = Share(stage, self.accelerator.process_index, self.accelerator.num_processes, habits.accumulate)
+        stage, run = self.training.stage, self.training.run
+        share = Share(stage, self.accelerator.process_index, self.accelerator.num_processes, run.accumulate)
         self._resume()
         log = Log(self.folder, self.training, self.accelerator, self.step)
         clips = self._validation_clips(validation)
@@ -66,16 +66,16 @@ class Trainer:
             disable=None if self.accelerator.is_main_process else True,
         ) as progress:  # fmt: skip
             for span, start, stop in self._remaining():
-                passes = batches(sources(spec_of(span, self.training)), share, start, stop, habits.workers)
+                passes = batches(sources(spec_of(span, self.training)), share, start, stop, run.workers)
                 for _ in range(start, stop):
-                    figures = self._step([next(passes) for _ in range(habits.accumulate)])
+                    figures = self._step([next(passes) for _ in range(run.accumulate)])
                     progress.update()
                     progress.set_postfix(loss=f"{figures['loss']:.4g}")
-                    if self.step == 1 or self._due(habits.log_every):
+                    if self.step == 1 or self._due(run.log_every):
                         speed = (self.step - first) / (time.perf_counter() - started)
                         log.figures(self.step, figures | {"clips_per_second": speed * span.batch})
-                    score = self._judge(log, clips) if self._due(habits.validate_every) else None
-                    if self._due(habits.save_every):
+                    score = self._judge(log, clips) if self._due(run.validate_every) else None
+                    if self._due(run.save_every):
                         self._save(score)
         self.checkpoints.wait()
         self.accelerator.wait_for_everyone()
@@ -137,7 +137,7 @@ class Trainer:
 
     def _verdict(self, clips: Sequence[Tensor]) -> Verdict | None:
         module = self.built.stage
-        if not (self._main or self.training.habits.shard):
+        if not (self._main or self.training.run.shard):
             return None
         with self.ema.shown(), self.accelerator.autocast():
             module.eval()
@@ -170,10 +170,10 @@ class Trainer:
     def _validation_clips(self, sources: Sources | None) -> list[Tensor]:
         if sources is None:
             return []
-        last, habits = self.training.stage.spans[-1], self.training.habits
+        last, run = self.training.stage.spans[-1], self.training.run
         spec = replace(spec_of(last, self.training), flip=False, seed=self.training.seed + 1)
         source = sources(spec)
-        return [source[number] for number in range(habits.clips)]
+        return [source[number] for number in range(run.clips)]
 
     @property
     def _main(self) -> bool:
@@ -185,25 +185,25 @@ def spec_of(span: Span, training: Training) -> ClipSpec:
 
 
 def identity(training: Training) -> str:
-    """What a checkpoint belongs to: everything but the run's habits and its name."""
-    told = {name: value for name, value in stated(training).items() if name not in ("habits", "name")}
+    """What a checkpoint belongs to: everything but the settings of the run and its name."""
+    told = {name: value for name, value in stated(training).items() if name not in ("run", "name")}
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _accelerator(habits: Habits, folder: Path) -> Accelerator:
+def _accelerator(run: RunSettings, folder: Path) -> Accelerator:
     # Short clips leave some parameters unused. Buffers never change, and gloo cannot send int16.
     ddp = DistributedDataParallelKwargs(find_unused_parameters=True, broadcast_buffers=False)
     accelerator = Accelerator(
-        cpu=habits.cpu,
-        mixed_precision=habits.precision,
-        gradient_accumulation_steps=habits.accumulate,
-        log_with=list(habits.trackers) or None,
+        cpu=run.cpu,
+        mixed_precision=run.precision,
+        gradient_accumulation_steps=run.accumulate,
+        log_with=list(run.trackers) or None,
         project_dir=folder,
         kwargs_handlers=[ddp],
     )
     if accelerator.distributed_type == DistributedType.FSDP:
         raise UsageError(
-            "Accelerate's own sharding would cast the latent codec too; launch as for DDP, with habits.shard=true"
+            "Accelerate's own sharding would cast the latent codec too; launch as for DDP, with run.shard=true"
         )
     return accelerator
 

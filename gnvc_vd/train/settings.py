@@ -173,7 +173,7 @@ class Model:
 
 
 @dataclass(frozen=True)
-class Habits:
+class RunSettings:
     """How a run goes about its work; none of it changes what is learned."""
 
     accumulate: int = 1  # passes that a step's batch is divided into
@@ -202,4 +202,4 @@ class Training:
     adaptor: AdaptorPreset | None = None  # None: the preset's
     seed: int = 0
     data: str = ""  # what the clips are drawn from, in words that change when it does
-    habits: Habits = Habits()
+    run: RunSettings = RunSettings()

@@ -18,7 +18,7 @@ from torch import Tensor
 from gnvc_vd.backbone.vaes import load_vae, random_vae
 from gnvc_vd.conventions import UsageError
 from gnvc_vd.presets import Preset, preset
-from gnvc_vd.train.settings import Habits, Model, Stage, Training
+from gnvc_vd.train.settings import Model, RunSettings, Stage, Training
 from gnvc_vd.train.stages.stage import Verdict, perceptual_of
 from gnvc_vd.train.stages.vae_stage import VaeStage
 from gnvc_vd.train.stages.vae_stage import judge as judge_vae
@@ -56,8 +56,8 @@ def build(training: Training) -> Built:
     for name, parameter in made.stage.named_parameters():
         parameter.requires_grad_(group_of(name) in training.stage.trains)
     made.stage.train()
-    if training.habits.compile:
-        _compile(made.stage, training.habits)
+    if training.run.compile:
+        _compile(made.stage, training.run)
     return made
 
 
@@ -134,12 +134,12 @@ def _on_a_backbone(training: Training) -> Built:
     return Built(training, sizes, made, backbone)
 
 
-def _compile(stage: torch.nn.Module, habits: Habits) -> None:
+def _compile(stage: torch.nn.Module, run: RunSettings) -> None:
     """Each block of the transformer by itself, for each shape anew: the parameters keep their names."""
-    if habits.shard:
-        raise UsageError("habits.compile is for a transformer that is whole: leave habits.shard out")
-    if habits.cpu and not any(map(shutil.which, (os.environ.get("CXX", "c++"), "g++"))):
-        raise UsageError("habits.compile needs a C++ compiler for a CPU: install g++, or leave it out")
+    if run.shard:
+        raise UsageError("run.compile is for a transformer that is whole: leave run.shard out")
+    if run.cpu and not any(map(shutil.which, (os.environ.get("CXX", "c++"), "g++"))):
+        raise UsageError("run.compile needs a C++ compiler for a CPU: install g++, or leave it out")
     for name, module in stage.named_modules():
         if re.search(r"(^|\.)dit\.model\.(vace_)?blocks\.\d+$", name):
             module.compile(dynamic=False)

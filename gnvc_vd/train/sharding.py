@@ -29,7 +29,7 @@ from gnvc_vd.train.stages.prior_stage import PriorStage
 def shard(built: Built, accelerator: Accelerator) -> nn.Module:
     """Divide the transformer in place; returns the stage as all processes train it together, on their devices."""
     if accelerator.num_processes == 1:
-        raise UsageError("habits.shard divides a transformer over processes, and there is one")
+        raise UsageError("run.shard divides a transformer over processes, and there is one")
     dit = _transformer(built)
     built.backbone.dit, built.backbone.load_dit = (
         dit,
@@ -56,7 +56,7 @@ def _transformer(built: Built) -> WanDit:
         return built.stage.refiner.dit
     if isinstance(built.stage, PriorStage):
         return built.stage.dit
-    raise UsageError("habits.shard divides a transformer over processes, and a VAE has none")
+    raise UsageError("run.shard divides a transformer over processes, and a VAE has none")
 
 
 def _divide(model: nn.Module, accelerator: Accelerator) -> None:

@@ -21,7 +21,7 @@ train() (
     name=$1 experiment=$2 steps=$3 start=$4
     shift 4
     $launch scripts/train.py experiment="$experiment" name="$name" hydra.run.dir="$out/runs/$name" model.start="$start" \
-        "stage.spans=[{steps:$steps,frames:17,size:96,batch:4}]" habits.validate_every="$steps" habits.clips=2 "$@"
+        "stage.spans=[{steps:$steps,frames:17,size:96,batch:4}]" run.validate_every="$steps" run.clips=2 "$@"
 )
 export_run() {
     [ -f "$out/models/$1/model.json" ] || "$python" scripts/export.py "$out/runs/$1" "$out/models/$1" $2
@@ -31,7 +31,7 @@ export_run() {
 judge() {
     export_run "$1" --refit
     case $1 in no_refinement) way=+codecs.gnvc-vd.ours.decode.no-refine=true ;; *) way= ;; esac
-    "$python" scripts/evaluate.py experiment=eval_public folder="$judged/$1" root="$root" "only=[gnvc-vd]" \
+    "$python" scripts/evaluate.py experiment=public folder="$judged/$1" root="$root" "only=[gnvc-vd]" \
         codecs.gnvc-vd.ours.model="$out/models/$1" codecs.gnvc-vd.ours.levels="[0,21,42,63]" \
         "metrics=[psnr_rgb,st_lpips_alex,e_warp]" at_once=2 $way
 }

@@ -30,7 +30,7 @@ from gnvc_vd.metrics.weight_files import ALEXNET, in_torch_home
 from gnvc_vd.report.report import report
 from tests.conftest import names_beside
 from tests.evaluate.evaluations import FRAMES, SIDE, evaluation, made_up_set, point
-from tests.train.composing import ALL, composed_of
+from tests.train.composing import EVALUATIONS, composed_of
 
 TABLES = ("tables.md", "tables.tex", "points.csv", "bd.csv")
 
@@ -265,20 +265,20 @@ def test_wrong_evaluations_are_refused(tmp_path: Path) -> None:
         evaluate(evaluation(tmp_path), "cpu")
 
 
-@pytest.mark.parametrize("name", [name for name in ALL if name.startswith("eval_")])
+@pytest.mark.parametrize("name", EVALUATIONS)
 def test_every_evaluation_composes(name: str) -> None:
-    codec = "gvc" if name.startswith("eval_gvc") else "gnvc-vd"
+    codec = "gvc" if name.startswith("gvc") else "gnvc-vd"
     found = evaluation_of(composed_of("evaluate", f"experiment={name}", f"codecs.{codec}.ours.model=other")[0])
-    assert found.name.startswith("eval_") and found.folder.startswith(f"outputs/evaluate/{found.name}")
+    assert found.name == name and found.folder.startswith(f"outputs/evaluate/{found.name}")
     ours = [contestant.ours for contestant in found.codecs.values() if contestant.ours]
     assert ours and all(one.model == "other" for one in ours)  # one place says which
     if codec == "gvc":
-        assert found.name == name and [one.encode["mode"] for one in ours] == [name.removeprefix("eval_gvc_")]
+        assert found.name == name and [one.encode["mode"] for one in ours] == [name.removeprefix("gvc_")]
     anchor = found.report.anchor
-    assert anchor is None or found.codecs[anchor].hybrid or name == "eval_refinement"
+    assert anchor is None or found.codecs[anchor].hybrid or name == "refinement"
 
 
-@pytest.mark.parametrize("name", ["eval_small", "eval_uvg", "eval_public", "eval_refinement"])
+@pytest.mark.parametrize("name", ["small", "uvg", "public", "refinement"])
 def test_our_codec_stands_with_and_without_refinement(name: str) -> None:
     found = evaluation_of(composed_of("evaluate", f"experiment={name}", "codecs.gnvc-vd.ours.model=other")[0])
     refined, unrefined = (found.codecs[codec].ours for codec in ("gnvc-vd", "gnvc-vd-unrefined"))
@@ -287,7 +287,7 @@ def test_our_codec_stands_with_and_without_refinement(name: str) -> None:
 
 
 def test_refinement_is_judged_on_the_same_streams_refined_in_three_ways() -> None:
-    found = evaluation_of(composed_of("evaluate", "experiment=eval_refinement")[0])
+    found = evaluation_of(composed_of("evaluate", "experiment=refinement")[0])
     ways = {name: one.ours for name, one in found.codecs.items() if one.ours}
     assert {name: way.decode for name, way in ways.items()} == {
         "gnvc-vd": {}, "gnvc-vd-apart": {"apart": True}, "gnvc-vd-unrefined": {"no-refine": True},
@@ -296,20 +296,20 @@ def test_refinement_is_judged_on_the_same_streams_refined_in_three_ways() -> Non
 
 
 def test_the_small_evaluation_is_what_it_promises() -> None:
-    config, whole = composed_of("evaluate", "experiment=eval_small")
+    config, whole = composed_of("evaluate", "experiment=small")
     small = evaluation_of(config)
     assert (
         {"x264", "x265", "svt-av1", "vvenc"} <= small.codecs.keys() and small.manifest == "small" and small.root is None
     )
     assert not {"lpips_alex", "lpips_vgg", "dists"} & set(small.metrics)  # whose networks are downloads
-    assert whole.hydra.run.dir == small.folder == "outputs/evaluate/eval_small"
+    assert whole.hydra.run.dir == small.folder == "outputs/evaluate/small"
     with pytest.raises(GnvcError, match="unknown key 'strange'"):
-        evaluation_of(composed_of("evaluate", "experiment=eval_small", "+strange=1")[0])
+        evaluation_of(composed_of("evaluate", "experiment=small", "+strange=1")[0])
 
 
 def test_any_option_of_gvc_is_swept_from_the_command_line() -> None:
     swept = [f"codecs.gvc.ours.encode.{one}" for one in ("codebook=256", "g-scale=2", "tail-atoms=9", "sde-steps=10")]
-    config, whole = composed_of("evaluate", "experiment=eval_gvc_i2v", *swept)
+    config, whole = composed_of("evaluate", "experiment=gvc_i2v", *swept)
     found = evaluation_of(config)
     (gvc,) = (one.ours for one in found.codecs.values())
     assert gvc is not None and (gvc.codec, gvc.model, gvc.levels) == ("gvc", "tiny", (8, 16, 32, 64))
@@ -318,8 +318,8 @@ def test_any_option_of_gvc_is_swept_from_the_command_line() -> None:
     assert (arguments.atoms, arguments.mode, arguments.gop) == (16, "i2v", 9)
     assert (arguments.codebook, arguments.g_scale, arguments.tail_atoms, arguments.sde_steps) == (256, 2, 9, 10)
     assert (arguments.shift, arguments.ode_tail, arguments.reuse, arguments.model) == (3, 3, False, "tiny")
-    assert found.folder == f"outputs/evaluate/eval_gvc_i2v/{','.join(sorted(swept))}"
-    assert whole.hydra.sweep.dir == "outputs/evaluate/eval_gvc_i2v"
+    assert found.folder == f"outputs/evaluate/gvc_i2v/{','.join(sorted(swept))}"
+    assert whole.hydra.sweep.dir == "outputs/evaluate/gvc_i2v"
 
 
 @pytest.mark.slow

@@ -38,7 +38,7 @@ def run(
 def trained(folder: Path, name: str, lift: float, data: str = "clips") -> Path:
     (folder / name).mkdir(parents=True)
     span = {"frames": 9, "size": 64, "short_side": None}
-    training = {"data": data, "seed": 0, "stage": {"spans": [span]}, "habits": {"clips": 4}}
+    training = {"data": data, "seed": 0, "stage": {"spans": [span]}, "run": {"clips": 4}}
     (folder / name / RUN).write_text(json.dumps({"training": training}))
     lines = [{"step": step, "loss": 1.0} for step in (1, 2)]
     for step, worse in ((1, 5.0), (2, 0.0)):
@@ -96,7 +96,7 @@ def test_a_multirun_of_evaluations_becomes_a_study(tmp_path: Path) -> None:
     hybrid = "{hybrid: {encoder: x264, levels: [24, 34, 44], intra: 0, preset: ultrafast}}"
     study_folder = "folder=${hydra:sweep.dir}/${hydra:job.override_dirname}"
     command = [
-        *(sys.executable, "scripts/evaluate.py", "-m", "experiment=eval_steps", f"manifest={tmp_path}/set.json"),
+        *(sys.executable, "scripts/evaluate.py", "-m", "experiment=steps", f"manifest={tmp_path}/set.json"),
         *(f"root={tmp_path}", f"hydra.sweep.dir={tmp_path}/study", study_folder, "metrics=[psnr_yuv]", "device=cpu"),
         *("~codecs.gnvc-vd", f"+codecs.x264={hybrid}", "codecs.x264.hybrid.intra=0,2"),
         "hydra.job.config.override_dirname.exclude_keys=[experiment,manifest,root,folder,metrics,device,codecs.x264]",

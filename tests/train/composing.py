@@ -9,10 +9,9 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 import gnvc_vd
+from gnvc_vd.train.experiments import register
 
 CONFIGS = Path(gnvc_vd.__file__).parents[1] / "configs"
-ALL = sorted(path.stem for path in (CONFIGS / "experiment").glob("*.yaml"))
-EXPERIMENTS = [name for name in ALL if not name.startswith("eval_")]  # those of scripts/train.py
 TRY = ("model=nano", "data=procedural", "debug=one_batch")  # any experiment, two steps, no file
 
 
@@ -23,6 +22,7 @@ def composed(*overrides: str) -> tuple[DictConfig, DictConfig]:
 
 @functools.cache
 def composed_of(script: str, *overrides: str) -> tuple[DictConfig, DictConfig]:
+    register(CONFIGS)
     GlobalHydra.instance().clear()
     with hydra.initialize_config_dir(str(CONFIGS), version_base="1.3"):
         whole = hydra.compose(script, list(overrides), return_hydra_config=True)
@@ -36,3 +36,6 @@ def composed_of(script: str, *overrides: str) -> tuple[DictConfig, DictConfig]:
 
 def choices(group: str) -> list[str]:
     return sorted(path.stem for path in (CONFIGS / group).glob("*.yaml"))
+
+
+EXPERIMENTS, EVALUATIONS = choices("train/experiment"), choices("evaluate/experiment")

@@ -15,10 +15,10 @@ from gnvc_vd.data.procedural import ProceduralClips
 from gnvc_vd.train.checkpoint import EMA, OPTIMISER, WEIGHTS
 from gnvc_vd.train.loop import spec_of, train
 from gnvc_vd.train.order import Share
-from gnvc_vd.train.settings import Habits, Model, Optimisation, Rate, Span, Stage, Training, Weights
+from gnvc_vd.train.settings import Model, Optimisation, Rate, RunSettings, Span, Stage, Training, Weights
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-HABITS = Habits(cpu=True, log_every=1, save_every=2, qualities=(32,), clips=1)
+SETTINGS = RunSettings(cpu=True, log_every=1, save_every=2, qualities=(32,), clips=1)
 PHASES = {
     "vae": Stage("vae", ("encoder", "decoder"), (), Weights(absolute=1, squared=0.5, divergence=1e-6, temporal=0.5)),
     "prior": Stage("prior", ("dit",), (), Weights(cfm=1), conditions=(0.4, 0.3, 0.3)),
@@ -31,14 +31,14 @@ PHASES = {
 
 
 def training(
-    phase: str, steps: int = 10, batch: int = 2, frames: int = 9, size: int = 32, habits: Habits = HABITS
+    phase: str, steps: int = 10, batch: int = 2, frames: int = 9, size: int = 32, run: RunSettings = SETTINGS
 ) -> Training:
     stage = replace(
         PHASES[phase],
         spans=(Span(steps, frames, size, batch),),
         optimisation=Optimisation(rate=1e-3, schedule="cosine", warmup=2),
     )
-    return Training(f"test-{phase}", Model("nano"), stage, Rate(), habits=habits)
+    return Training(f"test-{phase}", Model("nano"), stage, Rate(), run=run)
 
 
 def clips(spec: ClipSpec) -> ProceduralClips:

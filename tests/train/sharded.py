@@ -17,7 +17,7 @@ from gnvc_vd.learned.bottleneck.contextual import Bottleneck, Trained
 from gnvc_vd.presets import AdaptorPreset
 from gnvc_vd.train.loop import train
 from gnvc_vd.train.settings import Training
-from tests.train.runs import HABITS, clips, training
+from tests.train.runs import SETTINGS, clips, training
 
 SEEN = "seen.json"
 LATENT, SHORT, PRIOR = (training(phase, n, 4, frames=5) for phase, n in (("latent", 4), ("latent", 2), ("prior", 2)))
@@ -30,8 +30,8 @@ LARGE = replace(  # as a large model is trained: a frozen backbone in bfloat16, 
 
 def run(told: Training, shard: bool = False, accumulate: int = 1, precision: str = "no") -> Training:
     """Validated in the middle and at the end."""
-    habits = replace(HABITS, validate_every=2, shard=shard, accumulate=accumulate, precision=precision)
-    return replace(told, habits=habits)
+    run = replace(SETTINGS, validate_every=2, shard=shard, accumulate=accumulate, precision=precision)
+    return replace(told, run=run)
 
 
 RUNS = {

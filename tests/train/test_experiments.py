@@ -2,6 +2,7 @@
 
 import importlib.util
 import math
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -19,19 +20,39 @@ from gnvc_vd.conventions import GnvcError, UsageError
 from gnvc_vd.data.clips import ClipSpec, Mixture
 from gnvc_vd.data.latents import LatentIndex, precompute, vae_identity
 from gnvc_vd.data.procedural import ProceduralClips
-from gnvc_vd.presets import preset
+from gnvc_vd.presets import AdaptorPreset, preset
 from gnvc_vd.train.compose import sources_of, training_of
+from gnvc_vd.train.experiments import first_sentence
 from gnvc_vd.train.log import read_figures
 from gnvc_vd.train.loop import train
 from gnvc_vd.train.settings import Training
-from tests.train.composing import CONFIGS, EXPERIMENTS, TRY, choices, composed
+from tests.train.composing import CONFIGS, EVALUATIONS, EXPERIMENTS, TRY, choices, composed
 
+TINY = [f"tiny_{phase}" for phase in ("vae", "prior", "decoder", "warmup", "latent", "pixel")]
 PAPER_SPANS = [(40000, 5, 256), (30000, 9, 256), (30000, 13, 256)]
-DEPTHS = {"none": 0, "every-6": 5, "every-5": 6, "every-3": 10, "every-2": 15, "every-1": 30}
+DEPTHS = {6: 5, 5: 6, 3: 10, 2: 15, 1: 30}  # layers that take a hint, of 30
 
 
 def training(*overrides: str) -> Training:
     return training_of(composed(*overrides)[0])
+
+
+@pytest.mark.parametrize(("script", "names"), [("train", EXPERIMENTS), ("evaluate", EVALUATIONS)])
+def test_a_script_alone_lists_its_experiments_and_starts_none(script: str, names: list[str], tmp_path: Path) -> None:
+    command = [sys.executable, str(CONFIGS.parent / "scripts" / f"{script}.py")]
+    done = subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True)
+    heading, *lines = done.stdout.splitlines()
+    assert f"scripts/{script}.py experiment=NAME" in heading and [line.split()[0] for line in lines] == names
+    assert all(line.endswith(".") and len(line.split()) > 4 for line in lines)
+    assert list(tmp_path.iterdir()) == []
+    unknown = subprocess.run([*command, "experiment=none_such"], cwd=tmp_path, capture_output=True, text=True)
+    assert unknown.returncode != 0 and "Could not find 'experiment/none_such'" in unknown.stderr
+    assert all(name in unknown.stderr for name in names) and list(tmp_path.iterdir()) == []
+
+
+def test_what_an_experiment_says_first_is_listed() -> None:
+    assert first_sentence("# @package _global_\n# One. Two.\nkey: 1 # three\n") == "One."
+    assert first_sentence("# On two\n# lines:\n#   a command\n# More.\nkey: 1\n") == "On two lines."
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
@@ -89,13 +110,37 @@ def test_ablations_leave_out_what_they_say_and_keep_the_rest() -> None:
 
 def test_the_adaptors_depth_is_one_multirun_with_a_folder_for_each() -> None:
     folders = set()
-    for depth, layers in DEPTHS.items():
-        config, whole = composed("experiment=adaptor_depth", f"adaptor={depth}")
+    for every, layers in DEPTHS.items():
+        config, whole = composed("experiment=adaptor_depth", f"adaptor.every={every}")
         found = training_of(config)
-        assert found.adaptor is not None and len(found.adaptor.layers) == layers
+        assert found.adaptor == AdaptorPreset(tuple(range(0, 30, every))) and len(found.adaptor.layers) == layers
         assert found.stage == training("experiment=paper_stage1").stage
         folders.add(f"{whole.hydra.sweep.dir}/{whole.hydra.sweep.subdir}")
-    assert folders == {f"outputs/train/adaptor_depth-{depth}" for depth in DEPTHS}
+    assert folders == {f"outputs/train/adaptor_depth-every-{every}" for every in DEPTHS}
+
+
+def test_an_adaptor_is_the_presets_but_for_what_is_given() -> None:
+    own = preset("tiny").adaptor
+    assert training("model=tiny").adaptor is None  # the preset's, whatever becomes of it
+    assert training("model=tiny", "adaptor=none").adaptor == replace(own, layers=())
+    assert training("model=tiny", "adaptor.layers=[1,5]").adaptor == replace(own, layers=(1, 5))
+    assert training("model=tiny", "adaptor.every=4").adaptor == replace(own, layers=(0, 4))
+    assert training("model=tiny", "adaptor.lora_rank=2").adaptor == replace(own, lora_rank=2)
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        (["adaptor.every=2", "adaptor.layers=[0]"], "give one of them"),
+        (["adaptor=none", "adaptor.every=2"], "give one of them"),
+        (["adaptor.every=0"], "at least 1: not 0"),
+        (["adaptor.every=1.5"], "whole number"),
+        (["adaptor.layers=half"], "adaptor.layers should be"),
+    ],
+)
+def test_an_adaptor_that_cannot_be_meant_is_refused(given: list[str], sentence: str) -> None:
+    with pytest.raises(GnvcError, match=sentence):
+        training(*given)
 
 
 def test_one_model_for_all_rates_widens_in_its_warm_up_and_goes_on_from_there() -> None:
@@ -107,29 +152,52 @@ def test_one_model_for_all_rates_widens_in_its_warm_up_and_goes_on_from_there() 
     assert phases[1].stage.spans == training("experiment=paper_stage1").stage.spans
 
 
-def test_small_phases_start_from_one_another() -> None:
-    names = [f"small_{phase}" for phase in ("vae", "prior", "warmup", "latent", "pixel")]
-    phases = [training(f"experiment={name}") for name in names]
-    assert [one.model.start for one in phases] == [None, *(f"outputs/models/{name}" for name in names[:-1])]
-    vae, codec = ("encoder", "decoder"), ("codec", "adaptor")
-    assert [one.stage.trains for one in phases] == [vae, ("dit",), ("codec",), codec, codec]
-    assert all(one.habits.cpu and one.model.name == "tiny" for one in phases)
-    assert phases[-1].stage.perceptual == "st_lpips_alex"  # no weights that are the user's to bring
-
-
 def test_tinys_phases_start_from_one_another_and_its_codec_from_the_model_that_ships() -> None:
-    names = [f"tiny_{phase}" for phase in ("vae", "prior", "decoder", "warmup", "latent", "pixel")]
-    phases = [training(f"experiment={name}") for name in names]
+    phases = [training(f"experiment={name}") for name in TINY]
     before = [None, "outputs/models/tiny_vae", "outputs/models/tiny_prior", "tiny"]
     assert [one.model.start for one in phases] == [*before, "outputs/models/tiny_warmup", "outputs/models/tiny_latent"]
     codec = ("codec", "adaptor")
     trained = [("encoder", "decoder"), ("dit",), ("decoder",), ("codec",), codec, codec]
     assert [one.stage.trains for one in phases] == trained
-    assert all(one.habits.cpu and one.model.name == "tiny" for one in phases)
+    assert all(one.run.cpu and one.model.name == "tiny" for one in phases)
     warmup, latent, pixel = (one.rate for one in phases[3:])
     assert (warmup.smallest, warmup.largest) == (latent.smallest, latent.largest)
     assert pixel.smallest < latent.smallest and pixel.largest < latent.largest
     assert [warmup.widening, latent.widening, pixel.widening] == [True, False, False]
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_a_budget_of_minutes_changes_lengths_and_nothing_that_is_learned(name: str) -> None:
+    whole, (config, hydra) = training(f"experiment={name}"), composed(f"experiment={name}", "budget=minutes")
+    short = training_of(config)
+    (span,) = short.stage.spans
+    assert span.steps <= 500 and span.frames <= 9 and span.size <= 48 and not short.run.compile
+    assert short.stage.perceptual == "st_lpips_alex"  # no weights that are the user's to bring
+    assert hydra.hydra.run.dir == f"outputs/train/{name}-minutes"
+    optimisation = replace(short.stage.optimisation, warmup=whole.stage.optimisation.warmup)
+    stage = replace(short.stage, spans=whole.stage.spans, perceptual=whole.stage.perceptual, optimisation=optimisation)
+    assert replace(short, stage=stage, run=whole.run) == whole
+    assert training(f"experiment={name}", "budget=full") == whole
+
+
+def test_all_phases_of_tiny_go_one_after_another_from_photographs(tmp_path: Path) -> None:
+    """lab/tiny/train.sh, with what it calls only said."""
+    script = CONFIGS.parent / "lab" / "tiny" / "train.sh"
+    done = subprocess.run(
+        ["sh", script, "photos.jsonl", "seed=1"],
+        env={**os.environ, "PYTHON": "echo"}, cwd=tmp_path, check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    calls = [line.split() for line in done.stdout.splitlines()]
+    trainings = [training(*words[1:]) for words in calls if words[0] == "scripts/train.py"]
+    exports = [words[1:] for words in calls if words[0] == "scripts/export.py"]
+    assert [one.name for one in trainings] == TINY and {one.seed for one in trainings} == {1}
+    assert all("PhotoClips" in one.data and one.stage.spans[0].size == 48 for one in trainings)
+    models = [words[1] for words in exports]
+    assert models == [f"outputs/models/{name}-minutes" for name in TINY]
+    assert [one.model.start for one in trainings] == [None, *models[:-1]]
+    runs = [f"outputs/train/{name}-minutes" for name in TINY]
+    assert [words[0] for words in exports] == runs == calls[-1][1:-1]
+    assert [words[2:] for words in exports] == [[]] * 5 + [["--refit"]]
 
 
 @pytest.mark.parametrize("name", choices("data"))
@@ -203,31 +271,41 @@ def test_stored_latents_must_be_of_the_vae_and_the_clips_of_the_training(tmp_pat
 
 @pytest.mark.parametrize(
     ("name", "machines", "processes", "kind"),
-    [("gpu_1", 1, 1, "NO"), ("ddp_8", 1, 8, "MULTI_GPU"), ("ddp_2x8", 2, 16, "MULTI_GPU")],
+    [("gpu_1", 1, 1, "NO"), ("gpu_8", 1, 8, "MULTI_GPU"), ("gpu_16", 2, 16, "MULTI_GPU")],
 )
 def test_accelerates_own_classes_take_the_launch_files(name: str, machines: int, processes: int, kind: str) -> None:
-    file = CONFIGS / "launcher" / "accelerate" / f"{name}.yaml"
+    file = CONFIGS / "accelerate" / f"{name}.yaml"
     found = ClusterConfig.from_yaml_file(str(file))  # refuses keys that it does not know
     assert (found.num_machines, found.num_processes, found.distributed_type.value) == (machines, processes, kind)
 
 
 def test_all_launch_files_are_tested() -> None:
-    files = {path.stem for path in (CONFIGS / "launcher" / "accelerate").glob("*.yaml")}
-    assert files == {"gpu_1", "ddp_8", "ddp_2x8"}
+    assert choices("accelerate") == ["gpu_1", "gpu_16", "gpu_8"]
 
 
-def test_slurm_needs_its_plugin_and_nothing_else_does() -> None:
+def test_a_run_is_set_by_name_and_any_experiment_takes_another() -> None:
+    cpu, one, eight = (training("experiment=paper_stage1", f"run={name}").run for name in ("cpu", "gpu_1", "gpu_8"))
+    assert (cpu.cpu, cpu.precision) == (True, "no") and (one.cpu, one.precision) == (False, "bf16")
+    assert replace(eight, workers=one.workers) == one and training("experiment=paper_stage1").run == eight
+    assert training("experiment=paper_stage2").run == one and training("experiment=tiny_vae").run.cpu
+    assert training("experiment=tiny_vae", "run=gpu_1").run.validate_every == 1000  # the experiment's own
+    with pytest.raises(GnvcError, match="unknown key 'haste'"):
+        training("+run.haste=true")
+
+
+@pytest.mark.parametrize("choice", ["run=slurm", "launcher=slurm"])
+def test_slurm_needs_its_plugin_and_nothing_else_does(choice: str) -> None:
     plugins = importlib.util.find_spec("hydra_plugins")  # a namespace, there only if some plugin is
     if plugins is None or importlib.util.find_spec("hydra_plugins.hydra_submitit_launcher") is None:
         with pytest.raises(MissingConfigException, match="submitit_slurm"):
-            composed("launcher=slurm")
+            composed(choice)
         return
-    launcher = composed("experiment=adaptor_depth", "launcher=slurm")[1].hydra.launcher
+    launcher = composed("experiment=adaptor_depth", choice)[1].hydra.launcher
     assert launcher._target_.endswith("SlurmLauncher") and launcher.gpus_per_node == 1
 
 
 def test_loggers_say_what_they_track() -> None:
-    trackers = {name: training(f"logger={name}").habits.trackers for name in choices("logger")}
+    trackers = {name: training(f"logger={name}").run.trackers for name in choices("logger")}
     assert trackers == {"files": (), "tensorboard": ("tensorboard",), "wandb": ("wandb",)}
     assert composed("logger=wandb")[1].hydra.job.env_set.WANDB_MODE == "offline"
 
@@ -250,7 +328,7 @@ def test_every_experiment_runs_two_steps_at_nano_size(name: str, tmp_path: Path)
 @pytest.mark.slow
 def test_a_multirun_over_depths_leaves_a_folder_for_each(tmp_path: Path) -> None:
     command = [sys.executable, str(CONFIGS.parent / "scripts" / "train.py"), "-m", "experiment=adaptor_depth"]
-    subprocess.run([*command, "adaptor=none,preset", *TRY], cwd=tmp_path, check=True, capture_output=True)
-    for depth in ("none", "preset"):
-        folder = tmp_path / "outputs" / "train" / f"adaptor_depth-{depth}"
+    subprocess.run([*command, "adaptor.every=2,1", *TRY], cwd=tmp_path, check=True, capture_output=True)
+    for every in (2, 1):
+        folder = tmp_path / "outputs" / "train" / f"adaptor_depth-every-{every}"
         assert (folder / "checkpoints" / "step-00000002" / "weights.safetensors").is_file()

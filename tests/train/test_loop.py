@@ -23,7 +23,7 @@ from gnvc_vd.train.loop import Trainer, train
 from gnvc_vd.train.settings import Training
 from gnvc_vd.train.setup import Built
 from gnvc_vd.train.stages.stage import Verdict
-from tests.train.runs import ENVIRONMENT, HABITS, PHASES, clips, equal, newest, tensors, torchrun, training
+from tests.train.runs import ENVIRONMENT, PHASES, SETTINGS, clips, equal, newest, tensors, torchrun, training
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "loss_curve.json"
 REFRESH = "GNVC_VD_REFRESH_GOLDEN"
@@ -84,7 +84,7 @@ train(told, clips, clips, Path({str(tmp_path)!r}))
 def test_passes_of_a_batch_are_the_batch(tmp_path: Path) -> None:
     told = training("latent", 2)
     one = tensors(train(told, clips, None, tmp_path / "one"))
-    two = replace(told, habits=replace(HABITS, accumulate=2))
+    two = replace(told, run=replace(SETTINGS, accumulate=2))
     other = tensors(train(two, clips, None, tmp_path / "two"))
     for name, value in one.items():
         assert torch.allclose(value, other[name], rtol=1e-3, atol=2e-5), name
@@ -147,7 +147,7 @@ def test_a_training_killed_at_random_moments_ends_with_the_same_weights(tmp_path
 def test_compiled_blocks_learn_the_same_under_the_same_names(tmp_path: Path) -> None:
     """Both phases that stand on a transformer; a compiled run may go on as an eager one."""
     for phase in ("prior", "latent"):
-        eager, told = training(phase, 4), training(phase, 4, habits=replace(HABITS, compile=True))
+        eager, told = training(phase, 4), training(phase, 4, run=replace(SETTINGS, compile=True))
         assert loop.identity(told) == loop.identity(eager)
         trainers = [Trainer(eager, tmp_path / phase / "eager"), Trainer(told, tmp_path / phase / "compiled")]
         for trainer in trainers:
@@ -186,7 +186,7 @@ def test_the_loss_goes_the_way_it_went(tmp_path: Path) -> None:
 
 
 def test_validation_codes_real_bytes_and_leaves_pictures(tmp_path: Path) -> None:
-    told = replace(training("pixel", 1), habits=replace(HABITS, qualities=(0, 63), clips=2))
+    told = replace(training("pixel", 1), run=replace(SETTINGS, qualities=(0, 63), clips=2))
     train(told, clips, clips, tmp_path)
     line = read_figures(tmp_path / FIGURES)[-1]
     assert 0 < line["validation_bpp_0"] < line["validation_bpp_63"] and line["validation_psnr_63"] > 0
@@ -210,7 +210,7 @@ def test_the_average_is_validated_and_training_goes_on_as_it_was(
         return Verdict(0.0, {})
 
     monkeypatch.setattr(loop, "judged", judged)
-    told = training("warmup", 2, frames=5, habits=replace(HABITS, validate_every=1))
+    told = training("warmup", 2, frames=5, run=replace(SETTINGS, validate_every=1))
     last = train(told, clips, clips, tmp_path / "judged")
     average, live = load_file(last / EMA), load_file(last / WEIGHTS)
     assert len(seen) == 2 and all(torch.equal(seen[1][name], value) for name, value in average.items())

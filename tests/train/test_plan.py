@@ -11,7 +11,7 @@ from gnvc_vd.conventions import UsageError
 from gnvc_vd.train.draws import BatchDraws, step_draws
 from gnvc_vd.train.loop import identity
 from gnvc_vd.train.order import Share
-from gnvc_vd.train.settings import Habits, Model, Optimisation, Rate, Span, Stage, Training, Weights
+from gnvc_vd.train.settings import Model, Optimisation, Rate, RunSettings, Span, Stage, Training, Weights
 
 SPANS = (Span(3, 5, 32, 4), Span(2, 9, 32, 8))
 STAGE = Stage("codec", ("codec",), SPANS, Weights(decoded=1))
@@ -57,7 +57,7 @@ def test_a_training_is_known_by_what_is_not_as_by_default() -> None:
     told = Training("one", Model("nano"), STAGE)
     assert stated(STAGE.spans[0]) == {"steps": 3, "frames": 5, "size": 32, "batch": 4}
     assert stated(told)["model"] == {"name": "nano"} and "rate" not in stated(told)
-    for same in (replace(told, name="other"), replace(told, habits=Habits(workers=3)), replace(told, rate=Rate())):
+    for same in (replace(told, name="other"), replace(told, run=RunSettings(workers=3)), replace(told, rate=Rate())):
         assert identity(same) == identity(told)
     others = [
         replace(told, seed=1),

@@ -90,7 +90,7 @@ def test_one_process_and_a_vae_have_nothing_to_divide() -> None:
 
 def test_accelerates_own_sharding_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop, "Accelerator", lambda **_: SimpleNamespace(distributed_type=DistributedType.FSDP))
-    with pytest.raises(UsageError, match=r"habits\.shard=true"):
+    with pytest.raises(UsageError, match=r"run\.shard=true"):
         Trainer(training("latent"), tmp_path)
 
 

@@ -125,7 +125,7 @@ def judge(codec: GnvcVd, clips: Sequence[Tensor], training: Training) -> Verdict
     figures: dict[str, float] = {}
     scores: list[float] = []
     shown: dict[str, Frame] = {}
-    levels = training.habits.qualities if training.rate.quality is None else (training.rate.quality,)
+    levels = training.run.qualities if training.rate.quality is None else (training.rate.quality,)
     for quality in levels:
         encoding = Encoding(quality, gop=originals[0].shape[0], scenecut=False)
         rates, ratios, errors = [], [], []
