@@ -9,8 +9,7 @@ long GOP [7][c+6][c+6][c+6]                                      c: context, the
 
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, pairwise
 from typing import TypeVar
 
 import numpy as np
@@ -23,44 +22,6 @@ MAX_REQUESTED_GOP = MAX_GOP - (MIN_TAIL - 1)  # a tail may still join it
 DEFAULT_WINDOW = 25
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Gop:
-    """A run of frames that is coded alone."""
-
-    start: int
-    frames: int
-
-    @property
-    def stop(self) -> int:
-        return self.start + self.frames
-
-    @property
-    def latents(self) -> int:
-        return latents_of(self.frames)
-
-    @property
-    def padded_frames(self) -> int:
-        return frames_of(self.latents)
-
-
-@dataclass(frozen=True)
-class Window:
-    """A run of a GOP's latents that is refined together; after the first it sees one latent more, as context."""
-
-    start: int
-    stop: int
-
-    @property
-    def context(self) -> int | None:
-        """The latent before the window, or None at the GOP's start."""
-        return self.start - 1 if self.start else None
-
-    @property
-    def seen(self) -> int:
-        """How many latents the refiner is given."""
-        return self.stop - self.start + (self.start > 0)
 
 
 def latents_of(frames: int) -> int:
@@ -89,41 +50,30 @@ def check_window(window: int) -> int:
     return window
 
 
-def cut(frames: int, gop: int = DEFAULT_WINDOW, join_tail: bool = True) -> list[Gop]:
-    """Cut a clip of known length. `join_tail=False` is the paper's protocol (96 → 25 + 25 + 25 + 21, 80 → … + 5)."""
-    check_gop(gop)
-    starts = list(range(0, frames, gop))
-    if join_tail and len(starts) > 1 and 0 < frames % gop < MIN_TAIL:
-        starts.pop()
-    stops = [*starts[1:], frames] if starts else []
-    return [Gop(start, stop - start) for start, stop in zip(starts, stops, strict=True)]
+def cut(items: Iterable[T], gop: int = DEFAULT_WINDOW, shared: int = 0) -> Iterator[list[T]]:
+    """GOPs of a clip of unknown length, holding no more than a GOP and the shortest tail.
 
-
-def cut_stream(
-    items: Iterable[T], gop: int = DEFAULT_WINDOW, join_tail: bool = True, shared: int = 0
-) -> Iterator[list[T]]:
-    """The same cut for a clip of unknown length, holding no more than a GOP and the shortest tail.
-
-    The last `shared` items of a GOP, fewer than all, are also the first of the next.
+    A tail that is shorter joins the GOP before it. The last `shared` items of a GOP, fewer than all, are also the
+    first of the next.
     """
     check_gop(gop)
     waiting: deque[T] = deque()
-    lookahead = min(gop, MIN_TAIL) if join_tail else 1
     for item in items:
         waiting.append(item)
-        if len(waiting) == gop + lookahead:
+        if len(waiting) == gop + min(gop, MIN_TAIL):
             yield [*(waiting.popleft() for _ in range(gop - shared)), *islice(waiting, shared)]
     if waiting:
         yield list(waiting)
 
 
-def windows(latents: int, window: int = DEFAULT_WINDOW) -> list[Window]:
-    """Cut a GOP's latents into windows of at most `window` frames, context included: 25 latents → 7 + 6 + 6 + 6."""
+def windows(latents: int, window: int = DEFAULT_WINDOW) -> list[range]:
+    """A GOP's latents in runs that are refined together: 25 latents → 7 + 6 + 6 + 6.
+
+    After the first, a window sees one latent more, the last of the window before, as context; with it, at most `window`
+    frames.
+    """
     size = latents_of(check_window(window))
-    stops = [min(size, latents), *range(min(size, latents) + size - 1, latents, size - 1)]
-    if stops[-1] < latents:
-        stops.append(latents)
-    return [Window(start, stop) for start, stop in zip([0, *stops[:-1]], stops, strict=True)]
+    return [range(start, stop) for start, stop in pairwise([0, *range(size, latents, size - 1), latents])]
 
 
 def frame_span(first_latent: int, last_latent: int) -> tuple[int, int]:

@@ -115,19 +115,10 @@ def pack_header(header: Header) -> bytes:
     else:
         packed_rate = bytes([0]) + varint(rate.numerator) + varint(rate.denominator)
     matrix, colour_range = MATRICES.index(header.colour.matrix), RANGES.index(header.colour.range)
-    body = b"".join(
-        [
-            MAGIC,
-            bytes([VERSION, header.codec << 4 | matrix << 1 | colour_range]),
-            header.coded_identity,
-            header.shown_identity,
-            varint(header.width),
-            varint(header.height),
-            packed_rate,
-            bytes([len(header.parameters)]),
-            header.parameters,
-        ]
-    )
+    body = MAGIC + bytes([VERSION, header.codec << 4 | matrix << 1 | colour_range])
+    body += header.coded_identity + header.shown_identity
+    body += varint(header.width) + varint(header.height) + packed_rate
+    body += bytes([len(header.parameters)]) + header.parameters
     return body + _crc(body, 0)
 
 
@@ -137,57 +128,35 @@ def parse_header(head: bytes) -> tuple[Header, int]:
         raise BitstreamError("not a .gnvc stream" if head else "an empty file, not a .gnvc stream")
     if len(head) > 4 and head[4] != VERSION:
         raise BitstreamError(f"a .gnvc stream of version {head[4]}; this program reads version {VERSION}")
+    fields = Fields(head, 5)
     try:
-        return _parse_header(head)
-    except (IndexError, VarintError):
+        flags = fields.byte()
+        coded_identity, shown_identity = fields.take(8), fields.take(4)
+        width, height, code = fields.varint(MAX_SIDE), fields.varint(MAX_SIDE), fields.byte()
+        stated = (fields.varint(MAX_NUMERATOR), fields.varint(MAX_RATE_DENOMINATOR)) if code == 0 else (1, 1)
+        parameters = fields.take(fields.byte())
+        fields.check_crc(0)
+    except FieldError:
         raise BitstreamError("the header is damaged or cut short") from None
-
-
-def _parse_header(head: bytes) -> tuple[Header, int]:
-    flags = head[5]
-    place = 6 + 8 + 4
-    width, place = parse_varint(head, place, MAX_SIDE)
-    height, place = parse_varint(head, place, MAX_SIDE)
-    code, place = head[place], place + 1
-    numerator, denominator = 1, 1
-    if code == 0:
-        numerator, place = parse_varint(head, place, MAX_NUMERATOR)
-        denominator, place = parse_varint(head, place, MAX_RATE_DENOMINATOR)
-    count, place = head[place], place + 1
-    parameters = head[place : place + count]
-    place += count
-    size = place + CRC_BYTES
-    if size > len(head) or _crc(head[:place], 0) != head[place:size]:
-        raise BitstreamError("the header is damaged or cut short")
     codec, matrix = flags >> 4, flags >> 1 & 7
-    valid = codec in tuple(CodecId) and matrix < len(MATRICES) and count <= MAX_PARAMETERS and code <= len(COMMON_RATES)
-    if not valid or 0 in (width, height, numerator, denominator):
+    known = codec in tuple(CodecId) and matrix < len(MATRICES) and code <= len(COMMON_RATES)
+    if not known or len(parameters) > MAX_PARAMETERS or 0 in (width, height, *stated):
         raise BitstreamError("the header holds a value that version 1 does not have")
-    rate = Fraction(numerator, denominator) if code == 0 else COMMON_RATES[code - 1]
+    rate = Fraction(*stated) if code == 0 else COMMON_RATES[code - 1]
     colour = Colour(MATRICES[matrix], RANGES[flags & 1])
-    return Header(CodecId(codec), head[6:14], head[14:18], width, height, rate, colour, parameters), size
+    header = Header(CodecId(codec), coded_identity, shown_identity, width, height, rate, colour, parameters)
+    return header, fields.place
 
 
 def pack_unit(unit: Unit, header_crc: int) -> bytes:
     if not 1 <= unit.frames <= MAX_GOP:
         raise BitstreamError(f"a GOP of {unit.frames} frames is not between 1 and {MAX_GOP}")
-    if len(unit.payload) > MAX_PAYLOAD:
-        raise BitstreamError(
-            f"GOP {unit.index} takes {len(unit.payload)} bytes, a unit holds {MAX_PAYLOAD}: use shorter GOPs"
-        )
-    if len(unit.payload) < SHORT_PAYLOAD:
-        length = len(unit.payload).to_bytes(2, "big")
-    else:
-        length = (len(unit.payload) | 1 << 23).to_bytes(3, "big")
-    body = b"".join(
-        [
-            bytes([UNIT_MARKER, unit.index & 255]),
-            length,
-            bytes([unit.frames, unit.quality, unit.policy]),
-            unit.symbol_hash,
-            unit.payload,
-        ]
-    )
+    size = len(unit.payload)
+    if size > MAX_PAYLOAD:
+        raise BitstreamError(f"GOP {unit.index} takes {size} bytes, a unit holds {MAX_PAYLOAD}: use shorter GOPs")
+    long = size >= SHORT_PAYLOAD
+    body = bytes([UNIT_MARKER, unit.index & 255]) + (size | long << 23).to_bytes(2 + long, "big")
+    body += bytes([unit.frames, unit.quality, unit.policy]) + unit.symbol_hash + unit.payload
     return body + _crc(body, header_crc)
 
 
@@ -220,15 +189,13 @@ def parse_unit(data: bytes, expected: int, header_crc: int) -> Unit | None:
 
 def parse_end(head: bytes, header_crc: int) -> tuple[End | None, int]:
     """The closing unit at the start of `head` and its size, or None."""
+    fields = Fields(head, len(END_MARKER))
     try:
-        frames, place = parse_varint(head, 2, MAX_COUNT)
-        gops, place = parse_varint(head, place, MAX_COUNT)
-    except (IndexError, VarintError):
+        end = End(fields.varint(MAX_COUNT), fields.varint(MAX_COUNT))
+        fields.check_crc(header_crc)
+    except FieldError:
         return None, 0
-    size = place + CRC_BYTES
-    if _crc(head[:place], header_crc) != head[place:size]:
-        return None, 0
-    return End(frames, gops), size
+    return end, fields.place
 
 
 def representable_rate(rate: Fraction) -> Fraction:
@@ -238,10 +205,6 @@ def representable_rate(rate: Fraction) -> Fraction:
         if 0 < near.numerator <= MAX_NUMERATOR:
             return near
     raise BitstreamError(f"a frame rate of {float(rate):g} cannot be stored")
-
-
-class VarintError(Exception):
-    """Too large, or not the shortest spelling."""
 
 
 def varint(value: int) -> bytes:
@@ -254,18 +217,42 @@ def varint(value: int) -> bytes:
     return bytes(out)
 
 
-def parse_varint(data: bytes, place: int, maximum: int) -> tuple[int, int]:
-    """The value and the place after it. Only the shortest spelling of a value up to the maximum is accepted."""
-    value = shift = 0
-    while True:
-        byte = data[place]
-        value |= (byte & 127) << shift
-        place += 1
-        shift += 7
-        if value > maximum or (byte == 0 and shift > 7):
-            raise VarintError
-        if byte < 128:
-            return value, place
+class FieldError(Exception):
+    """A field that is cut short, a number that is too large or not in its shortest spelling, or a wrong CRC."""
+
+
+class Fields:
+    """Bytes, which may be hostile, read field by field."""
+
+    def __init__(self, data: bytes, place: int = 0) -> None:
+        self._data, self.place = data, place
+
+    def take(self, count: int) -> bytes:
+        self.place += count
+        if self.place > len(self._data):
+            raise FieldError
+        return self._data[self.place - count : self.place]
+
+    def byte(self) -> int:
+        return self.take(1)[0]
+
+    def varint(self, maximum: int) -> int:
+        """Only the shortest spelling of a value up to the maximum is accepted."""
+        value = shift = 0
+        while True:
+            byte = self.byte()
+            value |= (byte & 127) << shift
+            shift += 7
+            if value > maximum or (byte == 0 and shift > 7):
+                raise FieldError
+            if byte < 128:
+                return value
+
+    def check_crc(self, start: int) -> None:
+        """The next field must be the CRC of all before it."""
+        body = self._data[: self.place]
+        if self.take(CRC_BYTES) != _crc(body, start):
+            raise FieldError
 
 
 def _crc(data: bytes, start: int) -> bytes:

@@ -14,23 +14,8 @@ import zlib
 from collections.abc import Iterable, Iterator
 from typing import BinaryIO
 
-from gnvc_vd.bitstream.layout import (
-    END_MARKER,
-    MAX_HEADER,
-    UNIT_OVERHEAD,
-    BitstreamError,
-    Damage,
-    End,
-    Header,
-    Unit,
-    claimed_size,
-    pack_end,
-    pack_header,
-    pack_unit,
-    parse_end,
-    parse_header,
-    parse_unit,
-)
+from gnvc_vd.bitstream import layout
+from gnvc_vd.bitstream.layout import END_MARKER, UNIT_OVERHEAD, BitstreamError, Damage, End, Header, Unit
 from gnvc_vd.conventions import MAX_PIXELS
 
 CHUNK = 1 << 16
@@ -50,7 +35,7 @@ class Writer:
     """Writes a stream front to back. `close()` is what makes it whole."""
 
     def __init__(self, stream: BinaryIO, header: Header) -> None:
-        packed = pack_header(header)
+        packed = layout.pack_header(header)
         self._stream = stream
         self._header_crc = zlib.crc32(packed)
         self._gops = self._frames = 0
@@ -60,12 +45,12 @@ class Writer:
     def write(self, unit: Unit) -> None:
         if unit.index != self._gops:
             raise ValueError(f"unit {unit.index} written after {self._gops} units")
-        self._put(pack_unit(unit, self._header_crc))
+        self._put(layout.pack_unit(unit, self._header_crc))
         self._gops += 1
         self._frames += unit.frames
 
     def close(self) -> None:
-        self._put(pack_end(End(self._frames, self._gops), self._header_crc))
+        self._put(layout.pack_end(End(self._frames, self._gops), self._header_crc))
 
     def _put(self, data: bytes) -> None:
         self._stream.write(data)
@@ -95,8 +80,8 @@ class Reader:
 
     def __init__(self, stream: BinaryIO, max_pixels: int = MAX_PIXELS) -> None:
         self._input = _Buffer(stream)
-        head = self._input.peek(MAX_HEADER)
-        self.header, size = parse_header(head)
+        head = self._input.peek(layout.MAX_HEADER)
+        self.header, size = layout.parse_header(head)
         width, height = self.header.width, self.header.height
         if width * height > max_pixels:
             raise BitstreamError(f"a picture of {width}×{height} is larger than the limit of {max_pixels} pixels")
@@ -144,14 +129,14 @@ class Reader:
         """The unit or closing unit at the present place and its size; not yet consumed."""
         head = self._input.peek(UNIT_OVERHEAD)
         if head[:2] == END_MARKER:
-            return parse_end(head, self._header_crc)
-        size = claimed_size(head)
+            return layout.parse_end(head, self._header_crc)
+        size = layout.claimed_size(head)
         if size is None:
             return None, 0
-        return parse_unit(self._input.peek(size), self._gops, self._header_crc), size
+        return layout.parse_unit(self._input.peek(size), self._gops, self._header_crc), size
 
     def _why_not(self) -> str:
-        size = claimed_size(self._input.peek(UNIT_OVERHEAD))
+        size = layout.claimed_size(self._input.peek(UNIT_OVERHEAD))
         wanted = UNIT_OVERHEAD - 1 if size is None else size
         return "cut short" if len(self._input.peek(wanted)) < wanted else "damaged"
 
@@ -163,21 +148,14 @@ class Reader:
             self._allowance += SEARCH_FACTOR * (self._input.offset - start + 1)
             if not found:
                 return None, 0
-            if self._worth_checking():
+            size = layout.claimed_size(self._input.peek(UNIT_OVERHEAD)) or UNIT_OVERHEAD
+            # Checked where the allowance covers it, and where it is short or another part follows it.
+            if size <= self._allowance and (size <= CHUNK or self._input.candidate_follows(size)):
+                self._allowance -= size
                 part, size = self._parse()
                 if part is not None and not (isinstance(part, Unit) and part.index < self._gops):
                     return part, size
             self._input.skip(1)
-
-    def _worth_checking(self) -> bool:
-        """Whether the candidate is short, or another part follows it; and whether the allowance covers it."""
-        size = claimed_size(self._input.peek(UNIT_OVERHEAD)) or UNIT_OVERHEAD
-        if size > self._allowance:
-            return False
-        if size > CHUNK and not self._input.candidate_follows(size):
-            return False
-        self._allowance -= size
-        return True
 
     def _at_end(self, end: End, offset: int, whole: bool) -> Iterator[Damage | End]:
         if whole and end.frames != self._frames:

@@ -31,8 +31,8 @@ from gnvc_vd.learned.codec import Encoding, GnvcVd, shown_identity_of
 from gnvc_vd.presets import PRESETS, RANDOM_SEED
 from gnvc_vd.zeroshot.codec import Gvc
 from gnvc_vd.zeroshot.encoding import GvcEncoding
-from gnvc_vd.zeroshot.learned_stills import Factorized
 from gnvc_vd.zeroshot.parameters import Parameters
+from gnvc_vd.zeroshot.stills import Factorized
 
 if TYPE_CHECKING:
     from gnvc_vd.learned.refine.refiner import Refiner

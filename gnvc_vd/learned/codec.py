@@ -145,7 +145,7 @@ class GnvcVd:
     def latents(self, frames: Iterable[Frame], settings: Encoding) -> Iterator[tuple[int, Tensor]]:
         """Each GOP's frame count and its latents, 1 16 T h w."""
         for scene in scenes(frames) if settings.scenecut else iter([iter(frames)]):
-            for gop in gops.cut_stream(scene, settings.gop):
+            for gop in gops.cut(scene, settings.gop):
                 yield len(gop), latents_of_frames(self.backbone.vae, gops.pad(np.stack(gop)), self.device)
 
     def unit(self, index: int, frames: int, latents: Tensor, quality: int, policy: Policy = "constant") -> Unit:

@@ -14,7 +14,7 @@ whole numbers: no device, thread count or order of sums changes it. Atom k is th
 """
 
 import math
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -28,12 +28,11 @@ MAX_ATOMS = 256
 PRECISION = 1 << 29  # the sum of all magnitudes of a residual in integers; sums then fit 31 bits
 
 
-@dataclass(frozen=True)
-class Choice:
-    """Atoms of one codebook, ascending, and their signs."""
+class Choice(NamedTuple):
+    """Atoms of one codebook, ascending, and their signs ±1."""
 
-    atoms: Tensor  # M int64
-    signs: Tensor  # M int64, ±1
+    atoms: tuple[int, ...] = ()
+    signs: tuple[int, ...] = ()
 
 
 class Codebook:
@@ -60,10 +59,6 @@ class Codebook:
         self.sign = (1 - 2 * (word >> SIGN_BIT)).int()
         self.code = word & (size - 1)
 
-    def atoms(self, numbers: Tensor) -> Tensor:
-        """These atoms alone: M D, ±1."""
-        return _characters(numbers, self.code) * self.sign
-
     def products(self, residual: Tensor) -> Tensor:
         """⟨z_k, r⟩ for all k, in integers proportional to it: K int32."""
         residual = torch.nan_to_num(residual.flatten().double())
@@ -77,15 +72,17 @@ class Codebook:
         products = self.products(residual)
         best = torch.sort(products.abs(), descending=True, stable=True).indices[:count]
         atoms = best.sort().values
-        return Choice(atoms, torch.where(products[atoms] < 0, -1, 1))
+        signs = torch.where(products[atoms] < 0, -1, 1)
+        return Choice(tuple(atoms.tolist()), tuple(signs.tolist()))
 
     def assemble(self, choice: Choice) -> Tensor:
         """The signed sum of chosen atoms at unit variance: D, float32."""
         half = self.size.bit_length() // 2  # of the bits: a code's upper and lower part have a factor each
-        numbers, places = choice.atoms.int(), torch.arange(1 << half, dtype=torch.int32, device=self.code.device)
+        numbers, signs = torch.tensor(choice, dtype=torch.int32, device=self.code.device)
+        places = torch.arange(1 << half, dtype=torch.int32, device=self.code.device)
         upper = _characters(numbers >> half, places[: self.size >> half]).float()
         lower = _characters(numbers & ((1 << half) - 1), places).float()
-        sums = upper.T @ (choice.signs.float()[:, None] * lower)  # of ±1, up to M: exact in any precision
+        sums = upper.T @ (signs.float()[:, None] * lower)  # of ±1, up to M: exact in any precision
         summed = sums.flatten()[self.code].int() * self.sign
         power = int(summed.long().square().sum())
         return summed.float() / math.sqrt(power / self.places) if power else summed.float()

@@ -26,14 +26,13 @@ from gnvc_vd.presets import DitPreset
 from gnvc_vd.video import Video, VideoInfo
 from gnvc_vd.video.scenes import scenes
 from gnvc_vd.zeroshot import tail
-from gnvc_vd.zeroshot.drift import drift, sketch
 from gnvc_vd.zeroshot.encoding import BESIDE, GvcEncoding, quality_of
 from gnvc_vd.zeroshot.modes import Chain, Conditioning
 from gnvc_vd.zeroshot.parameters import Opened, Parameters, StillName
 from gnvc_vd.zeroshot.payload import Content, pack, symbol_hash
 from gnvc_vd.zeroshot.sde import Velocity
 from gnvc_vd.zeroshot.stills import Av1, StillCodec
-from gnvc_vd.zeroshot.trajectory import Gop
+from gnvc_vd.zeroshot.trajectory import Gop, drift, sketch
 
 STILL_NEEDS: dict[StillName, str] = {
     "av1": "they need no still weights",
@@ -112,7 +111,7 @@ class Gvc:
         encoder, index = _Encoder(self, settings), 0
         for scene in scenes(frames) if settings.scenecut else iter([iter(frames)]):
             shared = settings.parameters.shared
-            for number, gop in enumerate(gops.cut_stream(scene, settings.gop, shared=shared)):
+            for number, gop in enumerate(gops.cut(scene, settings.gop, shared=shared)):
                 yield encoder.unit(index, np.stack(gop), fresh=number == 0)
                 index += 1
 

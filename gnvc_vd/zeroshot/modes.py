@@ -29,20 +29,15 @@ class Conditioning:
     last: Frame | None = None
     caption: str = ""
 
-    @property
-    def given(self) -> tuple[int, ...]:
-        return (*((0,) if self.first is not None else ()), *((-1,) if self.last is not None else ()))
-
     def condition(self, vae: VideoVae, latents: int, device: torch.device) -> Condition | None:
         """What the model sees; the VAE encodes the given frames with grey between them."""
-        shown = self.first if self.first is not None else self.last
-        if shown is None:
+        given = {place: frame for place, frame in ((0, self.first), (-1, self.last)) if frame is not None}
+        if not given:
             return None
-        clip = np.zeros((frames_of(latents), *shown.shape), dtype=np.uint8)
-        for place, frame in ((0, self.first), (-1, self.last)):
-            if frame is not None:
-                clip[place] = frame
-        return condition_on(vae, to_video(clip, device), self.given)
+        clip = np.zeros((frames_of(latents), *next(iter(given.values())).shape), dtype=np.uint8)
+        for place, frame in given.items():
+            clip[place] = frame
+        return condition_on(vae, to_video(clip, device), tuple(given))
 
 
 class Chain:

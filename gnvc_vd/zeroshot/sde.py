@@ -69,10 +69,6 @@ def noise(x: Tensor, sigma: float, velocity: Tensor) -> Tensor:
     return x + (1 - sigma) * velocity
 
 
-def score(x: Tensor, sigma: float, velocity: Tensor) -> Tensor:
-    return -noise(x, sigma, velocity) / sigma
-
-
 def step(x: Tensor, velocity: Tensor, sigma: float, after: float, g_scale: float, z: Tensor | None) -> Tensor:
     """x at the next σ; without z it follows the ODE."""
     dt = sigma - after
@@ -85,20 +81,13 @@ def step(x: Tensor, velocity: Tensor, sigma: float, after: float, g_scale: float
 
 def trajectory(velocity: Velocity, x: Tensor, schedule: Schedule, noise_at: Noise) -> Tensor:
     """From pure noise to the latents. Encoder and decoder differ in where `noise_at` takes its atoms from, only."""
-    sigmas = schedule.sigmas
-    held: Tensor | None = None  # the clean estimate of the step before, where it serves for two
-    for number, (sigma, after) in enumerate(pairwise(sigmas)):
-        if held is None:
+    estimate = x
+    for number, (sigma, after) in enumerate(pairwise(schedule.sigmas)):
+        if schedule.reuse and number % 2:
+            u = (x - estimate) / sigma
+        else:
             u = velocity(x, sigma)
             estimate = clean(x, sigma, u)
-            held = estimate if schedule.reuse else None
-        else:
-            estimate, held = held, None
-            u = (x - estimate) / sigma
         z = noise_at(number, estimate) if number < schedule.stochastic else None
         x = step(x, u, sigma, after, schedule.g_scale, z)
     return x
-
-
-def network_calls(schedule: Schedule) -> int:
-    return -(-schedule.steps // 2) if schedule.reuse else schedule.steps

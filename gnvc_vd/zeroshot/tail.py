@@ -8,6 +8,7 @@ it least. The published form, eight bits a number and zlib, is an option.
 """
 
 import zlib
+from collections.abc import Callable
 from functools import cache
 
 import numpy as np
@@ -20,7 +21,6 @@ from gnvc_vd.entropy.cdf_tables import TOTAL, Integers, Tables
 from gnvc_vd.entropy.coder import Decoder, Encoder
 
 RATIOS = tuple(round(2 ** (level / 2)) for level in range(21))  # a: 1 … 1024, mean magnitudes 0.1 … 64
-SIXTEEN = 16
 THROWS = (1, *(m for power in range(1, 13) for m in (1 << power, 3 << power >> 1)))  # m: 1, 2, 3, 4, 6, 8 … 6144
 SPELLED_BITS = 12  # about what a value beyond a table's reach costs
 FURTHEST = 600  # the longest table's reach
@@ -68,33 +68,38 @@ def tables() -> Tables:
 
 def _cheapest(values: Integers) -> int:
     """The table that codes these values in the fewest bits."""
-    all_tables, costs = tables(), list[float]()
-    for first, reach in zip(all_tables.first, all_tables.reach, strict=True):
+
+    def cost(level: int) -> float:
+        reach = tables().reach[level]
         near = np.clip(values, -(reach + 1), reach + 1)
-        far = int((np.abs(near) > reach).sum())
-        costs.append(float(all_tables.bits[first + near + reach + 1].sum()) + SPELLED_BITS * far)
-    return int(np.argmin(costs))
+        bits = tables().bits[tables().first[level] + near + reach + 1]
+        return float(bits.sum()) + SPELLED_BITS * int((np.abs(near) > reach).sum())
+
+    return min(range(len(tables().frequencies)), key=cost)
 
 
 def _geometric(a: int) -> Integers:
     """Weights (a / (a + 16))^|k|, of whole numbers throughout."""
-    weights = [1 << 64]
-    while len(weights) <= FURTHEST and weights[-1] << 16 > weights[0]:
-        weights.append(weights[-1] * a // (a + SIXTEEN))
-    return _frequencies(weights, weights[-1] * a // SIXTEEN + 1)  # the series after the last
+    weights = _falling(FURTHEST, lambda k, weight: weight * a // (a + 16))
+    return _frequencies(weights, weights[-1] * a // 16 + 1)  # the series after the last
 
 
 def _binomial(m: int) -> Integers:
     """Weights C(2m, m + k), likewise."""
+
+    def following(k: int, weight: int) -> int:
+        return weight * (m - k) // (m + k + 1)
+
+    weights = _falling(min(m, FURTHEST), following)
+    return _frequencies(weights, following(len(weights) - 1, weights[-1]) + 1)
+
+
+def _falling(furthest: int, following: Callable[[int, int], int]) -> list[int]:
+    """Weights of 0 … reach, each from the one before it, down to 2^-16 of the first."""
     weights = [1 << 64]
-
-    def following() -> int:
-        k = len(weights) - 1
-        return weights[-1] * (m - k) // (m + k + 1)
-
-    while len(weights) <= min(m, FURTHEST) and weights[-1] << 16 > weights[0]:
-        weights.append(following())
-    return _frequencies(weights, following() + 1)
+    while len(weights) <= furthest and weights[-1] << 16 > weights[0]:
+        weights.append(following(len(weights) - 1, weights[-1]))
+    return weights
 
 
 def _frequencies(weights: list[int], beyond: int) -> Integers:
@@ -118,11 +123,10 @@ def _read_published(data: bytes, shape: tuple[int, int, int]) -> tuple[Integers,
     scales, count = 4 * LATENT_CHANNELS, shape[0] * shape[1] * shape[2]
     unpacker = zlib.decompressobj()
     try:
-        levels = unpacker.decompress(data[scales:], count)
-        whole = len(levels) == count and not unpacker.decompress(unpacker.unconsumed_tail, 1) and unpacker.eof
+        levels = unpacker.decompress(data[scales:], count + 1)
     except zlib.error:
-        whole = False
-    if not whole or unpacker.unused_data:
+        levels = b""
+    if len(levels) != count or not unpacker.eof or unpacker.unused_data:
         raise BitstreamError("the tail's residual is damaged or cut short")
     largest = np.frombuffer(data[:scales], ">f4").astype(np.float32)
     if not (np.isfinite(largest) & (largest >= 0) & (largest <= LARGEST_RANGE)).all():

@@ -1,21 +1,30 @@
-"""One GOP's trajectory at either end: the same loop, with atoms chosen or atoms read.
+"""One GOP's trajectory at either end, the same loop with atoms chosen or atoms read; and how far apart two ends are.
 
 x_T from the counter ─▶ velocity ─▶ x̂_0 ─▶ codebook of (step, latent): choose by x_0 − x̂_0, or look up ─▶ z ─▶ …
+
+The stream holds a sketch of where the encoder's ended, four numbers in eight bytes, each a projection of the final
+latents on ±1 over √D. If the decoder's latents differ by δ, each projection differs by a number of variance mean(δ²):
+their root mean square estimates the drift, to a factor of about 1.5, in deviations of a latent. Equal latents have
+equal sketches.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from gnvc_vd.common.noise import normal
+from gnvc_vd.common.noise import normal, words
 from gnvc_vd.zeroshot.codebook import Choice, Codebook
 from gnvc_vd.zeroshot.parameters import Parameters
-from gnvc_vd.zeroshot.payload import Set
 from gnvc_vd.zeroshot.sde import Velocity, trajectory
 
 START_KEY, ATOM_KEY, FREE_KEY = 0x47564300, 0x47564301, 0x47564302  # second halves; the stream's seed is the first
+SKETCH_KEY = 0x47564303
+SKETCH_BYTES = 8
+SKETCH_STEPS = 1024  # of a sketch's numbers to a unit
 
 
 @dataclass(frozen=True)
@@ -23,9 +32,10 @@ class Sampled:
     """Where a trajectory ended, and by which atoms."""
 
     latents: Tensor  # 1 16 T h w
-    sets: tuple[tuple[Set, ...], ...]
+    sets: tuple[tuple[Choice, ...], ...]  # for each stochastic step, for each latent
 
 
+@dataclass(frozen=True)
 class Gop:
     """What both ends know of a GOP before its first step.
 
@@ -35,63 +45,56 @@ class Gop:
         counts: atoms for each latent; a latent without gets free noise, for no bits.
     """
 
-    def __init__(
-        self, parameters: Parameters, index: int, shape: Sequence[int], counts: Sequence[int], device: torch.device
-    ) -> None:
-        self._parameters, self._index = parameters, index
-        self._shape, self._counts, self._device = tuple(shape), tuple(counts), device
+    parameters: Parameters
+    index: int
+    shape: Sequence[int]
+    counts: Sequence[int]
+    device: torch.device
 
     def encode(self, velocity: Velocity, latents: Tensor) -> Sampled:
         """Towards these latents."""
-        sets: list[tuple[Set, ...]] = []
+
+        def choose(step: int, place: int, book: Codebook, estimate: Tensor) -> Choice:
+            return book.select(latents[0, :, place] - estimate[0, :, place], self.counts[place])
+
+        return self._sample(velocity, choose)
+
+    def decode(self, velocity: Velocity, sets: Sequence[Sequence[Choice]]) -> Tensor:
+        """Along these atoms."""
+        return self._sample(velocity, lambda step, place, book, estimate: sets[step][place]).latents
+
+    def _sample(self, velocity: Velocity, choose: Callable[[int, int, Codebook, Tensor], Choice]) -> Sampled:
+        seed, size = self.parameters.seed, self.parameters.codebook
+        _, channels, _, height, width = self.shape
+        sets: list[tuple[Choice, ...]] = []
 
         def steer(step: int, estimate: Tensor) -> Tensor:
-            residual, row, parts = latents - estimate, list[Set](), list[Tensor]()
-            for place, count in enumerate(self._counts):
+            row, parts, places = list[Choice](), list[Tensor](), channels * height * width
+            for place, count in enumerate(self.counts):
+                stream = (step, place, self.index)
                 if count:
-                    book = self._book(step, place)
-                    choice = book.select(residual[0, :, place], count)
-                    parts.append(book.assemble(choice))
-                    row.append((tuple(choice.atoms.tolist()), tuple(choice.signs.tolist())))
+                    book = Codebook(size, places, (seed, ATOM_KEY), stream, self.device)
+                    row.append(choose(step, place, book, estimate))
+                    parts.append(book.assemble(row[-1]))
                 else:
-                    parts.append(self._free(step, place))
-                    row.append(((), ()))
+                    row.append(Choice())
+                    parts.append(normal((places,), (seed, FREE_KEY), stream, self.device))
             sets.append(tuple(row))
-            return self._joined(parts)
+            return torch.stack([part.view(channels, height, width) for part in parts], dim=1)[None]
 
-        reached = trajectory(velocity, self._start(), self._parameters.schedule, steer)
+        start = normal(self.shape, (seed, START_KEY), (0, 0, self.index), self.device)
+        reached = trajectory(velocity, start, self.parameters.schedule, steer)
         return Sampled(reached, tuple(sets))
 
-    def decode(self, velocity: Velocity, sets: Sequence[Sequence[Set]]) -> Tensor:
-        """Along these atoms."""
 
-        def steer(step: int, estimate: Tensor) -> Tensor:
-            parts = []
-            for place, (atoms, signs) in enumerate(sets[step]):
-                if atoms:
-                    chosen = (torch.tensor(one, device=self._device) for one in (atoms, signs))
-                    parts.append(self._book(step, place).assemble(Choice(*chosen)))
-                else:
-                    parts.append(self._free(step, place))
-            return self._joined(parts)
+def sketch(latents: Tensor) -> bytes:
+    flat = torch.nan_to_num(latents.flatten().double().cpu())
+    signs = 1 - 2 * (words(len(flat), (0, SKETCH_KEY), (0, 0, 0)) >> 31).double()
+    numbers = (flat @ signs / math.sqrt(len(flat)) * SKETCH_STEPS).round().clamp(-(1 << 15), (1 << 15) - 1)
+    return numbers.numpy().astype(">i2").tobytes()
 
-        return trajectory(velocity, self._start(), self._parameters.schedule, steer)
 
-    def _start(self) -> Tensor:
-        return normal(self._shape, (self._parameters.seed, START_KEY), (0, 0, self._index), self._device)
-
-    def _book(self, step: int, place: int) -> Codebook:
-        key, stream = (self._parameters.seed, ATOM_KEY), (step, place, self._index)
-        return Codebook(self._parameters.codebook, self._places, key, stream, self._device)
-
-    def _free(self, step: int, place: int) -> Tensor:
-        return normal((self._places,), (self._parameters.seed, FREE_KEY), (step, place, self._index), self._device)
-
-    @property
-    def _places(self) -> int:
-        _, channels, _, height, width = self._shape
-        return channels * height * width
-
-    def _joined(self, parts: Sequence[Tensor]) -> Tensor:
-        _, channels, _, height, width = self._shape
-        return torch.stack([part.view(channels, height, width) for part in parts], dim=1)[None]
+def drift(stated: bytes, latents: Tensor) -> float:
+    """The estimated root mean square difference from the encoder's latents."""
+    there, here = (np.frombuffer(one, ">i2").astype(np.float64) for one in (stated, sketch(latents)))
+    return float(np.sqrt(np.mean((there - here) ** 2)) / SKETCH_STEPS)

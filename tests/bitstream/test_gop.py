@@ -14,40 +14,42 @@ gops = st.integers(0, 61).map(lambda k: 1 + 4 * k)
 windows = st.integers(1, 30).map(lambda k: 1 + 4 * k)
 
 
-@given(frames=st.integers(1, 1000), gop=gops, join=st.booleans())
-def test_gops_tile_the_clip(frames: int, gop: int, join: bool) -> None:
-    parts = g.cut(frames, gop, join)
-    assert [part.start for part in parts] == [0, *(part.stop for part in parts[:-1])]
-    assert parts[-1].stop == frames
-    assert all(part.frames == gop for part in parts[:-1])
-    assert parts[-1].frames <= g.MAX_GOP
-    if join and len(parts) > 1:
-        assert parts[-1].frames >= min(gop, g.MIN_TAIL)
-    if not join:
-        assert len(parts) == -(-frames // gop)
+def sizes(frames: int, gop: int = 25) -> list[int]:
+    return [len(part) for part in g.cut(range(frames), gop)]
 
 
-@given(frames=st.integers(0, 1000), gop=gops, join=st.booleans())
-def test_cutting_a_stream_of_unknown_length_is_the_same(frames: int, gop: int, join: bool) -> None:
-    streamed = list(g.cut_stream(range(frames), gop, join))
-    assert [len(part) for part in streamed] == [part.frames for part in g.cut(frames, gop, join)]
-    assert [frame for part in streamed for frame in part] == list(range(frames))
+@given(frames=st.integers(0, 1000), gop=gops)
+def test_gops_tile_the_clip(frames: int, gop: int) -> None:
+    parts = list(g.cut(range(frames), gop))
+    assert [frame for part in parts for frame in part] == list(range(frames))
+    assert all(len(part) == gop for part in parts[:-1])
+    assert all(min(gop, g.MIN_TAIL, frames) <= len(part) <= g.MAX_GOP for part in parts)
+    assert len(parts) == max(frames > 0, (frames + gop - min(gop, g.MIN_TAIL)) // gop)
 
 
-def test_a_stream_is_cut_with_bounded_memory() -> None:
+@given(frames=st.integers(0, 300), gop=gops, shared=st.integers(0, 3))
+def test_gops_that_share_frames_begin_with_the_last_of_the_one_before(frames: int, gop: int, shared: int) -> None:
+    shared = min(shared, gop - 1)
+    parts = list(g.cut(range(frames), gop, shared))
+    assert [frame for part in parts[:1] + [part[shared:] for part in parts[1:]] for frame in part] == list(
+        range(frames)
+    )
+    assert all(before[len(before) - shared :] == after[:shared] for before, after in pairwise(parts))
+    assert all(len(part) == gop for part in parts[:-1]) and all(len(part) > shared for part in parts[1:])
+
+
+def test_a_clip_is_cut_with_bounded_memory() -> None:
     taken = []
-    parts = g.cut_stream((taken.append(i) or i for i in range(10_000)), 25)
+    parts = g.cut((taken.append(i) or i for i in range(10_000)), 25)
     next(parts)
     assert len(taken) == 25 + g.MIN_TAIL
 
 
-def test_the_papers_protocol_and_ours() -> None:
-    assert [part.frames for part in g.cut(96, join_tail=False)] == [25, 25, 25, 21]
-    assert [part.frames for part in g.cut(96)] == [25, 25, 25, 21]
-    assert [part.frames for part in g.cut(80)] == [25, 25, 30]
-    assert [part.frames for part in g.cut(80, join_tail=False)] == [25, 25, 25, 5]
-    assert [part.frames for part in g.cut(34)] == [25, 9]
-    assert [part.frames for part in g.cut(33)] == [33]
+def test_gops_of_25_frames() -> None:
+    assert sizes(96) == [25, 25, 25, 21]
+    assert sizes(80) == [25, 25, 30]
+    assert sizes(34) == [25, 9]
+    assert sizes(33) == [33]
 
 
 @given(frames=st.integers(1, 1000))
@@ -62,16 +64,16 @@ def test_windows_tile_the_latents_and_see_no_more_than_they_may(latents: int, wi
     parts = g.windows(latents, window)
     assert [part.start for part in parts] == [0, *(part.stop for part in parts[:-1])]
     assert parts[-1].stop == latents
-    assert all(part.stop > part.start and part.seen <= g.latents_of(window) for part in parts)
-    assert all(part.seen == g.latents_of(window) for part in parts[:-1])
-    assert [part.context for part in parts] == [None, *(part.start - 1 for part in parts[1:])]
+    seen = [len(part) + (part.start > 0) for part in parts]  # with the context latent
+    assert all(len(part) > 0 for part in parts) and all(count <= g.latents_of(window) for count in seen)
+    assert all(count == g.latents_of(window) for count in seen[:-1])
     spans = [g.frame_span(part.start, part.stop) for part in parts]
     assert spans[0][0] == 0 and spans[-1][1] == g.frames_of(latents)
     assert all(before[1] == after[0] for before, after in pairwise(spans))
 
 
 def test_a_gop_of_97_frames_is_7_6_6_6() -> None:
-    assert [part.stop - part.start for part in g.windows(g.latents_of(97))] == [7, 6, 6, 6]
+    assert [len(part) for part in g.windows(g.latents_of(97))] == [7, 6, 6, 6]
 
 
 @given(width=st.integers(1, 4096), height=st.integers(1, 4096))
@@ -98,4 +100,4 @@ def test_padding_repeats_the_edge_and_cropping_undoes_it(frames: int, height: in
 @pytest.mark.parametrize("gop", [0, 2, 24, 249, -3])
 def test_a_gop_that_is_not_one_is_refused_in_a_sentence(gop: int) -> None:
     with pytest.raises(UsageError, match=r"not 1 \+ 4k"):
-        g.cut(100, gop)
+        list(g.cut(range(100), gop))

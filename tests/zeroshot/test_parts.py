@@ -10,10 +10,11 @@ import torch
 from gnvc_vd.bitstream import BitstreamError
 from gnvc_vd.conventions import UsageError
 from gnvc_vd.zeroshot import tail
-from gnvc_vd.zeroshot.drift import BYTES, drift, sketch
+from gnvc_vd.zeroshot.codebook import Choice
 from gnvc_vd.zeroshot.parameters import Parameters
-from gnvc_vd.zeroshot.payload import Allotment, Content, Parsed, Set, pack, symbol_hash
+from gnvc_vd.zeroshot.payload import Allotment, Content, Parsed, pack, symbol_hash
 from gnvc_vd.zeroshot.sde import Schedule
+from gnvc_vd.zeroshot.trajectory import SKETCH_BYTES, drift, sketch
 from tests.bitstream.streams import mutated
 
 
@@ -49,8 +50,9 @@ def test_impossible_parameters_are_refused() -> None:
 def content(counts: list[int], steps: int, size: int, **parts: object) -> Content:
     random = Random(1)
 
-    def one(count: int) -> Set:
-        return tuple(sorted(random.sample(range(size), count))), tuple(random.choice([-1, 1]) for _ in range(count))
+    def one(count: int) -> Choice:
+        atoms = tuple(sorted(random.sample(range(size), count)))
+        return Choice(atoms, tuple(random.choice([-1, 1]) for _ in range(count)))
 
     sets = tuple(tuple(one(count) for count in counts) for _ in range(steps))
     return Content(Allotment(5, 7, 2), sets, b"12345678", **parts)  # type: ignore[arg-type]
@@ -155,7 +157,7 @@ def test_a_sketch_tells_how_far_latents_are() -> None:
     generator = torch.Generator().manual_seed(6)
     latents = torch.randn(1, 16, 2, 6, 6, generator=generator)
     stated = sketch(latents)
-    assert len(stated) == BYTES and drift(stated, latents) == 0
+    assert len(stated) == SKETCH_BYTES and drift(stated, latents) == 0
     found = []
     for _ in range(40):
         other = latents + 0.2 * torch.randn(latents.shape, generator=generator)

@@ -14,9 +14,9 @@ from safetensors.torch import save_file
 from gnvc_vd.bitstream import BitstreamError, whole_stream
 from gnvc_vd.conventions import GnvcError, UsageError
 from gnvc_vd.zeroshot.codec import Gvc
-from gnvc_vd.zeroshot.learned_stills import Factorized
 from gnvc_vd.zeroshot.parameters import Parameters
 from gnvc_vd.zeroshot.payload import Parsed
+from gnvc_vd.zeroshot.stills import Factorized
 from lab.gaussian_prior import GaussianPrior
 from tests.bitstream.streams import mutated
 from tests.codecs.test_transcode import NANO, here, video
