@@ -15,11 +15,11 @@ from gnvc_vd.bitstream import BitstreamError
 from gnvc_vd.bitstream.layout import FieldError, Fields, varint
 from gnvc_vd.zeroshot.codebook import MAX_ATOMS, Choice
 from gnvc_vd.zeroshot.combinadic import bits, rank, unrank
-from gnvc_vd.zeroshot.trajectory import SKETCH_BYTES
 
 FIRST_STILL, LAST_STILL, CAPTION, RESIDUAL = 1, 2, 4, 8
 MAX_PART = (1 << 23) - 1
 MAX_CAPTION = 4096
+SKETCH_BYTES = 8  # trajectory.py
 MAX_TAIL_LATENTS = 64
 
 

@@ -23,7 +23,6 @@ from gnvc_vd.zeroshot.sde import Velocity, trajectory
 
 START_KEY, ATOM_KEY, FREE_KEY = 0x47564300, 0x47564301, 0x47564302  # second halves; the stream's seed is the first
 SKETCH_KEY = 0x47564303
-SKETCH_BYTES = 8
 SKETCH_STEPS = 1024  # of a sketch's numbers to a unit
 
 

@@ -12,9 +12,9 @@ from gnvc_vd.conventions import UsageError
 from gnvc_vd.zeroshot import tail
 from gnvc_vd.zeroshot.codebook import Choice
 from gnvc_vd.zeroshot.parameters import Parameters
-from gnvc_vd.zeroshot.payload import Allotment, Content, Parsed, pack, symbol_hash
+from gnvc_vd.zeroshot.payload import SKETCH_BYTES, Allotment, Content, Parsed, pack, symbol_hash
 from gnvc_vd.zeroshot.sde import Schedule
-from gnvc_vd.zeroshot.trajectory import SKETCH_BYTES, drift, sketch
+from gnvc_vd.zeroshot.trajectory import drift, sketch
 from tests.bitstream.streams import mutated
 
 
