@@ -18,7 +18,7 @@ from omegaconf import DictConfig
 from gnvc_vd.conventions import GnvcError, UsageError
 from gnvc_vd.evaluate.evaluation import evaluation_of
 from gnvc_vd.evaluate.run import evaluate
-from gnvc_vd.report.report import report
+from gnvc_vd.report.evaluation_report import write_report
 from gnvc_vd.train.experiments import listing, register
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
@@ -37,7 +37,7 @@ def main(config: DictConfig) -> None:
         if state.is_main_process:
             print(f"{done.made} points made here, {done.kept} were there")
             if done.points is not None:
-                print(report(evaluation, done.points, Path(evaluation.folder) / "report"))
+                print(write_report(evaluation, done.points, Path(evaluation.folder) / "report"))
             else:
                 print("no report yet: other points lack")
     except GnvcError as error:

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from gnvc_vd.conventions import GnvcError
-from gnvc_vd.report.training_curves import plot_runs
+from gnvc_vd.report.plots import plot_runs
 
 
 def main() -> int:

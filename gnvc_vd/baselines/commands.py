@@ -16,10 +16,12 @@ from fractions import Fraction
 from pathlib import Path
 
 from gnvc_vd.conventions import Colour, GnvcError, UsageError
-from gnvc_vd.video import RawVideo, ffmpeg
+from gnvc_vd.video import RawVideo, create_video, ffmpeg, open_video
 
 SOURCE = "source.mkv"  # FFV1: the very codes, with their matrix named
 DECODED = "decoded.mkv"
+FORMS = {"mkv": SOURCE, "yuv": "source.yuv", "png": "source"}  # what a codec can read
+FFV1 = ("-c:v", "ffv1", "-level", "3")
 ALIASES = {"ffmpeg": lambda: [ffmpeg.executable()], "gnvc-vd": lambda: [sys.executable, "-m", "gnvc_vd"]}
 SAID = 400  # characters of a failed command's last words
 
@@ -63,8 +65,12 @@ class Coded:
     decode_seconds: float
 
 
-def code(commands: Commands, folder: Path, threads: int | None = None) -> Coded:
-    """Run both commands in a folder that holds the source, in so many threads where they ask for that."""
+def code(commands: Commands, clip: Clip, folder: Path, threads: int | None = None) -> Coded:
+    """Run both commands in a folder that holds the source, in so many threads where they ask for that.
+
+    The source is converted to the form that the codec reads, and planes that it writes get their colours beside them.
+    """
+    _convert_source(commands.source, clip, folder)
     for name, text in (commands.written or {}).items():
         (folder / name).write_text(text, encoding="utf-8")
     encode_seconds = run(commands.encode, folder, threads) if commands.encode else 0.0
@@ -72,7 +78,30 @@ def code(commands: Commands, folder: Path, threads: int | None = None) -> Coded:
     if not stream.is_file() or stream.stat().st_size == 0:
         raise GnvcError(f"{commands.stream} is no file with anything in it: its bytes are the rate")
     decode_seconds = run(commands.decode, folder, threads) if commands.decode else 0.0
-    return Coded(stream, the_one(folder, commands.decoded), encode_seconds, decode_seconds)
+    return Coded(stream, _as_video(the_one(folder, commands.decoded), clip, folder), encode_seconds, decode_seconds)
+
+
+def _convert_source(name: str, clip: Clip, folder: Path) -> None:
+    if name == FORMS["yuv"]:
+        ffmpeg.run(["-i", str(folder / SOURCE), "-f", "rawvideo", "-pix_fmt", clip.pixel_format, str(folder / name)])
+    elif name == FORMS["png"]:
+        with (
+            open_video(folder / SOURCE) as video,
+            create_video(folder / name, clip.width, clip.height, clip.rate) as out,
+        ):
+            for frame in video:
+                out.write(frame)
+
+
+def _as_video(decoded: Path, clip: Clip, folder: Path) -> Path:
+    """Raw planes as a video that states its colours; any other file is one."""
+    if decoded.suffix != ".yuv":
+        return decoded
+    size, frame = decoded.stat().st_size, clip.raw.frame_bytes()
+    if size != frame * clip.frames:
+        raise GnvcError(f"{decoded.name}: {size} bytes are not {clip.frames} frames of {frame} bytes")
+    run(["ffmpeg", "-nostdin", "-loglevel", "error", "-y", *lossless(clip, decoded.name, DECODED)], folder)
+    return folder / DECODED
 
 
 def run(command: Sequence[str], folder: Path, threads: int | None = None) -> float:
@@ -107,9 +136,9 @@ def check_different(levels: Sequence[int]) -> None:
         raise UsageError(f"a codec has levels, and each once: not {levels}")
 
 
-def as_source(clip: Clip, name: str) -> list[str]:
-    """ffmpeg's arguments that turn this clip's raw codes on standard input into a source."""
-    return [*raw_input(clip, "-"), "-vf", tagged(clip), "-c:v", "ffv1", "-level", "3", name]
+def lossless(clip: Clip, planes: str, name: str) -> list[str]:
+    """ffmpeg's arguments that turn this clip's raw codes, in a file or on standard input ("-"), into FFV1."""
+    return [*raw_input(clip, planes), "-vf", tagged(clip), *FFV1, name]
 
 
 def raw_input(clip: Clip, name: str) -> list[str]:

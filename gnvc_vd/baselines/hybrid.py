@@ -8,7 +8,7 @@ One thread, because x264 and x265 make another stream with another number of thr
 
 from dataclasses import dataclass
 
-from gnvc_vd.baselines.commands import DECODED, SOURCE, Clip, Commands, check_different, tagged
+from gnvc_vd.baselines.commands import DECODED, FFV1, SOURCE, Clip, Commands, check_different, tagged
 from gnvc_vd.conventions import UsageError
 
 STRUCTURES = ("low-delay", "random-access")
@@ -60,7 +60,7 @@ class Hybrid:
         quiet = ("ffmpeg", "-nostdin", "-hide_banner", "-loglevel", "error", "-y")
         settings = _SETTINGS[self.encoder](self, level)
         encode = (*quiet, "-i", SOURCE, "-an", *settings, "-fps_mode", "passthrough", "-f", form, stream)
-        show = ("-vf", tagged(clip), "-fps_mode", "passthrough", "-c:v", "ffv1", "-level", "3", DECODED)
+        show = ("-vf", tagged(clip), "-fps_mode", "passthrough", *FFV1, DECODED)
         return Commands(encode, (*quiet, "-framerate", str(clip.rate), "-i", stream, *show), stream)
 
     @property

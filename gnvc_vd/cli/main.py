@@ -355,7 +355,7 @@ def _compare(arguments: argparse.Namespace) -> int:
         arguments.reference,
         arguments.test,
         arguments.frames,
-        arguments.metrics.split(",") if arguments.metrics is not None else METRICS,
+        arguments.metrics.split(",") if arguments.metrics is not None else tuple(METRICS),
         _raw(arguments),
         arguments.flow,
         _device(arguments.device),
@@ -372,9 +372,9 @@ def _demo(arguments: argparse.Namespace) -> int:
     from gnvc_vd.report.demo import demo
     from gnvc_vd.report.tables import as_text
 
-    shown = demo(Path(arguments.folder), arguments.model, _device(arguments.device))
-    print(as_text(shown.table))
-    print(f"plots, tables and a page with a player: {shown.page}")
+    table, page = demo(Path(arguments.folder), arguments.model, _device(arguments.device))
+    print(as_text(table))
+    print(f"plots, tables and a page with a player: {page}")
     return DONE
 
 

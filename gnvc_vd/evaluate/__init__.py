@@ -1,3 +1,3 @@
-"""Measuring: speed and memory (bench), and what the codecs achieve."""
+"""Measuring what the codecs achieve."""
 
 import gnvc_vd.common.compat  # noqa: F401 - metrics and baselines import torchvision

@@ -7,7 +7,7 @@ Two frames of each video are held, however long they are. A measure that cannot 
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -24,18 +24,27 @@ from gnvc_vd.metrics.vmaf import Vmaf
 from gnvc_vd.video import Picture, RawVideo, Video, open_video
 from gnvc_vd.video.reader import is_raw
 
-METRICS = (
-    "psnr_rgb",
-    "psnr_yuv",
-    "ms_ssim",
-    "lpips_alex",
-    "lpips_vgg",
-    "dists",
-    "st_lpips_alex",
-    "st_lpips_vgg",
-    "vmaf",
-    "e_warp",
-)
+
+@dataclass(frozen=True)
+class Metric:
+    """What tables and plots call it, and which way is better."""
+
+    label: str
+    lower_is_better: bool = False
+
+
+METRICS = {
+    "psnr_rgb": Metric("PSNR RGB, dB"),
+    "psnr_yuv": Metric("PSNR YUV 6:1:1, dB"),
+    "ms_ssim": Metric("MS-SSIM"),
+    "lpips_alex": Metric("LPIPS (AlexNet)", lower_is_better=True),
+    "lpips_vgg": Metric("LPIPS (VGG)", lower_is_better=True),
+    "dists": Metric("DISTS", lower_is_better=True),
+    "st_lpips_alex": Metric("ST-LPIPS (AlexNet)", lower_is_better=True),
+    "st_lpips_vgg": Metric("ST-LPIPS (VGG)", lower_is_better=True),
+    "vmaf": Metric("VMAF"),
+    "e_warp": Metric("E_warp", lower_is_better=True),
+}
 
 
 @dataclass(frozen=True)
@@ -63,11 +72,20 @@ class Comparison:
         return "\n".join(lines)
 
 
+def check_measures(metrics: Sequence[str], flow: str) -> None:
+    """Whether there is all that is asked for."""
+    unknown = [name for name in metrics if name not in METRICS]
+    if unknown or not metrics:
+        raise UsageError(f"there is no metric {', '.join(unknown) or 'to compute'}; there are {', '.join(METRICS)}")
+    if flow not in FLOWS:
+        raise UsageError(f"there is no flow {flow!r}; there are {', '.join(FLOWS)}")
+
+
 def compare(
     reference: str,
     test: str,
     frames: int | None = None,
-    metrics: Sequence[str] = METRICS,
+    metrics: Sequence[str] = tuple(METRICS),
     raw: RawVideo | None = None,
     flow: str = "dis",
     device: str = "cpu",
@@ -79,11 +97,7 @@ def compare(
         raw: what those of the two that are headerless YUV hold.
         flow: what finds the motion for e_warp: dis or raft.
     """
-    unknown = [name for name in metrics if name not in METRICS]
-    if unknown or not metrics:
-        raise UsageError(f"there is no metric {', '.join(unknown) or 'to compute'}; there are {', '.join(METRICS)}")
-    if flow not in FLOWS:
-        raise UsageError(f"there is no flow {flow!r}; there are {', '.join(FLOWS)}")
+    check_measures(metrics, flow)
     if reference == test == "-":
         raise UsageError("standard input holds one video; two are compared")
     if raw is not None and not (is_raw(reference) or is_raw(test)):
@@ -133,45 +147,45 @@ class Panel:
             "vmaf": lambda: self._vmaf,
             "e_warp": lambda: WarpingError(raft(device) if flow == "raft" else dis),
         }
-        assert tuple(makers) == METRICS
+        assert list(makers) == list(METRICS)
         for name, make in makers.items():
             if name not in metrics:
                 self.missing[name] = "not asked for"
                 continue
-            try:
+            with self._missing_if_it_fails(name):
                 self._running[name] = make()
-                self.seconds[name] = 0.0
-            except GnvcError as error:
-                self._drop(name, error)
+        self.seconds = dict.fromkeys(self._running, 0.0)
 
     def add(self, pair: Pair) -> None:
         for name, measure in list(self._running.items()):
-            start = time.perf_counter()
-            try:
+            with self._missing_if_it_fails(name), self._timed(name):
                 measure.add(pair)
-                self.seconds[name] += time.perf_counter() - start
-            except GnvcError as error:
-                self._drop(name, error)
 
     def figures(self) -> dict[str, float | None]:
         """In the order of METRICS."""
         figures: dict[str, float | None] = dict.fromkeys(METRICS)
         for name, measure in list(self._running.items()):
-            start = time.perf_counter()
-            try:
+            with self._missing_if_it_fails(name), self._timed(name):
                 figures[name] = measure.value()
-                self.seconds[name] += time.perf_counter() - start
-            except GnvcError as error:
-                self._drop(name, error)
         return figures
 
     def close(self) -> None:
         self._vmaf.close()
 
-    def _drop(self, name: str, error: GnvcError) -> None:
-        self.missing[name] = str(error)
-        self._running.pop(name, None)
-        self.seconds.pop(name, None)
+    @contextmanager
+    def _missing_if_it_fails(self, name: str) -> Iterator[None]:
+        try:
+            yield
+        except GnvcError as error:
+            self.missing[name] = str(error)
+            self._running.pop(name, None)
+            self.seconds.pop(name, None)
+
+    @contextmanager
+    def _timed(self, name: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.seconds[name] += time.perf_counter() - start
 
 
 def _network(

@@ -14,16 +14,10 @@ from gnvc_vd.bitstream.gop import check_gop
 from gnvc_vd.codecs.contract import DIALS
 from gnvc_vd.common import strict
 from gnvc_vd.conventions import UsageError
-from gnvc_vd.evaluate.compare import METRICS
+from gnvc_vd.evaluate.compare import METRICS, check_measures
 from gnvc_vd.metrics.bdrate import SMALLEST_OVERLAP
-from gnvc_vd.metrics.optical_flow import FLOWS
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")  # it names folders
-
-
-LOWER_IS_BETTER = frozenset(
-    {"lpips_alex", "lpips_vgg", "dists", "st_lpips_alex", "st_lpips_vgg", "e_warp"}  # and all others rise
-)
 
 
 Setting = bool | int | float | str | None
@@ -95,7 +89,7 @@ class Reporting:
         rates: in bits per pixel; the player offers each codec's point nearest to each of these.
         shown: the sequences that the player has; none named are all, as far as a page can hold them.
         published: tables of papers to set beside ours.
-        points: files of rate points that others published, read by baselines/external.py.
+        points: files of rate points that others published, read by report/published.py.
     """
 
     anchor: str | None = None
@@ -135,7 +129,7 @@ class Evaluation:
     crop: tuple[int, ...] | None = None
     sequences: tuple[str, ...] = ()
     only: tuple[str, ...] = ()
-    metrics: tuple[str, ...] = METRICS
+    metrics: tuple[str, ...] = tuple(METRICS)
     flow: str = "dis"
     device: str = "auto"
     at_once: int = 1
@@ -153,13 +147,9 @@ class Evaluation:
             raise UsageError(f"an evaluation has frames: not {self.frames}")
         if self.gop is not None:
             check_gop(self.gop)
-        if self.flow not in FLOWS:
-            raise UsageError(f"there is no flow {self.flow!r}; there are {', '.join(FLOWS)}")
         if self.crop is not None and (len(self.crop) != 2 or min(self.crop) <= 0 or any(n % 2 for n in self.crop)):
             raise UsageError(f"a crop is a width and a height, both even: not {self.crop}")
-        strange = [name for name in self.metrics if name not in METRICS]
-        if strange or not self.metrics:
-            raise UsageError(f"there is no metric {', '.join(strange) or 'to compute'}; there are {', '.join(METRICS)}")
+        check_measures(self.metrics, self.flow)
         for name in (*self.only, *([self.report.anchor] if self.report.anchor else [])):
             if name not in self.codecs:
                 raise UsageError(f"there is no codec {name!r}; there are {', '.join(self.codecs)}")

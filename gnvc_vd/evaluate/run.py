@@ -10,51 +10,63 @@ A point is finished when its file is there, and is not made again while what dec
 
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tqdm import tqdm
 
 from gnvc_vd.backbone.folder import DESCRIPTION
-from gnvc_vd.baselines.commands import SOURCE, Clip, Coded, Commands, code
-from gnvc_vd.baselines.external import External, code_external
+from gnvc_vd.baselines.commands import DECODED, SOURCE, Clip, Coded, Commands, code
+from gnvc_vd.baselines.external import External
 from gnvc_vd.baselines.hybrid import Hybrid
 from gnvc_vd.common.files import file_sha256, replacing
 from gnvc_vd.conventions import GnvcError, UsageError, bits_per_pixel, kilobits_per_second
 from gnvc_vd.evaluate.compare import Comparison, compare
 from gnvc_vd.evaluate.evaluation import Contestant, Evaluation, Ours, words
-from gnvc_vd.evaluate.playable import show
-from gnvc_vd.evaluate.points import (
-    Point,
-    environment,
-    key_of,
-    path_of,
-    read_point,
-    settings_of,
-    write_point,
-)
-from gnvc_vd.evaluate.sequences import Prepared, prepare
+from gnvc_vd.evaluate.points import Point, environment, key_of, path_of, read_point, settings_of, write_point
+from gnvc_vd.evaluate.sequences import Prepared, prepare, show
 from gnvc_vd.evaluate.test_sets import CLIPS, Sequence, read_manifest
 from gnvc_vd.metrics.weight_files import FILES, absent, in_torch_home
 from gnvc_vd.presets import PRESETS
 
-LOSSLESS = "decoded.mkv"
-
 
 @dataclass(frozen=True)
 class Job:
-    """A point to be made."""
+    """A point to be made, or made already: an evaluation's codec at a level, on a sequence."""
 
+    evaluation: Evaluation
     codec: str
-    contestant: Contestant
     level: int
     source: Prepared
 
     def __str__(self) -> str:
         return f"{self.codec} {self.source.sequence.name} {self.level}"
+
+    @property
+    def contestant(self) -> Contestant:
+        return self.evaluation.codecs[self.codec]
+
+    @property
+    def settings(self) -> dict[str, object]:
+        return settings_of(self.contestant, self.level, self.source, self.evaluation)
+
+    @property
+    def path(self) -> Path:
+        return path_of(Path(self.evaluation.folder), self.codec, self.source.sequence.name, self.level)
+
+    def stream_path(self, suffix: str) -> Path:
+        folder = Path(self.evaluation.folder) / "streams" / self.codec / self.source.sequence.name
+        return folder / f"{self.level:02}{suffix}"
+
+    def finished(self) -> Point | None:
+        """The point's file, if it is of these settings and holds the metrics that are asked for."""
+        point, metrics = read_point(self.path), self.evaluation.metrics
+        if point is None or point.key != key_of(self.settings) or not set(metrics) <= set(point.asked):
+            return None
+        return None if any(_possible_now(point, name) for name in metrics) else point
 
 
 @dataclass(frozen=True)
@@ -83,18 +95,33 @@ def evaluate(
     manifest = read_manifest(evaluation.manifest)
     evaluation = replace(evaluation, frames=evaluation.frames or manifest.frames, gop=evaluation.gop or manifest.gop)
     wanted = evaluation.sequences
-    named = [one for one in manifest.sequences if not wanted or one.name in wanted]
-    absent = set(evaluation.sequences) - {one.name for one in named}
-    if absent:
-        raise UsageError(f"{evaluation.manifest} has no sequence {', '.join(sorted(absent))}")
-    for one in named[rank::processes]:
+    sequences = [one for one in manifest.sequences if not wanted or one.name in wanted]
+    lacking = set(wanted) - {one.name for one in sequences}
+    if lacking:
+        raise UsageError(f"{evaluation.manifest} has no sequence {', '.join(sorted(lacking))}")
+    for one in sequences[rank::processes]:
         _prepared(one, evaluation)
     together()
-    sources = [_prepared(one, evaluation) for one in named]
-    jobs = list(_jobs(evaluation, sources, evaluation.only or tuple(evaluation.codecs)))
-    waiting = [job for job in jobs if _finished(job, evaluation) is None]
+    sources = [_prepared(one, evaluation) for one in sequences]
+    all_jobs = [
+        Job(evaluation, name, level, source)
+        for source in sources
+        for name, contestant in evaluation.codecs.items()
+        for level in contestant.codec.levels
+    ]
+    jobs = [job for job in all_jobs if not evaluation.only or job.codec in evaluation.only]
+    waiting = [job for job in jobs if job.finished() is None]
     together()  # before anybody makes one: all share the same list
     mine = waiting[rank::processes]
+
+    def attempt(job: Job) -> GnvcError | None:
+        """Why a point could not be made, if so: another codec's points are worth having all the same."""
+        try:
+            make(job, device)
+        except GnvcError as error:
+            return error
+        return None
+
     failures = []
     with (
         tqdm(total=len(mine), unit="point", desc="evaluating", disable=None) as progress,
@@ -102,43 +129,39 @@ def evaluate(
     ):
         # One by one in this thread, which an interruption reaches and whose program it ends.
         each = map if evaluation.at_once == 1 else workers.map
-        for job, failure in each(lambda job: (job, _attempt(job, evaluation, device)), mine):
+        for job, failure in zip(mine, each(attempt, mine), strict=True):
             progress.set_postfix_str(str(job))
             progress.update()
             failures += [] if failure is None else [f"{job}: {failure}"]
     together()
-    points = [_finished(job, evaluation) for job in _jobs(evaluation, sources, tuple(evaluation.codecs))]
+    points = [job.finished() for job in all_jobs]
     whole = tuple(point for point in points if point is not None)
     kept = len(jobs) - len(waiting)
     return Done(len(mine) - len(failures), kept, tuple(failures), whole if len(whole) == len(points) else None)
 
 
-def _attempt(job: Job, evaluation: Evaluation, device: str) -> GnvcError | None:
-    """Why a point could not be made, if so: another codec's points are worth having all the same."""
-    try:
-        make(job, evaluation, device)
-    except GnvcError as error:
-        return error
-    return None
-
-
-def make(job: Job, evaluation: Evaluation, device: str) -> Point:
+def make(job: Job, device: str) -> None:
     """Code, decode and judge; the point's file is written last."""
-    folder, clip, name = Path(evaluation.folder), job.source.clip, job.source.sequence.name
-    settings = settings_of(job.contestant, job.level, job.source, evaluation)
-    with _work_folder(folder / f".work.{job.codec}.{name}.{job.level}") as work:
+    evaluation, clip, name = job.evaluation, job.source.clip, job.source.sequence.name
+    folder, settings = Path(evaluation.folder), job.settings
+    work = folder / f".work.{job.codec}.{name}.{job.level}"
+    shutil.rmtree(work, ignore_errors=True)  # of a killed call
+    work.mkdir()
+    with ExitStack() as at_the_end:
+        at_the_end.callback(shutil.rmtree, work, ignore_errors=True)
         (work / SOURCE).symlink_to(job.source.path.absolute())
-        commands = commands_of(job, evaluation, device, work)
-        done = _coded(job, commands, evaluation, work)
-        found = compare(
-            str(work / SOURCE), str(done.decoded), metrics=evaluation.metrics, flow=evaluation.flow, device=device
-        )
+        commands = commands_of(job, device, work)
+        done = _coded(job, commands, work)
+        asked, flow = evaluation.metrics, evaluation.flow
+        found = compare(str(work / SOURCE), str(done.decoded), metrics=asked, flow=flow, device=device)
         _check_whole(found, clip)
-        path_of(folder, job.codec, name, job.level).unlink(missing_ok=True)  # of other settings: its stream goes now
+        job.path.unlink(missing_ok=True)  # of other settings: its stream goes now
         show(done.decoded, clip, shown_path(folder, job.codec, name, job.level))
         size, digest = done.stream.stat().st_size, file_sha256(done.stream)
-        _keep(done.stream, _stream_path(evaluation, job.codec, name, job.level, done.stream.suffix))
-        notices = [notice.replace(f"{work}{os.sep}", "") for notice in found.notices]
+        kept = job.stream_path(done.stream.suffix)
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(kept) as part:
+            shutil.copyfile(done.stream, part)
     point = Point(
         codec=job.codec,
         sequence=name,
@@ -151,8 +174,8 @@ def make(job: Job, evaluation: Evaluation, device: str) -> Point:
         kbps=kilobits_per_second(size, clip.frames, clip.rate),
         figures=found.figures,
         missing=found.missing,
-        notices=notices,
-        asked=list(evaluation.metrics),
+        notices=[notice.replace(f"{work}{os.sep}", "") for notice in found.notices],
+        asked=list(asked),
         fresh=bool(commands.decode),
         encode_seconds=done.encode_seconds,
         decode_seconds=done.decode_seconds,
@@ -164,27 +187,15 @@ def make(job: Job, evaluation: Evaluation, device: str) -> Point:
         environment=environment(device),
     )
     write_point(folder, point)
-    return point
 
 
-@contextmanager
-def _work_folder(work: Path) -> Iterator[Path]:
-    """An empty folder, gone afterwards; what a killed call left of the same name goes first."""
-    shutil.rmtree(work, ignore_errors=True)
-    work.mkdir()
-    try:
-        yield work
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
-
-
-def commands_of(job: Job, evaluation: Evaluation, device: str, work: Path) -> Commands:
+def commands_of(job: Job, device: str, work: Path) -> Commands:
     codec, clip = job.contestant.codec, job.source.clip
     if isinstance(codec, Hybrid):
         return codec.commands(clip, job.level)
     if isinstance(codec, External):
         return codec.commands(clip, job.level, work)
-    return our_commands(codec, job.level, evaluation.gop, device)
+    return our_commands(codec, job.level, job.evaluation.gop, device)
 
 
 def our_commands(codec: Ours, level: int, gop: int | None, device: str) -> Commands:
@@ -197,43 +208,34 @@ def our_commands(codec: Ours, level: int, gop: int | None, device: str) -> Comma
     on = ["--device", device]
     stream = "stream.gnvc"
     encode = ["gnvc-vd", "encode", SOURCE, stream, *which, *model, *rate, *on, *words(codec.encode)]
-    decode = ["gnvc-vd", "decode", stream, LOSSLESS, *model, *on, *words(codec.decode)]
-    return Commands(tuple(encode), tuple(decode), stream, decoded=LOSSLESS)
+    decode = ["gnvc-vd", "decode", stream, DECODED, *model, *on, *words(codec.decode)]
+    return Commands(tuple(encode), tuple(decode), stream)
 
 
-def _coded(job: Job, commands: Commands, evaluation: Evaluation, work: Path) -> Coded:
-    if job.contestant.external:
-        return code_external(commands, job.source.clip, work)
-    told = int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
-    threads = None if evaluation.at_once == 1 else max(1, told // evaluation.at_once)
-    known = _same_stream(job, evaluation)
+def _coded(job: Job, commands: Commands, work: Path) -> Coded:
+    at_once, told = job.evaluation.at_once, int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
+    threads = None if at_once == 1 or job.contestant.external else max(1, told // at_once)
+    known = encoded_by_another(job)
     if known is None:
-        return code(commands, work, threads)
-    shutil.copyfile(known.stream, work / commands.stream)
-    return replace(code(replace(commands, encode=()), work, threads), encode_seconds=known.encode_seconds)
+        return code(commands, job.source.clip, work, threads)
+    stream, seconds = known
+    shutil.copyfile(stream, work / commands.stream)
+    return replace(code(replace(commands, encode=()), job.source.clip, work, threads), encode_seconds=seconds)
 
 
-@dataclass(frozen=True)
-class Known:
-    """A stream that is there."""
-
-    stream: Path
-    encode_seconds: float
-
-
-def _same_stream(job: Job, evaluation: Evaluation) -> Known | None:
-    """What another of our codecs has encoded, if they differ in how they decode alone."""
+def encoded_by_another(job: Job) -> tuple[Path, float] | None:
+    """The stream of another of our codecs and the seconds it took, if they differ in how they decode alone."""
     mine = job.contestant.ours
-    for name, other in evaluation.codecs.items():
+    for name, other in job.evaluation.codecs.items():
         theirs = other.ours
         if name == job.codec or mine is None or theirs is None or job.level not in theirs.levels:
             continue
         if (theirs.codec, theirs.model, theirs.encode) != (mine.codec, mine.model, mine.encode):
             continue
-        point = _finished(Job(name, other, job.level, job.source), evaluation)
-        stream = _stream_path(evaluation, name, job.source.sequence.name, job.level, ".gnvc")
+        twin = replace(job, codec=name)
+        point, stream = twin.finished(), twin.stream_path(".gnvc")
         if point is not None and stream.is_file() and file_sha256(stream) == point.stream_sha256:
-            return Known(stream, point.encode_seconds)
+            return stream, point.encode_seconds
     return None
 
 
@@ -247,23 +249,6 @@ def _prepared(sequence: Sequence, evaluation: Evaluation) -> Prepared:
     if not shown.is_file() or shown.stat().st_mtime_ns < prepared.path.stat().st_mtime_ns:
         show(prepared.path, prepared.clip, shown)
     return prepared
-
-
-def _jobs(evaluation: Evaluation, sources: Iterable[Prepared], codecs: Iterable[str]) -> Iterator[Job]:
-    for source in sources:
-        for name in codecs:
-            contestant = evaluation.codecs[name]
-            for level in contestant.codec.levels:
-                yield Job(name, contestant, level, source)
-
-
-def _finished(job: Job, evaluation: Evaluation) -> Point | None:
-    """A point's file, if it is of these settings and holds the metrics that are asked for."""
-    point = read_point(path_of(Path(evaluation.folder), job.codec, job.source.sequence.name, job.level))
-    key = key_of(settings_of(job.contestant, job.level, job.source, evaluation))
-    if point is None or point.key != key or not set(evaluation.metrics) <= set(point.asked):
-        return None
-    return None if any(_possible_now(point, name) for name in evaluation.metrics) else point
 
 
 def _possible_now(point: Point, metric: str) -> bool:
@@ -281,13 +266,3 @@ def _check_whole(found: Comparison, clip: Clip) -> None:
 def shown_path(folder: Path, codec: str, sequence: str, level: int = 0) -> Path:
     """The copy of a decoded video, or of codec "source", for the report's player."""
     return folder / "shown" / codec / sequence / f"{level:02}.mp4"
-
-
-def _stream_path(evaluation: Evaluation, codec: str, sequence: str, level: int, suffix: str) -> Path:
-    return Path(evaluation.folder) / "streams" / codec / sequence / f"{level:02}{suffix}"
-
-
-def _keep(stream: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(target) as part:
-        part.write_bytes(stream.read_bytes())

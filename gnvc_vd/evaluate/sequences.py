@@ -3,7 +3,12 @@
     film ──pictures──▶ codes as stored (4:2:0, 8 or 10 bits), else converted from RGB ──FFV1──▶ source.mkv
 
 Hybrid codecs read these codes, learned ones the RGB that the video layer makes of them, and every decoded video is
-judged against them. So no codec is charged for another's conversion.
+judged against them. So no codec is charged for another's conversion. And copies for browsers to play, for looking at
+side by side, never for measuring:
+
+    any video ──RGB──▶ 4:2:0, BT.709 ──x264, CRF 12, a key frame every 12, no B-frames──▶ .mp4
+
+Every codec's pictures, and the source's, go this one way, so what it costs they share.
 """
 
 import dataclasses
@@ -14,16 +19,52 @@ from pathlib import Path
 
 import numpy as np
 
-from gnvc_vd.baselines.commands import Clip, as_source
+from gnvc_vd.baselines.commands import Clip, lossless, raw_input, tagged
 from gnvc_vd.common.files import replacing
 from gnvc_vd.conventions import Colour, GnvcError
 from gnvc_vd.evaluate.test_sets import Sequence, film_of
 from gnvc_vd.video import Picture, Planes, PlanesOf, RawVideo, ffmpeg, open_video
 
 AS_STORED = ("yuv420p", "yuv420p10le")
-
+SHOWN = Colour("bt709", "limited")
+SHOWN_AS = ["-c:v", "libx264", "-preset", "medium", "-threads", "1", "-crf", "12", "-bf", "0", "-g", "12"]
+EVEN = "pad=ceil(iw/2)*2:ceil(ih/2)*2"  # H.264's 4:2:0 has no odd sizes
+# A browser believes the matrix only where primaries and transfer stand beside it, and else goes by the size.
+STATED = "setparams=color_primaries=bt709:color_trc=bt709"
 
 Crop = SequenceOf[int] | None  # width and height of the middle
+
+
+@dataclasses.dataclass(frozen=True)
+class Prepared:
+    """A source as codecs get it, and what it came from."""
+
+    sequence: Sequence
+    clip: Clip
+    path: Path
+    sha256: str  # of the film
+
+
+def prepare(sequence: Sequence, root: Path, frames: int, folder: Path, crop: Crop = None) -> Prepared:
+    """FOLDER/NAME.mkv and what it was made of, NAME.json; made once."""
+    target, about = folder / f"{sequence.name}.mkv", folder / f"{sequence.name}.json"
+    clip = cropped(sequence.clip(frames), crop)
+    film, sha = film_of(sequence, root)
+    told = {"film": sequence.file, "sha256": sha, **described(clip), "crop": None if crop is None else [*crop]}
+    if not (target.is_file() and about.is_file() and json.loads(about.read_text(encoding="utf-8")) == told):
+        about.unlink(missing_ok=True)  # it must never stand beside another source
+        made = make_source(film, target, clip.frames, sequence.raw, sequence.colour, crop)
+        if made != clip:
+            target.unlink()
+            raise GnvcError(f"{film} holds {made}; the manifest says {clip}")
+        with replacing(about) as part:
+            part.write_text(json.dumps(told), encoding="utf-8")
+    return Prepared(sequence, clip, target, sha)
+
+
+def described(clip: Clip) -> dict[str, object]:
+    """As plain data, for files that must know it again."""
+    return dataclasses.asdict(clip) | {"rate": str(clip.rate), "colour": str(clip.colour)}
 
 
 def make_source(
@@ -41,9 +82,9 @@ def make_source(
         first = next(taken, None)
         if first is None:
             raise GnvcError(f"{film}: 0 frames, {frames} were asked for")
-        clip = Clip(info.width, info.height, frames, info.rate, first.colour, first.pixel_format)
-        clip, count = cropped(clip, crop), 0
-        with ffmpeg.Fed(as_source(clip, part.name), str(part.parent)) as pipe:
+        clip = cropped(Clip(info.width, info.height, frames, info.rate, first.colour, first.pixel_format), crop)
+        count = 0
+        with ffmpeg.Fed(lossless(clip, "-", part.name), str(part.parent)) as pipe:
             for planes in chain([first], taken):
                 pipe.write(middle(planes, crop).tobytes())
                 count += 1
@@ -56,21 +97,6 @@ def _codes(picture: Picture, convert: PlanesOf) -> Planes:
     """As stored where codecs take that, else of the frame as shown."""
     stored = picture.planes
     return stored if stored and stored.pixel_format in AS_STORED else convert(picture.rgb)
-
-
-@dataclasses.dataclass(frozen=True)
-class Prepared:
-    """A source as codecs get it, and what it came from."""
-
-    sequence: Sequence
-    clip: Clip
-    path: Path
-    sha256: str  # of the film
-
-
-def described(clip: Clip) -> dict[str, object]:
-    """As plain data, for files that must know it again."""
-    return dataclasses.asdict(clip) | {"rate": str(clip.rate), "colour": str(clip.colour)}
 
 
 def cropped(clip: Clip, crop: Crop) -> Clip:
@@ -95,18 +121,13 @@ def middle(planes: Planes, crop: Crop) -> Planes:
     return dataclasses.replace(planes, codes=(y[luma], u[chroma], v[chroma]))
 
 
-def prepare(sequence: Sequence, root: Path, frames: int, folder: Path, crop: Crop = None) -> Prepared:
-    """FOLDER/NAME.mkv and what it was made of, NAME.json; made once."""
-    target, about = folder / f"{sequence.name}.mkv", folder / f"{sequence.name}.json"
-    clip = cropped(sequence.clip(frames), crop)
-    film, sha = film_of(sequence, root)
-    told = {"film": sequence.file, "sha256": sha, **described(clip), "crop": None if crop is None else [*crop]}
-    if not (target.is_file() and about.is_file() and json.loads(about.read_text(encoding="utf-8")) == told):
-        about.unlink(missing_ok=True)  # it must never stand beside another source
-        made = make_source(film, target, clip.frames, sequence.raw, sequence.colour, crop)
-        if made != clip:
-            target.unlink()
-            raise GnvcError(f"{film} holds {made}; the manifest says {clip}")
-        with replacing(about) as part:
-            part.write_text(json.dumps(told), encoding="utf-8")
-    return Prepared(sequence, clip, target, sha)
+def show(video: Path, clip: Clip, target: Path) -> None:
+    """A copy for the player; the same frames at the same rate."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    look = dataclasses.replace(clip, colour=SHOWN, pixel_format="yuv420p")
+    filters = ["-vf", f"{tagged(look)},{EVEN},{STATED}"]
+    with replacing(target) as part, open_video(video) as frames:
+        arguments = [*raw_input(look, "-"), *filters, *SHOWN_AS, "-movflags", "+faststart", part.name]
+        with ffmpeg.Fed(arguments, str(part.parent)) as pipe:
+            for planes in map(PlanesOf(SHOWN), frames):
+                pipe.write(planes.tobytes())

@@ -4,8 +4,9 @@ import re
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import get_args
+from typing import cast, get_args
 
+from gnvc_vd.backbone.folder import file_sha256
 from gnvc_vd.baselines.commands import Clip
 from gnvc_vd.bitstream.gop import check_gop
 from gnvc_vd.common import strict
@@ -46,19 +47,16 @@ class Sequence:
 
     @property
     def colour(self) -> Colour:
-        matrix = next(one for one in get_args(Matrix) if one == self.matrix)
-        return Colour(matrix, "limited" if self.range == "limited" else "full")
+        return Colour(cast(Matrix, self.matrix), cast(ColourRange, self.range))
 
     @property
     def raw(self) -> RawVideo | None:
         """What a headerless file does not say; None for a file that does."""
-        if not is_raw(self.file):
-            return None
-        return self.clip(self.frames).raw
+        return self.clip(self.frames).raw if is_raw(self.file) else None
 
     def clip(self, frames: int) -> Clip:
-        rate = Fraction(self.rate)
-        return Clip(self.width, self.height, min(frames, self.frames), rate, self.colour, self.pixel_format)
+        frames = min(frames, self.frames)
+        return Clip(self.width, self.height, frames, Fraction(self.rate), self.colour, self.pixel_format)
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,14 @@ folder. Variants that were not measured on the same frames are refused.
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from os.path import commonprefix
 from pathlib import Path
 
-from gnvc_vd.common.files import replacing
 from gnvc_vd.conventions import GnvcError, UsageError
 from gnvc_vd.evaluate.points import Point, read_point
-from gnvc_vd.report.curves import MEAN, OF_SEQUENCES, Row, differences, rows_of
-from gnvc_vd.report.plots import plot
+from gnvc_vd.report.curves import MEAN, OF_SEQUENCES, VALIDATION, Row, differences, rows_of, sequence_shown
+from gnvc_vd.report.evaluation_report import write_files
+from gnvc_vd.report.plots import training_curves
 from gnvc_vd.report.tables import (
     as_markdown,
     differences_csv,
@@ -23,12 +24,10 @@ from gnvc_vd.report.tables import (
     rate_table,
     value_difference_table,
 )
-from gnvc_vd.report.training_curves import curves_of
 from gnvc_vd.train.log import FIGURES, RUN
 
 POINTS = "points"
 SIGNS = "=-_.,["
-VALIDATION = "validation_psnr"  # the PSNR that a training states, over all frames of its validation's clips
 
 
 @dataclass(frozen=True)
@@ -53,20 +52,15 @@ def study(folders: Sequence[Path], out: Path, codec: str | None = None, anchor: 
     rows = [row for one in variants for row in one.rows]
     metrics = [name for name in rows[0].figures if all(name in row.figures for row in rows)]
     found = differences(rows, anchor, metrics)
-    shown = MEAN if any(row.sequence == MEAN for row in rows) else rows[0].sequence
+    shown = sequence_shown(rows)
     tables = [
         rate_difference_table(found, anchor, shown, metrics),
         *([rate_difference_table(found, anchor, OF_SEQUENCES, metrics)] if shown == MEAN else []),
         value_difference_table(found, anchor, shown, metrics),
         rate_table(rows, shown, metrics),
     ]
-    out.mkdir(parents=True, exist_ok=True)
-    for name, text in (("ablation.md", as_markdown(tables)), ("ablation.csv", differences_csv(found, anchor))):
-        with replacing(out / name) as part:
-            part.write_text(text, encoding="utf-8")
-    for metric in metrics:
-        own = [row for row in rows if row.sequence == shown]
-        plot(own, [], metric, f"against {anchor}, {shown}", [anchor], out / metric)
+    texts = {"ablation.md": as_markdown(tables), "ablation.csv": differences_csv(found, anchor)}
+    write_files(out, texts, rows, metrics, f"against {anchor}, {shown}", [anchor])
     return out / "ablation.md"
 
 
@@ -76,7 +70,10 @@ def variants_of(folders: Sequence[Path], codec: str | None = None) -> list[Varia
     if len(runs) < 2:
         raise GnvcError(f"{', '.join(map(str, folders))}: a study compares two runs at least, and here are {len(runs)}")
     names = _short([run.name for run in runs])
-    return [_variant(run, name, codec) for run, name in zip(runs, names, strict=True)]
+    return [
+        _evaluated(run, name, codec) if (run / POINTS).is_dir() else _trained(run, name)
+        for run, name in zip(runs, names, strict=True)
+    ]
 
 
 def _runs(folder: Path) -> list[Path]:
@@ -93,23 +90,13 @@ def _is_run(folder: Path) -> bool:
 
 def _short(names: Sequence[str]) -> list[str]:
     """Folders' names without what all have in common at both ends, up to a sign."""
-    ahead = _shared(names)
-    behind = _shared([name[::-1] for name in names])[::-1]
+    ahead = commonprefix(list(names))  # noqa: RUF071 - letters are what is meant
+    behind = commonprefix([name[::-1] for name in names])[::-1]  # noqa: RUF071
     start = max(ahead.rfind(sign) for sign in SIGNS) + 1
     ends = [place for sign in SIGNS if (place := behind.find(sign)) >= 0]
     stop = len(behind) - min(ends) if ends else 0
     short = [name[start : len(name) - stop].strip("[]") for name in names]
     return short if all(short) and len(set(short)) == len(names) else list(names)
-
-
-def _shared(names: Sequence[str]) -> str:
-    """What all begin with."""
-    differing = (place for place, letters in enumerate(zip(*names, strict=False)) if len(set(letters)) > 1)
-    return names[0][: next(differing, min(map(len, names)))]
-
-
-def _variant(run: Path, name: str, codec: str | None) -> Variant:
-    return _evaluated(run, name, codec) if (run / POINTS).is_dir() else _trained(run, name)
 
 
 def _evaluated(run: Path, name: str, codec: str | None) -> Variant:
@@ -129,14 +116,11 @@ def _evaluated(run: Path, name: str, codec: str | None) -> Variant:
 
 
 def _trained(run: Path, name: str) -> Variant:
-    points = curves_of(run).points
+    points = training_curves(run).points
     if not points:
         raise GnvcError(f"{run}: no validation of a codec there yet")
-    curve = points[max(points)]
-    rows = [
-        Row(name, "validation", level, 0, bpp, 0.0, 0.0, 0.0, {VALIDATION: psnr})
-        for level, (bpp, psnr) in enumerate(curve)
-    ]
+    curve = enumerate(points[max(points)])
+    rows = [Row(name, "validation", level, 0, bpp, 0.0, {VALIDATION: psnr}) for level, (bpp, psnr) in curve]
     return Variant(name, tuple(rows), frozenset({_judged_on(run)}))
 
 

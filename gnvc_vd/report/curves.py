@@ -5,21 +5,24 @@ curve; a third figure is the mean of the sequences' BD-rates, given only where e
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import product
 from statistics import fmean
 
 from gnvc_vd.conventions import GnvcError
-from gnvc_vd.evaluate.evaluation import LOWER_IS_BETTER
+from gnvc_vd.evaluate.compare import METRICS, Metric
 from gnvc_vd.evaluate.points import Point
 from gnvc_vd.metrics.bdrate import SMALLEST_OVERLAP, Curve, bd_metric, bd_rate
 
 MEAN = "mean"  # the curve that averages sequences
 OF_SEQUENCES = "mean of sequences"
+VALIDATION = "validation_psnr"  # the PSNR that a training states, over all frames of its validation's clips
+MEASURED = METRICS | {VALIDATION: Metric("PSNR of the validation, dB")}
 
 
 @dataclass(frozen=True)
 class Row:
-    """A point as tables and plots want it; of the mean curve, bytes are those of all sequences together."""
+    """A point as tables, plots and the page have it; of the mean curve, bytes are of all sequences together."""
 
     codec: str
     sequence: str
@@ -27,8 +30,6 @@ class Row:
     bytes: int
     bpp: float
     kbps: float
-    encode_seconds: float
-    decode_seconds: float
     figures: dict[str, float | None]
 
 
@@ -43,27 +44,17 @@ class Difference:
     codec: str
     sequence: str
     metric: str
-    rate: float | None
-    value: float | None
-    reason: str | None = None  # why one of them is not there
+    rate: float | None = None
+    value: float | None = None
     overlap: float | None = None
+    reason: str | None = None  # why one of them is not there
 
 
 def rows_of(points: Iterable[Point]) -> list[Row]:
     """Each point, then the mean curve where there are several sequences; both in the order of codecs and rates."""
     rows = [
-        Row(
-            one.codec,
-            one.sequence,
-            one.level,
-            one.bytes,
-            one.bpp,
-            one.kbps,
-            one.encode_seconds,
-            one.decode_seconds,
-            {name: one.figures[name] for name in one.asked},
-        )
-        for one in points
+        Row(p.codec, p.sequence, p.level, p.bytes, p.bpp, p.kbps, {name: p.figures[name] for name in p.asked})
+        for p in points
     ]
     sequences = list(dict.fromkeys(row.sequence for row in rows))
     if len(sequences) > 1:
@@ -74,21 +65,27 @@ def rows_of(points: Iterable[Point]) -> list[Row]:
     return sorted(rows, key=lambda row: (places[row.sequence], order[row.codec], row.bpp))
 
 
+def sequence_shown(rows: Sequence[Row]) -> str:
+    """The mean curve where there is one."""
+    return MEAN if any(row.sequence == MEAN for row in rows) else rows[0].sequence
+
+
+def mean_of_all(values: Iterable[float | None]) -> float | None:
+    """None where one of them lacks."""
+    whole = list(values)
+    known = [value for value in whole if value is not None]
+    return fmean(known) if len(known) == len(whole) else None
+
+
 def _mean(rows: Sequence[Row]) -> Row:
-    figures: dict[str, float | None] = {}
-    for name in rows[0].figures:  # another may have been asked for fewer
-        known = [value for row in rows if (value := row.figures.get(name)) is not None]
-        figures[name] = fmean(known) if len(known) == len(rows) else None
-    return Row(
-        rows[0].codec,
-        MEAN,
-        rows[0].level,
-        sum(row.bytes for row in rows),
-        fmean(row.bpp for row in rows),
-        fmean(row.kbps for row in rows),
-        sum(row.encode_seconds for row in rows),
-        sum(row.decode_seconds for row in rows),
-        figures,
+    names = rows[0].figures  # another may have been asked for fewer
+    return replace(
+        rows[0],
+        sequence=MEAN,
+        bytes=sum(row.bytes for row in rows),
+        bpp=fmean(row.bpp for row in rows),
+        kbps=fmean(row.kbps for row in rows),
+        figures={name: mean_of_all(row.figures.get(name) for row in rows) for name in names},
     )
 
 
@@ -99,42 +96,31 @@ def differences(
     codecs = [name for name in dict.fromkeys(row.codec for row in rows) if name != anchor]
     sequences = list(dict.fromkeys(row.sequence for row in rows))
     found = []
-    for codec in codecs:
-        for metric in metrics:
-            each = [_difference(rows, codec, anchor, sequence, metric, smallest_overlap) for sequence in sequences]
-            found += each
-            if MEAN in sequences:
-                found.append(_averaged([one for one in each if one.sequence != MEAN]))
+    for codec, metric in product(codecs, metrics):
+        each = [_difference(rows, codec, anchor, sequence, metric, smallest_overlap) for sequence in sequences]
+        found += each
+        if MEAN in sequences:
+            found.append(_averaged([one for one in each if one.sequence != MEAN]))
     return found
 
 
 def _difference(
     rows: Sequence[Row], codec: str, anchor: str, sequence: str, metric: str, smallest_overlap: float
 ) -> Difference:
-    lower = metric in LOWER_IS_BETTER
-    rate = value = None
-    reasons = []
     try:
         pair = [_curve(rows, name, sequence, metric) for name in (anchor, codec)]
     except GnvcError as error:
-        return Difference(codec, sequence, metric, None, None, str(error))
-    try:
-        rate = bd_rate(pair[0], pair[1], lower, smallest_overlap=smallest_overlap)
-    except GnvcError as error:
-        reasons.append(str(error))
-    try:
-        value = bd_metric(pair[0], pair[1], lower, smallest_overlap=smallest_overlap)
-    except GnvcError as error:
-        reasons.append(str(error))
-    return Difference(
-        codec,
-        sequence,
-        metric,
-        rate.value if rate else None,
-        value.value if value else None,
-        "; ".join(reasons) or None,
-        rate.overlap if rate else None,
-    )
+        return Difference(codec, sequence, metric, reason=str(error))
+    lower = MEASURED[metric].lower_is_better
+    found, reasons = {}, []
+    for what, delta in (("rate", bd_rate), ("value", bd_metric)):
+        try:
+            found[what] = delta(pair[0], pair[1], lower, smallest_overlap=smallest_overlap)
+        except GnvcError as error:
+            reasons.append(str(error))
+    values = {what: one.value for what, one in found.items()}
+    overlap = found["rate"].overlap if "rate" in found else None
+    return Difference(codec, sequence, metric, **values, overlap=overlap, reason="; ".join(reasons) or None)
 
 
 def _curve(rows: Sequence[Row], codec: str, sequence: str, metric: str) -> Curve:
@@ -146,13 +132,12 @@ def _curve(rows: Sequence[Row], codec: str, sequence: str, metric: str) -> Curve
 
 
 def _averaged(each: Sequence[Difference]) -> Difference:
-    rates, values = [one.rate for one in each], [one.value for one in each]
     lacking = [one.sequence for one in each if one.rate is None]
-    return Difference(
-        each[0].codec,
-        OF_SEQUENCES,
-        each[0].metric,
-        fmean(rate for rate in rates if rate is not None) if not lacking else None,
-        fmean(value for value in values if value is not None) if None not in values else None,
-        f"there is none for {', '.join(lacking)}" if lacking else None,
+    return replace(
+        each[0],
+        sequence=OF_SEQUENCES,
+        rate=mean_of_all(one.rate for one in each),
+        value=mean_of_all(one.value for one in each),
+        overlap=None,
+        reason=f"there is none for {', '.join(lacking)}" if lacking else None,
     )

@@ -10,7 +10,7 @@ import os
 import tempfile
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from tqdm import tqdm
@@ -24,7 +24,7 @@ from gnvc_vd.evaluate.run import evaluate
 from gnvc_vd.evaluate.sequences import prepare
 from gnvc_vd.evaluate.test_sets import CLIPS, read_manifest
 from gnvc_vd.report.curves import rows_of
-from gnvc_vd.report.report import report
+from gnvc_vd.report.evaluation_report import write_report
 from gnvc_vd.report.tables import Table, rate_table
 
 MANIFEST, SEQUENCE, FRAMES, GOP = "small", "bunny", 50, 25
@@ -38,15 +38,8 @@ MODES = ("t2v", "i2v", "flf2v")
 RIVALS = {"x265": "medium", "vvenc": "faster"}  # presets: finding the levels of four rates takes a dozen trials of each
 
 
-@dataclass(frozen=True)
-class Shown:
-    """What a demonstration made."""
-
-    table: Table
-    page: Path
-
-
-def demo(folder: Path, model: str | None, device: str) -> Shown:
+def demo(folder: Path, model: str | None, device: str) -> tuple[Table, Path]:
+    """Rates and quality of every codec, and the path of the page."""
     ours = Evaluation("demo", str(folder), MANIFEST, _codecs(model), sequences=(SEQUENCE,), frames=FRAMES, gop=GOP)
     ours = replace(ours, crop=CROP, metrics=METRICS, device=device, at_once=min(2, os.cpu_count() or 1))
     longest_first = replace(ours, codecs=dict(reversed(ours.codecs.items())))  # so that no worker waits at the end
@@ -55,7 +48,7 @@ def demo(folder: Path, model: str | None, device: str) -> Shown:
     reporting = Reporting(anchor="x265", rates=tuple(rates), published=("gnvc-vd", "gvc"))
     whole = replace(ours, codecs=ours.codecs | rivals, report=reporting)
     points = _points(whole, device)
-    return Shown(rate_table(rows_of(points), SEQUENCE, METRICS), report(whole, points, folder / "report"))
+    return rate_table(rows_of(points), SEQUENCE, METRICS), write_report(whole, points, folder / "report")
 
 
 def _codecs(model: str | None) -> dict[str, Contestant]:
@@ -78,17 +71,10 @@ def _rivals(evaluation: Evaluation, rates: Sequence[float]) -> dict[str, Hybrid]
     (sequence,) = (one for one in read_manifest(MANIFEST).sequences if one.name == SEQUENCE)
     source = prepare(sequence, CLIPS, FRAMES, Path(evaluation.folder) / "sources", CROP)
     coders = [Hybrid(encoder, (0,), preset=preset) for encoder, preset in RIVALS.items()]
-    with (
-        tqdm(total=len(coders), unit="codec", desc="matching rates", disable=None) as progress,
-        ThreadPoolExecutor(evaluation.at_once) as workers,
-    ):
-        found = {}
-        for coder, levels in zip(
-            coders, workers.map(lambda one: nearest_levels(one, source.clip, source.path, rates), coders), strict=True
-        ):
-            found[coder.encoder] = replace(coder, levels=levels)
-            progress.update()
-    return found
+    with ThreadPoolExecutor(evaluation.at_once) as workers:
+        levels = workers.map(lambda one: nearest_levels(one, source.clip, source.path, rates), coders)
+        shown = tqdm(levels, total=len(coders), unit="codec", desc="matching rates", disable=None)
+        return {coder.encoder: replace(coder, levels=own) for coder, own in zip(coders, shown, strict=True)}
 
 
 def nearest_levels(coder: Hybrid, clip: Clip, source: Path, rates: Iterable[float]) -> tuple[int, ...]:

@@ -17,14 +17,15 @@ from string import Template
 from typing import Any
 
 from gnvc_vd.conventions import UsageError
-from gnvc_vd.evaluate.evaluation import LOWER_IS_BETTER, Evaluation
+from gnvc_vd.evaluate.compare import METRICS
+from gnvc_vd.evaluate.evaluation import Evaluation
 from gnvc_vd.evaluate.points import Point
 from gnvc_vd.evaluate.run import shown_path
 from gnvc_vd.evaluate.test_sets import ASSETS
 from gnvc_vd.report.curves import MEAN, Row
 from gnvc_vd.report.plots import colour_of
 from gnvc_vd.report.published import PublishedPoint
-from gnvc_vd.report.tables import LABELS, Table
+from gnvc_vd.report.tables import Table
 
 SCRIPTS = ("curves.js", "player.js", "page.js")  # in this order
 LARGEST = 200_000_000  # bytes of videos: browsers hold no string of twice as many letters
@@ -40,19 +41,21 @@ def page(
     about: str,
 ) -> str:
     """The whole file's text."""
+    folder = Path(evaluation.folder)
     rates = evaluation.report.rates or _middle_rate(points)
     offered = _shown(points, rates)
-    shown = _fitting(evaluation, offered)
+    shown = _fitting(offered, evaluation.report.shown, folder)
     if len(shown) < len(offered):
         about += f" The player has {', '.join(shown)}; report.shown chooses."
     data = {
         "about": about,
         "metrics": [
-            {"key": name, "label": LABELS[name], "lower": name in LOWER_IS_BETTER} for name in evaluation.metrics
+            {"key": name, "label": METRICS[name].label, "lower": METRICS[name].lower_is_better}
+            for name in evaluation.metrics
         ],
         "sequences": sorted(dict.fromkeys(row.sequence for row in rows), key=lambda name: name != MEAN),
         "codecs": _codecs(evaluation, published),
-        "rows": [*(_row(row) for row in rows), *(_published_row(one) for one in published)],
+        "rows": [*map(vars, rows), *map(_published_row, published)],
         "rates": [f"{rate:g} bpp" for rate in rates],
         "clips": {
             one.sequence: {"width": one.width, "height": one.height, "frames": one.frames, "rate": _rate(one)}
@@ -60,20 +63,18 @@ def page(
             if one.sequence in shown
         },
         "shown": shown,
-        "videos": {
-            key: base64.b64encode(path.read_bytes()).decode()
-            for key, path in _videos(Path(evaluation.folder), shown).items()
-        },
-        "tables": [vars(table) for table in tables],
-        "commands": [_command(one) for one in points],
-    }
-    parts = {
-        name: (ASSETS / "report" / name).read_text(encoding="utf-8") for name in ("page.html", "page.css", *SCRIPTS)
+        "videos": {key: base64.b64encode(path.read_bytes()).decode() for key, path in _videos(folder, shown).items()},
+        "tables": [*map(vars, tables)],
+        "commands": [*map(_command, points)],
     }
     text = json.dumps(data, ensure_ascii=False, allow_nan=False).replace("<", r"\u003c")  # no tag, and no comment
     title = html.escape(f"{evaluation.name}: video codecs side by side")
-    script = "\n".join(parts[name] for name in SCRIPTS)
-    return Template(parts["page.html"]).substitute(title=title, style=parts["page.css"], script=script, data=text)
+    script = "\n".join(_asset(name) for name in SCRIPTS)
+    return Template(_asset("page.html")).substitute(title=title, style=_asset("page.css"), script=script, data=text)
+
+
+def _asset(name: str) -> str:
+    return (ASSETS / "report" / name).read_text(encoding="utf-8")
 
 
 def nearest(points: Sequence[Point], rate: float) -> Point:
@@ -84,25 +85,23 @@ def nearest(points: Sequence[Point], rate: float) -> Point:
 def _shown(points: Sequence[Point], rates: Sequence[float]) -> Shown:
     """Of every sequence, each codec's points nearest to the rates."""
     shown: Shown = {}
-    for one in points:
-        shown.setdefault(one.sequence, {}).setdefault(one.codec, {})
-    for sequence, codecs in shown.items():
-        for codec, levels in codecs.items():
-            own = [one for one in points if (one.sequence, one.codec) == (sequence, codec)]
-            levels |= {str(place): nearest(own, rate).level for place, rate in enumerate(rates)}
+    for sequence, codec in dict.fromkeys((one.sequence, one.codec) for one in points):
+        own = [one for one in points if (one.sequence, one.codec) == (sequence, codec)]
+        levels = {str(place): nearest(own, rate).level for place, rate in enumerate(rates)}
+        shown.setdefault(sequence, {})[codec] = levels
     return shown
 
 
-def _fitting(evaluation: Evaluation, shown: Shown) -> Shown:
+def _fitting(shown: Shown, wanted: Sequence[str], folder: Path) -> Shown:
     """The sequences that are asked for, as far as they fit; the first does."""
-    asked = evaluation.report.shown or tuple(shown)
+    asked = wanted or tuple(shown)
     absent = [name for name in asked if name not in shown]
     if absent:
         raise UsageError(f"report.shown: there is no sequence {', '.join(absent)}; there are {', '.join(shown)}")
     fitting: Shown = {}
     size = 0
     for name in asked:
-        size += sum(path.stat().st_size for path in _videos(Path(evaluation.folder), {name: shown[name]}).values())
+        size += sum(path.stat().st_size for path in _videos(folder, {name: shown[name]}).values())
         if fitting and size > LARGEST:
             break
         fitting[name] = shown[name]
@@ -126,33 +125,17 @@ def _videos(folder: Path, shown: Shown) -> dict[str, Path]:
 def _codecs(evaluation: Evaluation, published: Sequence[PublishedPoint]) -> list[dict[str, str]]:
     """With a colour each, the same as in the plots."""
     own = [(name, contestant.kind) for name, contestant in evaluation.codecs.items()]
-    others = [(_name(one), "published") for one in published]
-    named = dict.fromkeys([*own, *others])
+    named = dict.fromkeys([*own, *((one.label, "published") for one in published)])
     return [{"name": name, "kind": kind, "colour": colour_of(place)} for place, (name, kind) in enumerate(named)]
-
-
-def _row(row: Row) -> dict[str, Any]:
-    return {key: value for key, value in vars(row).items() if not key.endswith("_seconds")}
 
 
 def _published_row(one: PublishedPoint) -> dict[str, Any]:
     note = f"published, {one.width} × {one.height}"
     if one.bpp_printed is not None:
         note += f"\nprinted as {one.bpp_printed:g} bpp"
-    figures = {key: value for key, value in one.figures.items() if key in LABELS}
-    return {
-        "codec": _name(one),
-        "sequence": one.sequence,
-        "level": None,
-        "bytes": 0,
-        "bpp": one.bpp,
-        "figures": figures,
-        "note": note,
-    }
-
-
-def _name(one: PublishedPoint) -> str:
-    return f"{one.codec} (published)"
+    figures = {key: value for key, value in one.figures.items() if key in METRICS}
+    row = {"codec": one.label, "sequence": one.sequence, "level": None, "bytes": 0, "bpp": one.bpp}
+    return {**row, "figures": figures, "note": note}
 
 
 def _rate(one: Point) -> float:

@@ -1,20 +1,29 @@
-"""Rate–distortion curves on paper: PNG and PDF, a file for each metric."""
+"""Curves on paper: rate–distortion, PNG and PDF for each metric; and those of trainings, from RUN/figures.jsonl."""
 
+import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import matplotlib
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from gnvc_vd.common.files import replacing
-from gnvc_vd.evaluate.evaluation import LOWER_IS_BETTER
-from gnvc_vd.report.curves import Row
+from gnvc_vd.conventions import GnvcError
+from gnvc_vd.report.curves import MEASURED, Row
 from gnvc_vd.report.published import PublishedPoint
-from gnvc_vd.report.tables import LABELS
+from gnvc_vd.train.log import FIGURES, read_figures
 
 # Told apart also by those who see few colours: Okabe and Ito's, then darker ones.
 COLOURS = ("#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7a4fbf", "#4d4d4d", "#8c6d31", "#1b9e9e")
 MARKERS = "osD^vPX*<>"
+NOT_LOSSES = {"step", "gradient_norm", "learning_rate", "clips_per_second"}
+JUDGED = "validation_"
+RATE = re.compile(r"validation_bpp_(\d+)")
+Points = Sequence[tuple[float, float]]
 
 
 def colour_of(place: int) -> str:
@@ -27,35 +36,99 @@ def plot(
     """One metric of the curves in `rows`, as out.png and out.pdf; ours are drawn thick, published ones dashed."""
     figure = Figure(figsize=(6.4, 4.4), layout="constrained")
     axes = figure.subplots()
+
+    def draw(points: Points, place: int, label: str, **style: Any) -> None:
+        if points:
+            axes.plot(*zip(*points, strict=True), color=colour_of(place), label=label, **style)
+
     codecs = list(dict.fromkeys(row.codec for row in rows))
     for place, codec in enumerate(codecs):
         known = [(row.bpp, value) for row in rows if row.codec == codec and (value := row.figures[metric]) is not None]
-        if known:
-            axes.plot(
-                *zip(*known, strict=True),
-                color=colour_of(place),
-                marker=MARKERS[place % len(MARKERS)],
-                markersize=5,
-                linewidth=2.6 if codec in ours else 1.5,
-                label=codec,
-            )
-    for place, codec in enumerate(dict.fromkeys(point.codec for point in published), len(codecs)):
-        points = sorted(
-            (one.bpp, one.figures[metric]) for one in published if one.codec == codec and metric in one.figures
-        )
-        if points:
-            style = {"color": colour_of(place), "marker": "o", "markerfacecolor": "none", "linestyle": "--"}
-            axes.plot(*zip(*points, strict=True), label=f"{codec} (published)", **style)  # type: ignore[arg-type]
+        width = 2.6 if codec in ours else 1.5
+        draw(known, place, codec, marker=MARKERS[place % len(MARKERS)], markersize=5, linewidth=width)
+    for place, label in enumerate(dict.fromkeys(one.label for one in published), len(codecs)):
+        own = [one for one in published if one.label == label and metric in one.figures]
+        points = sorted((one.bpp, one.figures[metric]) for one in own)
+        draw(points, place, label, marker="o", markerfacecolor="none", linestyle="--")
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.grid(alpha=0.3)
     axes.set_xlabel("bits per pixel, of whole files")
-    axes.set_ylabel(f"{LABELS[metric]} ({'lower' if metric in LOWER_IS_BETTER else 'higher'} is better)")
+    better = "lower" if MEASURED[metric].lower_is_better else "higher"
+    axes.set_ylabel(f"{MEASURED[metric].label} ({better} is better)")
     axes.set_title(title, fontsize=10)
     if axes.has_data():
         axes.legend(fontsize=8)
     for suffix, about in (("png", {}), ("pdf", {"CreationDate": None})):
         with replacing(out.with_name(f"{out.name}.{suffix}")) as part:
             figure.savefig(part, dpi=130, format=suffix, metadata=about)
+
+
+@dataclass(frozen=True)
+class TrainingCurves:
+    """What a run's lines hold, by name: steps and values."""
+
+    losses: dict[str, list[tuple[float, float]]]
+    judged: dict[str, list[tuple[float, float]]]  # of validations, rates and PSNRs of a codec apart
+    points: dict[int, list[tuple[float, float]]]  # step → (bpp, PSNR) from the lowest quality up
+
+
+def training_curves(run: Path) -> TrainingCurves:
+    lines = read_figures(run / FIGURES)
+    if not lines:
+        raise GnvcError(f"{run / FIGURES}: no figures there")
+    curves = TrainingCurves({}, {}, {})
+    for line in lines:
+        step = line["step"]
+        qualities = sorted(int(match[1]) for name in line if (match := RATE.fullmatch(name)))
+        if qualities:
+            both = [(line[f"validation_bpp_{one}"], line[f"validation_psnr_{one}"]) for one in qualities]
+            curves.points[int(step)] = both
+            continue
+        for name, value in line.items():
+            if name.startswith(JUDGED):
+                curves.judged.setdefault(name.removeprefix(JUDGED), []).append((step, value))
+            elif name not in NOT_LOSSES:
+                curves.losses.setdefault(name, []).append((step, value))
+    return curves
+
+
+def plot_runs(runs: Sequence[Path], out: Path) -> None:
+    """A row for each run: its losses, and its validations."""
+    found = [training_curves(run) for run in runs]
+    figure = Figure(figsize=(9, 2.6 * len(runs)), layout="constrained")
+    rows = figure.subplots(len(runs), 2, squeeze=False)
+    for run, curves, (left, right) in zip(runs, found, rows, strict=True):
+        _lines(left, curves.losses, log=True)
+        left.set_title(f"{run.name}: loss and its terms", fontsize=9)
+        if curves.points:
+            _rate_distortion(right, curves.points)
+        else:
+            _lines(right, curves.judged, log=False)
+        right.set_title(f"{run.name}: validation", fontsize=9)
+    with replacing(out) as part:
+        figure.savefig(part, dpi=80, format="png")
+
+
+def _lines(axes: Axes, curves: dict[str, list[tuple[float, float]]], log: bool) -> None:
+    for name, points in curves.items():
+        axes.plot(*zip(*points, strict=True), label=name, linewidth=2.0 if name == "loss" else 1.0)
+    if log and all(value > 0 for points in curves.values() for _, value in points):
+        axes.set_yscale("log")
+    axes.set_xlabel("step", fontsize=8)
+    axes.tick_params(labelsize=7)
+    if curves:
+        axes.legend(fontsize=6, ncols=2)
+
+
+def _rate_distortion(axes: Axes, points: dict[int, list[tuple[float, float]]]) -> None:
+    colours = matplotlib.colormaps["viridis_r"]
+    for place, (step, curve) in enumerate(sorted(points.items())):
+        colour = colours(0.15 + 0.85 * place / max(1, len(points) - 1))
+        axes.plot(*zip(*curve, strict=True), marker=".", color=colour, label=f"step {step}")
+    axes.set_xlabel("bits per pixel, of whole streams", fontsize=8)
+    axes.set_ylabel("PSNR, dB", fontsize=8)
+    axes.tick_params(labelsize=7)
+    axes.legend(fontsize=6)

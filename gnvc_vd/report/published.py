@@ -1,30 +1,21 @@
-"""What papers printed, as data to be set beside our own figures; never mixed with them."""
+"""What others printed or published, as data to be set beside our own figures; never mixed with them."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
+from typing import Any, cast
 
-from gnvc_vd.baselines.external import read_points
 from gnvc_vd.common import strict
-from gnvc_vd.conventions import UsageError
+from gnvc_vd.conventions import GnvcError, UsageError
 from gnvc_vd.evaluate.test_sets import ASSETS
+from gnvc_vd.report.curves import mean_of_all
+from gnvc_vd.report.tables import Table
 
 FOLDER = ASSETS / "published"
 PAPERS = tuple(sorted(path.stem for path in FOLDER.glob("*.json")))
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table as its paper has it; every row has a cell for each column."""
-
-    title: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-
-    def __post_init__(self) -> None:
-        if any(len(row) != len(self.columns) for row in self.rows):
-            raise ValueError(f"a row of {self.title!r} has not {len(self.columns)} cells")
+DCVC_FIGURES = {"psnr_yuv": "ave_all_frame_psnr", "ms_ssim_yuv": "ave_all_frame_msssim"}
 
 
 @dataclass(frozen=True)
@@ -43,6 +34,10 @@ class PublishedPoint:
     figures: dict[str, float]
     bpp_printed: float | None = None
     level: int | None = None
+
+    @property
+    def label(self) -> str:
+        return f"{self.codec} (published)"
 
 
 @dataclass(frozen=True)
@@ -63,22 +58,37 @@ def read_paper(name: str) -> Paper:
     return strict.parse(Paper, strict.read_object(FOLDER / f"{name}.json"), name)
 
 
+def published_tables(paper: Paper) -> list[Table]:
+    """A paper's own; each says where it comes from, the last what must be known of all."""
+    source = f"Printed in {paper.source}; not measured here."
+    tables = [replace(one, title=f"{paper.title}, published: {one.title}", notes=(source,)) for one in paper.tables]
+    return [*tables[:-1], *(replace(one, notes=(source, *paper.notes)) for one in tables[-1:])]
+
+
 def points_of(file: Path, title: str, width: int, height: int) -> list[PublishedPoint]:
-    """A file of rate points that somebody published, named after the file; its sets by the names of our manifests."""
-    return [
-        PublishedPoint(
-            title,
-            _as_ours(name),
-            point.sequence.split("_")[0],
-            width,
-            height,
-            point.bpp,
-            point.figures,
-            level=point.level,
-        )
-        for name, points in read_points(file).items()
-        for point in points
-    ]
+    """The points in a file as microsoft/DCVC publishes VTM's: data set → sequence → point → figures.
+
+    Sets get the names of our manifests. Its PSNR on YUV weighs 6:1:1 as ours does; its MS-SSIM is of Y, U and V with
+    these weights, under another name.
+    """
+
+    def point_of(data_set: str, sequence: str, key: str, told: Mapping[str, Any]) -> PublishedPoint:
+        figures = {ours: float(told[theirs]) for ours, theirs in DCVC_FIGURES.items() if told.get(theirs)}
+        bpp = float(told["ave_all_frame_bpp"])
+        if not (bpp > 0 and all(map(math.isfinite, (bpp, *figures.values())))):
+            raise ValueError(f"{sequence} {key}")
+        ours = data_set.lower().replace("_", "-"), Path(sequence).stem.split("_")[0]
+        return PublishedPoint(title, *ours, width, height, bpp, figures, level=int(told.get("qp", key)))
+
+    try:
+        return [
+            point_of(data_set, sequence, key, point)
+            for data_set, sequences in cast(Mapping[str, Any], strict.read_object(file)).items()
+            for sequence, points in sequences.items()
+            for key, point in points.items()
+        ]
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, OSError) as error:
+        raise GnvcError(f"{file}: no rate points as data set → sequence → point ({error!r})") from error
 
 
 def mean_points(points: Sequence[PublishedPoint], sequences: Sequence[str], name: str) -> list[PublishedPoint]:
@@ -90,15 +100,10 @@ def mean_points(points: Sequence[PublishedPoint], sequences: Sequence[str], name
 
 def _mean(own: Sequence[PublishedPoint], name: str) -> PublishedPoint:
     shared = [key for key in own[0].figures if all(key in one.figures for one in own)]
-    printed = [one.bpp_printed for one in own if one.bpp_printed is not None]
     return replace(
         own[0],
         sequence=name,
         bpp=fmean(one.bpp for one in own),
         figures={key: fmean(one.figures[key] for one in own) for key in shared},
-        bpp_printed=fmean(printed) if len(printed) == len(own) else None,
+        bpp_printed=mean_of_all(one.bpp_printed for one in own),
     )
-
-
-def _as_ours(name: str) -> str:
-    return name.lower().replace("_", "-")

@@ -1,4 +1,4 @@
-"""A codec behind templates, and points that others published."""
+"""A codec behind templates."""
 
 import json
 import re
@@ -7,13 +7,12 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
 import gnvc_vd
-from gnvc_vd.baselines.commands import SOURCE, Clip
-from gnvc_vd.baselines.external import External, RatePoint, code_external, read_points
+from gnvc_vd.baselines.commands import SOURCE, Clip, code
+from gnvc_vd.baselines.external import External
 from gnvc_vd.common.strict import parse
 from gnvc_vd.conventions import Colour, GnvcError, UsageError
 from gnvc_vd.evaluate.evaluation import Contestant
@@ -64,7 +63,7 @@ def test_bytes_and_pictures_of_a_codec_behind_a_template(tmp_path: Path) -> None
     for level in (0, 4):
         folder = folder_with_source(tmp_path / str(level))
         codec = shifting(checkout=str(tmp_path))
-        done = code_external(codec.commands(CLIP, level, folder), CLIP, folder)
+        done = code(codec.commands(CLIP, level, folder), CLIP, folder)
         sizes.append(done.stream.stat().st_size)
         with open_video(folder / SOURCE) as before, open_video(done.decoded) as after:
             assert before.info.colour == after.info.colour == CLIP.colour
@@ -88,7 +87,7 @@ def test_a_codec_of_pictures_and_one_that_writes_both_at_once(tmp_path: Path) ->
         files={"c.json": '{"to": "rec_${width}x$height", "q": $level}'},
     )
     folder = folder_with_source(tmp_path / "clip")
-    done = code_external(codec.commands(CLIP, 7, folder), CLIP, folder)
+    done = code(codec.commands(CLIP, 7, folder), CLIP, folder)
     assert done.stream.stat().st_size == 5 and done.decode_seconds == 0
     with open_video(folder / SOURCE) as before, open_video(done.decoded) as after:
         assert all((a == b).all() for a, b in zip(before, after, strict=True))
@@ -106,10 +105,10 @@ def test_what_a_template_gets_wrong_is_said(tmp_path: Path) -> None:
         shifting(reads="bmp")
     missing = shifting(checkout=str(tmp_path), stream="other").commands(CLIP, 1, folder)
     with pytest.raises(GnvcError, match="0 files are called other"):
-        code_external(missing, CLIP, folder)
+        code(missing, CLIP, folder)
     short = shifting(checkout=str(tmp_path), decode=f"{sys.executable} -c \"open('out.yuv','w').write('abc')\"")
     with pytest.raises(GnvcError, match=r"out\.yuv: 3 bytes are not 3 frames of 2304 bytes"):
-        code_external(short.commands(CLIP, 1, folder), CLIP, folder)
+        code(short.commands(CLIP, 1, folder), CLIP, folder)
 
 
 @pytest.mark.parametrize("made", ["touch", "mkdir"])
@@ -118,14 +117,14 @@ def test_what_has_no_bytes_has_no_rate(made: str, tmp_path: Path) -> None:
     encode = f"{sys.executable} -c \"import pathlib; pathlib.Path('s').{made}()\""
     codec = External((1,), encode, stream="s", decoded="source.yuv")
     with pytest.raises(GnvcError, match="s is no file with anything in it"):
-        code_external(codec.commands(CLIP, 1, folder), CLIP, folder)
+        code(codec.commands(CLIP, 1, folder), CLIP, folder)
 
 
 def test_files_may_be_named_with_their_folder(tmp_path: Path) -> None:
     (tmp_path / "codec.py").write_text(CODEC)
     folder = folder_with_source(tmp_path / "clip")
     codec = shifting(checkout=str(tmp_path), stream="$folder/a stream", decoded="$folder/out.y*")
-    assert code_external(codec.commands(CLIP, 0, folder), CLIP, folder).stream == folder / "a stream"
+    assert code(codec.commands(CLIP, 0, folder), CLIP, folder).stream == folder / "a stream"
 
 
 def test_documented_templates_are_whole(tmp_path: Path) -> None:
@@ -148,23 +147,3 @@ def test_documented_templates_are_whole(tmp_path: Path) -> None:
     assert (
         config["root_path"] == str(tmp_path) and config["test_classes"]["SET"]["sequences"]["source.yuv"]["frames"] == 3
     )
-
-
-def test_published_points_are_read_and_nonsense_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "anchors.json"
-    point = {"ave_all_frame_bpp": 0.0573, "ave_all_frame_psnr": 40.1, "ave_all_frame_msssim": 0, "qp": 22, "other": 1}
-    path.write_text(json.dumps({"UVG": {"Beauty_1080.yuv": {"022": point}}}))
-    assert read_points(path) == {"UVG": [RatePoint("Beauty_1080", 22, 0.0573, {"psnr_yuv": 40.1})]}
-    for wrong in ({**point, "ave_all_frame_bpp": 0}, {"qp": 1}, {**point, "ave_all_frame_bpp": float("nan")}):
-        path.write_text(json.dumps({"UVG": {"Beauty_1080.yuv": {"022": wrong}}}))
-        with pytest.raises(GnvcError, match="no rate points"):
-            read_points(path)
-    for key, huge in (("qp", float("inf")), ("qp", "1" * 5000), ("ave_all_frame_bpp", 10**400)):
-        path.write_text(json.dumps({"UVG": {"Beauty_1080.yuv": {"022": {**point, key: huge}}}}))
-        with pytest.raises(GnvcError, match="no rate points"):
-            read_points(path)
-    for text in ("[]", "{", "[" * 100_000, '{"UVG": [1]}'):
-        path.write_text(text)
-        with pytest.raises(GnvcError, match=r"no rate points|not JSON|not a JSON object"):
-            read_points(path)
-    assert np.isfinite(point["ave_all_frame_bpp"])

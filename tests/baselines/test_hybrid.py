@@ -41,7 +41,7 @@ def coded(
 ) -> Coded:
     source(folder)
     one = Hybrid(encoder, (level,), structure, intra, **{"preset": FAST[encoder], **changes})
-    return code(one.commands(CLIP, level), folder)
+    return code(one.commands(CLIP, level), CLIP, folder)
 
 
 def unit_kinds(stream: bytes, encoder: str) -> list[int]:
@@ -191,7 +191,7 @@ def test_a_cut_does_not_start_anew(encoder: str, structure: str, tmp_path: Path)
                 out.write(frame)
     make_source(folder / "film.mkv", folder / SOURCE, CLIP.frames, colour=CLIP.colour)
     one = Hybrid(encoder, (30,), structure, preset=REORDERING[encoder])
-    with av.open(str(code(one.commands(CLIP, 30), folder).stream)) as container:
+    with av.open(str(code(one.commands(CLIP, 30), CLIP, folder).stream)) as container:
         kinds = [frame.pict_type for frame in container.decode(video=0)]
     assert [kind == av.video.frame.PictureType.I for kind in kinds] == [True] + [False] * 5
 
@@ -229,8 +229,8 @@ def test_every_structure_tuning_and_period_decodes(encoder: str, tmp_path: Path)
                 folder = tmp_path / f"{structure}-{tuning}-{intra}"
                 source(folder)
                 one = Hybrid(encoder, (30,), structure, intra, tuning, FAST[encoder])
-                done = code(one.commands(CLIP, 30), folder)
-                again = code(one.commands(CLIP, 30), folder)
+                done = code(one.commands(CLIP, 30), CLIP, folder)
+                again = code(one.commands(CLIP, 30), CLIP, folder)
                 assert done.stream.read_bytes() == again.stream.read_bytes() and len(planes(done.decoded)) == 6
                 found = compare(str(folder / SOURCE), str(done.decoded), metrics=["psnr_yuv"])
                 assert (found.figures["psnr_yuv"] or 0) > 28
@@ -255,6 +255,6 @@ def test_wrong_settings_are_refused_in_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="one intra picture"):
         Hybrid("vvenc", (30,), intra=25).commands(CLIP, 30)
     with pytest.raises(GnvcError, match=r"ffmpeg failed with exit code \d+: .*source.mkv"):
-        code(Hybrid("x264", (30,)).commands(CLIP, 30), tmp_path)
+        code(Hybrid("x264", (30,)).commands(CLIP, 30), CLIP, tmp_path)
     with pytest.raises(GnvcError, match="no_such_program: No such file"):
         run(["no_such_program"], tmp_path)

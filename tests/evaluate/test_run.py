@@ -23,11 +23,11 @@ from gnvc_vd.conventions import GnvcError, UsageError
 from gnvc_vd.evaluate.compare import compare
 from gnvc_vd.evaluate.evaluation import Contestant, Evaluation, Ours, Reporting, evaluation_of
 from gnvc_vd.evaluate.points import Point, key_of, path_of, read_point, settings_of, write_point
-from gnvc_vd.evaluate.run import Job, Known, _same_stream, evaluate, our_commands
+from gnvc_vd.evaluate.run import Job, encoded_by_another, evaluate, our_commands
 from gnvc_vd.evaluate.sequences import Prepared, prepare
 from gnvc_vd.evaluate.test_sets import read_manifest
 from gnvc_vd.metrics.weight_files import ALEXNET, in_torch_home
-from gnvc_vd.report.report import report
+from gnvc_vd.report.evaluation_report import write_report
 from tests.conftest import names_beside
 from tests.evaluate.evaluations import FRAMES, SIDE, evaluation, made_up_set, point
 from tests.train.composing import EVALUATIONS, composed_of
@@ -113,12 +113,10 @@ def test_a_stream_is_made_once_however_many_decode_it(tmp_path: Path) -> None:
         point("a", "s0", 1, 0.1, **figures), key=key_of(settings), stream_sha256=file_sha256(stream), encode_seconds=7.0
     )
     write_point(Path(whole.folder), made)
-    known = {
-        (name, level): _same_stream(Job(name, codecs[name], level, source), whole) for name in "bcd" for level in (1, 2)
-    }
-    assert known.pop(("b", 1)) == Known(stream, 7.0) and set(known.values()) == {None}
+    known = {(name, level): encoded_by_another(Job(whole, name, level, source)) for name in "bcd" for level in (1, 2)}
+    assert known.pop(("b", 1)) == (stream, 7.0) and set(known.values()) == {None}
     stream.write_bytes(b"another one")
-    assert _same_stream(Job("b", codecs["b"], 1, source), whole) is None
+    assert encoded_by_another(Job(whole, "b", 1, source)) is None
 
 
 def test_what_decides_a_point_makes_it_anew_and_fewer_metrics_do_not(first: Evaluation) -> None:
@@ -343,7 +341,7 @@ def test_killed_and_started_again_it_finishes_with_the_same_tables(first: Evalua
     """SIGKILL at several moments, through scripts/evaluate.py, until it is done."""
     done_before = evaluate(first, "cpu").points
     assert done_before is not None
-    report(first, done_before, Path(first.folder) / "report")
+    write_report(first, done_before, Path(first.folder) / "report")
     made_up_set(tmp_path)
     hybrid = "{hybrid: {encoder: %s, levels: [24, 36, 48], preset: ultrafast}}"
     command = [

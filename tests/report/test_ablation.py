@@ -11,8 +11,8 @@ import pytest
 
 from gnvc_vd.conventions import GnvcError, UsageError
 from gnvc_vd.evaluate.points import write_point
-from gnvc_vd.report.ablation import VALIDATION, study, variants_of
-from gnvc_vd.report.curves import MEAN, differences
+from gnvc_vd.report.ablation import study, variants_of
+from gnvc_vd.report.curves import MEAN, VALIDATION, differences
 from gnvc_vd.report.tables import value_difference_table
 from gnvc_vd.train.log import FIGURES, RUN
 from tests.evaluate.evaluations import made_up_set, point

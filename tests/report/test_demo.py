@@ -68,7 +68,7 @@ def test_the_demo_ends_with_every_codec_at_rates_alike_and_a_page(
     monkeypatch.setattr(demo, "QUALITIES", (0, 63))
     monkeypatch.setattr(demo, "MODES", ("flf2v",))
     monkeypatch.setattr(demo, "METRICS", ("psnr_rgb",))
-    shown = demo.demo(tmp_path / "demo", None, "cpu")
+    table, page = demo.demo(tmp_path / "demo", None, "cpu")
     points = {path: json.loads(path.read_text()) for path in sorted((tmp_path / "demo" / "points").rglob("*.json"))}
     found = Counter(point["codec"] for point in points.values())
     ours = {"gnvc-vd": 2, "gnvc-vd-unrefined": 2, "gvc-flf2v": 1}
@@ -81,8 +81,8 @@ def test_the_demo_ends_with_every_codec_at_rates_alike_and_a_page(
     assert rates["gnvc-vd-unrefined"] == rates["gnvc-vd"]
     for name in ("x265", "vvenc"):
         assert rates[name] == pytest.approx(rates["gnvc-vd"], rel=0.25), name
-    assert len(shown.table.rows) == len(points) and shown.page.is_file()
-    assert shown.page.read_text(encoding="utf-8").count("<video") >= 1
+    assert len(table.rows) == len(points) and page.is_file()
+    assert page.read_text(encoding="utf-8").count("<video") >= 1
     times = {path: path.stat().st_mtime_ns for path in points}
     demo.demo(tmp_path / "demo", None, "cpu")
     assert {path: path.stat().st_mtime_ns for path in points} == times

@@ -14,8 +14,8 @@ from gnvc_vd.evaluate.evaluation import Reporting
 from gnvc_vd.evaluate.points import Point
 from gnvc_vd.evaluate.run import evaluate, shown_path
 from gnvc_vd.report.curves import differences, rows_of
+from gnvc_vd.report.evaluation_report import our_tables
 from gnvc_vd.report.page import page
-from gnvc_vd.report.report import our_tables
 from gnvc_vd.video import open_video
 from tests.evaluate.evaluations import FRAMES, SIDE, evaluation, made_up_set
 

@@ -9,14 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from gnvc_vd.conventions import GnvcError, UsageError
+from gnvc_vd.conventions import UsageError
 from gnvc_vd.evaluate.evaluation import Reporting
 from gnvc_vd.evaluate.points import Point
 from gnvc_vd.evaluate.run import shown_path
 from gnvc_vd.report.curves import MEAN, OF_SEQUENCES, differences, rows_of
+from gnvc_vd.report.evaluation_report import our_tables, write_report
 from gnvc_vd.report.page import nearest, page
-from gnvc_vd.report.published import PAPERS, mean_points, points_of, read_paper
-from gnvc_vd.report.report import our_tables, report
 from gnvc_vd.report.tables import as_latex, as_markdown, differences_csv, points_csv, speed_table
 from tests.evaluate.evaluations import evaluation, made_up_set, point
 
@@ -123,7 +122,7 @@ def test_markdown_csv_and_latex_hold_the_same_figures() -> None:
     half = next(one for one in deltas if (one["codec"], one["sequence"], one["metric"]) == ("half", "s0", "psnr_rgb"))
     assert float(half["bd_rate_percent"]) == pytest.approx(-50) and half["anchor"] == "anchor"
     assert half["overlap"] == "1.0"
-    speed = speed_table(rows, {"s0": 8, "s1": 8})
+    speed = speed_table(POINTS)
     assert speed.rows[0] == ("anchor", "1.000", "0.500")  # 8 and 4 seconds for each 8 frames
 
 
@@ -158,9 +157,9 @@ def test_a_report_is_whole_and_the_same_for_the_same_points(tmp_path: Path) -> N
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"video")
     folder = Path(whole.folder) / "report"
-    assert report(whole, points, folder) == folder / "index.html"
+    assert write_report(whole, points, folder) == folder / "index.html"
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    report(whole, points, folder)
+    write_report(whole, points, folder)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
     plots = {f"{metric}.{suffix}" for metric in METRICS for suffix in ("png", "pdf")}
     texts = {"tables.md", "tables.tex", "points.csv", "bd.csv", "speed.md", "index.html"}
@@ -217,48 +216,3 @@ def test_the_player_has_what_a_page_can_hold(tmp_path: Path, monkeypatch: pytest
         held(("s2",))
     monkeypatch.setattr("gnvc_vd.report.page.LARGEST", 60)  # 7 videos of 5 bytes for each sequence
     assert held() == (["s0"], "About. The player has s0; report.shown chooses.")
-
-
-def test_published_figures_are_the_papers_and_name_both_conventions() -> None:
-    assert PAPERS == ("gnvc-vd", "gvc")
-    gnvc, gvc = (read_paper(name) for name in PAPERS)
-    rates = {row[0]: row[1:] for row in gnvc.tables[0].rows}
-    assert rates["GNVC-VD"] == ("−89.4", "−94.5", "−86.5", "−96.1", "−90.8")
-    assert rates["DCVC-RT"] == ("−20.9", "+15.4", "−30.7", "+2.03", "–")
-    assert len(gvc.points) == 21 and "third" in gvc.notes[0]
-    for mode, psnr, bpp in (("T2V", 29.01, 0.0048), ("I2V", 31.97, 0.0544), ("FLF2V", 31.40, 0.0131)):
-        own = [one for one in gvc.points if one.codec == f"GVC {mode}"]
-        assert len(own) == 7 and sum(one.figures["psnr_rgb"] for one in own) / 7 == pytest.approx(psnr, abs=0.006)
-        assert sum(one.bpp for one in own) / 7 == pytest.approx(bpp, abs=6e-5)
-        assert all(one.bpp_printed == pytest.approx(one.bpp / 3, abs=1e-6) for one in own)
-        means = next(row for row in gvc.tables[0].rows if row[0] == mode)
-        assert float(means[1]) == psnr and float(means[4]) == pytest.approx(float(means[3]) / 3, abs=6e-5)
-    bits = 17 * 9 * 64 * 15  # of a GOP in T2V, M = 64
-    assert bits / (33 * 1280 * 720) == pytest.approx(0.00483, abs=5e-6)
-    with pytest.raises(UsageError, match="there are gnvc-vd, gvc"):
-        read_paper("dcvc")
-
-
-def test_points_of_others_find_our_sets_and_sequences(tmp_path: Path) -> None:
-    path = tmp_path / "vtm.json"
-    point_ = {"ave_all_frame_bpp": 0.01, "ave_all_frame_psnr": 39.0, "qp": 34}
-    path.write_text(json.dumps({"HEVC_B": {"Cactus_1920x1080_50.yuv": {"034": point_}}}))
-    (one,) = points_of(path, "VTM", 1920, 1080)
-    assert (one.codec, one.set, one.sequence, one.figures) == ("VTM", "hevc-b", "Cactus", {"psnr_yuv": 39.0})
-    with pytest.raises(GnvcError):
-        points_of(tmp_path / "none.json", "VTM", 1, 1)
-
-
-def test_published_points_average_where_every_sequence_has_one() -> None:
-    gvc = read_paper("gvc").points
-    sequences = list(dict.fromkeys(one.sequence for one in gvc))
-    means = {one.codec: one for one in mean_points(gvc, sequences, MEAN)}
-    assert set(means) == {"GVC T2V", "GVC I2V", "GVC FLF2V"} and all(one.sequence == MEAN for one in means.values())
-    assert means["GVC I2V"].figures["lpips_alex"] == pytest.approx(0.0739, abs=6e-5)
-    assert means["GVC I2V"].bpp_printed == pytest.approx(means["GVC I2V"].bpp / 3, abs=1e-6)
-    assert mean_points(gvc, [*sequences, "another"], MEAN) == []
-    levels = [
-        replace(gvc[0], sequence=name, level=level, bpp=bpp)
-        for name, level, bpp in (("a", 1, 1), ("b", 1, 3), ("a", 2, 9))
-    ]
-    assert [(one.level, one.bpp) for one in mean_points(levels, ["a", "b"], MEAN)] == [(1, 2)]

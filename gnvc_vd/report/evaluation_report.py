@@ -5,7 +5,7 @@
 The same points give the same tables, byte for byte; times stand apart, in speed.md.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from gnvc_vd.common.files import replacing
@@ -13,17 +13,16 @@ from gnvc_vd.evaluate.evaluation import Evaluation
 from gnvc_vd.evaluate.points import Point
 from gnvc_vd.evaluate.test_sets import read_manifest
 from gnvc_vd.report.accounting import accounting_tables
-from gnvc_vd.report.curves import MEAN, OF_SEQUENCES, Difference, Row, differences, rows_of
+from gnvc_vd.report.curves import MEAN, OF_SEQUENCES, Difference, Row, differences, rows_of, sequence_shown
 from gnvc_vd.report.page import page
 from gnvc_vd.report.plots import plot
-from gnvc_vd.report.published import PublishedPoint, mean_points, points_of, read_paper
+from gnvc_vd.report.published import PublishedPoint, mean_points, points_of, published_tables, read_paper
 from gnvc_vd.report.tables import (
     Table,
     as_latex,
     as_markdown,
     differences_csv,
     points_csv,
-    published_tables,
     rate_difference_table,
     rate_table,
     speed_table,
@@ -31,32 +30,52 @@ from gnvc_vd.report.tables import (
 )
 
 
-def report(evaluation: Evaluation, points: Sequence[Point], folder: Path) -> Path:
+def write_report(evaluation: Evaluation, points: Sequence[Point], folder: Path) -> Path:
     """Everything, anew; the path of the page."""
-    folder.mkdir(parents=True, exist_ok=True)
     metrics = evaluation.metrics
     rows = rows_of(points)
     anchor = evaluation.report.anchor
     found = differences(rows, anchor, metrics, evaluation.report.overlap) if anchor else []
-    beside = _published(evaluation, points)
+    published = _published(evaluation, points)
     ours = our_tables(rows, found, anchor, metrics)
     counted = accounting_tables(points, Path(evaluation.folder) / "streams")
     others = [one for name in evaluation.report.published for one in published_tables(read_paper(name))]
     tables = [*ours, *counted, *others]
-    speed = speed_table(rows, {one.sequence: one.frames for one in points})
+    speed = speed_table(points)
+    about = _about(evaluation, points)
     texts = {
-        "tables.md": f"# {evaluation.name}\n\n{_about(evaluation, points)}\n\n{as_markdown(tables)}",
+        "tables.md": f"# {evaluation.name}\n\n{about}\n\n{as_markdown(tables)}",
         "tables.tex": as_latex([*ours, *counted]),
         "points.csv": points_csv(rows, metrics),
         "bd.csv": differences_csv(found, anchor or ""),
         "speed.md": as_markdown([speed]),
-        "index.html": page(evaluation, points, rows, beside, [*tables, speed], _about(evaluation, points)),
+        "index.html": page(evaluation, points, rows, published, [*tables, speed], about),
     }
+    shown, sequences = sequence_shown(rows), {one.sequence for one in points}
+    of = f"mean of {len(sequences)} sequences" if shown == MEAN else shown
+    thick = [name for name, contestant in evaluation.codecs.items() if contestant.ours]
+    write_files(folder, texts, rows, metrics, f"{Path(evaluation.manifest).stem}, {of}", thick, published)
+    return folder / "index.html"
+
+
+def write_files(
+    folder: Path,
+    texts: Mapping[str, str],
+    rows: Sequence[Row],
+    metrics: Sequence[str],
+    title: str,
+    thick: Sequence[str],
+    published: Sequence[PublishedPoint] = (),
+) -> None:
+    """Texts by their names, and a plot of each metric over the mean of the sequences or over the only one."""
+    folder.mkdir(parents=True, exist_ok=True)
     for name, text in texts.items():
         with replacing(folder / name) as part:
             part.write_text(text, encoding="utf-8")
-    _plots(evaluation, rows, beside, folder)
-    return folder / "index.html"
+    shown = sequence_shown(rows)
+    own, others = [one for one in rows if one.sequence == shown], [one for one in published if one.sequence == shown]
+    for metric in metrics:
+        plot(own, others, metric, title, thick, folder / metric)
 
 
 def our_tables(
@@ -72,18 +91,6 @@ def our_tables(
         if anchor and found
     ]
     return [*deltas, *(rate_table(rows, sequence, metrics) for sequence in sequences)]
-
-
-def _plots(evaluation: Evaluation, rows: Sequence[Row], beside: Sequence[PublishedPoint], folder: Path) -> None:
-    sequences = {row.sequence for row in rows}
-    shown = MEAN if MEAN in sequences else next(iter(sequences))
-    own = [row for row in rows if row.sequence == shown]
-    ours = [name for name, contestant in evaluation.codecs.items() if contestant.ours]
-    of = f"mean of {len(sequences) - 1} sequences" if shown == MEAN else shown
-    title = f"{Path(evaluation.manifest).stem}, {of}"
-    others = [one for one in beside if one.sequence == shown]
-    for metric in evaluation.metrics:
-        plot(own, others, metric, title, ours, folder / metric)
 
 
 def _published(evaluation: Evaluation, points: Sequence[Point]) -> list[PublishedPoint]:

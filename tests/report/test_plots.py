@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from gnvc_vd.conventions import GnvcError
-from gnvc_vd.report.training_curves import curves_of, plot_runs
+from gnvc_vd.report.plots import plot_runs, training_curves
 from gnvc_vd.video.pictures import read_picture
 from tests.conftest import names_beside
 
@@ -25,10 +25,10 @@ def written(folder: Path, lines: list[dict[str, float]]) -> Path:
 
 
 def test_lines_become_curves_of_losses_and_rate_distortion_points(tmp_path: Path) -> None:
-    curves = curves_of(written(tmp_path / "codec", LINES))
+    curves = training_curves(written(tmp_path / "codec", LINES))
     assert curves.losses == {"loss": [(1, 2.0), (10, 1.0)], "rate": [(1, 1.0), (10, 0.5)]}
     assert curves.points == {10: [(0.1, 25.0), (0.2, 30.0)]} and curves.judged == {}
-    vae = curves_of(written(tmp_path / "vae", [{"step": 5, "loss": 1.0}, {"step": 5, "validation_psnr": 20.0}]))
+    vae = training_curves(written(tmp_path / "vae", [{"step": 5, "loss": 1.0}, {"step": 5, "validation_psnr": 20.0}]))
     assert vae.judged == {"psnr": [(5, 20.0)]} and vae.points == {}
 
 
