@@ -6,7 +6,6 @@ from fractions import Fraction
 from pathlib import Path
 from typing import cast, get_args
 
-from gnvc_vd.backbone.folder import file_sha256
 from gnvc_vd.baselines.commands import Clip
 from gnvc_vd.bitstream.gop import check_gop
 from gnvc_vd.common import strict
