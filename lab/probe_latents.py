@@ -15,8 +15,7 @@ import numpy as np
 from gnvc_vd.backbone.vaes import load_vae, random_vae
 from gnvc_vd.conventions import Frame, GnvcError
 from gnvc_vd.presets import PRESETS
-from gnvc_vd.video import write_picture
-from gnvc_vd.video.pictures import sheets
+from gnvc_vd.video.pictures import sheets, write_picture
 from gnvc_vd.video.pixels import pixels_of
 from lab.latent_probe import METRICS, judge
 from lab.probe_clips import middle_clips

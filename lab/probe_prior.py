@@ -24,8 +24,7 @@ from gnvc_vd.metrics.block_transform import BLOCK
 from gnvc_vd.presets import PRESETS
 from gnvc_vd.train.draws import BatchDraws
 from gnvc_vd.train.stages.prior_stage import SIGMAS
-from gnvc_vd.video import write_picture
-from gnvc_vd.video.pictures import sheets
+from gnvc_vd.video.pictures import sheets, write_picture
 from gnvc_vd.video.pixels import pixels_of, to_model
 from lab import prior_probe as prior
 from lab.linear_denoiser import LinearDenoiser

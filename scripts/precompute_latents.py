@@ -14,9 +14,10 @@ from tqdm import tqdm
 from gnvc_vd import load_backbone
 from gnvc_vd.common.files import file_sha256
 from gnvc_vd.conventions import GnvcError
-from gnvc_vd.data.clips import Clips, ClipSpec, SeptupletClips, VideoClips
+from gnvc_vd.data.clips import ClipSpec, SeptupletClips, VideoClips
 from gnvc_vd.data.latents import SHARD, LatentIndex, precompute, vae_identity
 from gnvc_vd.data.photos import PhotoClips
+from gnvc_vd.data.samples import Clips
 
 
 def main() -> int:

@@ -11,7 +11,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from gnvc_vd.conventions import GnvcError
-from gnvc_vd.data.manifests import Entry, candidates, scan_photo, scan_video, write_manifest
+from gnvc_vd.data.manifests import Entry, candidates, scan, write_manifest
 
 
 def main() -> int:
@@ -47,12 +47,8 @@ def scanned(arguments: argparse.Namespace) -> tuple[list[Entry], int]:
     broken = 0
     for path in tqdm(candidates(arguments.folder, arguments.kind), desc="scanning", unit="file", disable=None):
         try:
-            if arguments.kind == "photos":
-                entries += scan_photo(arguments.folder, path, arguments.validation, arguments.hash)
-            else:
-                entries += scan_video(
-                    arguments.folder, path, arguments.validation, arguments.hash, arguments.scenes, arguments.check
-                )
+            what = (arguments.folder, path, arguments.kind, arguments.validation)
+            entries += scan(*what, arguments.hash, arguments.scenes, arguments.check)
         except GnvcError as error:
             broken += 1
             tqdm.write(f"left out: {error}", file=sys.stderr)

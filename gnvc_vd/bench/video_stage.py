@@ -12,7 +12,8 @@ from pathlib import Path
 import av
 
 from gnvc_vd.bench.harness import Report, best_of, cost
-from gnvc_vd.video import Colour, create_video, ffmpeg, open_video
+from gnvc_vd.conventions import Colour
+from gnvc_vd.video import create_video, ffmpeg, open_video
 from gnvc_vd.video.colour import to_rgb
 
 WIDTH, HEIGHT = 1920, 1080

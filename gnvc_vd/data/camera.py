@@ -1,13 +1,12 @@
-"""A camera that moves over pictures: paths, what they show, and the motion of every pixel.
+"""A camera that moves over pictures: paths, and what they show.
 
 A path is T 2 3: for every frame the affine map from places in the frame (x right, y down, from its centre) to places in
 the picture (pixel centres at whole numbers), source = A·(x, y) + b.
 
-    p_t ──A_t──▶ picture ◀──A_{t+1}── p_{t+1}            flow_t(p) = A_{t+1}⁻¹·A_t·p − p
+    p_t ──A_t──▶ picture ◀──A_{t+1}── p_{t+1}            what is at p moves to A_{t+1}⁻¹·A_t·p
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -91,36 +90,12 @@ def drawn_shrink(draws: Draws, height: int, width: int, picture: tuple[int, int]
     return math.exp(draws.uniform() * math.log(max(1.0, largest)))
 
 
-def warp(pictures: Sequence[Tensor], paths: Tensor, height: int, width: int) -> Tensor:
-    """What the camera sees: pictures C H W, a path for each B T 2 3 → B C T h w float32, in the pictures' units.
+def warp(picture: Tensor, path: Tensor, height: int, width: int) -> Tensor:
+    """What the camera sees of a picture C H W along a path T 2 3: C T h w float32, in the picture's units.
 
-    On the pictures' device. Where the camera sees fewer pixels than the picture has, the picture is first shrunk with
+    On the picture's device. Where the camera sees fewer pixels than the picture has, the picture is first shrunk with
     an anti-aliasing filter, to the size at which the path's middle frame sees it.
     """
-    return torch.stack([_seen(one, path, height, width) for one, path in zip(pictures, paths, strict=True)])
-
-
-def flow(path: Tensor, height: int, width: int) -> Tensor:
-    """Where each pixel of a frame has gone in the next: T−1 2 h w, (x, y) in pixels."""
-    there = inverse(path[1:].double())
-    step = composed(there, path[:-1].double())
-    places = _places(height, width)
-    return (_applied(step, places) - places).permute(0, 3, 1, 2).float()
-
-
-def composed(outer: Tensor, inner: Tensor) -> Tensor:
-    """The map that applies `inner` first."""
-    linear = outer[..., :2] @ inner[..., :2]
-    shift = outer[..., :2] @ inner[..., 2:] + outer[..., 2:]
-    return torch.cat([linear, shift], -1)
-
-
-def inverse(path: Tensor) -> Tensor:
-    linear = torch.linalg.inv(path[..., :2])
-    return torch.cat([linear, -linear @ path[..., 2:]], -1)
-
-
-def _seen(picture: Tensor, path: Tensor, height: int, width: int) -> Tensor:
     frames, path = len(path), path.double().cpu()
     low, high = _reach(path, height, width)
     rows, columns = picture.shape[1:]
@@ -147,6 +122,18 @@ def _seen(picture: Tensor, path: Tensor, height: int, width: int) -> Tensor:
     grid = grid.reshape(1, frames * height, width, 2)
     seen = grid_sample(patch, grid, mode="bilinear", padding_mode="border", align_corners=True)
     return seen.view(-1, frames, height, width)
+
+
+def composed(outer: Tensor, inner: Tensor) -> Tensor:
+    """The map that applies `inner` first."""
+    linear = outer[..., :2] @ inner[..., :2]
+    shift = outer[..., :2] @ inner[..., 2:] + outer[..., 2:]
+    return torch.cat([linear, shift], -1)
+
+
+def inverse(path: Tensor) -> Tensor:
+    linear = torch.linalg.inv(path[..., :2])
+    return torch.cat([linear, -linear @ path[..., 2:]], -1)
 
 
 def _reach(path: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:

@@ -9,18 +9,16 @@ orders. No clip depends on the clips before it.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
-from torch.utils.data import Dataset
 
 from gnvc_vd.common.strict import MAX_NUMBER
 from gnvc_vd.conventions import MAX_SIDE, PIXEL_MULTIPLE, TEMPORAL_STRIDE, Frame, GnvcError, UsageError
 from gnvc_vd.data.manifests import entries_of, inside
-from gnvc_vd.data.samples import MIXING, Draws, Items, UnsuitableError, order
+from gnvc_vd.data.samples import MIXING, Clips, Draws, ItemClips, UnsuitableError, order
 from gnvc_vd.video.pictures import read_picture
 from gnvc_vd.video.seeking import Area, Backend, FilmIndex, index_film, read_frames
 
@@ -58,16 +56,7 @@ class ClipSpec:
         return 1 + (self.frames - 1) * self.stride
 
 
-class Clips(Protocol):
-    """What every source of clips does."""
-
-    def __len__(self) -> int: ...
-    def __getitem__(self, number: int) -> Tensor: ...
-    @property
-    def skipped(self) -> dict[str, str]: ...
-
-
-class VideoClips(Dataset[Tensor]):
+class VideoClips(ItemClips):
     """Clips of the videos in a folder, or of the entries of a manifest; a pass takes one clip of each.
 
     Args:
@@ -80,19 +69,9 @@ class VideoClips(Dataset[Tensor]):
         self, source: str | Path, spec: ClipSpec, split: str | None = "train", backend: Backend = "exact"
     ) -> None:
         self.root, self._entries = entries_of(Path(source), "videos", split)
+        super().__init__([entry.name for entry in self._entries], spec.seed)
         self.spec, self._backend = spec, backend
-        self._items = Items([entry.name for entry in self._entries], spec.seed)
         self._indexes: dict[str, FilmIndex] = {}
-
-    def __len__(self) -> int:
-        return len(self._items)
-
-    @property
-    def skipped(self) -> dict[str, str]:
-        return self._items.skipped
-
-    def __getitem__(self, number: int) -> Tensor:
-        return self._items.show(number, self._clip)
 
     def _clip(self, item: int, draws: Draws) -> Tensor:
         entry, spec = self._entries[item], self.spec
@@ -113,7 +92,7 @@ class VideoClips(Dataset[Tensor]):
         return self._indexes[path]
 
 
-class SeptupletClips(Dataset[Tensor]):
+class SeptupletClips(ItemClips):
     """Vimeo-90K: sequences/00001/0001/im1.png … im7.png, listed one `00001/0001` a line."""
 
     def __init__(self, root: str | Path, spec: ClipSpec, listed: str = "sep_trainlist.txt") -> None:
@@ -124,20 +103,10 @@ class SeptupletClips(Dataset[Tensor]):
         if not path.is_file():
             raise GnvcError(f"{path}: missing; Vimeo-90K's septuplets come with it")
         names = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-        self._items = Items(names, spec.seed)
-
-    def __len__(self) -> int:
-        return len(self._items)
-
-    @property
-    def skipped(self) -> dict[str, str]:
-        return self._items.skipped
-
-    def __getitem__(self, number: int) -> Tensor:
-        return self._items.show(number, self._clip)
+        super().__init__(names, spec.seed)
 
     def _clip(self, item: int, draws: Draws) -> Tensor:
-        folder = inside(self.root, f"sequences/{self._items.names[item]}")
+        folder = inside(self.root, f"sequences/{self.names[item]}")
         first, spec = 1 + draws.below(SEPTUPLET - self.spec.span + 1), self.spec
         frames = []
         area: Area | None = None
@@ -148,7 +117,7 @@ class SeptupletClips(Dataset[Tensor]):
         return finished(np.stack(frames), draws, spec)
 
 
-class Mixture(Dataset[Tensor]):
+class Mixture(Clips):
     """Several sources, each with its share of the samples.
 
     Of every 1024 samples a source has a fixed number, in an order drawn for that block; its own samples are numbered

@@ -19,15 +19,15 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from gnvc_vd.backbone.interfaces import VideoVae
 from gnvc_vd.bitstream.gop import latents_of
 from gnvc_vd.common import strict
 from gnvc_vd.common.files import replacing
 from gnvc_vd.conventions import LATENT_CHANNELS, SPATIAL_STRIDE, GnvcError, UsageError
-from gnvc_vd.data.clips import Clips, ClipSpec
-from gnvc_vd.data.samples import item_of
+from gnvc_vd.data.clips import ClipSpec
+from gnvc_vd.data.samples import Clips, item_of
 from gnvc_vd.video.pixels import to_model
 
 INDEX = "index.json"
@@ -98,7 +98,7 @@ def precompute(
             continue
         numbers = range(first, first + index.length(shard))
         encoded = []
-        for taken in DataLoader(clips, batch, sampler=numbers, num_workers=workers):  # type: ignore[arg-type]
+        for taken in DataLoader(clips, batch, sampler=numbers, num_workers=workers):
             with torch.inference_mode():
                 encoded.append(vae.encode(to_model(taken.to(device))).cpu())
             on_done(len(taken))
@@ -109,18 +109,17 @@ def precompute(
             save_file({"latents": latents}, part)
 
 
-class LatentClips(Dataset[Tensor]):
+class LatentClips(Clips):
     """Precomputed latents by sample number, 16 t h w float32; a pass takes each once.
 
     Args:
-        vae: the VAE that will be used with them, or its `vae_identity`; latents of another are refused.
+        identity: `vae_identity` of the VAE that will be used with them; latents of another are refused.
         seed: of the order of each pass.
     """
 
-    def __init__(self, folder: str | Path, vae: VideoVae | str, seed: int = 0) -> None:
+    def __init__(self, folder: str | Path, identity: str, seed: int = 0) -> None:
         self.folder, self.seed = Path(folder), seed
         self.index = read_index(self.folder)
-        identity = vae if isinstance(vae, str) else vae_identity(vae)
         if identity != self.index.vae:
             raise GnvcError(
                 f"{folder}: latents of VAE {self.index.vae[:12]}…, not of {identity[:12]}…; compute them again"
@@ -133,10 +132,6 @@ class LatentClips(Dataset[Tensor]):
 
     def __len__(self) -> int:
         return self.index.count
-
-    @property
-    def skipped(self) -> dict[str, str]:
-        return {}
 
     def __getitem__(self, number: int) -> Tensor:
         shard, row = divmod(item_of(number, len(self), self.seed), self.index.shard)
@@ -171,9 +166,7 @@ def _begin(folder: Path, index: LatentIndex) -> None:
             part.write_text(json.dumps(dataclasses.asdict(index), indent=2) + "\n", encoding="utf-8")
         return
     found = read_index(folder)
-    different = [
-        field.name for field in dataclasses.fields(index) if getattr(found, field.name) != getattr(index, field.name)
-    ]
+    different = [name for name, value in vars(index).items() if getattr(found, name) != value]
     if different:
         raise UsageError(
             f"{folder} holds latents with another {', '.join(different)}; give another folder, or empty it"

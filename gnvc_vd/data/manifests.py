@@ -11,7 +11,7 @@ Paths are relative to the manifest's own folder and never lead out of it. An ent
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path, PurePosixPath
@@ -20,7 +20,7 @@ from typing import Literal
 from gnvc_vd.common import strict
 from gnvc_vd.common.files import file_sha256, replacing
 from gnvc_vd.conventions import MAX_SIDE, GnvcError, UsageError
-from gnvc_vd.video import Video, VideoError, open_video
+from gnvc_vd.video import VideoError, open_video
 from gnvc_vd.video.pictures import read_picture
 from gnvc_vd.video.scenes import scenes
 from gnvc_vd.video.seeking import index_film
@@ -91,16 +91,11 @@ def inside(root: Path, path: str) -> Path:
 
 def read_manifest(path: Path, kind: Kind, split: str | None = None) -> list[Entry]:
     """The entries of a manifest of this kind, of one split or of all."""
-    header, lines = _opened(path)
+    header, lines = opened_manifest(path)
     if header.format != FORMAT or header.kind != kind:
         raise GnvcError(f"{path}: format {header.format} of {header.kind!r}; wanted is format {FORMAT} of {kind!r}")
     entries = [strict.parse(Entry, data, f"{path} line {number}") for number, data in enumerate(lines, 2)]
     return [entry for entry in entries if split is None or entry.split == split]
-
-
-def kind_of(path: Path) -> str:
-    """What a manifest says that it lists."""
-    return _opened(path)[0].kind
 
 
 def entries_of(source: Path, kind: Kind, split: str | None) -> tuple[Path, list[Entry]]:
@@ -141,43 +136,33 @@ def candidates(folder: Path, kind: Kind) -> list[str]:
     return sorted(path.relative_to(folder).as_posix() for path in found)
 
 
-def scan_photo(root: Path, path: str, validation: float, with_hash: bool = False) -> list[Entry]:
-    """Decode a photograph."""
-    height, width = read_picture(inside(root, path)).shape[:2]
-    digest = file_sha256(inside(root, path)) if with_hash else None
-    return [Entry(path, 0, 1, width, height, 0.0, split_of(path, validation), digest)]
-
-
-def scan_video(
-    root: Path, path: str, validation: float, with_hash: bool = False, by_scene: bool = False, whole: bool = False
-) -> list[Entry]:
-    """What a film holds: one entry, or one for each of its scenes.
+def scan(
+    root: Path, path: str, kind: Kind, validation: float,
+    with_hash: bool = False, by_scene: bool = False, whole: bool = False,
+) -> list[Entry]:  # fmt: skip
+    """What a file holds: one entry, or one for each scene of a film.
 
     Args:
-        whole: decode all of it, so that damage anywhere is found; implied by `by_scene`.
+        whole: decode all of a film, so that damage anywhere is found; implied by `by_scene`, and done with photographs.
     """
     file = inside(root, path)
-    index = index_film(file)
-    runs: Sequence[tuple[int, int]] = [(0, index.frames)]
-    if by_scene or whole:
-        with open_video(file) as video:
-            runs = _scene_runs(video) if by_scene else [(0, sum(1 for _ in video))]
-    digest = file_sha256(file) if with_hash else None
-    split = split_of(path, validation)
-    return [
-        Entry(path, start, frames, index.width, index.height, round(index.rate, 6), split, digest)
-        for start, frames in runs
-        if frames >= SHORTEST_SCENE or not by_scene
-    ]
+    if kind == "photos":
+        height, width = read_picture(file).shape[:2]
+        rate, runs = 0.0, [(0, 1)]
+    else:
+        index = index_film(file)
+        height, width, rate, runs = index.height, index.width, index.rate, [(0, index.frames)]
+        if by_scene or whole:
+            with open_video(file) as video:
+                lengths = [sum(1 for _ in scene) for scene in (scenes(video) if by_scene else [iter(video)])]
+            runs = list(zip(accumulate([0, *lengths]), lengths, strict=False))
+        if by_scene:
+            runs = [(start, frames) for start, frames in runs if frames >= SHORTEST_SCENE]
+    digest, split = file_sha256(file) if with_hash else None, split_of(path, validation)
+    return [Entry(path, start, frames, width, height, round(rate, 6), split, digest) for start, frames in runs]
 
 
-def _scene_runs(video: Video) -> list[tuple[int, int]]:
-    """Start and length of every scene."""
-    lengths = [sum(1 for _ in scene) for scene in scenes(video)]
-    return list(zip(accumulate([0, *lengths]), lengths, strict=False))
-
-
-def _opened(path: Path) -> tuple[Header, Iterator[object]]:
+def opened_manifest(path: Path) -> tuple[Header, Iterator[object]]:
     """The first line, and the rest to be read."""
     if not path.is_file():
         raise GnvcError(f"{path}: missing")

@@ -6,11 +6,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
-from torch.utils.data import Dataset
 
 from gnvc_vd.data.clips import ClipSpec
 from gnvc_vd.data.manifests import entries_of, inside
-from gnvc_vd.data.samples import Draws, Items, UnsuitableError
+from gnvc_vd.data.samples import Draws, ItemClips, UnsuitableError
 from gnvc_vd.data.scenery import moving
 from gnvc_vd.video.pictures import read_picture
 
@@ -18,7 +17,7 @@ LONGEST_SIDE = 1920  # pixels; larger photographs are shrunk when they are read
 MEMORY = 1 << 30  # bytes
 
 
-class PhotoClips(Dataset[Tensor]):
+class PhotoClips(ItemClips):
     """Clips of the photographs in a folder, or of a manifest; a pass takes one clip of each.
 
     Args:
@@ -36,31 +35,14 @@ class PhotoClips(Dataset[Tensor]):
         longest_side: int = LONGEST_SIDE,
     ) -> None:
         self.root, self._entries = entries_of(Path(source), "photos", split)
+        super().__init__([entry.name for entry in self._entries], spec.seed)
         self.spec, self._longest_side, self._room = spec, longest_side, memory
-        self._items = Items([entry.name for entry in self._entries], spec.seed)
         self._kept: dict[int, Tensor] = {}
-
-    def __len__(self) -> int:
-        return len(self._items)
-
-    @property
-    def skipped(self) -> dict[str, str]:
-        return self._items.skipped
-
-    def __getitem__(self, number: int) -> Tensor:
-        return self._items.show(number, self._clip)
-
-    def load(self) -> None:
-        """Decode as many as are kept, now: loader processes that are forked afterwards share them."""
-        for item in range(len(self)):
-            if self._room <= 0:
-                return
-            self._items.tried(item, partial(self._photo, item))
 
     def _clip(self, item: int, draws: Draws) -> Tensor:
         other = draws.below(len(self))
         background = self._photo(item)
-        nearer = self._items.tried(other, partial(self._photo, other))
+        nearer = self._tried(other, partial(self._photo, other))
         return moving(draws, background, background if nearer is None else nearer, self.spec)
 
     def _photo(self, item: int) -> Tensor:

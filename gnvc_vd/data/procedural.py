@@ -7,10 +7,9 @@ import math
 
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from gnvc_vd.data.clips import ClipSpec
-from gnvc_vd.data.samples import Draws
+from gnvc_vd.data.samples import Clips, Draws
 from gnvc_vd.data.scenery import moving
 
 CANVAS = 1.75  # times the clip, each way
@@ -18,7 +17,7 @@ LEAVES = 120
 ENDLESS = 1 << 20  # what `len` says: no item ever comes again
 
 
-class ProceduralClips(Dataset[Tensor]):
+class ProceduralClips(Clips):
     """A new clip for every number."""
 
     def __init__(self, spec: ClipSpec) -> None:
@@ -26,10 +25,6 @@ class ProceduralClips(Dataset[Tensor]):
 
     def __len__(self) -> int:
         return ENDLESS
-
-    @property
-    def skipped(self) -> dict[str, str]:
-        return {}
 
     def __getitem__(self, number: int) -> Tensor:
         if number < 0:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
+from torch.utils.data import Dataset
 
 from gnvc_vd.common.noise import WORD, philox, words
 from gnvc_vd.conventions import GnvcError
@@ -76,8 +77,20 @@ def order(count: int, seed: int, turn: int, purpose: int = ORDER) -> Tensor:
     return torch.argsort(keys.flatten()[:count], stable=True)
 
 
-class Items:
-    """The items of a dataset by name, and what becomes of those that give no clip.
+class Clips(Dataset[Tensor]):
+    """Training clips by sample number, 3 T H W uint8: `len` is one pass over them, later numbers are later passes."""
+
+    def __len__(self) -> int:
+        raise NotImplementedError
+
+    @property
+    def skipped(self) -> dict[str, str]:
+        """Names and reasons of what was passed over so far, by this process and its loader processes."""
+        return {}
+
+
+class ItemClips(Clips):
+    """Clips of items that have names, one of each in a pass, and what becomes of items that give no clip.
 
     They are passed over, never fatal: the number shows another item instead, drawn from (seed, number, attempt), so it
     is the same one every time. Each is named once in the log and counted, in whichever loader process it happened.
@@ -94,17 +107,15 @@ class Items:
 
     @property
     def skipped(self) -> dict[str, str]:
-        """Names and reasons of what was passed over so far, by this process and its loader processes."""
         return {self.names[i]: REASONS[int(self._marks[i])] for i in self._marks.nonzero().flatten().tolist()}
 
-    def show(self, number: int, clip_of: Callable[[int, Draws], Tensor]) -> Tensor:
-        """The clip of a sample number; `clip_of` makes one of an item, or raises VideoError or UnsuitableError."""
+    def __getitem__(self, number: int) -> Tensor:
         item = item_of(number, len(self), self.seed)
         for attempt in range(ATTEMPTS):
             draws = Draws(self.seed, number, CONTENT + attempt)
             if attempt:
                 item = draws.below(len(self))
-            clip = self.tried(item, functools.partial(clip_of, item, draws))
+            clip = self._tried(item, functools.partial(self._clip, item, draws))
             if clip is not None:
                 return clip
         raise GnvcError(
@@ -112,17 +123,16 @@ class Items:
             f"which {REASONS[int(self._marks[item])]}"
         )
 
-    def tried(self, item: int, make: Callable[[], Tensor]) -> Tensor | None:
+    def _clip(self, item: int, draws: Draws) -> Tensor:
+        """The clip of an item; VideoError or UnsuitableError where it gives none."""
+        raise NotImplementedError
+
+    def _tried(self, item: int, make: Callable[[], Tensor]) -> Tensor | None:
         """What `make` makes of an item, or None where the item is passed over."""
         try:
             return make()
-        except VideoError as error:
-            self._passed_over(item, UNREADABLE, error)
-        except UnsuitableError as error:
-            self._passed_over(item, UNSUITABLE, error)
+        except (VideoError, UnsuitableError) as error:
+            if not self._marks[item]:
+                self._marks[item] = UNREADABLE if isinstance(error, VideoError) else UNSUITABLE
+                log.warning("%s is skipped: %s", self.names[item], error)
         return None
-
-    def _passed_over(self, item: int, reason: int, error: GnvcError) -> None:
-        if not self._marks[item]:
-            self._marks[item] = reason
-            log.warning("%s is skipped: %s", self.names[item], error)

@@ -9,16 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from gnvc_vd.data.camera import (
-    Motion,
-    composed,
-    drawn_motion,
-    drawn_shrink,
-    inverse,
-    path_of,
-    placed,
-    warp,
-)
+from gnvc_vd.data.camera import Motion, composed, drawn_motion, drawn_shrink, inverse, path_of, placed, warp
 from gnvc_vd.data.clips import ClipSpec
 from gnvc_vd.data.samples import Draws
 
@@ -37,11 +28,11 @@ def moving(draws: Draws, background: Tensor, nearer: Tensor, spec: ClipSpec) -> 
     motion = drawn_motion(draws, height, width)
     angle = draws.uniform(-0.2, 0.2) if draws.chance(0.5) else 0.0
     far = _somewhere(draws, background, motion, angle, spec)
-    seen = warp([background], far[None], height, width)[0]
+    seen = warp(background, far, height, width)
     if draws.chance(TWO_LAYERS):
         near = _somewhere(draws, nearer, motion.faster(draws.uniform(*NEARER)), angle, spec)
-        mask = warp([blob(draws, height, width)], glued(near, height, width)[None], height, width)[0].clamp(0, 1)
-        seen = seen + mask * (warp([nearer], near[None], height, width)[0] - seen)
+        mask = warp(blob(draws, height, width), glued(near, height, width), height, width).clamp(0, 1)
+        seen = seen + mask * (warp(nearer, near, height, width) - seen)
     if draws.chance(GRAINY):
         seen = seen + draws.uniform(0.5, STRONGEST_GRAIN) * torch.randn(seen.shape, generator=draws.generator())
     if spec.flip and draws.chance(0.5):

@@ -11,8 +11,9 @@ from omegaconf import DictConfig, OmegaConf
 from gnvc_vd.backbone.vaes import load_vae, random_vae
 from gnvc_vd.common import strict
 from gnvc_vd.conventions import GnvcError, UsageError
-from gnvc_vd.data.clips import Clips, ClipSpec, Mixture
+from gnvc_vd.data.clips import ClipSpec, Mixture
 from gnvc_vd.data.latents import LatentClips, vae_identity
+from gnvc_vd.data.samples import Clips
 from gnvc_vd.presets import AdaptorPreset, Preset, preset
 from gnvc_vd.train.loop import Sources
 from gnvc_vd.train.settings import Training

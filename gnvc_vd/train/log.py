@@ -19,7 +19,7 @@ from accelerate import Accelerator
 from gnvc_vd.common.files import replacing
 from gnvc_vd.conventions import Frame, UsageError
 from gnvc_vd.train.settings import Training
-from gnvc_vd.video import write_picture
+from gnvc_vd.video.pictures import write_picture
 
 PACKAGES = ("torch", "diffusers", "transformers", "accelerate", "compressai", "numpy")
 RUN, FIGURES, PICTURES = "run.json", "figures.jsonl", "pictures"

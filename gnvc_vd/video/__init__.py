@@ -1,13 +1,10 @@
 """Video in and out: iterators of frames, colour by name, never a whole film in memory."""
 
-from gnvc_vd.conventions import Colour
-from gnvc_vd.video.pictures import write_picture
 from gnvc_vd.video.planes import Planes, PlanesOf
 from gnvc_vd.video.reader import Picture, RawVideo, Video, VideoError, VideoInfo, open_video
 from gnvc_vd.video.writer import create_video
 
 __all__ = [
-    "Colour",
     "Picture",
     "Planes",
     "PlanesOf",
@@ -17,5 +14,4 @@ __all__ = [
     "VideoInfo",
     "create_video",
     "open_video",
-    "write_picture",
 ]

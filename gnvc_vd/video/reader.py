@@ -123,9 +123,6 @@ class Video(AbstractContextManager["Video"]):
             yield Picture(shown, None if stored is None else planes_of(stored, self.info.colour))
 
     def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
         self._frames.close()
 
 
@@ -155,16 +152,12 @@ def open_video(
     first, info = found
     if pictures is not None:
         info = replace(info, frames=len(pictures), rate=DEFAULT_RATE)
-    info = _with_overrides(info, rate, colour)
-    return Video(info, _rgb_frames(first, decoded, info, name))
-
-
-def _with_overrides(info: VideoInfo, rate: Fraction | None, colour: Colour | None) -> VideoInfo:
     if rate is not None and not 0 < rate <= MAX_RATE:
         raise UsageError(f"a frame rate of {rate} is not between 0 and {MAX_RATE}")
     if colour is not None:
-        info = replace(info, notices=tuple(n for n in info.notices if "assumed" not in n))
-    return replace(info, rate=rate or info.rate, colour=colour or info.colour)
+        info = replace(info, notices=tuple(notice for notice in info.notices if "assumed" not in notice))
+    info = replace(info, rate=rate or info.rate, colour=colour or info.colour)
+    return Video(info, _rgb_frames(first, decoded, info, name))
 
 
 def _rgb_frames(
@@ -192,11 +185,8 @@ def opened(
     """
     options = dict(OPEN_OPTIONS)
     if raw is not None:
-        options |= {
-            "video_size": f"{raw.width}x{raw.height}",
-            "framerate": str(raw.rate),
-            "pixel_format": raw.pixel_format,
-        }
+        size = f"{raw.width}x{raw.height}"
+        options |= {"video_size": size, "framerate": str(raw.rate), "pixel_format": raw.pixel_format}
     # "file:" and an absolute path: a colon in a name is not a protocol
     source: str | BinaryIO = sys.stdin.buffer if path is None else f"file:{path.absolute()}"
     try:

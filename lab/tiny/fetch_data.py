@@ -34,7 +34,7 @@ from tqdm import tqdm
 from gnvc_vd.common import strict
 from gnvc_vd.common.files import file_sha256, replacing
 from gnvc_vd.conventions import Frame, GnvcError
-from gnvc_vd.data.manifests import PHOTO_SUFFIXES, Entry, relative, scan_photo, scan_video, write_manifest
+from gnvc_vd.data.manifests import PHOTO_SUFFIXES, Entry, relative, scan, write_manifest
 from gnvc_vd.video.pictures import read_picture
 
 LIST = Path(__file__).with_name("data.json")
@@ -255,9 +255,9 @@ def write_manifests(folder: Path, files: list[Material]) -> tuple[list[Entry], l
     clips: list[Entry] = []
     for file in sorted(files, key=lambda file: file.name):
         if file.is_photo:
-            photos += scan_photo(folder / "photos", file.name, PHOTOS_HELD_OUT, with_hash=True)
+            photos += scan(folder / "photos", file.name, "photos", PHOTOS_HELD_OUT, with_hash=True)
         else:
-            clips += held_out_at_its_end(scan_video(folder / "clips", file.name, 0, with_hash=True)[0])
+            clips += held_out_at_its_end(scan(folder / "clips", file.name, "videos", 0, with_hash=True)[0])
     write_manifest(folder / "photos" / "manifest.jsonl", "photos", photos)
     write_manifest(folder / "clips" / "manifest.jsonl", "videos", clips)
     return photos, clips

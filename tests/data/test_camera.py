@@ -14,7 +14,6 @@ from gnvc_vd.data.camera import (
     composed,
     drawn_motion,
     drawn_shrink,
-    flow,
     inverse,
     path_of,
     placed,
@@ -31,6 +30,14 @@ def picture(kind: str, height: int = 64, width: int = 80, seed: int = 0) -> Tens
     return torch.from_numpy(made(height, width, 1, seed)[0]).permute(2, 0, 1).contiguous()
 
 
+def flow(path: Tensor, height: int, width: int) -> Tensor:
+    """Where each pixel of a frame has gone in the next: T−1 2 h w, (x, y) in pixels."""
+    step = composed(inverse(path[1:]), path[:-1])
+    y, x = torch.meshgrid(torch.arange(height) - (height - 1) / 2, torch.arange(width) - (width - 1) / 2, indexing="ij")
+    places = torch.stack([x, y, torch.ones_like(x)]).double()
+    return (torch.einsum("tij,jhw->tihw", step, places) - places[:2]).float()
+
+
 def at(path: Tensor, x: float, y: float) -> Tensor:
     """The path with its origin at a place of the picture."""
     path = path.clone()
@@ -43,7 +50,7 @@ def test_a_pan_by_whole_pixels_shows_exactly_those_pixels(right: int, down: int)
     """Of white noise, where the least interpolation would show; frame t begins `right`·t further."""
     noise = picture("noise")
     path = at(path_of(Motion(right, down), 5), 39.5, 31.5)
-    seen = warp([noise], path[None], H, W)[0]
+    seen = warp(noise, path, H, W)
     for t in range(5):
         left, top = 30 + right * (t - 2), 26 + down * (t - 2)
         wanted = noise[:, top : top + H, left : left + W].float()
@@ -54,7 +61,7 @@ def test_a_pan_by_whole_pixels_shows_exactly_those_pixels(right: int, down: int)
 def test_a_pan_between_pixels_is_interpolated() -> None:
     waves = picture("smooth")
     path = at(path_of(Motion(0.5, 0.25), 3), 39.5, 31.5)
-    seen = warp([waves], path[None], H, W)[0][:, 2]
+    seen = warp(waves, path, H, W)[:, 2]
     x, y = np.meshgrid(np.arange(W) + 30.5, np.arange(H) + 26.25)
     phase = np.random.default_rng(0).uniform(0, 2 * np.pi, 3)
     for c in range(3):
@@ -88,28 +95,19 @@ def test_what_shrinks_does_not_alias() -> None:
     """A checkerboard seen from four times as far is grey; without the filter it is black and white."""
     board = (torch.arange(96)[:, None] + torch.arange(96)) % 2 * 255
     path = at(path_of(Motion(0.3, 0.2), 3, shrink=4.0), 47.5, 47.5)
-    seen = warp([board[None].to(torch.uint8)], path[None], H, W)[0]
+    seen = warp(board[None].to(torch.uint8), path, H, W)
     assert (seen - 127.5).abs().max() < 8
     waves = picture("smooth", 128, 160)
     path = at(path_of(Motion(), 1, shrink=4.0), 79.5, 63.5)
     means = waves.float().view(3, 32, 4, 40, 4).mean((2, 4))[:, 10:22, 10:30]
-    assert (warp([waves], path[None], H, W)[0][:, 0] - means).abs().max() < 1.5
-
-
-def test_pictures_of_any_size_go_together() -> None:
-    pictures = [picture("smooth"), picture("smooth", 40, 200, seed=1)]
-    paths = torch.stack([at(path_of(Motion(1, 1), 3), 39.5, 31.5), at(path_of(Motion(-1), 3, 1.5), 100, 20)])
-    both = warp(pictures, paths, H, W)
-    assert both.shape == (2, 3, 3, H, W) and both.dtype == torch.float32
-    for k in range(2):
-        assert torch.equal(both[k], warp([pictures[k]], paths[k : k + 1], H, W)[0])
+    assert (warp(waves, path, H, W)[:, 0] - means).abs().max() < 1.5
 
 
 @pytest.mark.parametrize("motion", [Motion(2, -1), Motion(0.5, 0.3, turn=0.02, zoom=0.01, shake=1, wave=0.4)])
 def test_flow_leads_from_each_frame_to_the_next(motion: Motion) -> None:
     waves = picture("smooth", 128, 160)
     path = at(path_of(motion, 5, 1.3, 0.2), 80, 64)
-    seen, moved = warp([waves], path[None], 32, 48)[0], flow(path, 32, 48)
+    seen, moved = warp(waves, path, 32, 48), flow(path, 32, 48)
     assert moved.shape == (4, 2, 32, 48)
     if motion.turn == 0:
         assert torch.allclose(moved[:, 0], torch.tensor(-2.0), atol=1e-5)

@@ -60,7 +60,7 @@ class Counting:
 
 
 def test_latents_are_the_vaes_of_the_same_clips(vae: WanVae, computed: Path) -> None:
-    latents, clips = LatentClips(computed, vae, seed=4), ProceduralClips(SPEC)
+    latents, clips = LatentClips(computed, vae_identity(vae), seed=4), ProceduralClips(SPEC)
     assert len(latents) == 5 and names_beside(computed) == [
         "index.json",
         *(f"latents-0000{k}.safetensors" for k in range(3)),
@@ -74,7 +74,7 @@ def test_latents_are_the_vaes_of_the_same_clips(vae: WanVae, computed: Path) -> 
 
 def test_half_precision_is_a_rounding(vae: WanVae, computed: Path, tmp_path: Path) -> None:
     precompute(ProceduralClips(SPEC), vae, tmp_path / "half", index_of(vae, half=True), batch=2)
-    whole, half = LatentClips(computed, vae), LatentClips(tmp_path / "half", vae)
+    whole, half = LatentClips(computed, vae_identity(vae)), LatentClips(tmp_path / "half", vae_identity(vae))
     assert load_file(tmp_path / "half" / "latents-00000.safetensors")["latents"].dtype == torch.float16
     for number in range(5):
         assert half[number].dtype == torch.float32
@@ -87,7 +87,7 @@ def test_interrupted_work_goes_on_where_it_stopped(vae: WanVae, computed: Path, 
         precompute(Counting(fails_at=3), vae, tmp_path, index_of(vae))
     assert names_beside(tmp_path) == ["index.json", "latents-00000.safetensors"]
     with pytest.raises(GnvcError, match="2 of 3 shards are not computed yet"):
-        LatentClips(tmp_path, vae)
+        LatentClips(tmp_path, vae_identity(vae))
     rest = Counting()
     precompute(rest, vae, tmp_path, index_of(vae), on_done=done.append)
     assert rest.asked == [2, 3, 4] and sum(done) == 5
@@ -124,7 +124,7 @@ def test_another_vaes_latents_are_refused(vae: WanVae, computed: Path) -> None:
     with torch.no_grad():
         next(other.model.decoder.parameters()).add_(0.5)
     with pytest.raises(GnvcError, match=r"latents of VAE \w{12}…, not of \w{12}…; compute them again"):
-        LatentClips(computed, other)
+        LatentClips(computed, vae_identity(other))
     with pytest.raises(GnvcError, match="not of 0000"):
         LatentClips(computed, "0" * 64)
     assert len(LatentClips(computed, vae_identity(vae))) == 5
@@ -148,19 +148,19 @@ def test_shards_that_are_not_what_the_index_says_are_refused(vae: WanVae, comput
     shape = copied("shape")
     save_file({"latents": torch.zeros(2, 16, 2, 2, 2)}, shape / "latents-00001.safetensors")
     with pytest.raises(GnvcError, match=r"holds latents \[2, 16, 2, 2, 2\], the index says \[2, 16, 2, 2, 4\]"):
-        LatentClips(shape, vae)
+        LatentClips(shape, vae_identity(vae))
     torn = copied("torn")
     (torn / "latents-00002.safetensors").write_bytes((computed / "latents-00002.safetensors").read_bytes()[:-9])
     with pytest.raises(GnvcError, match="not a shard of latents"):
-        LatentClips(torn, vae)
+        LatentClips(torn, vae_identity(vae))
     index = copied("index")
     said = json.loads((index / "index.json").read_text())
     for key, value, message in (("format", 2, "format 2"), ("count", 0, "counts are 1"), ("more", 1, "unknown key")):
         (index / "index.json").write_text(json.dumps(said | {key: value}))
         with pytest.raises(GnvcError, match=message):
-            LatentClips(index, vae)
+            LatentClips(index, vae_identity(vae))
     with pytest.raises(GnvcError, match="missing"):
-        LatentClips(tmp_path, vae)
+        LatentClips(tmp_path, vae_identity(vae))
 
 
 def test_numbers_that_are_not_finite_are_not_stored(tmp_path: Path) -> None:
@@ -182,6 +182,6 @@ def test_the_script_computes_what_training_reads(
     out, err = capsys.readouterr()
     assert out.strip() == f"{tmp_path / 'out'}: latents of 3 clips"
     assert "left out: b.mp4 cannot be read" in err
-    assert len(LatentClips(tmp_path / "out", vae)) == 3
+    assert len(LatentClips(tmp_path / "out", vae_identity(vae))) == 3
     assert run_script("scripts/precompute_latents.py", *command, 6) == 1
     assert capsys.readouterr().err.strip() == "precompute_latents: a clip of 6 frames is not 1 + 4k"

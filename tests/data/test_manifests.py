@@ -15,8 +15,7 @@ from gnvc_vd.data.manifests import (
     inside,
     read_manifest,
     relative,
-    scan_photo,
-    scan_video,
+    scan,
     split_of,
     write_manifest,
 )
@@ -152,9 +151,9 @@ def test_candidates_are_of_one_kind_in_the_order_of_names(tmp_path: Path) -> Non
 def test_a_film_is_one_entry_or_one_for_each_scene(tmp_path: Path) -> None:
     dark, bright = np.zeros((32, 48, 3), np.uint8), np.full((32, 48, 3), 200, np.uint8)
     path = film(tmp_path / "a.mkv", [dark] * 12 + [bright] * 4 + [dark] * 20)
-    assert scan_video(tmp_path, "a.mkv", 0.0) == [Entry("a.mkv", 0, 36, 48, 32, 25.0)]
+    assert scan(tmp_path, "a.mkv", "videos", 0.0) == [Entry("a.mkv", 0, 36, 48, 32, 25.0)]
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    scenes = scan_video(tmp_path, "a.mkv", 0.0, with_hash=True, by_scene=True)
+    scenes = scan(tmp_path, "a.mkv", "videos", 0.0, with_hash=True, by_scene=True)
     assert scenes == [
         Entry("a.mkv", 0, 12, 48, 32, 25.0, "train", digest),
         Entry("a.mkv", 16, 20, 48, 32, 25.0, "train", digest),
@@ -164,7 +163,7 @@ def test_a_film_is_one_entry_or_one_for_each_scene(tmp_path: Path) -> None:
 
 def test_a_photograph_is_an_entry(tmp_path: Path) -> None:
     photo(tmp_path / "a.png", 40, 50)
-    assert scan_photo(tmp_path, "a.png", 1 - 1e-9) == [Entry("a.png", 0, 1, 50, 40, 0.0, "validation")]
+    assert scan(tmp_path, "a.png", "photos", 1 - 1e-9) == [Entry("a.png", 0, 1, 50, 40, 0.0, "validation")]
 
 
 def test_the_script_names_what_is_broken_and_writes_what_training_reads(

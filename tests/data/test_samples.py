@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gnvc_vd.common.noise import philox
 from gnvc_vd.conventions import GnvcError
-from gnvc_vd.data.samples import ATTEMPTS, Draws, Items, UnsuitableError, item_of, order
+from gnvc_vd.data.samples import ATTEMPTS, Draws, ItemClips, UnsuitableError, item_of, order
 from gnvc_vd.video import VideoError
 
 
@@ -64,21 +64,25 @@ def test_draws_are_evenly_spread() -> None:
     assert torch.equal(fields[0], fields[2]) and not torch.equal(fields[0], fields[1])
 
 
-def bad_items(item: int, draws: Draws) -> Tensor:
+class BadItems(ItemClips):
     """Items 2 and 5 of 8 are bad; the others show themselves and a number of their own."""
-    if item == 2:
-        raise VideoError("torn")
-    if item == 5:
-        raise UnsuitableError("short")
-    return torch.tensor([item, draws.below(1000)])
+
+    def __init__(self) -> None:
+        super().__init__([f"item {i}" for i in range(8)], seed=1)
+
+    def _clip(self, item: int, draws: Draws) -> Tensor:
+        if item == 2:
+            raise VideoError("torn")
+        if item == 5:
+            raise UnsuitableError("short")
+        return torch.tensor([item, draws.below(1000)])
 
 
 def test_bad_items_are_replaced_by_the_same_ones_whatever_came_before() -> None:
-    names = [f"item {i}" for i in range(8)]
-    items = Items(names, seed=1)
-    forward = [items.show(number, bad_items).tolist() for number in range(64)]
-    backward = [Items(names, seed=1).show(number, bad_items).tolist() for number in reversed(range(64))][::-1]
-    again = [items.show(number, bad_items).tolist() for number in range(64)]
+    items = BadItems()
+    forward = [items[number].tolist() for number in range(64)]
+    backward = [BadItems()[number].tolist() for number in reversed(range(64))][::-1]
+    again = [items[number].tolist() for number in range(64)]
     assert forward == backward == again
     assert not {2, 5} & {item for item, _ in forward}
     for number, (item, _) in enumerate(forward):
@@ -88,30 +92,32 @@ def test_bad_items_are_replaced_by_the_same_ones_whatever_came_before() -> None:
 
 
 def test_each_bad_item_is_named_once(caplog: pytest.LogCaptureFixture) -> None:
-    items = Items([f"item {i}" for i in range(8)], seed=1)
+    items = BadItems()
     with caplog.at_level(logging.WARNING):
         for number in range(64):
-            items.show(number, bad_items)
+            items[number]
     assert sorted(caplog.messages) == ["item 2 is skipped: torn", "item 5 is skipped: short"]
 
 
 def test_nothing_but_bad_items_ends_with_a_sentence() -> None:
     tried = []
 
-    def torn(item: int, draws: Draws) -> Tensor:
-        tried.append(item)
-        raise VideoError("torn")
+    class Torn(ItemClips):
+        def _clip(self, item: int, draws: Draws) -> Tensor:
+            tried.append(item)
+            raise VideoError("torn")
 
     with pytest.raises(GnvcError, match=r"100 items were tried for sample 3 .* which cannot be read"):
-        Items(["a", "b"], 0).show(3, torn)
+        Torn(["a", "b"], 0)[3]
     assert len(tried) == ATTEMPTS
     with pytest.raises(GnvcError, match="without items"):
-        Items([], 0)
+        Torn([], 0)
 
 
 def test_bugs_are_not_taken_for_bad_items() -> None:
-    def wrong(item: int, draws: Draws) -> Tensor:
-        raise RuntimeError("a bug")
+    class Wrong(ItemClips):
+        def _clip(self, item: int, draws: Draws) -> Tensor:
+            raise RuntimeError("a bug")
 
     with pytest.raises(RuntimeError, match="a bug"):
-        Items(["a"], 0).show(0, wrong)
+        Wrong(["a"], 0)[0]

@@ -84,7 +84,7 @@ def test_masks_have_the_share_and_the_edge_they_should() -> None:
 def test_a_glued_mask_lies_on_the_middle_frame() -> None:
     path = path_of(Motion(2, 1, 0.05, 0.02), 5, 3.0, 0.4)
     mask = blob(Draws(0, 0), 32, 48)
-    seen = warp([mask], glued(path, 32, 48)[None], 32, 48)[0]
+    seen = warp(mask, glued(path, 32, 48), 32, 48)
     assert torch.allclose(seen[:, 2], mask[:, 16:48, 24:72], atol=1e-3)
 
 
@@ -94,17 +94,14 @@ def test_photographs_become_clips_the_same_in_any_process(tmp_path: Path) -> Non
     alone = torch.stack([PhotoClips(tmp_path, SPEC)[number] for number in range(8)])
     assert alone.shape == (8, 3, 5, 32, 48) and alone.dtype == torch.uint8
     assert len({clip.numpy().tobytes() for clip in alone}) == 8
-    loaded = PhotoClips(tmp_path, SPEC)
-    loaded.load()
-    assert torch.equal(torch.cat(list(DataLoader(loaded, 4, sampler=range(8), num_workers=2))), alone)
+    shared = PhotoClips(tmp_path, SPEC)
+    assert torch.equal(torch.cat(list(DataLoader(shared, 4, sampler=range(8), num_workers=2))), alone)
 
 
 def test_memory_is_bounded_and_changes_nothing(tmp_path: Path) -> None:
     for k in range(4):
         photo(tmp_path / f"{k}.png", 100, 100, seed=k)
     bounded = PhotoClips(tmp_path, SPEC, memory=70_000)  # two photographs of 30 kB
-    bounded.load()
-    assert len(bounded._kept) == 2
     free = PhotoClips(tmp_path, SPEC)
     assert all(torch.equal(bounded[number], free[number]) for number in range(6))
     assert len(bounded._kept) == 2 and len(free._kept) == 4
@@ -113,7 +110,7 @@ def test_memory_is_bounded_and_changes_nothing(tmp_path: Path) -> None:
 def test_large_photographs_are_shrunk_when_they_are_read(tmp_path: Path) -> None:
     photo(tmp_path / "large.png", 300, 600)
     clips = PhotoClips(tmp_path, SPEC, longest_side=150)
-    clips.load()
+    clips[0]
     assert clips._kept[0].shape == (3, 75, 150)
 
 

@@ -21,7 +21,7 @@ from gnvc_vd.train.export import HYDRA, export, load_run, training_of_run
 from gnvc_vd.train.log import RUN
 from gnvc_vd.train.loop import train
 from gnvc_vd.train.settings import Model, Rate
-from gnvc_vd.video import write_picture
+from gnvc_vd.video.pictures import write_picture
 from gnvc_vd.video.pixels import to_model
 from tests.conftest import Cli, smooth_clip
 from tests.train.runs import clips, training
