@@ -13,6 +13,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import accumulate
 from pathlib import Path, PurePosixPath
 from typing import Literal
@@ -174,9 +175,7 @@ def opened_manifest(path: Path) -> tuple[Header, Iterator[object]]:
 
 def _lines(path: Path) -> Iterator[object]:
     with path.open("rb") as stream:
-        number = 0
-        while line := stream.readline(MAX_LINE + 1):
-            number += 1
+        for number, line in enumerate(iter(partial(stream.readline, MAX_LINE + 1), b""), 1):
             if len(line) > MAX_LINE:
                 raise GnvcError(f"{path} line {number}: too long for an entry")
             try:

@@ -23,7 +23,8 @@ from gnvc_vd.baselines.commands import Clip, lossless, raw_input, tagged
 from gnvc_vd.common.files import replacing
 from gnvc_vd.conventions import Colour, GnvcError
 from gnvc_vd.evaluate.test_sets import Sequence, film_of
-from gnvc_vd.video import Picture, Planes, PlanesOf, RawVideo, ffmpeg, open_video
+from gnvc_vd.video import Picture, RawVideo, ffmpeg, open_video
+from gnvc_vd.video.planes import Planes, PlanesOf
 
 AS_STORED = ("yuv420p", "yuv420p10le")
 SHOWN = Colour("bt709", "limited")

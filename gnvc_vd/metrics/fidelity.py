@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from gnvc_vd.metrics import check_sides
 from gnvc_vd.metrics.pairs import Pair
 from gnvc_vd.metrics.perceptual import per_clip
-from gnvc_vd.video import Planes
+from gnvc_vd.video.planes import Planes
 
 CEILING = 100.0  # dB
 LUMA_WEIGHT, CHROMA_WEIGHT = 6 / 8, 1 / 8

@@ -9,8 +9,9 @@ from torch import Tensor
 
 from gnvc_vd.conventions import Colour, Frame, GnvcError
 from gnvc_vd.metrics import UnavailableError
-from gnvc_vd.video import Picture, Planes, PlanesOf
+from gnvc_vd.video import Picture
 from gnvc_vd.video.pixels import to_video
+from gnvc_vd.video.planes import Planes, PlanesOf
 
 
 @dataclass(frozen=True)

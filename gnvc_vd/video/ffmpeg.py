@@ -3,9 +3,8 @@
 import subprocess
 import tempfile
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from functools import cache
-from typing import Self
 
 from gnvc_vd.conventions import GnvcError
 
@@ -38,7 +37,7 @@ def run(arguments: Sequence[str], data: bytes = b"", seconds: float | None = Non
     return done.stdout
 
 
-class Fed:
+class Fed(AbstractContextManager["Fed"]):
     """ffmpeg beside us, reading what we write; its failure is an error that carries its own last line.
 
     A `with` block that ends well waits until ffmpeg has worked off what came; one that does not ends ffmpeg.
@@ -50,9 +49,6 @@ class Fed:
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=self._said, cwd=folder
         )
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         try:

@@ -140,12 +140,12 @@ def open_video(
         colour: overrides matrix and range where the file lies or says nothing.
     """
     path = None if str(source) == "-" else Path(source)
-    name = "standard input" if path is None else str(path)
+    name = _name(path)
     if path is not None and not path.exists():
         raise VideoError(f"{name}: no such file or folder")
-    _check_raw(path, name, raw)
+    _check_raw(path, raw)
     pictures = _pictures(path) if path is not None and path.is_dir() else None
-    decoded = _file_frames(path, name, raw) if pictures is None else _picture_frames(pictures)
+    decoded = _file_frames(path, raw) if pictures is None else _picture_frames(pictures)
     found = next(decoded, None)
     if found is None:
         raise VideoError(f"{name}: holds no video frame")
@@ -176,14 +176,14 @@ def _rgb_frames(
 
 @contextmanager
 def opened(
-    path: Path | None, name: str, raw: RawVideo | None = None, threads: int | None = None
+    path: Path | None, raw: RawVideo | None = None, threads: int | None = None
 ) -> Iterator[tuple["av.container.InputContainer", av.VideoStream]]:
     """A file or standard input, and the film in it: the first video stream that is no cover picture.
 
     Args:
         threads: of the decoder; None leaves that to libav.
     """
-    options = dict(OPEN_OPTIONS)
+    name, options = _name(path), dict(OPEN_OPTIONS)
     if raw is not None:
         size = f"{raw.width}x{raw.height}"
         options |= {"video_size": size, "framerate": str(raw.rate), "pixel_format": raw.pixel_format}
@@ -209,14 +209,14 @@ def opened(
         yield container, stream
 
 
-def _file_frames(path: Path | None, name: str, raw: RawVideo | None) -> Iterator[Decoded]:
+def _file_frames(path: Path | None, raw: RawVideo | None) -> Iterator[Decoded]:
     """Decode a file or standard input; libav's errors become sentences."""
     info: VideoInfo | None = None
-    count = 0
+    name, count = _name(path), 0
     truncated = clean = False
     end, end_byte = 0.0, 0  # how far the packets reached, in seconds and in the file
-    with opened(path, name, raw) as (container, stream):
-        uneven_rate = None if path is None or raw is not None else _uneven_rate(path, name)
+    with opened(path, raw) as (container, stream):
+        uneven_rate = None if path is None or raw is not None else _uneven_rate(path)
         try:
             for packet in container.demux(stream):
                 end_byte = max(end_byte, (packet.pos or 0) + packet.size)
@@ -231,7 +231,8 @@ def _file_frames(path: Path | None, name: str, raw: RawVideo | None) -> Iterator
                     yield frame, info
                     count += 1
         except av.error.FFmpegError as error:
-            raise VideoError(f"{name}: damaged or cut after {count} whole frames ({_said(error)})") from error
+            said = (error.strerror or str(error)).strip().rstrip(".")
+            raise VideoError(f"{name}: damaged or cut after {count} whole frames ({said})") from error
         if truncated or _cut_short(stream, end, end_byte, path):
             raise VideoError(f"{name}: damaged or cut after {count} whole frames")
 
@@ -247,14 +248,14 @@ def _cut_short(stream: av.VideoStream, end: float, end_byte: int, path: Path | N
     return 3600 * hours + 60 * minutes + seconds > end + 1.5 / float(stream.average_rate)
 
 
-def _uneven_rate(path: Path, name: str) -> Fraction | None:
+def _uneven_rate(path: Path) -> Fraction | None:
     """The average rate over the whole file where frame times vary, else None.
 
     A look at the packets without decoding: the first few hundred, and all of them only where those are uneven.
     """
     if not path.is_file():
         return None
-    with opened(path, name) as (container, stream):
+    with opened(path) as (container, stream):
         packets = container.demux(stream)
         try:
             times = [float(p.pts * p.time_base) for p in islice(packets, SAMPLED_PACKETS) if p.pts is not None]
@@ -268,7 +269,8 @@ def _uneven_rate(path: Path, name: str) -> Fraction | None:
     return Fraction((len(times) - 1) / span).limit_denominator(MAX_RATE_DENOMINATOR)
 
 
-def _check_raw(path: Path | None, name: str, raw: RawVideo | None) -> None:
+def _check_raw(path: Path | None, raw: RawVideo | None) -> None:
+    name = _name(path)
     if raw is None:
         if path is not None and is_raw(path) and not path.is_dir():
             raise UsageError(f"{name}: raw YUV has no header; say --size WxH (and --fps, --pix)")
@@ -292,7 +294,7 @@ def check_shape(width: int, height: int, rate: Fraction) -> None:
 
 def _picture_frames(pictures: list[Path]) -> Iterator[Decoded]:
     for picture in pictures:
-        decoded = next(_file_frames(picture, str(picture), None), None)
+        decoded = next(_file_frames(picture, None), None)
         if decoded is None:
             raise VideoError(f"{picture}: holds no picture")
         yield decoded
@@ -353,5 +355,5 @@ def _oddities(frame: av.VideoFrame, stream: av.VideoStream) -> Iterator[str]:
         yield "audio is not carried"
 
 
-def _said(error: Exception) -> str:
-    return (getattr(error, "strerror", None) or str(error)).strip().rstrip(".")
+def _name(path: Path | None) -> str:
+    return "standard input" if path is None else str(path)

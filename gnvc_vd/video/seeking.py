@@ -64,29 +64,27 @@ class FilmIndex:
 
 def index_film(path: Path) -> FilmIndex:
     """Read the index of a film."""
-    times, keys, known = [], [], True
-    name = str(path)
-    with opened(path, name) as (container, stream):
+    times: list[int | None] = []
+    keys: list[tuple[int | None, int | None]] = []
+    with opened(path) as (container, stream):
         by_shown = container.format.name.startswith(SOUGHT_BY_TIME_SHOWN)
         try:
             for packet in container.demux(stream):
                 if packet.size and not packet.is_discard:
-                    known = known and packet.pts is not None
-                    times.append(packet.pts or 0)
+                    times.append(packet.pts)
                     if packet.is_keyframe:
-                        shown = packet.pts or 0
-                        keys.append((shown, shown if packet.dts is None or by_shown else packet.dts))
+                        keys.append((packet.pts, packet.pts if packet.dts is None or by_shown else packet.dts))
         except av.error.FFmpegError as error:
-            raise VideoError(f"{name}: damaged or cut after {len(times)} packets") from error
+            raise VideoError(f"{path}: damaged or cut after {len(times)} packets") from error
         rate, codec, container_name = stream.average_rate, stream.codec_context.name, container.format.name
-    with opened(path, name, threads=THREADS) as (container, stream):
+    with opened(path, threads=THREADS) as (container, stream):
         try:
             first = next(container.decode(stream), None)
         except av.error.FFmpegError as error:
             raise VideoError(f"{path}: damaged at its beginning") from error
     if not times or first is None:
-        raise VideoError(f"{name}: holds no video frame")
-    known = known and len(set(times)) == len(times) and bool(keys)
+        raise VideoError(f"{path}: holds no video frame")
+    known = None not in times and len(set(times)) == len(times) and keys
     orientation = Orientation.of(first, codec)
     height, width = (first.width, first.height) if orientation.transposed else (first.height, first.width)
     return FilmIndex(
@@ -94,8 +92,8 @@ def index_film(path: Path) -> FilmIndex:
         width=width,
         height=height,
         rate=float(rate or 0),
-        times=np.array(sorted(times)) if known else None,
-        keys=np.array(sorted(keys)).reshape(-1, 2),
+        times=np.sort(np.array(times, np.int64)) if known else None,
+        keys=np.array(sorted(keys) if known else [], np.int64).reshape(-1, 2),
         colour=colour_of(first)[0],
         codec=codec,
         container=container_name,
@@ -155,7 +153,7 @@ def _sought(path: Path, keys: NDArray[np.int64], times: NDArray[np.int64], start
     for key, sought in starts:
         found = {}
         try:
-            with opened(path, str(path), threads=THREADS) as (container, stream):
+            with opened(path, threads=THREADS) as (container, stream):
                 container.seek(sought, stream=stream, backward=True)
                 for frame in _decoded_from(starts[0][0], container.demux(stream)):
                     if frame.pts in wanted and not frame.is_corrupt:
@@ -183,7 +181,7 @@ def _decoded_from(key: int, packets: Iterator["av.Packet[av.VideoStream]"]) -> I
 def _counted(path: Path, numbers: range, crop: _Cropper) -> Frame:
     """The frames of these numbers, decoding from the beginning."""
     found = []
-    with opened(path, str(path), threads=THREADS) as (container, stream):
+    with opened(path, threads=THREADS) as (container, stream):
         try:
             for number, frame in enumerate(container.decode(stream)):
                 if number in numbers and not frame.is_corrupt:

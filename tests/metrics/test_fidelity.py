@@ -14,7 +14,8 @@ from gnvc_vd.conventions import Colour
 from gnvc_vd.metrics import UnavailableError
 from gnvc_vd.metrics.fidelity import MsSsim, psnr, psnr_planes, psnr_rgb, psnr_yuv
 from gnvc_vd.metrics.pairs import Pairing, as_tensor
-from gnvc_vd.video import Planes, ffmpeg, open_video
+from gnvc_vd.video import ffmpeg, open_video
+from gnvc_vd.video.planes import Planes
 from tests.conftest import noise_clip, smooth_clip
 from tests.metrics.clips import COLOUR, as_frame, noisy, pairs, texture, write
 

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from gnvc_vd.conventions import Colour
-from gnvc_vd.video import PlanesOf, RawVideo, create_video, ffmpeg, open_video
+from gnvc_vd.video import RawVideo, create_video, ffmpeg, open_video
+from gnvc_vd.video.planes import PlanesOf
 from gnvc_vd.video.reader import RawFormat
 from tests.conftest import noise_clip, smooth_clip
 
