@@ -1,10 +1,11 @@
 """Every model size, once. A preset says what to build; weights come from a folder or the hub."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gnvc_vd.conventions import LATENT_CHANNELS, UsageError
 
 RANDOM_SEED = 20260326  # of weights that nobody trained
+RANDOM_DIT_SEED = 20260327  # of such a transformer's, which is built whether or not its VAE was
 CONDITION_CHANNELS = 20  # Wan's image-conditioned layout: a mask of 4 and a latent of 16 beside the noisy latent
 
 
@@ -102,10 +103,8 @@ WAN_VAE = VaePreset(
 WAN_TEXT = {"text_dim": 4096, "text_tokens": 512}
 WAN_1_3B = DitPreset(layers=30, heads=12, head_dim=128, ffn_dim=8960, **WAN_TEXT)
 WAN_14B = DitPreset(layers=40, heads=40, head_dim=128, ffn_dim=13824, **WAN_TEXT)
-WAN_14B_I2V = DitPreset(
-    **(vars(WAN_14B) | {"condition_channels": CONDITION_CHANNELS, "image_dim": 1280})  # CLIP ViT-H
-)
-WAN_14B_FLF2V = DitPreset(**(vars(WAN_14B_I2V) | {"image_tokens": 2 * 257}))
+WAN_14B_I2V = replace(WAN_14B, condition_channels=CONDITION_CHANNELS, image_dim=1280)  # CLIP ViT-H
+WAN_14B_FLF2V = replace(WAN_14B_I2V, image_tokens=2 * 257)
 
 PRESETS = {
     preset.name: preset
@@ -133,7 +132,6 @@ PRESETS = {
             adaptor=AdaptorPreset((0, 2, 4)),
             codebook=1024,
             shipped=True,
-            note="random weights at the sizes of the one that is trained",
         ),
         Preset("wan2.1-1.3b", WAN_VAE, WAN_1_3B, source=Source("Wan-AI/Wan2.1-T2V-1.3B-Diffusers")),
         Preset("wan2.1-14b-t2v", WAN_VAE, WAN_14B, source=Source("Wan-AI/Wan2.1-T2V-14B-Diffusers")),

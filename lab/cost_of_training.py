@@ -12,7 +12,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
 
 from gnvc_vd.backbone.dit import WanDit, build_dit
-from gnvc_vd.backbone.vaes import network_of, vae_with
+from gnvc_vd.backbone.weights import Options, new_vae
 from gnvc_vd.bench.computed import compute
 from gnvc_vd.learned.bottleneck.contextual import Bottleneck
 from gnvc_vd.learned.refine.refiner import Refiner
@@ -88,7 +88,7 @@ def costs(training: Training) -> Iterator[SpanCost]:
 
 def _stage(training: Training, stage: Stage) -> CodecStage:
     sizes = preset(training.model.name)
-    vae = vae_with(network_of(sizes.vae), sizes.vae, "stock", None)
+    vae = new_vae(sizes.vae, Options(kernels="stock"))
     dit = WanDit(build_dit(sizes.dit), sizes.dit, torch.zeros(1, sizes.dit.text_dim))
     refiner = Refiner(dit, training.adaptor or sizes.adaptor, sizes.bottleneck.features)
     if training.model.checkpointing:

@@ -14,8 +14,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from gnvc_vd.backbone.interfaces import Condition, Decoded, Encoded, State, chunked, decode_steps, encode_steps
-from gnvc_vd.backbone.prompt import NoTextEncoderError
+from gnvc_vd.backbone.image_condition import Condition
+from gnvc_vd.backbone.streaming import Decoded, Encoded, State, VideoVae
+from gnvc_vd.backbone.weights import NoTextEncoderError
 from gnvc_vd.bitstream.gop import frames_of
 from gnvc_vd.conventions import LATENT_CHANNELS, SPATIAL_STRIDE, TEMPORAL_STRIDE, Frame
 from gnvc_vd.presets import PRESETS
@@ -29,28 +30,14 @@ LUMA, CHROMA = 10, 3  # patterns of each
 PIXELS = 0.9  # a coefficient's size in pixels, times its pattern
 
 
-class GaussianVae(nn.Module):
+class GaussianVae(VideoVae):
     """Sixteen smooth orthonormal patterns for each block, averaged over a latent's frames."""
 
     patterns: Tensor
-    mean: Tensor
-    std: Tensor
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(nn.Identity(), [0.0] * LATENT_CHANNELS, [1.0] * LATENT_CHANNELS)
         self.register_buffer("patterns", _patterns())  # 16 3 8 8, orthonormal
-        self.register_buffer("mean", torch.zeros(LATENT_CHANNELS))
-        self.register_buffer("std", torch.ones(LATENT_CHANNELS))
-
-    @property
-    def model(self) -> nn.Module:
-        return self
-
-    def encode(self, video: Tensor) -> Tensor:
-        return torch.cat(list(encode_steps(self, chunked(video))), dim=2)
-
-    def decode(self, latents: Tensor) -> Tensor:
-        return torch.cat(list(decode_steps(self, latents.split(1, dim=2))), dim=2)
 
     def encode_step(self, state: State | None, frames: Tensor) -> Encoded:
         batch, _, _, height, width = frames.shape

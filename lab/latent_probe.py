@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gnvc_vd.backbone.interfaces import VideoVae
+from gnvc_vd.backbone.streaming import VideoVae
 from gnvc_vd.conventions import Colour, Frame
 from gnvc_vd.evaluate.compare import Panel
 from gnvc_vd.metrics.ideal import IdealCode

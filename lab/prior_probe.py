@@ -19,9 +19,9 @@ import torch
 from torch import Tensor
 
 from gnvc_vd.backbone import flow
+from gnvc_vd.backbone.flow import Velocity, euler
 from gnvc_vd.backbone.image_condition import FIRST, FIRST_AND_LAST, NOTHING, condition_on
-from gnvc_vd.backbone.interfaces import VideoVae
-from gnvc_vd.backbone.sampler import Velocity, euler
+from gnvc_vd.backbone.streaming import VideoVae
 from gnvc_vd.backbone.weights import Backbone
 from gnvc_vd.conventions import Frame
 from gnvc_vd.metrics.ideal import IdealCode

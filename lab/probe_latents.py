@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gnvc_vd.backbone.vaes import load_vae, random_vae
+from gnvc_vd.backbone.weights import load_backbone, random_backbone
 from gnvc_vd.conventions import Frame, GnvcError
 from gnvc_vd.presets import PRESETS
 from gnvc_vd.video.pictures import sheets, write_picture
@@ -40,12 +40,12 @@ def main() -> None:
 
 def probe(arguments: argparse.Namespace) -> None:
     random = arguments.random and arguments.model in PRESETS
-    vae = random_vae(PRESETS[arguments.model]) if random else load_vae(arguments.model)
+    backbone = random_backbone(PRESETS[arguments.model]) if random else load_backbone(arguments.model)
     print(f"{'clip':32} {'bpp':>8}" + "".join(f"{name:>15}" for name in METRICS))
     pictures: list[Frame] = []
     for path in arguments.videos:
         clip, shown = next(middle_clips(path, arguments.frames, arguments.size)), {}
-        for row in judge(vae, clip, arguments.rates):
+        for row in judge(backbone.vae, clip, arguments.rates):
             rate = "uncoded" if row.bpp is None else f"{row.bpp:.4f}"
             figures = "".join(f"{'–' if found is None else f'{found:.4f}':>15}" for found in row.figures.values())
             print(f"{path[-32:]:32} {rate:>8}{figures}", flush=True)

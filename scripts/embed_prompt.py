@@ -8,7 +8,11 @@ import argparse
 import sys
 from pathlib import Path
 
-from gnvc_vd.backbone.prompt import embed_empty_prompt
+from safetensors.torch import save_file
+
+from gnvc_vd.backbone.sources import EMPTY_PROMPT
+from gnvc_vd.backbone.weights import embed
+from gnvc_vd.common.files import replacing
 from gnvc_vd.conventions import GnvcError
 
 
@@ -16,11 +20,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     arguments = parser.parse_args()
+    target = arguments.folder / EMPTY_PROMPT
     try:
-        print(embed_empty_prompt(arguments.folder))
+        text = embed(arguments.folder, "")
+        with replacing(target) as part:
+            save_file({"text": text.contiguous()}, part)
     except GnvcError as error:
         print(f"embed_prompt: {error}", file=sys.stderr)
         return 1
+    print(target)
     return 0
 
 

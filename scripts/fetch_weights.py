@@ -6,11 +6,19 @@ interrupted download goes on where it stopped. Only safetensors and JSON are fet
 
 import argparse
 import sys
+from pathlib import Path
 
-from gnvc_vd.backbone.fetch import fetch
-from gnvc_vd.backbone.plan import plan
-from gnvc_vd.conventions import GnvcError
-from gnvc_vd.presets import PRESETS
+import torch
+
+from gnvc_vd.backbone.dit import build_dit
+from gnvc_vd.backbone.sources import published
+from gnvc_vd.backbone.weights import Options, new_vae
+from gnvc_vd.conventions import GnvcError, UsageError
+from gnvc_vd.presets import PRESETS, Preset
+
+PATTERNS = ["vae/*.json", "vae/*.safetensors", "transformer/*.json", "transformer/*.safetensors"]
+TEXT_PATTERNS = ["tokenizer/*", "text_encoder/*.json", "text_encoder/*.safetensors"]
+PUBLISHED_BYTES = 4  # a parameter at most, in the public diffusers folders: some hold less precision
 
 
 def main() -> int:
@@ -31,16 +39,51 @@ def main() -> int:
 
 
 def table() -> str:
+    """Weights alone; activations come on top (`gnvc-vd bench backbone`)."""
     lines = ["preset             parameters  download  weights bf16  weights f32   from"]
     for name, preset in PRESETS.items():
-        cost = plan(preset)
-        download = f"{cost.download_bytes / 1e9:6.1f} GB" if preset.source else "  (none)"
-        origin = preset.source.repository if preset.source else preset.note
+        count = parameters(preset)
+        download = f"{PUBLISHED_BYTES * count / 1e9:6.1f} GB" if preset.source else "  (none)"
         lines.append(
-            f"{name:17} {cost.parameters / 1e6:9.1f} M {download}  {cost.memory_bytes(2) / 1e9:9.2f} GB "
-            f"{cost.memory_bytes(4) / 1e9:9.2f} GB   {origin}"
+            f"{name:17} {count / 1e6:9.1f} M {download}  {2 * count / 1e9:9.2f} GB {4 * count / 1e9:9.2f} GB   "
+            f"{preset.source.repository if preset.source else without_source(preset)}"
         )
     return "\n".join(lines)
+
+
+def parameters(preset: Preset) -> int:
+    with torch.device("meta"):
+        built = new_vae(preset.vae, Options()), build_dit(preset.dit)
+    return sum(parameter.numel() for part in built for parameter in part.parameters())
+
+
+def without_source(preset: Preset) -> str:
+    return "it comes with the package" if preset.shipped else preset.note
+
+
+def fetch(name: str, text_encoder: bool = False) -> Path:
+    """Fetch a preset's or hub id's files, or go on with a download that was interrupted; returns the folder."""
+    from huggingface_hub import snapshot_download
+
+    preset = PRESETS.get(name)
+    if preset is not None and preset.source is None:
+        raise UsageError(f"{name}: nothing to fetch ({without_source(preset)})")
+    source, folder = published(name)
+    try:
+        snapshot_download(
+            source.repository,
+            revision=source.revision,
+            local_dir=folder,
+            allow_patterns=PATTERNS + (TEXT_PATTERNS if text_encoder else []),
+        )
+    except Exception as error:
+        said = (str(error).strip() or type(error).__name__).splitlines()[0]
+        size = f", about {PUBLISHED_BYTES * parameters(preset) / 1e9:.1f} GB" if preset is not None else ""
+        raise GnvcError(
+            f"{name}: the download failed ({said}); call this again, or put a diffusers folder "
+            f"({source.repository}{size}) at {folder}"
+        ) from error
+    return folder
 
 
 raise SystemExit(main())

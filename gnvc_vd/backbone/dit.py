@@ -11,16 +11,12 @@ import torch
 from diffusers import WanTransformer3DModel
 from torch import Tensor, nn
 
-from gnvc_vd.backbone.interfaces import Attention, Condition
-from gnvc_vd.backbone.sources import Located, fill
-from gnvc_vd.backbone.vaes import network_of
+from gnvc_vd.backbone.image_condition import Condition
+from gnvc_vd.backbone.sources import DIFFUSERS_SIZES
 from gnvc_vd.conventions import LATENT_CHANNELS, GnvcError
-from gnvc_vd.presets import RANDOM_SEED, DitPreset, Preset
+from gnvc_vd.presets import DitPreset
 
 CLIP_TOKENS = 257  # of one image
-
-
-NATIVE = Attention()
 
 
 class WanDit(nn.Module):
@@ -30,13 +26,13 @@ class WanDit(nn.Module):
         model: the module that holds the weights; in bfloat16 it computes in bfloat16, and in and out stay float32.
         preset: its sizes.
         text: tokens × text_dim, the embedding of the empty prompt; padded with zeros as Wan's own pipeline does.
-        attention: the kernel; anything but "native" must be installed.
+        attention: diffusers' name for a kernel; anything but "native" must be installed.
     """
 
     text: Tensor
 
     def __init__(
-        self, model: WanTransformer3DModel, preset: DitPreset, text: Tensor, attention: Attention = NATIVE
+        self, model: WanTransformer3DModel, preset: DitPreset, text: Tensor, attention: str = "native"
     ) -> None:
         super().__init__()
         self.model = model
@@ -80,7 +76,7 @@ class WanDit(nn.Module):
             raise GnvcError(
                 f"a prompt's embedding is {tuple(text.shape)}, the transformer takes up to {tokens} × {width}"
             )
-        padded = torch.zeros(1, tokens, width)
+        padded = text.new_zeros(1, tokens, width)
         padded[0, : text.shape[0]] = text
         return padded
 
@@ -109,45 +105,11 @@ class WanDit(nn.Module):
 def build_dit(preset: DitPreset) -> WanTransformer3DModel:
     """The module of a preset, with random weights."""
     return WanTransformer3DModel(
-        num_layers=preset.layers,
-        num_attention_heads=preset.heads,
-        attention_head_dim=preset.head_dim,
-        ffn_dim=preset.ffn_dim,
+        **{theirs: getattr(preset, ours) for ours, theirs in DIFFUSERS_SIZES.items()},
         in_channels=LATENT_CHANNELS + preset.condition_channels,
         out_channels=LATENT_CHANNELS,
-        text_dim=preset.text_dim,
-        freq_dim=preset.freq_dim,
-        image_dim=preset.image_dim,
         added_kv_proj_dim=preset.dim if preset.image_dim else None,
-        pos_embed_seq_len=preset.image_tokens,
     )
-
-
-def stored_dit(source: Located, dtype: torch.dtype, attention: Attention) -> WanDit:
-    """From its files; on the meta device first, so that a wrong size is found before any memory is taken for it."""
-    with torch.device("meta"):
-        model = build_dit(source.dit)
-    fill(model, source.dit_tensors(), source.where)
-    restore_rope(model)
-    return _ready(model, source.dit, source.text(), dtype, attention)
-
-
-def random_dit(sizes: Preset, dtype: torch.dtype, attention: Attention) -> WanDit:
-    """The one that a backbone with random weights has: drawn after its VAE."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(RANDOM_SEED)
-        network_of(sizes.vae)
-        model = build_dit(sizes.dit)
-    return _ready(model, sizes.dit, torch.zeros(1, sizes.dit.text_dim), dtype, attention)
-
-
-def _ready(
-    model: WanTransformer3DModel, preset: DitPreset, text: Tensor, dtype: torch.dtype, attention: Attention
-) -> WanDit:
-    for name, parameter in model.named_parameters():
-        parameter.data = parameter.data.to(torch.float32 if kept_in_float32(name) else dtype)
-    dit = WanDit(model, preset, text.float(), attention)
-    return dit.eval().requires_grad_(False)
 
 
 def kept_in_float32(name: str) -> bool:
@@ -161,14 +123,14 @@ def restore_rope(model: WanTransformer3DModel) -> None:
     model.rope = type(model.rope)(config.attention_head_dim, config.patch_size, config.rope_max_seq_len)
 
 
-def _choose_attention(model: WanTransformer3DModel, attention: Attention) -> None:
+def _choose_attention(model: WanTransformer3DModel, attention: str) -> None:
     """Always said to every layer: diffusers lets layers that were told nothing follow the last model's choice."""
     logger = logging.getLogger("diffusers.models.modeling_utils")
     level = logger.level
     logger.setLevel(logging.ERROR)  # "an experimental feature", for each model
     try:
-        model.set_attention_backend(attention.backend)
+        model.set_attention_backend(attention)
     except (ValueError, RuntimeError, ImportError) as error:
-        raise GnvcError(f"attention back-end {attention.backend!r} cannot be used: {error}") from error
+        raise GnvcError(f"attention back-end {attention!r} cannot be used: {error}") from error
     finally:
         logger.setLevel(level)

@@ -1,4 +1,4 @@
-"""The refiner's flow, in σ (1 is noise, 0 is data): pure functions of tensors.
+"""The refiner's flow, in σ (1 is noise, 0 is data), and Euler's steps along a velocity: functions of tensors.
 
 The paper writes τ = 1 − σ and starts at τ = tN, so σ_0 = 1 − tN; its velocity points towards data, ours, as Wan's,
 towards noise.
@@ -9,8 +9,14 @@ towards noise.
     x_1    = x(σ) − σ v                       the clean latent as seen from any point of it
 """
 
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+
 import torch
 from torch import Tensor
+
+Velocity = Callable[[Tensor, float], Tensor]
+Held = Callable[[Tensor, float], Tensor]
 
 
 def start(decoded: Tensor, noise: Tensor, sigma_0: float) -> Tensor:
@@ -38,3 +44,16 @@ def estimate(x: Tensor, sigma: Tensor | float, velocity: Tensor) -> Tensor:
 def grid(sigma_0: float, steps: int) -> list[float]:
     """σ at the beginning of each step, and 0 at the end: equal steps."""
     return [sigma_0 * (steps - step) / steps for step in range(steps + 1)]
+
+
+def euler(velocity: Velocity, x: Tensor, sigmas: Sequence[float], hold: Held | None = None) -> Tensor:
+    """From a start to the clean latent: x at the last σ.
+
+    Args:
+        hold: what overwrites part of x before each step (a context latent that is known already).
+    """
+    for sigma, next_sigma in pairwise(sigmas):
+        if hold is not None:
+            x = hold(x, sigma)
+        x = x + (next_sigma - sigma) * velocity(x, sigma)
+    return x if hold is None else hold(x, sigmas[-1])

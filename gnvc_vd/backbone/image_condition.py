@@ -5,16 +5,32 @@ video, grey where it is not given ─▶ VAE ─▶ 16 latent channels ───
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
-from gnvc_vd.backbone.interfaces import Condition, VideoVae
+from gnvc_vd.backbone.streaming import VideoVae
 from gnvc_vd.conventions import TEMPORAL_STRIDE
 
 NOTHING: tuple[int, ...] = ()
 FIRST = (0,)
 FIRST_AND_LAST = (0, -1)
+
+
+class Condition(NamedTuple):
+    """What an image-conditioned preset sees beside the noisy latent."""
+
+    channels: Tensor  # B 20 T h w: mask and latent of the given frames
+    image: Tensor | None = None  # B tokens image_dim: CLIP embedding, where the preset has one
+
+
+class VelocityModel(Protocol):
+    """E[noise − data | x at σ] under a condition: Wan's transformer (dit.py), or what stands in for it."""
+
+    def velocity(
+        self, x: Tensor, sigma: Tensor | float, condition: Condition | None = None, *, text: Tensor | None = None
+    ) -> Tensor: ...
 
 
 def condition_on(vae: VideoVae, video: Tensor, given: Sequence[int]) -> Condition | None:
@@ -26,10 +42,7 @@ def condition_on(vae: VideoVae, video: Tensor, given: Sequence[int]) -> Conditio
     for place in given:
         shown[:, :, place], mask[place] = video[:, :, place], 1
     latents = vae.encode(shown)
-    channels = mask_channels(mask)[None, :, :, None, None].expand(len(video), -1, -1, *latents.shape[3:])
+    # A number for each of 1 + 4k frames to 4 × 1 + k: the first frame fills its latent's four.
+    folded = torch.cat([mask[:1].expand(TEMPORAL_STRIDE), mask[1:]]).view(-1, TEMPORAL_STRIDE).T
+    channels = folded[None, :, :, None, None].expand(len(video), -1, -1, *latents.shape[3:])
     return Condition(torch.cat([channels, latents], dim=1))
-
-
-def mask_channels(mask: Tensor) -> Tensor:
-    """A number for each of 1 + 4k frames to 4 × 1 + k: the first frame fills its latent's four."""
-    return torch.cat([mask[:1].expand(TEMPORAL_STRIDE), mask[1:]]).view(-1, TEMPORAL_STRIDE).T

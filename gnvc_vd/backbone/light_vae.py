@@ -9,7 +9,6 @@ kept. What a block needs of the past is what it made of the last frame, and that
 are the last dimension (B T h w C), where convolutions, matrices and shuffles all read them without a copy.
 """
 
-from collections.abc import Sequence
 from typing import cast
 
 import torch
@@ -17,8 +16,8 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn.functional import leaky_relu
 
-from gnvc_vd.backbone.interfaces import Decoded, Encoded, State, check_step, decode_steps
-from gnvc_vd.conventions import LATENT_CHANNELS, SPATIAL_STRIDE, TEMPORAL_STRIDE
+from gnvc_vd.backbone.streaming import State, VideoVae
+from gnvc_vd.conventions import LATENT_CHANNELS
 from gnvc_vd.presets import VaePreset
 
 ENTRY = 4  # pixels a side that enter as one place
@@ -40,63 +39,25 @@ class Past:
         return torch.cat([first, x[:, :-1]], dim=1)
 
 
-class LightVae(nn.Module):
-    """The VideoVae contract over a `LightNetwork`; latents are normalised here.
+class LightVae(VideoVae):
+    """A `LightNetwork` as a stream; where nothing is to be streamed, all frames after the first go through at once."""
 
-    In and out are float32; the network computes in the precision of its weights, or of autocast.
-    """
+    takes_any_length = True
+    model: "LightNetwork"
 
-    mean: Tensor
-    std: Tensor
-
-    def __init__(self, model: "LightNetwork", preset: VaePreset) -> None:
-        super().__init__()
-        self.model = model
-        self.register_buffer("mean", _per_channel(preset.latents_mean), persistent=False)
-        self.register_buffer("std", _per_channel(preset.latents_std), persistent=False)
-
-    @property
-    def dtype(self) -> torch.dtype:
-        return self.model.encoder.enter.weight.dtype
+    def __init__(self, preset: VaePreset) -> None:
+        super().__init__(LightNetwork(preset), preset.latents_mean, preset.latents_std)
 
     def encode(self, video: Tensor) -> Tensor:
-        """All at once: B 3 1+4k H W → B 16 1+k H/8 W/8."""
         return (self.posterior(video)[0] - self.mean) / self.std
 
-    def decode(self, latents: Tensor) -> Tensor:
-        """All at once: B 16 1+k h w → B 3 1+4k 8h 8w, step by step, so that memory is a step's."""
-        return torch.cat(list(decode_steps(self, latents.split(1, dim=2))), dim=2)
-
-    def encode_step(self, state: State | None, frames: Tensor) -> Encoded:
-        """The next 4 frames (at the start, 1) to the next latent."""
-        check_step(frames, channels=3, length=1 if state is None else TEMPORAL_STRIDE, multiple=SPATIAL_STRIDE)
+    def moments(self, state: State | None, frames: Tensor) -> tuple[Tensor, State]:
         past = Past(state)
-        mean = self.model.encoder(frames.to(self.dtype), past)[:, :LATENT_CHANNELS].float()
-        return Encoded((mean - self.mean) / self.std, tuple(past.after))
+        return self.model.encoder(frames, past), tuple(past.after)
 
-    def decode_step(self, state: State | None, latent: Tensor) -> Decoded:
-        """The next latent to the next 4 frames (at the start, 1)."""
-        check_step(latent, channels=LATENT_CHANNELS, length=1, multiple=1)
+    def pictures(self, state: State | None, z: Tensor) -> tuple[Tensor, State]:
         past = Past(state)
-        frames = self.model.decoder((latent * self.std + self.mean).to(self.dtype), past)
-        return Decoded(frames.float().clamp(-1, 1), tuple(past.after))
-
-    def posterior(self, video: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and log-variance of the latents, not normalised; all later frames in one go."""
-        video, past = video.to(self.dtype), Past(None)
-        moments = [self.model.encoder(video[:, :, :1], past)]
-        if video.shape[2] > 1:
-            moments.append(self.model.encoder(video[:, :, 1:], Past(tuple(past.after))))
-        mean, log_variance = torch.cat(moments, dim=2).float().chunk(2, dim=1)
-        return mean, log_variance
-
-    def reconstruction(self, z: Tensor) -> Tensor:
-        """Video from latents that are not normalised, not cut off at ±1; all later latents in one go."""
-        z, past = z.to(self.dtype), Past(None)
-        parts = [self.model.decoder(z[:, :, :1], past)]
-        if z.shape[2] > 1:
-            parts.append(self.model.decoder(z[:, :, 1:], Past(tuple(past.after))))
-        return torch.cat(parts, dim=2).float()
+        return self.model.decoder(z, past), tuple(past.after)
 
 
 class LightNetwork(nn.Module):
@@ -153,8 +114,8 @@ class Decoder(nn.Module):
         x = self.every_second(self.split_coarse(x, past), past)  # B 2T 2h 2w fine
         x = self.every_frame(self.split_fine(x, past), past)  # B 4T 2h 2w fine
         x = self.up(x, past)  # B 4T 4h 4w shown
-        x = on_frames(self.polish, bent(x, inplace=True))
-        x = on_frames(self.leave, bent(x, inplace=True))
+        x = on_frames(self.polish, activation(x, inplace=True))
+        x = on_frames(self.leave, activation(x, inplace=True))
         return rearrange(x, "b t h w (c p q) -> b c t (h p) (w q)", p=2, q=2)
 
 
@@ -169,8 +130,8 @@ class Block(nn.Module):
         nn.init.zeros_(cast(Tensor, self.leave.bias))
 
     def forward(self, x: Tensor, past: Past) -> Tensor:
-        own, next_frames = on_frames(self.mix, bent(x)).chunk(2, dim=-1)
-        return x + on_frames(self.leave, bent(own + past.shifted(next_frames), inplace=True))
+        own, next_frames = on_frames(self.mix, activation(x)).chunk(2, dim=-1)
+        return x + on_frames(self.leave, activation(own + past.shifted(next_frames), inplace=True))
 
 
 class Blocks(nn.ModuleList):
@@ -220,11 +181,6 @@ class Split(nn.Module):
         return x[:, -1:] if past.begins else x
 
 
-def build_light_vae(preset: VaePreset) -> LightVae:
-    """With random weights."""
-    return LightVae(LightNetwork(preset), preset)
-
-
 def picture_layer(width: int, into: int) -> nn.Conv2d:
     """With its weights in the order in which its pictures lie."""
     layer = nn.Conv2d(width, into, 3, padding=1)
@@ -238,9 +194,5 @@ def on_frames(layer: nn.Conv2d, x: Tensor) -> Tensor:
     return frames.permute(0, 2, 3, 1).unflatten(0, x.shape[:2])
 
 
-def bent(x: Tensor, inplace: bool = False) -> Tensor:
+def activation(x: Tensor, inplace: bool = False) -> Tensor:
     return leaky_relu(x, 0.1, inplace)
-
-
-def _per_channel(values: Sequence[float]) -> Tensor:
-    return torch.tensor(values, dtype=torch.float32).view(1, -1, 1, 1, 1)

@@ -1,69 +1,107 @@
-"""Where a backbone's weights lie, how to read them there, and into a network that fits them exactly.
+"""From a name to a backbone's sizes and to where its tensors are; nothing is downloaded.
 
-Sizes are read and bounded before any tensor is.
+preset             nano: from a seed · tiny: with the package · wan2.1-…: where scripts/fetch_weights.py put them
+hub id             org/name or org/name@revision, likewise
+model folder       model.json beside safetensors (ours; hashes checked)
+diffusers folder   vae/ and transformer/, with config.json and safetensors
+original folder    Wan2.1_VAE.pth, config.json, diffusion_pytorch_model*.safetensors
 
-find("wan2.1-1.3b") ──▶ Located(sizes, files) ──▶ vae_tensors(), dit_tensors(), text()
+find("wan2.1-1.3b") ──▶ Located(sizes, files) ──▶ vae_tensors(), dit_tensors(), text() ──fill──▶ a module
+
+Sizes are bounded before anything is built, and tensors must fit what is built exactly.
 """
 
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from gnvc_vd.backbone import folder as model
+from gnvc_vd.backbone.folder import DESCRIPTION, check_sizes, checked_file, read_description
 from gnvc_vd.common import strict
 from gnvc_vd.common.files import file_sha256
 from gnvc_vd.common.foreign import read_foreign
 from gnvc_vd.conventions import LATENT_CHANNELS, GnvcError
-from gnvc_vd.presets import PRESETS, WAN_VAE, DitPreset, Source, VaePreset
+from gnvc_vd.presets import PRESETS, WAN_TEXT, WAN_VAE, DitPreset, Preset, Source, VaePreset
 
-EMPTY_PROMPT = "empty_prompt.safetensors"
+VAE_FILE, DIT_FILE, EMPTY_PROMPT = "vae.safetensors", "dit.safetensors", "empty_prompt.safetensors"
 ORIGINAL_VAE = "Wan2.1_VAE.pth"
 WEIGHTS_FILE = "diffusion_pytorch_model.safetensors"
 WEIGHTS_HOME = "GNVC_VD_WEIGHTS"
 SHIPPED = Path(__file__).parent.parent / "assets"  # model folders that come with the package
-WAN_TEXT_TOKENS = 512
 HUB_ID = re.compile(r"[\w.-]{1,96}/[\w.-]{1,96}(@[\w.-]{1,96})?")
+DIFFUSERS_SIZES = {  # what the transformer and its config.json call them
+    "layers": "num_layers",
+    "heads": "num_attention_heads",
+    "head_dim": "attention_head_dim",
+    "ffn_dim": "ffn_dim",
+    "text_dim": "text_dim",
+    "freq_dim": "freq_dim",
+    "image_dim": "image_dim",
+    "image_tokens": "pos_embed_seq_len",
+}
 
 Tensors = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)
 class Located:
-    """A backbone on disk."""
+    """A backbone's sizes, and how to read its tensors; weights that nobody trained have none, and come from a seed."""
 
     where: str
     vae: VaePreset
     dit: DitPreset
     files: Mapping[str, Path]
-    vae_tensors: Callable[[], Tensors]
-    dit_tensors: Callable[[], Tensors]
-    text: Callable[[], Tensor]
+    vae_tensors: Callable[[], Tensors] | None
+    dit_tensors: Callable[[], Tensors] | None
     note: str = ""
+
+    def __post_init__(self) -> None:
+        check_sizes(self.vae, self.dit, self.where)
+
+    def text(self) -> Tensor:
+        """The empty prompt's embedding, tokens × text_dim."""
+        if self.dit_tensors is None:
+            return torch.zeros(1, self.dit.text_dim)
+        if EMPTY_PROMPT not in self.files:
+            raise GnvcError(
+                f"{self.where}/{EMPTY_PROMPT}: missing; `python scripts/embed_prompt.py` makes it from the text "
+                "encoder, once"
+            )
+        path = self.files[EMPTY_PROMPT]
+        tensors = read_tensors([path])
+        if set(tensors) != {"text"}:
+            raise GnvcError(f"{path}: holds no embedding named 'text'")
+        return tensors["text"]
 
 
 def find(name: str) -> Located:
-    """By preset name, folder or hub id; nothing is downloaded."""
+    """By preset name, folder or hub id."""
     preset = PRESETS.get(name)
     if preset is not None and preset.shipped:
         return replace(_model_folder(model_folder(name)), where=name)
-    if preset is not None and preset.source is not None:
-        folder = weights_folder(preset.source, name)
-        if not folder.is_dir():
-            raise GnvcError(missing(name, preset.source.repository, folder))
-        return _in_folder(folder)
-    if Path(name).is_dir():
+    if preset is not None and preset.source is None:
+        return from_seed(preset)
+    if preset is None and Path(name).is_dir():
         return _in_folder(Path(name))
-    if HUB_ID.fullmatch(name):
-        folder = weights_folder(hub_source(name))
-        if folder.is_dir():
-            return _in_folder(folder)
-        raise GnvcError(missing(name, name, folder))
-    raise GnvcError(f"{name}: no such preset or folder; the presets are {', '.join(PRESETS)}")
+    source, folder = published(name)
+    if not folder.is_dir():
+        raise GnvcError(
+            f"the weights of {name} are not in {folder}: run `python scripts/fetch_weights.py {name}` "
+            f"({source.repository}), or put a diffusers folder there"
+        )
+    return _in_folder(folder)
+
+
+def from_seed(sizes: Preset) -> Located:
+    """Random weights at any preset's sizes: for nano, for a training's beginning, for what only looks at time."""
+    note = sizes.note or f"random weights at the sizes of {sizes.name}: its pictures mean nothing"
+    return Located(sizes.name, sizes.vae, sizes.dit, {}, None, None, note)
 
 
 def model_folder(name: str | Path) -> Path:
@@ -72,57 +110,44 @@ def model_folder(name: str | Path) -> Path:
     return SHIPPED / str(name) if preset is not None and preset.shipped else Path(name)
 
 
-def weights_folder(source: Source, name: str = "") -> Path:
-    """Where fetched weights are kept: $GNVC_VD_WEIGHTS, or a cache folder of the user's."""
-    home = os.environ.get(WEIGHTS_HOME)
-    root = Path(home) if home else Path.home() / ".cache" / "gnvc_vd" / "weights"
-    return root / (name or f"{source.repository}@{source.revision}".replace("/", "--"))
-
-
-def hub_source(name: str) -> Source:
-    repository, _, revision = name.partition("@")
-    return Source(repository, revision or "main")
-
-
-def missing(name: str, repository: str, folder: Path) -> str:
-    from gnvc_vd.backbone.plan import plan
-
+def published(name: str) -> tuple[Source, Path]:
+    """A preset's or hub id's repository, and its folder in $GNVC_VD_WEIGHTS or in a cache of the user's."""
     preset = PRESETS.get(name)
-    size = f", about {plan(preset).download_bytes / 1e9:.1f} GB" if preset else ""
-    return (
-        f"the weights of {name} are not in {folder}: run `python scripts/fetch_weights.py {name}` "
-        f"({repository}{size}), or put a diffusers folder there"
-    )
+    if preset is not None and preset.source is not None:
+        source, own = preset.source, name
+    elif HUB_ID.fullmatch(name):
+        repository, _, revision = name.partition("@")
+        source = Source(repository, revision or "main")
+        own = f"{repository}@{source.revision}".replace("/", "--")
+    else:
+        raise GnvcError(f"{name}: no such preset or folder; the presets are {', '.join(PRESETS)}")
+    home = os.environ.get(WEIGHTS_HOME)
+    return source, (Path(home) if home else Path.home() / ".cache" / "gnvc_vd" / "weights") / own
 
 
 def _in_folder(folder: Path) -> Located:
-    if (folder / model.DESCRIPTION).exists():
+    if (folder / DESCRIPTION).exists():
         return _model_folder(folder)
     if (folder / "transformer").is_dir() and (folder / "vae").is_dir():
         return _diffusers_folder(folder)
     if (folder / ORIGINAL_VAE).is_file():
         return _original_folder(folder)
     raise GnvcError(
-        f"{folder}: neither a model folder ({model.DESCRIPTION}), nor diffusers' layout (vae/, transformer/), "
+        f"{folder}: neither a model folder ({DESCRIPTION}), nor diffusers' layout (vae/, transformer/), "
         f"nor Wan's own ({ORIGINAL_VAE})"
     )
 
 
 def _model_folder(folder: Path) -> Located:
-    description = model.read_description(folder)
+    description = read_description(folder)
     reference = description.backbone
     if reference.location is None:
-        files = {name: model.checked_file(folder, name, sha256) for name, sha256 in reference.files.items()}
-        return Located(
-            where=str(folder),
-            vae=reference.vae,
-            dit=reference.dit,
-            files=files,
-            vae_tensors=lambda: read_tensors([_stated(files, "vae.safetensors", folder)]),
-            dit_tensors=lambda: read_tensors([_stated(files, "dit.safetensors", folder)]),
-            text=lambda: _text(_stated(files, EMPTY_PROMPT, folder)),
-            note=description.note,
-        )
+        for name in (VAE_FILE, DIT_FILE, EMPTY_PROMPT):
+            if name not in reference.files:
+                raise GnvcError(f"{folder}: its {DESCRIPTION} names no {name}")
+        files = {name: checked_file(folder, name, sha256) for name, sha256 in reference.files.items()}
+        tensors = partial(read_tensors, [files[VAE_FILE]]), partial(read_tensors, [files[DIT_FILE]])
+        return Located(str(folder), reference.vae, reference.dit, files, *tensors, description.note)
     if not HUB_ID.fullmatch(reference.location):
         raise GnvcError(f"{folder}: its backbone lies at {reference.location[:80]!r}, which is no hub id")
     elsewhere = find(f"{reference.location}@{reference.revision}" if reference.revision else reference.location)
@@ -132,77 +157,71 @@ def _model_folder(folder: Path) -> Located:
     return elsewhere
 
 
-def _stated(files: Mapping[str, Path], name: str, folder: Path) -> Path:
-    if name not in files:
-        raise GnvcError(f"{folder}: its {model.DESCRIPTION} names no {name}")
-    return files[name]
-
-
 def _diffusers_folder(folder: Path) -> Located:
-    dit = _diffusers_dit(strict.read_object(folder / "transformer" / "config.json"), str(folder))
-    vae = _diffusers_vae(strict.read_object(folder / "vae" / "config.json"), str(folder))
-    model.check_sizes(vae, dit, str(folder))
+    config = strict.read_object(folder / "transformer" / "config.json")
+    if config.get("_class_name") != "WanTransformer3DModel" or config.get("patch_size") != [1, 2, 2]:
+        raise GnvcError(f"{folder}: not a Wan2.1 transformer")
+    sizes = {name: config.get(theirs) for name, theirs in DIFFUSERS_SIZES.items()}
+    sizes |= {"text_tokens": WAN_TEXT["text_tokens"], "condition_channels": config.get("in_channels")}
+    dit = strict.parse(DitPreset, sizes, f"{folder}/transformer/config.json")
+    dit = replace(dit, condition_channels=dit.condition_channels - LATENT_CHANNELS)
+    config = strict.read_object(folder / "vae" / "config.json")
+    if config.get("_class_name") != "AutoencoderKLWan" or config.get("z_dim") != LATENT_CHANNELS:
+        raise GnvcError(f"{folder}: not Wan2.1's VAE")
+    sizes = {name: config.get(name) for name in ("base_dim", "latents_mean", "latents_std")}
+    vae = strict.parse(VaePreset, sizes, f"{folder}/vae/config.json")
     vae_files, dit_files = shards(folder / "vae"), shards(folder / "transformer")
-    prompt = folder / EMPTY_PROMPT
-    files = {str(path.relative_to(folder)): path for path in [*vae_files, *dit_files, prompt] if path.exists()}
-    return Located(
-        where=str(folder),
-        vae=vae,
-        dit=dit,
-        files=files,
-        vae_tensors=lambda: read_tensors(vae_files),
-        dit_tensors=lambda: read_tensors(dit_files),
-        text=lambda: _text(prompt),
-    )
+    tensors = partial(read_tensors, vae_files), partial(read_tensors, dit_files)
+    return Located(str(folder), vae, dit, _files([*vae_files, *dit_files], folder), *tensors)
 
 
 def _original_folder(folder: Path) -> Located:
-    """Wan's own release. Its VAE is a .pth, the one pickle there is; diffusers' key maps translate the names."""
-    from gnvc_vd.backbone import original
+    """Wan's own release. Its VAE is a .pth, the one pickle there is; diffusers' key maps translate the names.
+
+    A translation that does not fit the network exactly is refused where the tensors are assigned.
+    """
+    from diffusers.loaders import single_file_utils as key_maps
 
     dit_files = shards(folder)
-    vae_tensors = original.convert_vae(read_foreign(folder / ORIGINAL_VAE))
-    dit_tensors = original.convert_dit(read_tensors(dit_files))
-    dit = original.dit_preset(strict.read_object(folder / "config.json"), dit_tensors)
-    vae = VaePreset(original.vae_width(vae_tensors), WAN_VAE.latents_mean, WAN_VAE.latents_std)
-    model.check_sizes(vae, dit, str(folder))
-    prompt = folder / EMPTY_PROMPT
-    return Located(
-        where=str(folder),
-        vae=vae,
-        dit=dit,
-        files={path.name: path for path in [folder / ORIGINAL_VAE, *dit_files, prompt] if path.exists()},
-        vae_tensors=lambda: vae_tensors,
-        dit_tensors=lambda: dit_tensors,
-        text=lambda: _text(prompt),
-    )
+    vae_tensors = key_maps.convert_wan_vae_to_diffusers(read_foreign(folder / ORIGINAL_VAE))
+    dit_tensors = key_maps.convert_wan_transformer_to_diffusers(read_tensors(dit_files))
+    dit = _sizes_of_tensors(dit_tensors, strict.read_object(folder / "config.json"))
+    vae = replace(WAN_VAE, base_dim=_shape(vae_tensors, "encoder.conv_in.weight")[0])
+    files = _files([folder / ORIGINAL_VAE, *dit_files], folder)
+    return Located(str(folder), vae, dit, files, lambda: vae_tensors, lambda: dit_tensors)
 
 
-def _diffusers_dit(config: Mapping[str, object], where: str) -> DitPreset:
-    """The preset that a transformer's config.json describes; other architectures are refused."""
-    if config.get("_class_name") != "WanTransformer3DModel" or config.get("patch_size") != [1, 2, 2]:
-        raise GnvcError(f"{where}: not a Wan2.1 transformer")
+def _files(weights: Sequence[Path], folder: Path) -> dict[str, Path]:
+    """Others' files in a folder, by their names in it, and the empty prompt's that we put beside them."""
+    return {str(path.relative_to(folder)): path for path in [*weights, folder / EMPTY_PROMPT] if path.exists()}
+
+
+def _sizes_of_tensors(tensors: Tensors, config: Mapping[str, object]) -> DitPreset:
+    """A transformer's sizes; the number of heads, which no shape tells, from Wan's config.json."""
+    dim, channels = _shape(tensors, "patch_embedding.weight")[:2]
+    heads, tokens = config.get("num_heads"), config.get("text_len", WAN_TEXT["text_tokens"])
+    if not isinstance(heads, int) or not isinstance(tokens, int) or heads < 1 or dim % heads:
+        raise GnvcError(f"config.json: {heads!r} heads do not divide a width of {dim}")
+    embedder = "condition_embedder"
+    image = f"{embedder}.image_embedder"
     return DitPreset(
-        layers=_integer(config, "num_layers"),
-        heads=_integer(config, "num_attention_heads"),
-        head_dim=_integer(config, "attention_head_dim"),
-        ffn_dim=_integer(config, "ffn_dim"),
-        text_dim=_integer(config, "text_dim"),
-        text_tokens=WAN_TEXT_TOKENS,
-        freq_dim=_integer(config, "freq_dim"),
-        condition_channels=_integer(config, "in_channels") - LATENT_CHANNELS,
-        image_dim=_optional(config, "image_dim"),
-        image_tokens=_optional(config, "pos_embed_seq_len"),
+        layers=1 + max(int(name.split(".")[1]) for name in tensors if name.startswith("blocks.")),
+        heads=heads,
+        head_dim=dim // heads,
+        ffn_dim=_shape(tensors, "blocks.0.ffn.net.0.proj.weight")[0],
+        text_dim=_shape(tensors, f"{embedder}.text_embedder.linear_1.weight")[1],
+        text_tokens=tokens,
+        freq_dim=_shape(tensors, f"{embedder}.time_embedder.linear_1.weight")[1],
+        condition_channels=channels - LATENT_CHANNELS,
+        image_dim=_shape(tensors, f"{image}.norm1.weight")[0] if f"{image}.norm1.weight" in tensors else None,
+        image_tokens=_shape(tensors, f"{image}.pos_embed")[1] if f"{image}.pos_embed" in tensors else None,
     )
 
 
-def _diffusers_vae(config: Mapping[str, object], where: str) -> VaePreset:
-    if config.get("_class_name") != "AutoencoderKLWan" or config.get("z_dim") != LATENT_CHANNELS:
-        raise GnvcError(f"{where}: not Wan2.1's VAE")
-    mean, std = (config.get(key) for key in ("latents_mean", "latents_std"))
-    if not all(isinstance(values, list) and all(isinstance(v, int | float) for v in values) for values in (mean, std)):
-        raise GnvcError(f"{where}: its config.json lacks the latents' mean and deviation")
-    return VaePreset(_integer(config, "base_dim"), tuple(mean), tuple(std))  # type: ignore[arg-type]
+def _shape(tensors: Tensors, name: str) -> tuple[int, ...]:
+    if name not in tensors:
+        raise GnvcError(f"not Wan's own layout: no tensor becomes {name!r}")
+    return tuple(tensors[name].shape)
 
 
 def read_tensors(files: Sequence[Path]) -> dict[str, Tensor]:
@@ -231,11 +250,10 @@ def fill(
     found = {name: tuple(value.shape) for name, value in tensors.items()}
     if wanted != found:
         missing, strange = sorted(wanted.keys() - found.keys()), sorted(found.keys() - wanted.keys())
-        resized = [name for name in wanted.keys() & found.keys() if wanted[name] != found[name]]
-        first = next(iter([*missing, *strange, *sorted(resized)]))
+        resized = sorted(name for name in wanted.keys() & found.keys() if wanted[name] != found[name])
         raise GnvcError(
             f"{where}: the weights do not fit the described network: {len(missing)} tensors missing, "
-            f"{len(strange)} unknown, {len(resized)} of another size (for one {first!r})"
+            f"{len(strange)} unknown, {len(resized)} of another size (for one {[*missing, *strange, *resized][0]!r})"
         )
     module.load_state_dict({path: tensors[name] for path, name in names.items()}, strict=True, assign=True)
 
@@ -255,23 +273,3 @@ def shards(folder: Path) -> list[Path]:
         if not (folder / name).is_file():
             raise GnvcError(f"{folder / name}: missing")
     return [folder / name for name in sorted(names)]
-
-
-def _text(path: Path) -> Tensor:
-    if not path.is_file():
-        raise GnvcError(f"{path}: missing; `python scripts/embed_prompt.py` makes it from the text encoder, once")
-    tensors = read_tensors([path])
-    if set(tensors) != {"text"}:
-        raise GnvcError(f"{path}: holds no embedding named 'text'")
-    return tensors["text"]
-
-
-def _integer(config: Mapping[str, object], key: str) -> int:
-    value = config.get(key)
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise GnvcError(f"a config.json lacks a whole number for {key!r}")
-    return value
-
-
-def _optional(config: Mapping[str, object], key: str) -> int | None:
-    return None if config.get(key) is None else _integer(config, key)

@@ -1,20 +1,131 @@
-"""Frames to latents and back through a VAE, one latent at a time.
+"""A video VAE as a stream with explicit state, whatever its network.
 
-T H W 3 uint8 ─to_video─▶ 1 3 T H W in [−1, 1] ─encode_step─▶ latents 1 16 T h w ─decode_step, frames_of─▶ T H W 3 uint8
+    frames 0 | 1–4 | 5–8 …  ──encode_step──▶  latent 0 | 1 | 2 …   one latent a step, normalised
+    latent 0 | 1 | 2 …      ──decode_step──▶  frames 0 | 1–4 | 5–8 …
+
+Latents are normalised with the VAE's mean and deviation, video is RGB in [−1, 1], both B C T H W.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from gnvc_vd.backbone.interfaces import VideoVae, decode_steps, encode_steps
-from gnvc_vd.conventions import TEMPORAL_STRIDE, Frame
+from gnvc_vd.conventions import LATENT_CHANNELS, SPATIAL_STRIDE, TEMPORAL_STRIDE, Frame
 from gnvc_vd.video.pixels import to_frames, to_video
+
+State = tuple[Any, ...]  # whatever the VAE wants to have next time; opaque to everyone else
+
+
+class Encoded(NamedTuple):
+    latent: Tensor  # B C 1 h w
+    state: State
+
+
+class Decoded(NamedTuple):
+    frames: Tensor  # B 3 T H W, T = 1 at the first step and 4 after it
+    state: State
+
+
+class VideoVae(nn.Module):
+    """A causal video VAE with the shape of Wan's latents; state goes in and comes out, none stays on the module.
+
+    What a network adds is two functions, `moments` and `pictures`. In and out are float32; the network computes in the
+    precision of its weights, or of autocast.
+
+    Args:
+        model: the module that a weights file holds.
+        mean, std: of its latents, one for each channel.
+    """
+
+    takes_any_length = False  # whether, after the first, a step of the network may be more than one latent long
+    model: nn.Module
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, model: nn.Module, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        self.model = model
+        for name, values in (("mean", mean), ("std", std)):
+            # On the CPU even where the model is built on the meta device, which holds no numbers.
+            per_channel = torch.tensor(values, dtype=torch.float32, device="cpu").view(1, -1, 1, 1, 1)
+            self.register_buffer(name, per_channel, persistent=False)
+
+    def moments(self, state: State | None, frames: Tensor) -> tuple[Tensor, State]:
+        """The next frames to mean and log-variance of their latents, B 2·16 T h w, not normalised."""
+        raise NotImplementedError
+
+    def pictures(self, state: State | None, z: Tensor) -> tuple[Tensor, State]:
+        """The next latents, not normalised, to their frames."""
+        raise NotImplementedError
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return next(self.model.parameters()).dtype
+
+    def encode(self, video: Tensor) -> Tensor:
+        """All at once: B 3 1+4k H W → B 16 1+k H/8 W/8."""
+        return torch.cat(list(encode_steps(self, chunked(video))), dim=2)
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """All at once: B 16 1+k h w → B 3 1+4k 8h 8w, step by step, so that memory is a step's."""
+        return torch.cat(list(decode_steps(self, latents.split(1, dim=2))), dim=2)
+
+    def encode_step(self, state: State | None, frames: Tensor) -> Encoded:
+        """The next 4 frames (at the start, 1) to the next latent."""
+        _check_step(frames, channels=3, length=1 if state is None else TEMPORAL_STRIDE, multiple=SPATIAL_STRIDE)
+        moments, after = self.moments(state, frames.to(self.dtype))
+        return Encoded((moments[:, :LATENT_CHANNELS].float() - self.mean) / self.std, after)  # the mode
+
+    def decode_step(self, state: State | None, latent: Tensor) -> Decoded:
+        """The next latent to the next 4 frames (at the start, 1)."""
+        _check_step(latent, channels=LATENT_CHANNELS, length=1, multiple=1)
+        frames, after = self.pictures(state, (latent * self.std + self.mean).to(self.dtype))
+        return Decoded(frames.float().clamp(-1, 1), after)
+
+    def posterior(self, video: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log-variance of the latents, not normalised: what a VAE's own training needs."""
+        mean, log_variance = self._run(self.moments, video, TEMPORAL_STRIDE).chunk(2, dim=1)
+        return mean, log_variance
+
+    def reconstruction(self, z: Tensor) -> Tensor:
+        """Video from latents that are not normalised, and not cut off at ±1, where no gradient would pass."""
+        return self._run(self.pictures, z, 1)
+
+    def _run(self, step: Callable[[State | None, Tensor], tuple[Tensor, State]], clip: Tensor, length: int) -> Tensor:
+        state: State | None = None
+        parts = []
+        for chunk in chunked(clip.to(self.dtype), clip.shape[2] if self.takes_any_length else length):
+            part, state = step(state, chunk)
+            parts.append(part.float())
+        return torch.cat(parts, dim=2)
+
+
+def encode_steps(vae: VideoVae, chunks: Iterable[Tensor]) -> Iterator[Tensor]:
+    """Chunks of 1, 4, 4, … frames to latents, as they come."""
+    state: State | None = None
+    for chunk in chunks:
+        latent, state = vae.encode_step(state, chunk)
+        yield latent
+
+
+def decode_steps(vae: VideoVae, latents: Iterable[Tensor]) -> Iterator[Tensor]:
+    """Single latents to chunks of 1, 4, 4, … frames, as they come."""
+    state: State | None = None
+    for latent in latents:
+        frames, state = vae.decode_step(state, latent)
+        yield frames
+
+
+def chunked(clip: Tensor, length: int = TEMPORAL_STRIDE) -> list[Tensor]:
+    """A clip as the steps take it: the first frame (or latent), then so many at a time."""
+    rest = clip[:, :, 1:]
+    return [clip[:, :, :1], *(rest.split(length, dim=2) if rest.shape[2] else ())]
 
 
 def latents_of_frames(vae: VideoVae, padded: Frame, device: torch.device) -> Tensor:
-    """Of 1 + 4k frames in multiples of 16."""
+    """Of 1 + 4k frames in multiples of 16, T H W 3 uint8: latents 1 16 1+k h w."""
     starts = [0, *range(1, len(padded), TEMPORAL_STRIDE)]
     stops = [*starts[1:], len(padded)]
     chunks = (to_video(padded[a:b], device) for a, b in zip(starts, stops, strict=True))
@@ -23,7 +134,16 @@ def latents_of_frames(vae: VideoVae, padded: Frame, device: torch.device) -> Ten
 
 
 def frames_of_latents(vae: VideoVae, latents: Tensor) -> Iterator[Frame]:
-    """1, 4, 4, … padded frames."""
+    """1, 4, 4, … padded frames, T H W 3 uint8."""
     with torch.inference_mode():
         for part in decode_steps(vae, latents.split(1, dim=2)):
             yield to_frames(part[0])
+
+
+def _check_step(x: Tensor, channels: int, length: int, multiple: int) -> None:
+    """Refuse what a step does not take."""
+    good = x.ndim == 5 and x.shape[1:3] == (channels, length) and not any(side % multiple for side in x.shape[3:])
+    if not good:
+        raise ValueError(
+            f"expected B {channels} {length} H W with sides in multiples of {multiple}, not {tuple(x.shape)}"
+        )

@@ -35,7 +35,7 @@ def cut(x: Tensor, tiling: Tiling | None, scale: float = 1) -> Grid:
     ]
 
 
-def join(grid: Grid, tiling: Tiling | None, size: Sequence[int], scale: float = 1) -> Tensor:
+def join(grid: Grid, tiling: Tiling | None, size: Sequence[float], scale: float = 1) -> Tensor:
     """The picture that the tiles make; `size` is the picture's height and width before scaling."""
     if tiling is None or len(grid) == len(grid[0]) == 1:
         return grid[0][0]
@@ -56,11 +56,7 @@ def join(grid: Grid, tiling: Tiling | None, size: Sequence[int], scale: float = 
 def _fade(before: Tensor, tile: Tensor, overlap: int, dim: int) -> Tensor:
     """The tile with its first lines faded in over the last lines of the tile before it."""
     extent = min(before.shape[dim], tile.shape[dim], overlap)
-    if extent == 0:
-        return tile
-    weight = torch.arange(extent, dtype=torch.float64, device=tile.device) / extent
-    shape = [1] * tile.ndim
-    shape[dim] = extent
-    new, old = weight.to(tile.dtype).view(shape), (1 - weight).to(tile.dtype).view(shape)
+    weight = torch.arange(extent, dtype=torch.float64, device=tile.device).view(-1, *[1] * (-1 - dim)) / extent
+    old, new = (1 - weight).to(tile.dtype), weight.to(tile.dtype)
     lines = before.narrow(dim, before.shape[dim] - extent, extent) * old + tile.narrow(dim, 0, extent) * new
     return torch.cat([lines, tile.narrow(dim, extent, tile.shape[dim] - extent)], dim=dim)

@@ -1,106 +1,66 @@
-"""Wan's causal video VAE as a stream (contract.py): state goes in and comes out, none stays on the module.
+"""Wan's causal video VAE as a stream. The numbers are those of diffusers' own `encode` and `decode`.
 
-Memory is a step's, however long the clip. The numbers are those of diffusers' own `encode` and `decode`.
+Memory is a step's, however long the clip. Layers may take kernels that suit a CPU, the same sums in another order: for
+a batch of one, torch sends small 3-D convolutions to the naive `slow_conv3d`, and a norm over channels, which are far
+apart in memory, to a scalar loop. With diffusers' layers those two are most of a decoding step.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from itertools import repeat
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from diffusers import AutoencoderKLWan
-from diffusers.models.autoencoders.autoencoder_kl_wan import WanCausalConv3d
+from diffusers.models.autoencoders.autoencoder_kl_wan import WanCausalConv3d, WanRMS_norm
 from torch import Tensor, nn
 
-from gnvc_vd.backbone.interfaces import Decoded, Encoded, State, check_step, chunked, decode_steps, encode_steps
-from gnvc_vd.backbone.kernels import use_fast_kernels
-from gnvc_vd.backbone.tiles import Grid, Tiling, cut, join
-from gnvc_vd.conventions import LATENT_CHANNELS, SPATIAL_STRIDE, TEMPORAL_STRIDE
+from gnvc_vd.backbone.streaming import State, VideoVae
+from gnvc_vd.backbone.tiles import Tiling, cut, join
+from gnvc_vd.conventions import LATENT_CHANNELS, SPATIAL_STRIDE
 from gnvc_vd.presets import VaePreset
 
 # One entry per cached convolution and tile; diffusers' decoder leaves a marker string in some after the first step.
 Caches = tuple[Tensor | str | None, ...]
 TileStep = Callable[[Caches | None, Tensor], tuple[Tensor, Caches]]
-Kernels = Literal["auto", "stock"]
+EPSILON = 1e-12  # of torch.nn.functional.normalize
 
 
-class WanVae(nn.Module):
-    """diffusers' AutoencoderKLWan behind the VideoVae contract.
+class WanVae(VideoVae):
+    """diffusers' AutoencoderKLWan as a stream.
 
     Args:
-        model: the module that holds the weights; in bfloat16 it computes in bfloat16, and in and out stay float32.
-        convolutions: "stock" is what torch picks, which for one small clip on a CPU is a naive loop; "auto" takes
+        kernels: "stock" is what torch picks, which for one small clip on a CPU is a naive loop; "auto" takes
             oneDNN's kernel wherever it can run (faster, last bits differ: `gnvc-vd bench backbone` prints it).
         tiling: work in tiles, for pictures whose features do not fit in memory.
     """
 
-    mean: Tensor
-    std: Tensor
+    model: AutoencoderKLWan
 
-    def __init__(self, model: AutoencoderKLWan, kernels: Kernels = "auto", tiling: Tiling | None = None) -> None:
-        super().__init__()
-        self.model = model
+    def __init__(
+        self, model: AutoencoderKLWan, kernels: Literal["auto", "stock"] = "auto", tiling: Tiling | None = None
+    ) -> None:
+        super().__init__(model, model.config.latents_mean, model.config.latents_std)
         self.tiling = tiling
-        self.register_buffer("mean", _per_channel(model.config.latents_mean), persistent=False)
-        self.register_buffer("std", _per_channel(model.config.latents_std), persistent=False)
         if kernels != "stock":
             use_fast_kernels(model)
         self._encoder_caches = _count_caches(model.encoder)
         self._decoder_caches = _count_caches(model.decoder)
 
-    @property
-    def dtype(self) -> torch.dtype:
-        return self.model.dtype
+    def moments(self, state: State | None, frames: Tensor) -> tuple[Tensor, State]:
+        return self._in_tiles(self._encode_tile, state, frames, 1, 1 / SPATIAL_STRIDE)
 
-    def encode(self, video: Tensor) -> Tensor:
-        """All at once: B 3 1+4k H W → B 16 1+k H/8 W/8."""
-        return torch.cat(list(encode_steps(self, chunked(video))), dim=2)
+    def pictures(self, state: State | None, z: Tensor) -> tuple[Tensor, State]:
+        return self._in_tiles(self._decode_tile, state, z, 1 / SPATIAL_STRIDE, 1)
 
-    def decode(self, latents: Tensor) -> Tensor:
-        """All at once: B 16 1+k h w → B 3 1+4k 8h 8w."""
-        return torch.cat(list(decode_steps(self, latents.split(1, dim=2))), dim=2)
-
-    def posterior(self, video: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and log-variance of the latents, not normalised: what a VAE's own training needs."""
-        caches: Caches | None = None
-        moments = []
-        for chunk in chunked(video):
-            part, caches = self._encode_tile(caches, chunk.to(self.dtype))
-            moments.append(part.float())
-        mean, log_variance = torch.cat(moments, dim=2).chunk(2, dim=1)
-        return mean, log_variance
-
-    def reconstruction(self, z: Tensor) -> Tensor:
-        """Video from latents that are not normalised, and not cut off at ±1, where no gradient would pass."""
-        caches: Caches | None = None
-        parts = []
-        for one in z.to(self.dtype).split(1, dim=2):
-            part, caches = self._decode_tile(caches, one)
-            parts.append(part.float())
-        return torch.cat(parts, dim=2)
-
-    def encode_step(self, state: State | None, frames: Tensor) -> Encoded:
-        """The next 4 frames (at the start, 1) to the next latent."""
-        check_step(frames, channels=3, length=1 if state is None else TEMPORAL_STRIDE, multiple=SPATIAL_STRIDE)
-        grid = cut(frames.to(self.dtype), self.tiling)
-        moments, after = self._each(self._encode_tile, state, grid)
-        z = join(moments, self.tiling, frames.shape[3:], 1 / SPATIAL_STRIDE)[:, :LATENT_CHANNELS]  # the mode
-        return Encoded((z.float() - self.mean) / self.std, after)
-
-    def decode_step(self, state: State | None, latent: Tensor) -> Decoded:
-        """The next latent to the next 4 frames (at the start, 1)."""
-        check_step(latent, channels=LATENT_CHANNELS, length=1, multiple=1)
-        z = (latent * self.std + self.mean).to(self.dtype)
-        grid = cut(z, self.tiling, 1 / SPATIAL_STRIDE)
-        frames, after = self._each(self._decode_tile, state, grid)
-        size = [SPATIAL_STRIDE * side for side in latent.shape[3:]]
-        return Decoded(join(frames, self.tiling, size).clamp(-1, 1).float(), after)
-
-    def _each(self, step: TileStep, state: State | None, grid: Grid) -> tuple[Grid, State]:
-        """One step for every tile, each with its own caches."""
+    def _in_tiles(
+        self, step: TileStep, state: State | None, x: Tensor, scale: float, scale_after: float
+    ) -> tuple[Tensor, State]:
+        """One step for every tile, each with its own caches; scales are resolutions as parts of the picture's."""
         before = iter(state) if state is not None else repeat(None)
-        done = [[step(next(before), tile) for tile in row] for row in grid]
-        return [[out for out, _ in row] for row in done], tuple(caches for row in done for _, caches in row)
+        done = [[step(next(before), tile) for tile in row] for row in cut(x, self.tiling, scale)]
+        size = [side / scale for side in x.shape[3:]]
+        joined = join([[out for out, _ in row] for row in done], self.tiling, size, scale_after)
+        return joined, tuple(caches for row in done for _, caches in row)
 
     def _encode_tile(self, before: Caches | None, frames: Tensor) -> tuple[Tensor, Caches]:
         caches: list[Tensor | str | None] = list(before or (None,) * self._encoder_caches)
@@ -124,9 +84,43 @@ def build_vae(preset: VaePreset) -> AutoencoderKLWan:
     )
 
 
+class FastCausalConv3d(WanCausalConv3d):
+    """oneDNN's kernel on a CPU, and no padded copy of the features: the kernel pads height and width itself."""
+
+    def forward(self, x: Tensor, cache_x: Tensor | None = None) -> Tensor:
+        width, _, height, _, before, _ = self._padding
+        if before and cache_x is not None:
+            x, before = torch.cat([cache_x, x], dim=2), before - cache_x.shape[2]
+        if before:
+            x = nn.functional.pad(x, (0, 0, 0, 0, before, 0))
+        padding = (0, height, width)
+        if x.device.type != "cpu" or torch.compiler.is_compiling():  # the compiler picks kernels itself
+            return nn.functional.conv3d(x, self.weight, self.bias, self.stride, padding, self.dilation, self.groups)
+        return torch.ops.aten.mkldnn_convolution.default(
+            x, self.weight, self.bias, padding, self.stride, self.dilation, self.groups
+        )
+
+
+class FastRmsNorm(WanRMS_norm):
+    """A vectorised sum of squares over the channels, and one pass less over the features."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.dtype != torch.float32 or not self.channel_first:
+            return cast(Tensor, super().forward(x))
+        norm = x.square().sum(1, keepdim=True).sqrt().clamp_min(EPSILON)
+        return (x / norm).mul(self.scale * self.gamma) + self.bias
+
+
+FASTER: dict[type[nn.Module], type[nn.Module]] = {WanCausalConv3d: FastCausalConv3d, WanRMS_norm: FastRmsNorm}
+
+
+def use_fast_kernels(model: nn.Module) -> None:
+    """Let every layer of the model take its faster kernel, if this build of torch has oneDNN."""
+    if not torch.backends.mkldnn.is_available():
+        return
+    for layer in model.modules():
+        layer.__class__ = FASTER.get(type(layer), type(layer))
+
+
 def _count_caches(module: nn.Module) -> int:
     return sum(isinstance(part, WanCausalConv3d) for part in module.modules())
-
-
-def _per_channel(values: Sequence[float]) -> Tensor:
-    return torch.tensor(values, dtype=torch.float32).view(1, -1, 1, 1, 1)

@@ -1,36 +1,34 @@
-"""Weights from wherever they lie, into the modules of a preset, strictly: every tensor expected, none beside.
-
-preset             nano: from a seed · tiny: with the package · wan2.1-…: where scripts/fetch_weights.py put them
-hub id             org/name or org/name@revision, likewise
-model folder       model.json beside safetensors (ours; hashes checked)
-diffusers folder   vae/ and transformer/, with config.json and safetensors
-original folder    Wan2.1_VAE.pth, config.json, diffusion_pytorch_model*.safetensors
-"""
+"""A backbone by name: its weights, from wherever they lie (sources.py), in the modules of its sizes."""
 
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 
 from gnvc_vd.backbone.folder import BackboneReference, ModelDescription, write_description
-from gnvc_vd.backbone.interfaces import Attention
-from gnvc_vd.backbone.prompt import NoTextEncoderError, embed
-from gnvc_vd.backbone.sources import EMPTY_PROMPT, Located, fill, find
+from gnvc_vd.backbone.light_vae import LightVae
+from gnvc_vd.backbone.sources import DIT_FILE, EMPTY_PROMPT, VAE_FILE, Located, Tensors, fill, find, from_seed
+from gnvc_vd.backbone.streaming import VideoVae
 from gnvc_vd.backbone.tiles import Tiling
-from gnvc_vd.backbone.vaes import AnyVae, network_of, vae_with
 from gnvc_vd.common.files import file_sha256, replacing
 from gnvc_vd.common.strict import stated
-from gnvc_vd.presets import PRESETS, RANDOM_SEED, DitPreset, Preset, VaePreset, preset
+from gnvc_vd.conventions import GnvcError, UsageError
+from gnvc_vd.presets import PRESETS, RANDOM_DIT_SEED, RANDOM_SEED, DitPreset, Preset, VaePreset
 
 if TYPE_CHECKING:
     from gnvc_vd.backbone.dit import WanDit
-    from gnvc_vd.backbone.wan_vae import Kernels
+
+M = TypeVar("M", bound=nn.Module)
+
+
+class NoTextEncoderError(GnvcError):
+    """A caption, and nothing here that understands it."""
 
 
 @dataclass(frozen=True)
@@ -38,23 +36,23 @@ class Options:
     """How a backbone computes. Each deviation from diffusers' own numbers is a named option."""
 
     dtype: torch.dtype = torch.float32
-    kernels: "Kernels" = "auto"
-    tiling: Tiling | None = None
-    attention: Attention = field(default_factory=Attention)
+    kernels: Literal["auto", "stock"] = "auto"  # of Wan's VAE
+    tiling: Tiling | None = None  # of Wan's VAE
+    attention: str = "native"  # diffusers' name for a kernel ("native", "flash", "sage", …)
 
 
 @dataclass
 class Backbone:
     """VAE and transformer, frozen.
 
-    The transformer is read, and what it is built with imported, when it is first asked for: who only encodes with
-    GNVC-VD, or looks at what is not refined, never asks.
+    The transformer is read, and what it is built with imported, when it is first asked for: who wants the VAE alone,
+    who only encodes with GNVC-VD or looks at what is not refined, never asks.
     """
 
     name: str
     vae_preset: VaePreset
     dit_preset: DitPreset
-    vae: AnyVae
+    vae: VideoVae
     load_dit: Callable[[], "WanDit"]
     files: Mapping[str, Path]  # what was loaded; empty for weights from a seed
     note: str = ""
@@ -75,10 +73,11 @@ class Backbone:
     @property
     def identity(self) -> bytes:
         """32 bytes that change with the float weights: what the container's shown-world identity begins with."""
+        said = "".join(f"{name} {self.hashes[name]}\n" for name in sorted(self.files))
         if not self.files:
             sizes = json.dumps([stated(self.vae_preset), stated(self.dit_preset)])  # by model.json's keys
-            return hashlib.sha256(f"{self.name} {RANDOM_SEED} {sizes}".encode()).digest()
-        return hashlib.sha256("".join(f"{name} {self.hashes[name]}\n" for name in sorted(self.files)).encode()).digest()
+            said = f"{self.name} {RANDOM_SEED} {RANDOM_DIT_SEED} {sizes}"
+        return hashlib.sha256(said.encode()).digest()
 
     def embed(self, prompt: str) -> Tensor:
         """Tokens × text_dim, by the text encoder that lies beside the empty prompt's embedding."""
@@ -96,25 +95,23 @@ class Backbone:
 
 def load_backbone(name: str | Path, options: Options | None = None) -> Backbone:
     """VAE and transformer by preset name, folder or hub id. Needs no network."""
-    options = options or Options()
-    if name == "nano":
-        return random_backbone(preset("nano"), options)
-    return _assembled(find(str(name)), options)
+    return _backbone(find(str(name)), options or Options())
 
 
 def random_backbone(sizes: Preset, options: Options | None = None) -> Backbone:
-    """Weights from a seed, at any preset's sizes: for nano, and for what only looks at time and memory."""
-    options = options or Options()
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(RANDOM_SEED)
-        vae = network_of(sizes.vae)
+    """Weights from a seed, at any preset's sizes."""
+    return _backbone(from_seed(sizes), options or Options())
 
-    def load_dit() -> "WanDit":
-        from gnvc_vd.backbone.dit import random_dit
 
-        return random_dit(sizes, options.dtype, options.attention)
+def new_vae(preset: VaePreset, options: Options) -> VideoVae:
+    """The VAE that a preset describes, Wan's or the light one (which needs nothing of diffusers), not yet trained."""
+    if preset.architecture == "wan":
+        from gnvc_vd.backbone.wan_vae import WanVae, build_vae
 
-    return Backbone(sizes.name, sizes.vae, sizes.dit, _vae(vae, sizes.vae, options), load_dit, {}, sizes.note)
+        return WanVae(build_vae(preset), options.kernels, options.tiling)
+    if options.tiling is not None:
+        raise UsageError("the light VAE does not work in tiles")
+    return LightVae(preset)
 
 
 def save_backbone(backbone: Backbone, folder: Path, name: str, half: bool = False) -> None:
@@ -124,34 +121,74 @@ def save_backbone(backbone: Backbone, folder: Path, name: str, half: bool = Fals
     with replacing(folder) as part:
         part.mkdir()
         tensors = {
-            "vae.safetensors": backbone.vae.model.state_dict(),
-            "dit.safetensors": backbone.dit.model.state_dict(),
+            VAE_FILE: backbone.vae.model.state_dict(),
+            DIT_FILE: backbone.dit.model.state_dict(),
             EMPTY_PROMPT: {"text": backbone.dit.text[0]},
         }
         for file, state in tensors.items():
-            held = {key: (value.half() if half else value) for key, value in state.items()}
+            held = {key: value.half() if half else value for key, value in state.items()}
             save_file({key: value.detach().cpu().contiguous() for key, value in held.items()}, part / file)
         files = {file: file_sha256(part / file) for file in tensors}
         reference = BackboneReference(backbone.vae_preset, backbone.dit_preset, files)
         write_description(part, ModelDescription(name, reference, note=backbone.note))
 
 
-def _assembled(source: Located, options: Options) -> Backbone:
-    """Modules on the meta device first: a wrong size is found before any memory is taken for it."""
-    with torch.device("meta"):
-        vae = network_of(source.vae)
-    fill(vae, source.vae_tensors(), source.where)
+def embed(folder: Path, prompt: str) -> Tensor:
+    """A prompt by Wan's text encoder (UMT5): tokens × text_dim, without padding.
 
+    FOLDER/tokenizer and FOLDER/text_encoder are read for it, and dropped afterwards.
+    """
+    from transformers import AutoTokenizer, UMT5EncoderModel
+
+    for needed in ("tokenizer", "text_encoder"):
+        if not (folder / needed).is_dir():
+            raise NoTextEncoderError(f"{folder / needed}: missing; `fetch_weights.py --text-encoder` brings it")
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder / "tokenizer", trust_remote_code=False)
+        encoder = UMT5EncoderModel.from_pretrained(folder / "text_encoder", use_safetensors=True, dtype=torch.bfloat16)
+    except (OSError, ValueError) as error:
+        raise GnvcError(f"{folder}: the text encoder cannot be read ({str(error).splitlines()[0]})") from error
+    tokens = tokenizer([prompt], add_special_tokens=True, return_tensors="pt")
+    with torch.inference_mode():
+        text: Tensor = encoder(tokens.input_ids, tokens.attention_mask).last_hidden_state[0].float()
+    return text
+
+
+def _backbone(source: Located, options: Options) -> Backbone:
     def load_dit() -> "WanDit":
-        from gnvc_vd.backbone.dit import stored_dit
+        return _dit(source, options)
 
-        return stored_dit(source, options.dtype, options.attention)
-
-    ready = _vae(vae, source.vae, options)
-    return Backbone(source.where, source.vae, source.dit, ready, load_dit, source.files, source.note)
+    vae = _vae(source, options)
+    return Backbone(source.where, source.vae, source.dit, vae, load_dit, source.files, source.note)
 
 
-def _vae(network: nn.Module, preset: VaePreset, options: Options) -> AnyVae:
-    vae = vae_with(nn.Module.to(network, options.dtype), preset, options.kernels, options.tiling)
-    vae.eval().requires_grad_(False)
+def _vae(source: Located, options: Options) -> VideoVae:
+    vae = _with_weights(lambda: new_vae(source.vae, options), source.vae_tensors, RANDOM_SEED, source.where)
+    nn.Module.to(vae.model, options.dtype)
     return vae
+
+
+def _dit(source: Located, options: Options) -> "WanDit":
+    from gnvc_vd.backbone.dit import WanDit, build_dit, kept_in_float32, restore_rope
+
+    def build() -> WanDit:
+        return WanDit(build_dit(source.dit), source.dit, source.text().float(), options.attention)
+
+    dit = _with_weights(build, source.dit_tensors, RANDOM_DIT_SEED, source.where)
+    restore_rope(dit.model)
+    for name, parameter in dit.model.named_parameters():
+        parameter.data = parameter.data.to(torch.float32 if kept_in_float32(name) else options.dtype)
+    return dit
+
+
+def _with_weights(build: Callable[[], M], tensors: Callable[[], Tensors] | None, seed: int, where: str) -> M:
+    """What is built, frozen, with its tensors, or with random weights where there are none."""
+    if tensors is None:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            made = build()
+    else:
+        with torch.device("meta"):  # so that a wrong size is found before any memory is taken for it
+            made = build()
+        fill(cast(nn.Module, made.model), tensors(), where)
+    return made.eval().requires_grad_(False)

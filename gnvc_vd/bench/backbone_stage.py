@@ -11,10 +11,9 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from gnvc_vd.backbone.dit import WanDit, build_dit
-from gnvc_vd.backbone.interfaces import VideoVae, decode_steps
-from gnvc_vd.backbone.plan import plan
-from gnvc_vd.backbone.vaes import network_of, vae_with
+from gnvc_vd.backbone.streaming import VideoVae, decode_steps
 from gnvc_vd.backbone.wan_vae import WanVae, build_vae
+from gnvc_vd.backbone.weights import Options, new_vae
 from gnvc_vd.bench.computed import compute
 from gnvc_vd.bench.harness import Report, cost
 from gnvc_vd.bitstream.gop import latent_size, latents_of
@@ -54,15 +53,15 @@ def computed_text(preset: Preset, width: int, height: int) -> str:
     with FakeTensorMode():
         columns, rows = latent_size(width, height)
         latents = torch.empty(1, 16, latents_of(WINDOW), rows, columns)
-        vae = vae_with(network_of(preset.vae), preset.vae, kernels="stock")
+        vae = new_vae(preset.vae, Options(kernels="stock"))
         dit = WanDit(build_dit(preset.dit), preset.dit, torch.empty(0, preset.dit.text_dim))
         decode = compute(partial(_let_go, vae, latents))
         velocity = compute(partial(dit.velocity, latents, 0.3))
-    parameters = plan(preset)
+    vae_parameters, dit_parameters = (sum(one.numel() for one in made.parameters()) for made in (vae, dit))
     return (
         f"computed for {WINDOW} frames: VAE decode {decode.operations / 1e12:.2f} T operations, "
-        f"{parameters.vae_parameters * 4 / 2**30:.2f} + {decode.peak_bytes / 2**30:.1f} GiB (float32); "
-        f"one velocity {velocity.operations / 1e12:.2f} T, {parameters.dit_parameters * 2 / 2**30:.2f} + "
+        f"{vae_parameters * 4 / 2**30:.2f} + {decode.peak_bytes / 2**30:.1f} GiB (float32); "
+        f"one velocity {velocity.operations / 1e12:.2f} T, {dit_parameters * 2 / 2**30:.2f} + "
         f"{velocity.peak_bytes / 2**31:.1f} GiB (bfloat16)"
     )
 

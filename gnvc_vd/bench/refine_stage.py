@@ -16,7 +16,7 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from gnvc_vd.backbone.dit import WanDit, build_dit
-from gnvc_vd.backbone.interfaces import decode_steps
+from gnvc_vd.backbone.streaming import decode_steps
 from gnvc_vd.backbone.weights import Options, random_backbone
 from gnvc_vd.bench.computed import compute
 from gnvc_vd.bench.harness import Report
@@ -72,11 +72,11 @@ class Parts:
         self.vae = backbone.vae.to(setting.device)
         refiner = Refiner(backbone.dit, sizes.adaptor, sizes.bottleneck.features)
         self.refiner = refiner.to(setting.device).eval().requires_grad_(False)
-        self.attention = backbone.dit.attention.backend
+        self.attention = backbone.dit.attention
 
     def compile(self) -> None:
         self.refiner.dit.model.compile(dynamic=False)
-        self.vae.model.decoder.compile(dynamic=False)
+        self.vae.model.get_submodule("decoder").compile(dynamic=False)
 
 
 def window(sizes: Preset, picture: tuple[int, int], device: str) -> tuple[Tensor, Tensor]:

@@ -11,10 +11,7 @@ from pathlib import Path
 
 import torch
 
-SCHEMAS = {
-    "nms": "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
-    "qnms": "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
-}
+SIGNATURE = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
 
 
 def torchvision_is_cuda_build() -> bool:
@@ -27,9 +24,9 @@ def torchvision_is_cuda_build() -> bool:
 
 
 def declare_torchvision_operators() -> None:
-    for name, schema in SCHEMAS.items():
+    for name in ("nms", "qnms"):
         if not hasattr(torch.ops.torchvision, name):
-            torch.library.define(f"torchvision::{name}", schema)
+            torch.library.define(f"torchvision::{name}", SIGNATURE)
 
 
 if torch.version.cuda is None and torchvision_is_cuda_build():

@@ -30,9 +30,8 @@ def philox(counter: Sequence[Tensor | int], key: tuple[int, int]) -> tuple[Tenso
         high1, low1 = _multiply(MULTIPLIERS[1], c2)
         c0, c1, c2, c3 = high1 ^ c1 ^ k0, low1, high0 ^ c3 ^ k1, low0
         k0, k1 = k0 + WEYL[0] & WORD, k1 + WEYL[1] & WORD
-    done = [torch.as_tensor(word) for word in (c0, c1, c2, c3)]
-    shape = torch.broadcast_shapes(*(word.shape for word in done))
-    return done[0].expand(shape), done[1].expand(shape), done[2].expand(shape), done[3].expand(shape)
+    first, second, third, fourth = torch.broadcast_tensors(*map(torch.as_tensor, (c0, c1, c2, c3)))
+    return first, second, third, fourth
 
 
 def words(count: int, key: tuple[int, int], stream: tuple[int, int, int], device: torch.device | str = "cpu") -> Tensor:

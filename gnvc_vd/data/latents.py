@@ -21,7 +21,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from gnvc_vd.backbone.interfaces import VideoVae
+from gnvc_vd.backbone.streaming import VideoVae
 from gnvc_vd.bitstream.gop import latents_of
 from gnvc_vd.common import strict
 from gnvc_vd.common.files import replacing

@@ -18,8 +18,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from gnvc_vd.backbone.interfaces import State
-from gnvc_vd.backbone.streaming import latents_of_frames
+from gnvc_vd.backbone.streaming import State, latents_of_frames
 from gnvc_vd.backbone.weights import Backbone
 from gnvc_vd.bitstream import BitstreamError, CodecId, Header, Unit, whole_stream
 from gnvc_vd.bitstream import gop as gops

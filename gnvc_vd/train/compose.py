@@ -8,7 +8,7 @@ from typing import Any, cast
 import hydra
 from omegaconf import DictConfig, OmegaConf
 
-from gnvc_vd.backbone.vaes import load_vae, random_vae
+from gnvc_vd.backbone.weights import load_backbone, random_backbone
 from gnvc_vd.common import strict
 from gnvc_vd.conventions import GnvcError, UsageError
 from gnvc_vd.data.clips import ClipSpec, Mixture
@@ -93,8 +93,8 @@ def stored_latents(spec: ClipSpec, folder: str, name: str, start: str | None) ->
     """
     sizes = preset(name)
     made_here = start is None and sizes.source is None
-    vae = random_vae(sizes) if made_here else load_vae(start or name)
-    latents = LatentClips(folder, vae_identity(vae), spec.seed)
+    backbone = random_backbone(sizes) if made_here else load_backbone(start or name)
+    latents = LatentClips(folder, vae_identity(backbone.vae), spec.seed)
     there, wanted = latents.index.clip, spec
     if (there.frames, there.height, there.width) != (wanted.frames, wanted.height, wanted.width):
         raise GnvcError(

@@ -17,8 +17,8 @@ from omegaconf import OmegaConf
 from torch import Tensor
 
 from gnvc_vd.backbone.folder import DESCRIPTION
-from gnvc_vd.backbone.interfaces import VideoVae
 from gnvc_vd.backbone.sources import read_tensors
+from gnvc_vd.backbone.streaming import VideoVae
 from gnvc_vd.backbone.weights import Backbone, save_backbone
 from gnvc_vd.codecs.load import load, save
 from gnvc_vd.common import strict

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from gnvc_vd.backbone.vaes import load_vae, random_vae
 from gnvc_vd.conventions import UsageError
 from gnvc_vd.presets import Preset, preset
 from gnvc_vd.train.settings import Model, RunSettings, Stage, Training
@@ -113,9 +112,8 @@ def refinement_of(stage: Stage) -> "Refinement":
 
 def _vae(training: Training) -> Built:
     """A VAE alone, in float32."""
-    model, sizes = training.model, preset(training.model.name)
-    made_here = model.start is None and sizes.source is None
-    vae = random_vae(sizes) if made_here else load_vae(model.start or sizes.name)
+    sizes = preset(training.model.name)
+    vae = _backbone(replace(training.model, bfloat16=False), sizes).vae
     torch.manual_seed(training.seed)
     return Built(training, sizes, VaeStage(training.stage, vae, perceptual_of(training.stage)))
 

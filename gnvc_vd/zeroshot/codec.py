@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gnvc_vd.backbone.interfaces import VelocityModel, VideoVae
-from gnvc_vd.backbone.prompt import NoTextEncoderError
-from gnvc_vd.backbone.streaming import frames_of_latents, latents_of_frames
+from gnvc_vd.backbone.image_condition import VelocityModel
+from gnvc_vd.backbone.streaming import VideoVae, frames_of_latents, latents_of_frames
+from gnvc_vd.backbone.weights import NoTextEncoderError
 from gnvc_vd.bitstream import BitstreamError, CodecId, Header, Unit, whole_stream
 from gnvc_vd.bitstream import gop as gops
 from gnvc_vd.bitstream.playback import Decoding, decoded

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from gnvc_vd.backbone.image_condition import condition_on
-from gnvc_vd.backbone.interfaces import Condition, VideoVae
+from gnvc_vd.backbone.image_condition import Condition, condition_on
+from gnvc_vd.backbone.streaming import VideoVae
 from gnvc_vd.bitstream import BitstreamError
 from gnvc_vd.bitstream.gop import frames_of
 from gnvc_vd.conventions import Frame

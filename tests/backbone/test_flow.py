@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from gnvc_vd.backbone import flow
-from gnvc_vd.backbone.sampler import euler
+from gnvc_vd.backbone.flow import euler
 
 SIGMA_0 = 0.3
 T_N = 1 - SIGMA_0

@@ -2,13 +2,14 @@
 
 import json
 import re
-import subprocess
+import runpy
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from tokenizers.models import Unigram
 from tokenizers.processors import TemplateProcessing
@@ -16,16 +17,15 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerFast, UMT5Config, UMT5EncoderModel
 
 from gnvc_vd.backbone.dit import WanDit, build_dit
-from gnvc_vd.backbone.fetch import fetch
-from gnvc_vd.backbone.prompt import embed
 from gnvc_vd.backbone.wan_vae import WanVae, build_vae
-from gnvc_vd.backbone.weights import load_backbone
+from gnvc_vd.backbone.weights import embed, load_backbone
 from gnvc_vd.common.foreign import read_foreign
 from gnvc_vd.conventions import GnvcError
-from gnvc_vd.presets import WAN_VAE, DitPreset, VaePreset
+from gnvc_vd.presets import PRESETS, WAN_VAE, DitPreset, VaePreset
 
 VAE = VaePreset(8, WAN_VAE.latents_mean, WAN_VAE.latents_std)
 DIT = DitPreset(layers=2, heads=2, head_dim=16, ffn_dim=64, text_dim=8, text_tokens=512, freq_dim=32)
+SCRIPTS = Path(__file__).parents[2] / "scripts"
 TEXT = torch.randn(1, DIT.text_dim, generator=torch.Generator().manual_seed(2))
 
 
@@ -146,14 +146,43 @@ def test_a_pickle_that_is_more_than_tensors_is_refused(original_folder: Path) ->
         read_foreign(original_folder / "short.pth")
 
 
-def test_without_a_network_the_download_says_what_it_wanted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch) -> Callable[..., object]:
+    """A script called in this process; gives its exit code."""
+
+    def call(name: str, *arguments: object) -> object:
+        monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
+        with pytest.raises(SystemExit) as exited:
+            runpy.run_path(str(SCRIPTS / name))
+        return exited.value.code
+
+    return call
+
+
+def test_without_a_network_the_download_says_what_it_wanted(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    script: Callable[..., object],
+) -> None:
     monkeypatch.setenv("GNVC_VD_WEIGHTS", str(tmp_path))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(GnvcError, match=r"the download failed .*about 6\.2 GB"):
-        fetch("wan2.1-1.3b")
+    for name, sentence in (
+        ("wan2.1-1.3b", r"the download failed .*about 6\.2 GB"),
+        ("tiny", "comes with the package"),
+        ("wan9", "no such preset or folder"),
+    ):
+        assert script("fetch_weights.py", name) == 1
+        assert re.search(sentence, capsys.readouterr().err)
 
 
-@pytest.mark.slow
+def test_what_every_preset_costs_is_listed(capsys: pytest.CaptureFixture[str], script: Callable[..., object]) -> None:
+    assert script("fetch_weights.py") == 0
+    lines = capsys.readouterr().out.splitlines()[1:]
+    assert [line.split()[0] for line in lines] == list(PRESETS)
+    assert "1545.9 M    6.2 GB" in next(line for line in lines if line.startswith("wan2.1-1.3b"))
+
+
 def save_text_encoder(folder: Path) -> UMT5EncoderModel:
     """One that knows the word "a", with random weights, beside a backbone of text_dim 8."""
     words = Tokenizer(Unigram([("<pad>", 0.0), ("</s>", 0.0), ("a", -1.0)], unk_id=0))
@@ -167,13 +196,9 @@ def save_text_encoder(folder: Path) -> UMT5EncoderModel:
     return encoder.eval()
 
 
-def test_the_empty_prompt_is_embedded_by_the_text_encoder(tmp_path: Path) -> None:
+def test_the_empty_prompt_is_embedded_by_the_text_encoder(tmp_path: Path, script: Callable[..., object]) -> None:
     encoder = save_text_encoder(tmp_path)
-    script = Path(__file__).parents[2] / "scripts" / "embed_prompt.py"
-    done = subprocess.run([sys.executable, script, tmp_path], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    from safetensors.torch import load_file
-
+    assert script("embed_prompt.py", tmp_path) == 0
     text = load_file(tmp_path / "empty_prompt.safetensors")["text"]
     expected = encoder(torch.tensor([[1]])).last_hidden_state[0]
     assert text.shape == (1, 8) and (text - expected).abs().max() < 0.05  # the encoder runs in bfloat16

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gnvc_vd.backbone.interfaces import chunked, decode_steps, encode_steps
-from gnvc_vd.backbone.light_vae import START_LOG_VARIANCE, LightVae, Merge, Past, Split, build_light_vae
+from gnvc_vd.backbone.light_vae import START_LOG_VARIANCE, LightVae, Merge, Past, Split
+from gnvc_vd.backbone.streaming import chunked, decode_steps, encode_steps
 from gnvc_vd.backbone.tiles import Tiling
 from gnvc_vd.backbone.weights import Options, load_backbone, random_backbone, save_backbone
 from gnvc_vd.conventions import GnvcError, UsageError
@@ -19,7 +19,7 @@ PRESET = VaePreset(16, tuple(0.1 * i for i in range(16)), tuple(0.5 + 0.1 * i fo
 @pytest.fixture
 def vae() -> LightVae:
     torch.manual_seed(0)
-    made = build_light_vae(PRESET).eval().requires_grad_(False)
+    made = LightVae(PRESET).eval().requires_grad_(False)
     for parameter in made.parameters():
         parameter.add_(0.05 * torch.randn_like(parameter))
     return made
@@ -70,7 +70,7 @@ def test_the_past_is_seen(vae: LightVae) -> None:
 
 def test_latents_are_normalised_means_and_the_posterior_begins_narrow() -> None:
     torch.manual_seed(0)
-    fresh, clip = build_light_vae(PRESET), video(5)
+    fresh, clip = LightVae(PRESET), video(5)
     mean, log_variance = fresh.posterior(clip)
     assert torch.allclose(fresh.encode(clip) * fresh.std + fresh.mean, mean, atol=1e-5)
     assert log_variance.mean().item() == pytest.approx(START_LOG_VARIANCE, abs=0.5)

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,15 @@ import torch
 from diffusers import WanVACETransformer3DModel
 
 import gnvc_vd
-from gnvc_vd.backbone.plan import plan
-from gnvc_vd.backbone.weights import Backbone, Options, load_backbone, save_backbone
+from gnvc_vd.backbone.dit import build_dit
+from gnvc_vd.backbone.weights import (
+    Backbone,
+    Options,
+    load_backbone,
+    new_vae,
+    random_backbone,
+    save_backbone,
+)
 from gnvc_vd.conventions import GnvcError
 from gnvc_vd.presets import PRESETS
 
@@ -43,7 +51,9 @@ def same(first: Backbone, second: Backbone) -> bool:
     ],
 )
 def test_presets_have_the_published_parameter_counts(name: str, vae: int, dit: int) -> None:
-    assert (plan(PRESETS[name]).vae_parameters, plan(PRESETS[name]).dit_parameters) == (vae, dit)
+    with torch.device("meta"):
+        built = new_vae(PRESETS[name].vae, Options()), build_dit(PRESETS[name].dit)
+    assert [sum(parameter.numel() for parameter in part.parameters()) for part in built] == [vae, dit]
 
 
 def test_the_paper_s_adaptor_brings_the_published_count() -> None:
@@ -72,6 +82,19 @@ def test_nano_is_the_same_every_time_and_leaves_the_random_state_alone(nano: Bac
     again = load_backbone("nano")
     assert torch.equal(before, torch.get_rng_state())
     assert same(nano, again) and nano.identity == again.identity
+
+
+def test_random_weights_at_a_trained_models_sizes_say_so() -> None:
+    drawn, tiny = random_backbone(PRESETS["tiny"]), load_backbone("tiny")
+    assert "random weights" in drawn.note and tiny.note == PRESETS["tiny"].note == ""
+    assert (drawn.vae_preset.base_dim, drawn.dit_preset) == (tiny.vae_preset.base_dim, tiny.dit_preset)
+    assert not same(drawn, tiny)
+
+
+def test_the_transformer_is_as_random_whatever_vae_is_made_beside_it(nano: Backbone) -> None:
+    wider = replace(PRESETS["nano"], vae=replace(PRESETS["nano"].vae, base_dim=16))
+    found, other = nano.dit.model.state_dict(), random_backbone(wider).dit.model.state_dict()
+    assert all(torch.equal(value, other[name]) for name, value in found.items())
 
 
 def test_a_saved_folder_loads_to_the_same_output(nano: Backbone, folder: Path) -> None:
@@ -126,7 +149,7 @@ def test_changed_weights_and_pickles_are_refused(folder: Path) -> None:
 
 def test_what_is_not_there_is_said_with_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GNVC_VD_WEIGHTS", str(tmp_path))
-    with pytest.raises(GnvcError, match=r"about 6\.2 GB"):
+    with pytest.raises(GnvcError, match=r"fetch_weights\.py wan2\.1-1\.3b"):
         load_backbone("wan2.1-1.3b")
     with pytest.raises(GnvcError, match="no such preset or folder"):
         load_backbone("wan9")

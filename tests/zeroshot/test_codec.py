@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from gnvc_vd.backbone.interfaces import Condition
+from gnvc_vd.backbone.image_condition import Condition
 from gnvc_vd.backbone.streaming import latents_of_frames
 from gnvc_vd.backbone.weights import load_backbone
 from gnvc_vd.bitstream import BitstreamError, Unit, whole_stream

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from gnvc_vd.backbone.sampler import euler
+from gnvc_vd.backbone.flow import euler
 from gnvc_vd.conventions import UsageError
 from gnvc_vd.zeroshot import sde
 from gnvc_vd.zeroshot.sde import Schedule

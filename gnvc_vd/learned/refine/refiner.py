@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from gnvc_vd.backbone import flow
 from gnvc_vd.backbone.dit import WanDit
-from gnvc_vd.backbone.sampler import euler
+from gnvc_vd.backbone.flow import euler
 from gnvc_vd.conventions import LATENT_CHANNELS, GnvcError
 from gnvc_vd.learned.refine.adaptor import adaptor_state, start_from_vace, with_adaptor
 from gnvc_vd.presets import AdaptorPreset

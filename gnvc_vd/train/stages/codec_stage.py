@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from gnvc_vd.backbone import flow
-from gnvc_vd.backbone.interfaces import VideoVae
+from gnvc_vd.backbone.streaming import VideoVae
 from gnvc_vd.bitstream import whole_stream
 from gnvc_vd.bitstream.playback import Decoding
 from gnvc_vd.conventions import LATENT_CHANNELS, Colour, Frame, GnvcError

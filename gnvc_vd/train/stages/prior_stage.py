@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from gnvc_vd.backbone import flow
 from gnvc_vd.backbone.dit import WanDit
 from gnvc_vd.backbone.image_condition import FIRST, FIRST_AND_LAST, NOTHING, condition_on
-from gnvc_vd.backbone.interfaces import VideoVae
+from gnvc_vd.backbone.streaming import VideoVae
 from gnvc_vd.conventions import LATENT_CHANNELS, GnvcError
 from gnvc_vd.train import losses
 from gnvc_vd.train.draws import BatchDraws, step_draws

@@ -6,7 +6,7 @@ from typing import NamedTuple, Self
 import torch
 from torch import Tensor, nn
 
-from gnvc_vd.backbone.interfaces import VideoVae
+from gnvc_vd.backbone.streaming import VideoVae
 from gnvc_vd.conventions import LATENT_CHANNELS, SPATIAL_STRIDE, Frame
 from gnvc_vd.data.samples import Draws
 from gnvc_vd.metrics import perceptual

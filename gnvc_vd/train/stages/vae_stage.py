@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gnvc_vd.backbone.vaes import AnyVae
+from gnvc_vd.backbone.streaming import VideoVae
 from gnvc_vd.conventions import Frame
 from gnvc_vd.metrics.fidelity import psnr
 from gnvc_vd.metrics.ideal import IdealCode
@@ -25,7 +25,7 @@ JUDGED_RATE = 0.02  # bits per pixel
 class VaeStage(nn.Module):
     """A video VAE: absolute and squared error, divergence, what flickers, and perception."""
 
-    def __init__(self, stage: Stage, vae: AnyVae, perceptual: nn.Module | None) -> None:
+    def __init__(self, stage: Stage, vae: VideoVae, perceptual: nn.Module | None) -> None:
         super().__init__()
         self.stage, self.vae, self.perceptual = stage, vae, perceptual
 
