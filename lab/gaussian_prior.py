@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from gnvc_vd.backbone.image_condition import Condition
-from gnvc_vd.backbone.streaming import Decoded, Encoded, State, VideoVae
+from gnvc_vd.backbone.streaming import State, VideoVae
 from gnvc_vd.backbone.weights import NoTextEncoderError
 from gnvc_vd.bitstream.gop import frames_of
 from gnvc_vd.conventions import LATENT_CHANNELS, SPATIAL_STRIDE, TEMPORAL_STRIDE, Frame
@@ -39,15 +39,15 @@ class GaussianVae(VideoVae):
         super().__init__(nn.Identity(), [0.0] * LATENT_CHANNELS, [1.0] * LATENT_CHANNELS)
         self.register_buffer("patterns", _patterns())  # 16 3 8 8, orthonormal
 
-    def encode_step(self, state: State | None, frames: Tensor) -> Encoded:
+    def encode_step(self, state: State | None, frames: Tensor) -> tuple[Tensor, State]:
         batch, _, _, height, width = frames.shape
         shape = (batch, 3, height // SPATIAL_STRIDE, SPATIAL_STRIDE, width // SPATIAL_STRIDE, SPATIAL_STRIDE)
         blocks = frames.mean(dim=2).view(shape)
-        return Encoded(torch.einsum("kcij,bchiwj->bkhw", self.patterns, blocks)[:, :, None] / PIXELS, ())
+        return torch.einsum("kcij,bchiwj->bkhw", self.patterns, blocks)[:, :, None] / PIXELS, ()
 
-    def decode_step(self, state: State | None, latent: Tensor) -> Decoded:
+    def decode_step(self, state: State | None, latent: Tensor) -> tuple[Tensor, State]:
         shown = self.frame(latent[:, :, 0])
-        return Decoded(shown[:, :, None].repeat(1, 1, 1 if state is None else TEMPORAL_STRIDE, 1, 1), ())
+        return shown[:, :, None].repeat(1, 1, 1 if state is None else TEMPORAL_STRIDE, 1, 1), ()
 
     def frame(self, coefficients: Tensor) -> Tensor:
         batch, _, rows, columns = coefficients.shape

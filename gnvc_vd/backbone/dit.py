@@ -94,11 +94,9 @@ class WanDit(nn.Module):
     def _image(self, batch: int, condition: Condition | None, dtype: torch.dtype) -> Tensor | None:
         if self.preset.image_dim is None:
             return None
-        tokens = self.preset.image_tokens or CLIP_TOKENS
-        if condition is None or condition.image is None:
-            image = self.text.new_zeros(batch, tokens, self.preset.image_dim)
-        else:
-            image = condition.image
+        image = None if condition is None else condition.image
+        if image is None:
+            image = self.text.new_zeros(batch, self.preset.image_tokens or CLIP_TOKENS, self.preset.image_dim)
         return image.reshape(-1, CLIP_TOKENS, self.preset.image_dim).to(dtype)  # diffusers: one row for each image
 
 

@@ -7,7 +7,7 @@ Latents are normalised with the VAE's mean and deviation, video is RGB in [−1,
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,16 +16,7 @@ from gnvc_vd.conventions import LATENT_CHANNELS, SPATIAL_STRIDE, TEMPORAL_STRIDE
 from gnvc_vd.video.pixels import to_frames, to_video
 
 State = tuple[Any, ...]  # whatever the VAE wants to have next time; opaque to everyone else
-
-
-class Encoded(NamedTuple):
-    latent: Tensor  # B C 1 h w
-    state: State
-
-
-class Decoded(NamedTuple):
-    frames: Tensor  # B 3 T H W, T = 1 at the first step and 4 after it
-    state: State
+Step = Callable[[State | None, Tensor], tuple[Tensor, State]]
 
 
 class VideoVae(nn.Module):
@@ -66,23 +57,23 @@ class VideoVae(nn.Module):
 
     def encode(self, video: Tensor) -> Tensor:
         """All at once: B 3 1+4k H W → B 16 1+k H/8 W/8."""
-        return torch.cat(list(encode_steps(self, chunked(video))), dim=2)
+        return torch.cat(list(streamed(self.encode_step, chunked(video))), dim=2)
 
     def decode(self, latents: Tensor) -> Tensor:
         """All at once: B 16 1+k h w → B 3 1+4k 8h 8w, step by step, so that memory is a step's."""
-        return torch.cat(list(decode_steps(self, latents.split(1, dim=2))), dim=2)
+        return torch.cat(list(streamed(self.decode_step, latents.split(1, dim=2))), dim=2)
 
-    def encode_step(self, state: State | None, frames: Tensor) -> Encoded:
-        """The next 4 frames (at the start, 1) to the next latent."""
+    def encode_step(self, state: State | None, frames: Tensor) -> tuple[Tensor, State]:
+        """The next 4 frames (at the start, 1), B 3 T H W, to the next latent, B 16 1 h w."""
         _check_step(frames, channels=3, length=1 if state is None else TEMPORAL_STRIDE, multiple=SPATIAL_STRIDE)
         moments, after = self.moments(state, frames.to(self.dtype))
-        return Encoded((moments[:, :LATENT_CHANNELS].float() - self.mean) / self.std, after)  # the mode
+        return (moments[:, :LATENT_CHANNELS].float() - self.mean) / self.std, after  # the mode
 
-    def decode_step(self, state: State | None, latent: Tensor) -> Decoded:
+    def decode_step(self, state: State | None, latent: Tensor) -> tuple[Tensor, State]:
         """The next latent to the next 4 frames (at the start, 1)."""
         _check_step(latent, channels=LATENT_CHANNELS, length=1, multiple=1)
         frames, after = self.pictures(state, (latent * self.std + self.mean).to(self.dtype))
-        return Decoded(frames.float().clamp(-1, 1), after)
+        return frames.float().clamp(-1, 1), after
 
     def posterior(self, video: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log-variance of the latents, not normalised: what a VAE's own training needs."""
@@ -93,29 +84,17 @@ class VideoVae(nn.Module):
         """Video from latents that are not normalised, and not cut off at ±1, where no gradient would pass."""
         return self._run(self.pictures, z, 1)
 
-    def _run(self, step: Callable[[State | None, Tensor], tuple[Tensor, State]], clip: Tensor, length: int) -> Tensor:
-        state: State | None = None
-        parts = []
-        for chunk in chunked(clip.to(self.dtype), clip.shape[2] if self.takes_any_length else length):
-            part, state = step(state, chunk)
-            parts.append(part.float())
-        return torch.cat(parts, dim=2)
+    def _run(self, step: Step, clip: Tensor, length: int) -> Tensor:
+        chunks = chunked(clip.to(self.dtype), clip.shape[2] if self.takes_any_length else length)
+        return torch.cat([part.float() for part in streamed(step, chunks)], dim=2)
 
 
-def encode_steps(vae: VideoVae, chunks: Iterable[Tensor]) -> Iterator[Tensor]:
-    """Chunks of 1, 4, 4, … frames to latents, as they come."""
+def streamed(step: Step, parts: Iterable[Tensor]) -> Iterator[Tensor]:
+    """What a step makes of each part, as the parts come."""
     state: State | None = None
-    for chunk in chunks:
-        latent, state = vae.encode_step(state, chunk)
-        yield latent
-
-
-def decode_steps(vae: VideoVae, latents: Iterable[Tensor]) -> Iterator[Tensor]:
-    """Single latents to chunks of 1, 4, 4, … frames, as they come."""
-    state: State | None = None
-    for latent in latents:
-        frames, state = vae.decode_step(state, latent)
-        yield frames
+    for part in parts:
+        made, state = step(state, part)
+        yield made
 
 
 def chunked(clip: Tensor, length: int = TEMPORAL_STRIDE) -> list[Tensor]:
@@ -126,17 +105,15 @@ def chunked(clip: Tensor, length: int = TEMPORAL_STRIDE) -> list[Tensor]:
 
 def latents_of_frames(vae: VideoVae, padded: Frame, device: torch.device) -> Tensor:
     """Of 1 + 4k frames in multiples of 16, T H W 3 uint8: latents 1 16 1+k h w."""
-    starts = [0, *range(1, len(padded), TEMPORAL_STRIDE)]
-    stops = [*starts[1:], len(padded)]
-    chunks = (to_video(padded[a:b], device) for a, b in zip(starts, stops, strict=True))
+    cut = [padded[:1], *(padded[at : at + TEMPORAL_STRIDE] for at in range(1, len(padded), TEMPORAL_STRIDE))]
     with torch.inference_mode():
-        return torch.cat(list(encode_steps(vae, chunks)), dim=2)
+        return torch.cat(list(streamed(vae.encode_step, (to_video(part, device) for part in cut))), dim=2)
 
 
 def frames_of_latents(vae: VideoVae, latents: Tensor) -> Iterator[Frame]:
     """1, 4, 4, … padded frames, T H W 3 uint8."""
     with torch.inference_mode():
-        for part in decode_steps(vae, latents.split(1, dim=2)):
+        for part in streamed(vae.decode_step, latents.split(1, dim=2)):
             yield to_frames(part[0])
 
 

@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar, cast
 
@@ -155,10 +155,7 @@ def embed(folder: Path, prompt: str) -> Tensor:
 
 
 def _backbone(source: Located, options: Options) -> Backbone:
-    def load_dit() -> "WanDit":
-        return _dit(source, options)
-
-    vae = _vae(source, options)
+    vae, load_dit = _vae(source, options), partial(_dit, source, options)
     return Backbone(source.where, source.vae, source.dit, vae, load_dit, source.files, source.note)
 
 

@@ -11,7 +11,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from gnvc_vd.backbone.dit import WanDit, build_dit
-from gnvc_vd.backbone.streaming import VideoVae, decode_steps
+from gnvc_vd.backbone.streaming import VideoVae, streamed
 from gnvc_vd.backbone.wan_vae import WanVae, build_vae
 from gnvc_vd.backbone.weights import Options, new_vae
 from gnvc_vd.bench.computed import compute
@@ -67,7 +67,7 @@ def computed_text(preset: Preset, width: int, height: int) -> str:
 
 
 def _let_go(vae: VideoVae, latents: torch.Tensor) -> None:
-    for _ in decode_steps(vae, latents.split(1, dim=2)):
+    for _ in streamed(vae.decode_step, latents.split(1, dim=2)):
         pass
 
 

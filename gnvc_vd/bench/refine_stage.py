@@ -16,7 +16,7 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from gnvc_vd.backbone.dit import WanDit, build_dit
-from gnvc_vd.backbone.streaming import decode_steps
+from gnvc_vd.backbone.streaming import streamed
 from gnvc_vd.backbone.weights import Options, random_backbone
 from gnvc_vd.bench.computed import compute
 from gnvc_vd.bench.harness import Report
@@ -126,7 +126,7 @@ def _add_rows(
     if setting.device == "cuda":
         torch.cuda.reset_peak_memory_stats()
     latents = decoded.split(1, dim=2)
-    decode = seconds(lambda: [None for _ in decode_steps(parts.vae, latents)], setting.device)
+    decode = seconds(lambda: [None for _ in streamed(parts.vae.decode_step, latents)], setting.device)
     report.add(
         f"{picture[0]}×{picture[1]}, VAE alone, {how}",
         f"{decode:.3f} s: {WINDOW / decode:.1f} frames/s",
