@@ -83,13 +83,12 @@ def read_description(folder: Path) -> ModelDescription:
     if description.format != FORMAT:
         raise GnvcError(f"{path}: format {description.format}; this program reads format {FORMAT}")
     check_sizes(description.backbone.vae, description.backbone.dit, str(path))
-    if description.codec is not None:
-        rank = description.codec.adaptor.lora_rank
-        _bounded(vars(description.codec.bottleneck) | {"lora_rank": rank}, str(path))
-        thrift = description.codec.thrift
-        if not 0 <= thrift <= 1:
-            raise GnvcError(f"{path}: thrift is 0 to 1, not {thrift}")
-    for name in [*description.backbone.files, *(description.codec.files if description.codec else ())]:
+    codec = description.codec
+    if codec is not None:
+        _bounded(vars(codec.bottleneck) | {"lora_rank": codec.adaptor.lora_rank}, str(path))
+        if not 0 <= codec.thrift <= 1:
+            raise GnvcError(f"{path}: thrift is 0 to 1, not {codec.thrift}")
+    for name in [*description.backbone.files, *(codec.files if codec else ())]:
         _inside(folder, name)
     return description
 
@@ -114,9 +113,8 @@ def check_sizes(vae: VaePreset, dit: DitPreset, where: str) -> None:
 
 def _bounded(sizes: Mapping[str, Any], where: str) -> None:
     for name, value in sizes.items():
-        limit = BOUNDS.get(name)
-        if limit is not None and value is not None and not 1 <= value <= limit:
-            raise GnvcError(f"{where}: {name} = {value} is not between 1 and {limit}")
+        if name in BOUNDS and value is not None and not 1 <= value <= BOUNDS[name]:
+            raise GnvcError(f"{where}: {name} = {value} is not between 1 and {BOUNDS[name]}")
 
 
 def checked_file(folder: Path, name: str, sha256: str) -> Path:
