@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import islice, zip_longest
 
 import torch
 from tqdm import tqdm
@@ -116,12 +117,11 @@ def compare(
         notices = list(_notices(reference, first, test, second))
         pairing = Pairing(first.info.colour, device)
         total = min((n for n in (frames, first.info.frames, second.info.frames) if n is not None), default=None)
+        pairs = _side_by_side(first, second, frames, (reference, test), notices)
         count = 0
-        with tqdm(total=total, unit="frame", desc="comparing", disable=None) as progress:
-            for one, other in _side_by_side(first, second, frames, (reference, test), notices):
-                panel.add(pairing(one, other))
-                count += 1
-                progress.update()
+        for one, other in tqdm(pairs, total=total, unit="frame", desc="comparing", disable=None):
+            panel.add(pairing(one, other))
+            count += 1
         figures = panel.figures()
     seconds = time.perf_counter() - start
     return Comparison(count, *sizes[0], figures, panel.missing, tuple(notices), seconds, panel.seconds)
@@ -135,15 +135,21 @@ class Panel:
         self.seconds: dict[str, float] = {}
         self._running: dict[str, Measure] = {}
         self._vmaf = Vmaf()
+
+        def network(module: torch.nn.Module, check_size: Callable[[int, int], None] = perceptual.check_size) -> Measure:
+            check_size(width, height)
+            on_device = module.to(device)
+            return FrameMean(torch.inference_mode()(lambda pair: float(on_device(*pair.tensors))))
+
         makers: dict[str, Callable[[], Measure]] = {
             "psnr_rgb": lambda: FrameMean(psnr_rgb),
             "psnr_yuv": lambda: FrameMean(lambda pair: psnr_yuv(pair.reference_planes, pair.test_planes)),
-            "ms_ssim": lambda: _network(MsSsim(), fidelity.check_size, width, height, device),
-            "lpips_alex": lambda: _network(lpips("alex"), perceptual.check_size, width, height, device),
-            "lpips_vgg": lambda: _network(lpips("vgg"), perceptual.check_size, width, height, device),
-            "dists": lambda: _network(dists(), perceptual.check_size, width, height, device),
-            "st_lpips_alex": lambda: _network(st_lpips("alex"), perceptual.check_size, width, height, device),
-            "st_lpips_vgg": lambda: _network(st_lpips("vgg"), perceptual.check_size, width, height, device),
+            "ms_ssim": lambda: network(MsSsim(), fidelity.check_size),
+            "lpips_alex": lambda: network(lpips("alex")),
+            "lpips_vgg": lambda: network(lpips("vgg")),
+            "dists": lambda: network(dists()),
+            "st_lpips_alex": lambda: network(st_lpips("alex")),
+            "st_lpips_vgg": lambda: network(st_lpips("vgg")),
             "vmaf": lambda: self._vmaf,
             "e_warp": lambda: WarpingError(raft(device) if flow == "raft" else dis),
         }
@@ -188,19 +194,6 @@ class Panel:
         self.seconds[name] += time.perf_counter() - start
 
 
-def _network(
-    network: torch.nn.Module, check_size: Callable[[int, int], None], width: int, height: int, device: str
-) -> FrameMean:
-    check_size(width, height)
-    network.to(device)
-
-    @torch.inference_mode()
-    def figure(pair: Pair) -> float:
-        return float(network(*pair.tensors))
-
-    return FrameMean(figure)
-
-
 def _notices(reference: str, first: Video, test: str, second: Video) -> Iterator[str]:
     for name, video in ((reference, first), (test, second)):
         yield from (f"{name}: {notice}" for notice in video.info.notices)
@@ -212,14 +205,10 @@ def _side_by_side(
     first: Video, second: Video, frames: int | None, names: tuple[str, str], notices: list[str]
 ) -> Iterator[tuple[Picture, Picture]]:
     """Pairs while both videos go on; where only one does, a notice says so."""
-    pictures = first.pictures(), second.pictures()
-    count = 0
-    while frames is None or count < frames:
-        one, other = next(pictures[0], None), next(pictures[1], None)
+    both = zip_longest(first.pictures(), second.pictures())
+    for count, (one, other) in enumerate(islice(both, frames)):
         if one is None or other is None:
-            if one is not None or other is not None:
-                shorter, longer = names if one is None else names[::-1]
-                notices.append(f"{shorter} ends after {count} frames and {longer} goes on: {count} are compared")
+            shorter, longer = names if one is None else names[::-1]
+            notices.append(f"{shorter} ends after {count} frames and {longer} goes on: {count} are compared")
             return
         yield one, other
-        count += 1

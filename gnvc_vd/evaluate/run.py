@@ -123,15 +123,13 @@ def evaluate(
         return None
 
     failures = []
-    with (
-        tqdm(total=len(mine), unit="point", desc="evaluating", disable=None) as progress,
-        ThreadPoolExecutor(evaluation.at_once) as workers,  # who wait for other processes most of the time
-    ):
+    with ThreadPoolExecutor(evaluation.at_once) as workers:  # who wait for other processes most of the time
         # One by one in this thread, which an interruption reaches and whose program it ends.
         each = map if evaluation.at_once == 1 else workers.map
-        for job, failure in zip(mine, each(attempt, mine), strict=True):
+        attempts = zip(mine, each(attempt, mine), strict=True)
+        progress = tqdm(attempts, total=len(mine), unit="point", desc="evaluating", disable=None)
+        for job, failure in progress:
             progress.set_postfix_str(str(job))
-            progress.update()
             failures += [] if failure is None else [f"{job}: {failure}"]
     together()
     points = [job.finished() for job in all_jobs]

@@ -14,16 +14,10 @@ from pathlib import Path
 
 from gnvc_vd.conventions import GnvcError, UsageError
 from gnvc_vd.evaluate.points import Point, read_point
+from gnvc_vd.report import tables
 from gnvc_vd.report.curves import MEAN, OF_SEQUENCES, VALIDATION, Row, differences, rows_of, sequence_shown
-from gnvc_vd.report.evaluation_report import write_files
-from gnvc_vd.report.plots import training_curves
-from gnvc_vd.report.tables import (
-    as_markdown,
-    differences_csv,
-    rate_difference_table,
-    rate_table,
-    value_difference_table,
-)
+from gnvc_vd.report.evaluation_report import write_texts
+from gnvc_vd.report.plots import plot_metrics, training_curves
 from gnvc_vd.train.log import FIGURES, RUN
 
 POINTS = "points"
@@ -53,14 +47,15 @@ def study(folders: Sequence[Path], out: Path, codec: str | None = None, anchor: 
     metrics = [name for name in rows[0].figures if all(name in row.figures for row in rows)]
     found = differences(rows, anchor, metrics)
     shown = sequence_shown(rows)
-    tables = [
-        rate_difference_table(found, anchor, shown, metrics),
-        *([rate_difference_table(found, anchor, OF_SEQUENCES, metrics)] if shown == MEAN else []),
-        value_difference_table(found, anchor, shown, metrics),
-        rate_table(rows, shown, metrics),
+    shown_tables = [
+        tables.rate_difference_table(found, anchor, shown, metrics),
+        *([tables.rate_difference_table(found, anchor, OF_SEQUENCES, metrics)] if shown == MEAN else []),
+        tables.value_difference_table(found, anchor, shown, metrics),
+        tables.rate_table(rows, shown, metrics),
     ]
-    texts = {"ablation.md": as_markdown(tables), "ablation.csv": differences_csv(found, anchor)}
-    write_files(out, texts, rows, metrics, f"against {anchor}, {shown}", [anchor])
+    texts = {"ablation.md": tables.as_markdown(shown_tables), "ablation.csv": tables.differences_csv(found, anchor)}
+    write_texts(out, texts)
+    plot_metrics(rows, metrics, f"against {anchor}, {shown}", [anchor], out)
     return out / "ablation.md"
 
 

@@ -12,22 +12,13 @@ from gnvc_vd.common.files import replacing
 from gnvc_vd.evaluate.evaluation import Evaluation
 from gnvc_vd.evaluate.points import Point
 from gnvc_vd.evaluate.test_sets import read_manifest
+from gnvc_vd.report import tables
 from gnvc_vd.report.accounting import accounting_tables
 from gnvc_vd.report.curves import MEAN, OF_SEQUENCES, Difference, Row, differences, rows_of, sequence_shown
 from gnvc_vd.report.page import page
-from gnvc_vd.report.plots import plot
+from gnvc_vd.report.plots import plot_metrics
 from gnvc_vd.report.published import PublishedPoint, mean_points, points_of, published_tables, read_paper
-from gnvc_vd.report.tables import (
-    Table,
-    as_latex,
-    as_markdown,
-    differences_csv,
-    points_csv,
-    rate_difference_table,
-    rate_table,
-    speed_table,
-    value_difference_table,
-)
+from gnvc_vd.report.tables import Table
 
 
 def write_report(evaluation: Evaluation, points: Sequence[Point], folder: Path) -> Path:
@@ -40,42 +31,31 @@ def write_report(evaluation: Evaluation, points: Sequence[Point], folder: Path) 
     ours = our_tables(rows, found, anchor, metrics)
     counted = accounting_tables(points, Path(evaluation.folder) / "streams")
     others = [one for name in evaluation.report.published for one in published_tables(read_paper(name))]
-    tables = [*ours, *counted, *others]
-    speed = speed_table(points)
+    whole = [*ours, *counted, *others]
+    speed = tables.speed_table(points)
     about = _about(evaluation, points)
     texts = {
-        "tables.md": f"# {evaluation.name}\n\n{about}\n\n{as_markdown(tables)}",
-        "tables.tex": as_latex([*ours, *counted]),
-        "points.csv": points_csv(rows, metrics),
-        "bd.csv": differences_csv(found, anchor or ""),
-        "speed.md": as_markdown([speed]),
-        "index.html": page(evaluation, points, rows, published, [*tables, speed], about),
+        "tables.md": f"# {evaluation.name}\n\n{about}\n\n{tables.as_markdown(whole)}",
+        "tables.tex": tables.as_latex([*ours, *counted]),
+        "points.csv": tables.points_csv(rows, metrics),
+        "bd.csv": tables.differences_csv(found, anchor or ""),
+        "speed.md": tables.as_markdown([speed]),
+        "index.html": page(evaluation, points, rows, published, [*whole, speed], about),
     }
+    write_texts(folder, texts)
     shown, sequences = sequence_shown(rows), {one.sequence for one in points}
     of = f"mean of {len(sequences)} sequences" if shown == MEAN else shown
+    title = f"{Path(evaluation.manifest).stem}, {of}"
     thick = [name for name, contestant in evaluation.codecs.items() if contestant.ours]
-    write_files(folder, texts, rows, metrics, f"{Path(evaluation.manifest).stem}, {of}", thick, published)
+    plot_metrics(rows, metrics, title, thick, folder, published)
     return folder / "index.html"
 
 
-def write_files(
-    folder: Path,
-    texts: Mapping[str, str],
-    rows: Sequence[Row],
-    metrics: Sequence[str],
-    title: str,
-    thick: Sequence[str],
-    published: Sequence[PublishedPoint] = (),
-) -> None:
-    """Texts by their names, and a plot of each metric over the mean of the sequences or over the only one."""
+def write_texts(folder: Path, texts: Mapping[str, str]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in texts.items():
         with replacing(folder / name) as part:
             part.write_text(text, encoding="utf-8")
-    shown = sequence_shown(rows)
-    own, others = [one for one in rows if one.sequence == shown], [one for one in published if one.sequence == shown]
-    for metric in metrics:
-        plot(own, others, metric, title, thick, folder / metric)
 
 
 def our_tables(
@@ -87,10 +67,10 @@ def our_tables(
     deltas = [
         table(found, anchor, place, metrics)
         for place in places
-        for table in (rate_difference_table, value_difference_table)
+        for table in (tables.rate_difference_table, tables.value_difference_table)
         if anchor and found
     ]
-    return [*deltas, *(rate_table(rows, sequence, metrics) for sequence in sequences)]
+    return [*deltas, *(tables.rate_table(rows, sequence, metrics) for sequence in sequences)]
 
 
 def _published(evaluation: Evaluation, points: Sequence[Point]) -> list[PublishedPoint]:

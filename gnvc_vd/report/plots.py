@@ -13,7 +13,7 @@ from matplotlib.ticker import LogLocator, NullFormatter
 
 from gnvc_vd.common.files import replacing
 from gnvc_vd.conventions import GnvcError
-from gnvc_vd.report.curves import MEASURED, Row
+from gnvc_vd.report.curves import MEASURED, Row, sequence_shown
 from gnvc_vd.report.published import PublishedPoint
 from gnvc_vd.train.log import FIGURES, read_figures
 
@@ -30,26 +30,43 @@ def colour_of(place: int) -> str:
     return COLOURS[place % len(COLOURS)]
 
 
-def plot(
-    rows: Sequence[Row], published: Sequence[PublishedPoint], metric: str, title: str, ours: Sequence[str], out: Path
+def plot_metrics(
+    rows: Sequence[Row],
+    metrics: Sequence[str],
+    title: str,
+    thick: Sequence[str],
+    folder: Path,
+    published: Sequence[PublishedPoint] = (),
 ) -> None:
-    """One metric of the curves in `rows`, as out.png and out.pdf; ours are drawn thick, published ones dashed."""
-    figure = Figure(figsize=(6.4, 4.4), layout="constrained")
-    axes = figure.subplots()
+    """The curves of the mean, or of the only sequence, as METRIC.png and METRIC.pdf; published ones are dashed."""
+    shown = sequence_shown(rows)
+    own = [row for row in rows if row.sequence == shown]
+    others = [one for one in published if one.sequence == shown]
+    for metric in metrics:
+        figure = Figure(figsize=(6.4, 4.4), layout="constrained")
+        _plot(figure.subplots(), own, others, metric, thick)
+        figure.axes[0].set_title(title, fontsize=10)
+        for suffix, about in (("png", {}), ("pdf", {"CreationDate": None})):
+            with replacing(folder / f"{metric}.{suffix}") as part:
+                figure.savefig(part, dpi=130, format=suffix, metadata=about)
 
-    def draw(points: Points, place: int, label: str, **style: Any) -> None:
+
+def _plot(
+    axes: Axes, rows: Sequence[Row], published: Sequence[PublishedPoint], metric: str, thick: Sequence[str]
+) -> None:
+    def draw(points: Points, label: str, place: int, **style: Any) -> None:
         if points:
             axes.plot(*zip(*points, strict=True), color=colour_of(place), label=label, **style)
 
     codecs = list(dict.fromkeys(row.codec for row in rows))
     for place, codec in enumerate(codecs):
         known = [(row.bpp, value) for row in rows if row.codec == codec and (value := row.figures[metric]) is not None]
-        width = 2.6 if codec in ours else 1.5
-        draw(known, place, codec, marker=MARKERS[place % len(MARKERS)], markersize=5, linewidth=width)
+        width = 2.6 if codec in thick else 1.5
+        draw(known, codec, place, marker=MARKERS[place % len(MARKERS)], markersize=5, linewidth=width)
     for place, label in enumerate(dict.fromkeys(one.label for one in published), len(codecs)):
         own = [one for one in published if one.label == label and metric in one.figures]
         points = sorted((one.bpp, one.figures[metric]) for one in own)
-        draw(points, place, label, marker="o", markerfacecolor="none", linestyle="--")
+        draw(points, label, place, marker="o", markerfacecolor="none", linestyle="--")
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
@@ -58,12 +75,8 @@ def plot(
     axes.set_xlabel("bits per pixel, of whole files")
     better = "lower" if MEASURED[metric].lower_is_better else "higher"
     axes.set_ylabel(f"{MEASURED[metric].label} ({better} is better)")
-    axes.set_title(title, fontsize=10)
     if axes.has_data():
         axes.legend(fontsize=8)
-    for suffix, about in (("png", {}), ("pdf", {"CreationDate": None})):
-        with replacing(out.with_name(f"{out.name}.{suffix}")) as part:
-            figure.savefig(part, dpi=130, format=suffix, metadata=about)
 
 
 @dataclass(frozen=True)
@@ -108,6 +121,10 @@ def plot_runs(runs: Sequence[Path], out: Path) -> None:
         else:
             _lines(right, curves.judged, log=False)
         right.set_title(f"{run.name}: validation", fontsize=9)
+        for axes in (left, right):
+            axes.tick_params(labelsize=7)
+            if axes.has_data():
+                axes.legend(fontsize=6, ncols=1 if axes is right and curves.points else 2)
     with replacing(out) as part:
         figure.savefig(part, dpi=80, format="png")
 
@@ -118,9 +135,6 @@ def _lines(axes: Axes, curves: dict[str, list[tuple[float, float]]], log: bool) 
     if log and all(value > 0 for points in curves.values() for _, value in points):
         axes.set_yscale("log")
     axes.set_xlabel("step", fontsize=8)
-    axes.tick_params(labelsize=7)
-    if curves:
-        axes.legend(fontsize=6, ncols=2)
 
 
 def _rate_distortion(axes: Axes, points: dict[int, list[tuple[float, float]]]) -> None:
@@ -130,5 +144,3 @@ def _rate_distortion(axes: Axes, points: dict[int, list[tuple[float, float]]]) -
         axes.plot(*zip(*curve, strict=True), marker=".", color=colour, label=f"step {step}")
     axes.set_xlabel("bits per pixel, of whole streams", fontsize=8)
     axes.set_ylabel("PSNR, dB", fontsize=8)
-    axes.tick_params(labelsize=7)
-    axes.legend(fontsize=6)

@@ -28,6 +28,7 @@ from gnvc_vd.evaluate.sequences import Prepared, prepare
 from gnvc_vd.evaluate.test_sets import read_manifest
 from gnvc_vd.metrics.weight_files import ALEXNET, in_torch_home
 from gnvc_vd.report.evaluation_report import write_report
+from gnvc_vd.zeroshot.sde import Schedule
 from tests.conftest import names_beside
 from tests.evaluate.evaluations import FRAMES, SIDE, evaluation, made_up_set, point
 from tests.train.composing import EVALUATIONS, composed_of
@@ -315,7 +316,8 @@ def test_any_option_of_gvc_is_swept_from_the_command_line() -> None:
     arguments = _parser().parse_args(["encode", "a", "b", *encode])
     assert (arguments.atoms, arguments.mode, arguments.gop) == (16, "i2v", 9)
     assert (arguments.codebook, arguments.g_scale, arguments.tail_atoms, arguments.sde_steps) == (256, 2, 9, 10)
-    assert (arguments.shift, arguments.ode_tail, arguments.reuse, arguments.model) == (3, 3, False, "tiny")
+    assert (arguments.shift, arguments.ode_tail, arguments.reuse, arguments.model) == (None, None, None, "tiny")
+    assert (Schedule().shift, Schedule().tail, Schedule().reuse) == (3, 3, False)  # of what is not said
     assert found.folder == f"outputs/evaluate/gvc_i2v/{','.join(sorted(swept))}"
     assert whole.hydra.sweep.dir == "outputs/evaluate/gvc_i2v"
 
