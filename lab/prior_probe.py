@@ -25,8 +25,8 @@ from gnvc_vd.backbone.streaming import VideoVae
 from gnvc_vd.backbone.weights import Backbone
 from gnvc_vd.conventions import Frame
 from gnvc_vd.metrics.ideal import IdealCode
-from gnvc_vd.train.draws import BatchDraws
 from gnvc_vd.train.losses import flow_matching
+from gnvc_vd.train.plan import BatchDraws
 from gnvc_vd.train.stages.prior_stage import SIGMAS
 from gnvc_vd.video.pixels import to_frames
 from lab.linear_denoiser import LinearDenoiser

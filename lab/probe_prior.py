@@ -22,7 +22,7 @@ from gnvc_vd.conventions import SPATIAL_STRIDE, GnvcError, UsageError
 from gnvc_vd.data.clips import ClipSpec
 from gnvc_vd.metrics.block_transform import BLOCK
 from gnvc_vd.presets import PRESETS
-from gnvc_vd.train.draws import BatchDraws
+from gnvc_vd.train.plan import BatchDraws
 from gnvc_vd.train.stages.prior_stage import SIGMAS
 from gnvc_vd.video.pictures import sheets, write_picture
 from gnvc_vd.video.pixels import pixels_of, to_model

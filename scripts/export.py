@@ -35,7 +35,7 @@ def main() -> int:
         return 2 if isinstance(error, UsageError) else 1
     if done.refit is not None:
         show(done.refit)
-    print(f"{done.folder}: step {done.step} of {arguments.run}, {which} weights")
+    print(f"{arguments.folder}: step {done.step} of {arguments.run}, {which} weights")
     return 0
 
 

@@ -21,13 +21,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from gnvc_vd.backbone.sources import read_tensors
 from gnvc_vd.common import strict
 from gnvc_vd.common.files import replacing
 from gnvc_vd.conventions import GnvcError
-from gnvc_vd.train.ema import Ema, put, whole
+from gnvc_vd.train.ema import Ema, put, trained, whole
 
 WEIGHTS, EMA, OPTIMISER, STATE = "weights.safetensors", "ema.safetensors", "optimiser.pt", "state.json"
 
@@ -56,14 +57,13 @@ def snapshot(
     module: nn.Module, optimiser: torch.optim.Optimizer, ema: Ema, state: State, kept: bool = True
 ) -> Snapshot:
     """What a checkpoint holds; all processes of a sharded model take part, also those that keep nothing of it."""
-    trained = {name: one for name, one in module.named_parameters() if one.requires_grad}
-    moments = {
-        name: {key: whole(value, kept) for key, value in optimiser.state[parameter].items()}
-        for name, parameter in trained.items()
-        if parameter in optimiser.state
-    }
-    weights = {name: whole(one, kept) for name, one in trained.items()}
-    return Snapshot(weights, ema.state(kept), moments, state)
+
+    def taken(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return {name: whole(value, kept) for name, value in tensors.items()}
+
+    parameters = trained(module)
+    moments = {name: taken(optimiser.state[one]) for name, one in parameters.items() if one in optimiser.state}
+    return Snapshot(taken(parameters), taken(ema.average), moments, state)
 
 
 def restore(module: nn.Module, optimiser: torch.optim.Optimizer, ema: Ema, folder: Path, training: str) -> State:
@@ -71,21 +71,29 @@ def restore(module: nn.Module, optimiser: torch.optim.Optimizer, ema: Ema, folde
     state = strict.parse(State, strict.read_object(folder / STATE), STATE)
     if state.training != training:
         raise GnvcError(f"{folder}: a checkpoint of another training; its configuration or data differ from this one's")
-    trained = {name: one for name, one in module.named_parameters() if one.requires_grad}
-    weights, average = load_file(folder / WEIGHTS), load_file(folder / EMA)
-    if weights.keys() != trained.keys() or average.keys() != trained.keys():
-        raise GnvcError(f"{folder}: its parameters are not those that train")
+    parameters = trained(module)
+    fill(parameters, folder / WEIGHTS)
+    fill(ema.average, folder / EMA)
     try:
         moments = torch.load(folder / OPTIMISER, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
         raise GnvcError(f"{folder / OPTIMISER}: refused, not a plain file of tensors") from error
-    with torch.no_grad():
-        for name, parameter in trained.items():
-            put(parameter, weights[name])
-            if name in moments:
-                optimiser.state[parameter] = {key: _like(value, parameter) for key, value in moments[name].items()}
-    ema.load(average, state.updates)
+    for name, parameter in parameters.items():
+        if name in moments:
+            optimiser.state[parameter] = {key: _like(value, parameter) for key, value in moments[name].items()}
+    ema.updates = state.updates
     return state
+
+
+@torch.no_grad()
+def fill(places: Mapping[str, Tensor], file: Path) -> None:
+    """The tensors of a checkpoint's file into parameters, or averages, of the same names."""
+    tensors = read_tensors([file])
+    wrong = {(name, one.shape) for name, one in places.items()} ^ {(name, one.shape) for name, one in tensors.items()}
+    if wrong:
+        raise GnvcError(f"{file}: its tensors do not fit the parameters that train (for one {min(wrong)[0]!r})")
+    for name, place in places.items():
+        put(place, tensors[name])
 
 
 class Checkpoints:

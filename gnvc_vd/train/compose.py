@@ -8,7 +8,6 @@ from typing import Any, cast
 import hydra
 from omegaconf import DictConfig, OmegaConf
 
-from gnvc_vd.backbone.weights import load_backbone, random_backbone
 from gnvc_vd.common import strict
 from gnvc_vd.conventions import GnvcError, UsageError
 from gnvc_vd.data.clips import ClipSpec, Mixture
@@ -16,7 +15,8 @@ from gnvc_vd.data.latents import LatentClips, vae_identity
 from gnvc_vd.data.samples import Clips
 from gnvc_vd.presets import AdaptorPreset, Preset, preset
 from gnvc_vd.train.loop import Sources
-from gnvc_vd.train.settings import Training
+from gnvc_vd.train.settings import Model, Training
+from gnvc_vd.train.setup import backbone_of
 
 FIELDS = ("name", "model", "stage", "rate", "adaptor", "seed", "run")
 OURS = ("gnvc_vd.data.", "gnvc_vd.train.compose.")  # what a configuration may call
@@ -91,14 +91,12 @@ def stored_latents(spec: ClipSpec, folder: str, name: str, start: str | None) ->
     Args:
         name, start: the training's model.
     """
-    sizes = preset(name)
-    made_here = start is None and sizes.source is None
-    backbone = random_backbone(sizes) if made_here else load_backbone(start or name)
-    latents = LatentClips(folder, vae_identity(backbone.vae), spec.seed)
-    there, wanted = latents.index.clip, spec
-    if (there.frames, there.height, there.width) != (wanted.frames, wanted.height, wanted.width):
+    vae = backbone_of(Model(name, start)).vae
+    latents = LatentClips(folder, vae_identity(vae), spec.seed)
+    there = latents.index.clip
+    if (there.frames, there.height, there.width) != (spec.frames, spec.height, spec.width):
         raise GnvcError(
             f"{folder}: latents of {there.frames} frames {there.width}×{there.height}; "
-            f"a span of this training has {wanted.frames} frames {wanted.width}×{wanted.height}"
+            f"a span of this training has {spec.frames} frames {spec.width}×{spec.height}"
         )
     return latents

@@ -5,7 +5,12 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
+from torch.distributed.tensor import DTensor, distribute_tensor
+
+
+def trained(module: nn.Module) -> dict[str, nn.Parameter]:
+    """The parameters that train, by name."""
+    return {name: parameter for name, parameter in module.named_parameters() if parameter.requires_grad}
 
 
 class Ema:
@@ -13,8 +18,8 @@ class Ema:
 
     def __init__(self, module: nn.Module, decay: float) -> None:
         self.decay, self.updates = decay, 0
-        self._live = {name: one for name, one in module.named_parameters() if one.requires_grad}
-        self.average = {name: one.detach().clone() for name, one in self._live.items()}
+        self._live = trained(module)
+        self.average = _copies(self._live)
 
     @torch.no_grad()
     def update(self) -> None:
@@ -26,22 +31,12 @@ class Ema:
     @contextmanager
     def shown(self) -> Iterator[None]:
         """The module with the average in it."""
-        live = {name: parameter.detach().clone() for name, parameter in self._live.items()}
+        live = _copies(self._live)
         self._put(self.average)
         try:
             yield
         finally:
             self._put(live)
-
-    def state(self, kept: bool = True) -> dict[str, Tensor]:
-        """Whole tensors on the CPU, wherever the parameters lie; every process of a sharded model must ask."""
-        return {name: whole(value, kept) for name, value in self.average.items()}
-
-    @torch.no_grad()
-    def load(self, state: Mapping[str, Tensor], updates: int) -> None:
-        self.updates = updates
-        for name, value in self.average.items():
-            put(value, state[name])
 
     @torch.no_grad()
     def _put(self, values: Mapping[str, Tensor]) -> None:
@@ -58,7 +53,9 @@ def whole(value: Tensor, kept: bool = True) -> Tensor:
 def put(place: Tensor, value: Tensor) -> None:
     """A whole tensor into one that may be sharded."""
     if isinstance(place, DTensor):
-        from torch.distributed.tensor import distribute_tensor
-
         value = distribute_tensor(value.to(place.device), place.device_mesh, place.placements)
     place.copy_(value)
+
+
+def _copies(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value.detach().clone() for name, value in tensors.items()}

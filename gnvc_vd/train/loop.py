@@ -9,7 +9,7 @@ Every step is a function of the seed and its number. So a training that was stop
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,12 +23,12 @@ from gnvc_vd.common.strict import stated
 from gnvc_vd.conventions import GnvcError, UsageError
 from gnvc_vd.data.clips import ClipSpec
 from gnvc_vd.train.checkpoint import Checkpoints, State, restore, snapshot
-from gnvc_vd.train.ema import Ema
+from gnvc_vd.train.ema import Ema, trained
 from gnvc_vd.train.log import Log
-from gnvc_vd.train.order import Share, Source, batches
+from gnvc_vd.train.plan import Share, Source, batches
 from gnvc_vd.train.settings import Optimisation, RunSettings, Span, Training
 from gnvc_vd.train.setup import Built, build, judged
-from gnvc_vd.train.stages.stage import Losses, Step, Verdict
+from gnvc_vd.train.stages.stage import Losses, Step
 
 CHECKPOINTS = "checkpoints"
 Sources = Callable[[ClipSpec], Source]
@@ -59,13 +59,16 @@ class Trainer:
         share = Share(stage, self.accelerator.process_index, self.accelerator.num_processes, run.accumulate)
         self._resume()
         log = Log(self.folder, self.training, self.accelerator, self.step)
-        clips = self._validation_clips(validation)
+        clips = validation_clips(validation, self.training, run.clips) if validation is not None else []
         started, first = time.perf_counter(), self.step
         with tqdm(
             total=stage.steps, initial=self.step, desc=self.training.name, unit="step",
             disable=None if self.accelerator.is_main_process else True,
         ) as progress:  # fmt: skip
-            for span, start, stop in self._remaining():
+            for span, start, stop in stage.spans_in_time():
+                start = max(start, self.step)
+                if start >= stop:
+                    continue
                 passes = batches(sources(spec_of(span, self.training)), share, start, stop, run.workers)
                 for _ in range(start, stop):
                     figures = self._step([next(passes) for _ in range(run.accumulate)])
@@ -97,7 +100,7 @@ class Trainer:
                 loss: Losses = self.module(clips.to(self.accelerator.device, non_blocking=True), step)
                 self.accelerator.backward(loss.total)
                 if self.accelerator.sync_gradients:
-                    norm = self.accelerator.clip_grad_norm_(_trained(self.module), optimisation.clip)
+                    norm = self.accelerator.clip_grad_norm_(trained(self.module).values(), optimisation.clip)
                     self._refuse_non_finite(loss, norm, passes)
                 self.prepared.step()
                 self.prepared.zero_grad()
@@ -126,29 +129,21 @@ class Trainer:
 
     def _judge(self, log: Log, clips: Sequence[Tensor]) -> float | None:
         """Validate the averaged weights, on the main process, or on all that each hold a part of them."""
-        if not clips:
+        if not clips or not (self.accelerator.is_main_process or self.training.run.shard):
             return None
-        verdict = self._verdict(clips)
-        if verdict is None:
-            return None
+        with self.ema.shown(), self.accelerator.autocast():
+            self.built.stage.eval()
+            verdict = judged(self.built, clips)
+            self.built.stage.train()
         log.figures(self.step, {f"validation_{name}": value for name, value in verdict.figures.items()})
         log.pictures(self.step, verdict.pictures)
         return verdict.score
 
-    def _verdict(self, clips: Sequence[Tensor]) -> Verdict | None:
-        module = self.built.stage
-        if not (self._main or self.training.run.shard):
-            return None
-        with self.ema.shown(), self.accelerator.autocast():
-            module.eval()
-            verdict = judged(self.built, clips)
-            module.train()
-        return verdict
-
     def _save(self, score: float | None) -> None:
         state = State(self.step, identity(self.training), self.ema.updates, score)
-        taken = snapshot(self.built.stage, self.optimiser, self.ema, state, kept=self._main)
-        if self._main:
+        main = self.accelerator.is_main_process
+        taken = snapshot(self.built.stage, self.optimiser, self.ema, state, kept=main)
+        if main:
             self.checkpoints.save(taken)
 
     def _resume(self) -> None:
@@ -157,31 +152,18 @@ class Trainer:
             self.step = restore(self.built.stage, self.optimiser, self.ema, latest, identity(self.training)).step
         self.accelerator.wait_for_everyone()
 
-    def _remaining(self) -> Iterator[tuple[Span, int, int]]:
-        """Spans that are not done, from where this one stands."""
-        stage = self.training.stage
-        for span, (start, stop) in zip(stage.spans, stage.bounds(), strict=True):
-            if self.step < stop:
-                yield span, max(start, self.step), stop
-
     def _due(self, every: int) -> bool:
         return self.step == self.training.stage.steps or (every > 0 and self.step % every == 0)
-
-    def _validation_clips(self, sources: Sources | None) -> list[Tensor]:
-        if sources is None:
-            return []
-        last, run = self.training.stage.spans[-1], self.training.run
-        spec = replace(spec_of(last, self.training), flip=False, seed=self.training.seed + 1)
-        source = sources(spec)
-        return [source[number] for number in range(run.clips)]
-
-    @property
-    def _main(self) -> bool:
-        return bool(self.accelerator.is_main_process)
 
 
 def spec_of(span: Span, training: Training) -> ClipSpec:
     return ClipSpec(span.frames, span.size, span.size, short_side=span.short_side, seed=training.seed)
+
+
+def validation_clips(sources: Sources, training: Training, count: int) -> list[Tensor]:
+    """Clips that no step draws, shaped as those of the last span and not mirrored."""
+    source = sources(replace(spec_of(training.stage.spans[-1], training), flip=False, seed=training.seed + 1))
+    return [source[number] for number in range(count)]
 
 
 def identity(training: Training) -> str:
@@ -218,13 +200,5 @@ def _over_processes(built: Built, accelerator: Accelerator, sharded: bool) -> to
 
 
 def _adamw(module: torch.nn.Module, optimisation: Optimisation) -> torch.optim.AdamW:
-    return torch.optim.AdamW(
-        _trained(module),
-        lr=optimisation.rate,
-        betas=(optimisation.beta_1, optimisation.beta_2),
-        weight_decay=optimisation.weight_decay,
-    )
-
-
-def _trained(module: torch.nn.Module) -> list[torch.nn.Parameter]:
-    return [parameter for parameter in module.parameters() if parameter.requires_grad]
+    betas = (optimisation.beta_1, optimisation.beta_2)
+    return torch.optim.AdamW(trained(module).values(), optimisation.rate, betas, weight_decay=optimisation.weight_decay)

@@ -10,7 +10,7 @@ to care less, no quality uses.
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -24,40 +24,34 @@ from gnvc_vd.train.losses import bits_per_pixel
 LEVELS = tuple(range(0, QUALITIES, 3))  # places at which the rate is measured: both ends and twenty between
 
 
-@dataclass(frozen=True)
-class Refit:
-    """The measured curve, and what became of it."""
+class Refit(NamedTuple):
+    """Where qualities lie on the trained scale."""
 
-    levels: tuple[float, ...]  # places measured
-    rates: tuple[float, ...]  # bits per pixel there
-    places: tuple[float, ...]  # of each quality
-    expected: tuple[float, ...]  # bits per pixel of each quality
+    places: list[float]  # of each quality
+    expected: list[float]  # bits per pixel of each quality
 
 
 def refitted(bottleneck: Bottleneck, latents: Tensor, levels: Sequence[float] = LEVELS) -> Refit:
     """Measure a trained codec on clips' latents, B 16 T h w, and place its qualities."""
-    rates = rates_of(bottleneck, latents, levels)
-    places, expected = evenly_placed(levels, rates)
-    return Refit(tuple(levels), tuple(rates), tuple(places), tuple(expected))
+    return evenly_placed(levels, rates_of(bottleneck, latents, levels))
 
 
 def rates_of(bottleneck: Bottleneck, latents: Tensor, levels: Sequence[float]) -> list[float]:
-    """Bits per pixel by the frozen model's tables at places of the trained scale; the model given stays as it is."""
+    """Bits per pixel by the frozen model's tables at 64 places of the trained scale or fewer.
+
+    The model given stays as it is.
+    """
     model = copy.deepcopy(bottleneck).eval().requires_grad_(False)
+    model.freeze(torch.tensor([*levels, *[levels[-1]] * (QUALITIES - len(levels))], dtype=torch.float32))
     rates = []
-    for first in range(0, len(levels), QUALITIES):
-        group = torch.tensor(levels[first : first + QUALITIES], dtype=torch.float32)
-        model.freeze(torch.cat([group, group[-1:].expand(QUALITIES - len(group))]))
-        for quality in range(len(group)):
-            payloads, _ = model.compress(latents, [quality] * latents.shape[2])
-            bits = torch.tensor([[payload.estimated_bits] for payload in payloads])
-            rates.append(float(bits_per_pixel(bits, latents).mean()))
+    for quality in range(len(levels)):
+        payloads, _ = model.compress(latents, [quality] * latents.shape[2])
+        bits = torch.tensor([[payload.estimated_bits] for payload in payloads])
+        rates.append(float(bits_per_pixel(bits, latents).mean()))
     return rates
 
 
-def evenly_placed(
-    levels: Sequence[float], rates: Sequence[float], count: int = QUALITIES
-) -> tuple[list[float], list[float]]:
+def evenly_placed(levels: Sequence[float], rates: Sequence[float], count: int = QUALITIES) -> Refit:
     """Places on the scale for so many qualities, and the rate that the curve has there.
 
     The curve is linear in log rate between the places measured. Log rates rise evenly from the lowest rate to that of
@@ -69,7 +63,7 @@ def evenly_placed(
         raise GnvcError("the rate does not rise with the quality: there is nothing to place qualities by")
     targets = np.linspace(low, high, count)
     places = [_last_place(scale, logarithm, target) for target in targets]
-    return places, np.exp(targets).tolist()
+    return Refit(places, np.exp(targets).tolist())
 
 
 def _last_place(scale: NDArray[np.float64], logarithm: NDArray[np.float64], target: float) -> float:

@@ -144,21 +144,17 @@ class Stage:
     def steps(self) -> int:
         return sum(span.steps for span in self.spans)
 
-    def bounds(self) -> list[tuple[int, int]]:
-        """The first step of each span, and the first after it."""
-        ends = list(accumulate(span.steps for span in self.spans))
-        return list(zip([0, *ends[:-1]], ends, strict=True))
+    def spans_in_time(self) -> list[tuple[Span, int, int]]:
+        """Each span with its first step, and the first after it."""
+        ends = accumulate(span.steps for span in self.spans)
+        return [(span, end - span.steps, end) for span, end in zip(self.spans, ends, strict=True)]
 
     def span_at(self, step: int) -> Span:
-        return next(span for span, (_, end) in zip(self.spans, self.bounds(), strict=True) if step < end)
+        return next(span for span, _, end in self.spans_in_time() if step < end)
 
     def first_sample(self, step: int) -> int:
         """The number of a step's first sample: samples are numbered through the whole training."""
-        number = 0
-        for span in self.spans:
-            taken = min(step, span.steps)
-            number, step = number + taken * span.batch, step - taken
-        return number
+        return sum(min(max(0, step - start), span.steps) * span.batch for span, start, _ in self.spans_in_time())
 
 
 @dataclass(frozen=True)

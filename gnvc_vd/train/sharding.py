@@ -18,23 +18,23 @@ from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
-from gnvc_vd.backbone.dit import WanDit, kept_in_float32
+from gnvc_vd.backbone.dit import kept_in_float32
 from gnvc_vd.conventions import UsageError
 from gnvc_vd.learned.refine.adaptor import LORA
 from gnvc_vd.train.setup import Built
 from gnvc_vd.train.stages.codec_stage import CodecStage
-from gnvc_vd.train.stages.prior_stage import PriorStage
+from gnvc_vd.train.stages.vae_stage import VaeStage
 
 
 def shard(built: Built, accelerator: Accelerator) -> nn.Module:
     """Divide the transformer in place; returns the stage as all processes train it together, on their devices."""
     if accelerator.num_processes == 1:
         raise UsageError("run.shard divides a transformer over processes, and there is one")
-    dit = _transformer(built)
-    built.backbone.dit, built.backbone.load_dit = (
-        dit,
-        lambda: dit,
-    )  # the backbone's own shares the refiner's parameters, and would keep them whole
+    if isinstance(built.stage, VaeStage):
+        raise UsageError("run.shard divides a transformer over processes, and a VAE has none")
+    dit = built.stage.refiner.dit if isinstance(built.stage, CodecStage) else built.stage.dit
+    # The backbone's own shares the refiner's parameters, and would keep them whole.
+    built.backbone.dit, built.backbone.load_dit = dit, lambda: dit
     _divide(dit.model, accelerator)
     for tensor in chain(built.stage.parameters(), built.stage.buffers()):
         if not isinstance(tensor, DTensor):
@@ -49,14 +49,6 @@ def shard(built: Built, accelerator: Accelerator) -> nn.Module:
 def is_divided(name: str, parameter: nn.Parameter) -> bool:
     """Whether a parameter of the transformer is: what its linear maps and convolutions multiply with."""
     return name.endswith(".weight") and parameter.ndim > 1 and not kept_in_float32(name) and LORA not in name
-
-
-def _transformer(built: Built) -> WanDit:
-    if isinstance(built.stage, CodecStage):
-        return built.stage.refiner.dit
-    if isinstance(built.stage, PriorStage):
-        return built.stage.dit
-    raise UsageError("run.shard divides a transformer over processes, and a VAE has none")
 
 
 def _divide(model: nn.Module, accelerator: Accelerator) -> None:

@@ -17,7 +17,7 @@ from gnvc_vd.conventions import GnvcError
 from gnvc_vd.evaluate.test_sets import CLIPS
 from gnvc_vd.metrics.fidelity import psnr
 from gnvc_vd.train import losses
-from gnvc_vd.train.draws import BatchDraws
+from gnvc_vd.train.plan import BatchDraws
 from gnvc_vd.video import open_video
 from gnvc_vd.video.pixels import to_frames, to_model
 

@@ -13,7 +13,7 @@ from gnvc_vd.backbone import flow
 from gnvc_vd.backbone.image_condition import FIRST, FIRST_AND_LAST, condition_on
 from gnvc_vd.backbone.weights import load_backbone, random_backbone
 from gnvc_vd.presets import preset
-from gnvc_vd.train.draws import BatchDraws
+from gnvc_vd.train.plan import BatchDraws
 from gnvc_vd.train.setup import build
 from gnvc_vd.train.stages.prior_stage import SIGMAS, PriorStage, judge
 from gnvc_vd.video.pictures import read_picture

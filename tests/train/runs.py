@@ -14,7 +14,7 @@ from gnvc_vd.data.clips import ClipSpec
 from gnvc_vd.data.procedural import ProceduralClips
 from gnvc_vd.train.checkpoint import EMA, OPTIMISER, WEIGHTS
 from gnvc_vd.train.loop import spec_of, train
-from gnvc_vd.train.order import Share
+from gnvc_vd.train.plan import Share
 from gnvc_vd.train.settings import Model, Optimisation, Rate, RunSettings, Span, Stage, Training, Weights
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}

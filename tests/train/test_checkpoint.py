@@ -87,7 +87,7 @@ def test_another_trainings_checkpoint_is_refused(tmp_path: Path) -> None:
     with pytest.raises(GnvcError, match="another training"):
         restore(*parts(), latest, "that")
     wider = nn.Linear(3, 2)
-    with pytest.raises(GnvcError, match="not those that train"):
+    with pytest.raises(GnvcError, match="do not fit the parameters that train"):
         restore(wider, torch.optim.AdamW(wider.parameters()), Ema(wider, 0.9), latest, "this")
 
 

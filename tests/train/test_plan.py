@@ -8,9 +8,8 @@ import torch
 
 from gnvc_vd.common.strict import stated
 from gnvc_vd.conventions import UsageError
-from gnvc_vd.train.draws import BatchDraws, step_draws
 from gnvc_vd.train.loop import identity
-from gnvc_vd.train.order import Share
+from gnvc_vd.train.plan import BatchDraws, Share, step_draws
 from gnvc_vd.train.settings import Model, Optimisation, Rate, RunSettings, Span, Stage, Training, Weights
 
 SPANS = (Span(3, 5, 32, 4), Span(2, 9, 32, 8))
@@ -19,7 +18,7 @@ CPU = torch.device("cpu")
 
 
 def test_spans_follow_one_another_and_samples_are_numbered_through() -> None:
-    assert STAGE.steps == 5 and STAGE.bounds() == [(0, 3), (3, 5)]
+    assert STAGE.steps == 5 and STAGE.spans_in_time() == [(SPANS[0], 0, 3), (SPANS[1], 3, 5)]
     assert [STAGE.span_at(step).frames for step in range(5)] == [5, 5, 5, 9, 9]
     assert [STAGE.first_sample(step) for step in range(6)] == [0, 4, 8, 12, 20, 28]
 

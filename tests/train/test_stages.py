@@ -10,8 +10,8 @@ from gnvc_vd.backbone import flow
 from gnvc_vd.backbone.image_condition import condition_on
 from gnvc_vd.conventions import SPATIAL_STRIDE, GnvcError, UsageError
 from gnvc_vd.metrics.perceptual import st_lpips
-from gnvc_vd.train import losses, transform_code
-from gnvc_vd.train.draws import step_draws
+from gnvc_vd.train import losses
+from gnvc_vd.train.plan import step_draws
 from gnvc_vd.train.settings import Span, Weights
 from gnvc_vd.train.setup import build, group_of, refinement_of
 from gnvc_vd.train.stages.codec_stage import CodecStage
@@ -211,9 +211,9 @@ def test_latents_go_through_a_transform_code_of_each_clips_own_level() -> None:
     draws = STEP.draws(torch.device("cpu"))
     mean, _ = stage.vae.posterior(video().float() / 127.5 - 1)
     draws.normal_like(mean)
-    level = transform_code.level_of(draws.uniform(1, 1, 1, 1), 1.5)
+    level = losses.level_of(draws.uniform(1, 1, 1, 1), 1.5)
     assert level.unique().numel() == len(mean)
-    assert torch.equal(seen[1], transform_code.coded(seen[0], level, draws.normal_like(mean))[0])
+    assert torch.equal(seen[1], losses.coded(seen[0], level, draws.normal_like(mean))[0])
 
 
 def test_a_span_may_have_weights_and_a_level_of_its_own() -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from gnvc_vd.train.transform_code import FINEST, coded, level_of
+from gnvc_vd.train.losses import FINEST, coded, level_of
 
 PIXELS = 9 * 64 * 64
 

@@ -5,6 +5,7 @@ PSNR is of a whole clip's squared error, then the mean over clips; `gnvc-vd comp
 
 from collections.abc import Sequence
 from fractions import Fraction
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -12,20 +13,21 @@ from torch import Tensor, nn
 
 from gnvc_vd.backbone import flow
 from gnvc_vd.backbone.streaming import VideoVae
-from gnvc_vd.bitstream import whole_stream
 from gnvc_vd.bitstream.playback import Decoding
 from gnvc_vd.conventions import LATENT_CHANNELS, Colour, Frame, GnvcError
-from gnvc_vd.learned.bottleneck.contextual import Bottleneck, Trained
+from gnvc_vd.learned.bottleneck.contextual import Bottleneck
 from gnvc_vd.learned.codec import Encoding, GnvcVd
-from gnvc_vd.learned.refine.refiner import Refiner
 from gnvc_vd.metrics.fidelity import psnr
 from gnvc_vd.train import losses
-from gnvc_vd.train.draws import step_draws
+from gnvc_vd.train.plan import step_draws
 from gnvc_vd.train.settings import Rate, Stage, Training
 from gnvc_vd.train.stages.stage import Losses, Step, Verdict, latents_of, perceived
-from gnvc_vd.video import VideoInfo
+from gnvc_vd.video import Video, VideoInfo
 from gnvc_vd.video.pictures import sheets
 from gnvc_vd.video.pixels import pixels_of, to_model
+
+if TYPE_CHECKING:
+    from gnvc_vd.learned.refine.refiner import Refiner
 
 
 class CodecStage(nn.Module):
@@ -42,7 +44,7 @@ class CodecStage(nn.Module):
         rate: Rate,
         vae: VideoVae,
         bottleneck: Bottleneck,
-        refiner: Refiner,
+        refiner: "Refiner",
         perceptual: nn.Module | None,
     ) -> None:
         super().__init__()
@@ -56,14 +58,20 @@ class CodecStage(nn.Module):
         quality = losses.sampled_quality(draws.uniform(), self.rate, step.progress)
         coded = self.bottleneck(clean, quality[:, None].expand(-1, clean.shape[2]), draws.uniform_like)
         noise, first = self.stage.noise_scale * draws.normal_like(clean), self._first_latent(step, clean.shape[2])
+        window = slice(max(0, first - 1), None)  # what the refiner sees: with the latent before, where there is one
+        context = clean[:, :, window.start : first] if first else None
+        decoded, features, noise = (x[:, :, window] for x in (coded.latents, coded.features, noise))
         terms = {
             "rate": losses.bits_per_pixel(coded.bits, clean),
             "decoded": losses.squared_error(coded.latents, clean),
         }
         if weights.cfm:
-            terms["cfm"] = self._flow_matching(clean, coded, noise, draws.uniform(), first)
+            terms["cfm"] = self._flow_matching(clean[:, :, window], decoded, features, noise, draws.uniform(), context)
         if weights.refined or weights.pixel or weights.perceptual:
-            refined = self._refined(clean, coded, noise, first)
+            refined = coded.latents[:, :, first:]
+            if self.stage.unrolled:  # by the decoder's own steps
+                start = self.stage.sigma_0, self.stage.unrolled
+                refined = self.refiner(decoded, features, noise, *start, context)
             terms["refined"] = losses.squared_error(refined, clean[:, :, first:])
             if weights.pixel or weights.perceptual:
                 terms |= self._on_pixels(clips, clean, refined, first, step)
@@ -79,12 +87,11 @@ class CodecStage(nn.Module):
         draws = step_draws(step.seed, step.number)
         return 1 + draws.below(latents - 1) if latents > 1 and draws.chance(self.stage.continuation) else 0
 
-    def _flow_matching(self, clean: Tensor, coded: Trained, noise: Tensor, uniform: Tensor, first: int) -> Tensor:
+    def _flow_matching(
+        self, clean: Tensor, decoded: Tensor, features: Tensor, noise: Tensor, uniform: Tensor, context: Tensor | None
+    ) -> Tensor:
         """L_CFM trains the adaptor only: what the codec decoded enters it detached."""
-        shown = slice(max(0, first - 1), None)
-        context = clean[:, :, first - 1 : first] if first else None
-        clean, noise = clean[:, :, shown], noise[:, :, shown]
-        decoded, features = coded.latents.detach()[:, :, shown], coded.features.detach()[:, :, shown]
+        decoded, features = decoded.detach(), features.detach()
         sigma_0 = self.stage.sigma_0
         start, sigma = flow.start(decoded, noise, sigma_0), sigma_0 * uniform
         x = flow.path(clean, start, sigma, sigma_0)
@@ -93,17 +100,6 @@ class CodecStage(nn.Module):
             x = torch.cat([known, x[:, :, 1:]], dim=2)
         found = self.refiner.velocity(x, sigma, self.refiner.hints(decoded, features, context))
         return losses.flow_matching(found, flow.velocity(clean, start, sigma_0), context=int(context is not None))
-
-    def _refined(self, clean: Tensor, coded: Trained, noise: Tensor, first: int) -> Tensor:
-        """x̃_1 from `first` on, by the decoder's own steps; x_c itself where there are none."""
-        if not self.stage.unrolled:
-            return coded.latents[:, :, first:]
-        shown = slice(max(0, first - 1), None)
-        context = clean[:, :, first - 1 : first] if first else None
-        decoded, features = coded.latents[:, :, shown], coded.features[:, :, shown]
-        stage = self.stage
-        refined: Tensor = self.refiner(decoded, features, noise[:, :, shown], stage.sigma_0, stage.unrolled, context)
-        return refined
 
     def _on_pixels(self, clips: Tensor, clean: Tensor, refined: Tensor, first: int, step: Step) -> dict[str, Tensor]:
         if clips.shape[1] == LATENT_CHANNELS:
@@ -128,15 +124,14 @@ def judge(codec: GnvcVd, clips: Sequence[Tensor], training: Training) -> Verdict
     levels = training.run.qualities if training.rate.quality is None else (training.rate.quality,)
     for quality in levels:
         encoding = Encoding(quality, gop=originals[0].shape[0], scenecut=False)
-        rates, ratios, errors = [], [], []
+        points = []
         for video in originals:
             size, found = _coded(codec, video, encoding, decoding)
-            rates.append(8 * size / video[..., 0].size)
-            ratios.append(psnr(video, found))
-            errors.append(float(np.square((video.astype(np.float64) - found) / 127.5).mean()))
+            error = np.square((video.astype(np.float64) - found) / 127.5).mean()
+            points.append((8 * size / video[..., 0].size, psnr(video, found), error))
             shown.setdefault(f"quality {quality}", found)
-        bpp, error = float(np.mean(rates)), float(np.mean(errors))
-        figures |= {f"bpp_{quality}": bpp, f"psnr_{quality}": float(np.mean(ratios))}
+        bpp, ratio, error = np.mean(points, axis=0).tolist()
+        figures |= {f"bpp_{quality}": bpp, f"psnr_{quality}": ratio}
         weight = losses.lambda_of(torch.tensor([quality]), training.rate)
         scores.append(float((bpp + weight * error) / weight.sqrt()))
     return Verdict(float(np.mean(scores)), figures, sheets(originals[0], shown))
@@ -145,7 +140,5 @@ def judge(codec: GnvcVd, clips: Sequence[Tensor], training: Training) -> Verdict
 def _coded(codec: GnvcVd, video: Frame, encoding: Encoding, decoding: Decoding) -> tuple[int, Frame]:
     height, width = video.shape[1:3]
     info = VideoInfo(width, height, Fraction(25), None, Colour("bt709", "limited"), "", "")
-    header = codec.header(info, encoding)
-    units, decoder = list(codec.encode_units(iter(video), encoding)), codec.decoder(header, decoding)
-    decoded = [window for unit in units for window in decoder.frames(unit)]
-    return len(whole_stream(header, units)), np.concatenate(decoded)
+    stream = codec.encode(Video(info, ((frame, None) for frame in video)), encoding)
+    return len(stream), np.concatenate(list(codec.decode(stream, decoding)))

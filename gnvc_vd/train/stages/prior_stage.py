@@ -1,21 +1,24 @@
 """A video transformer of our own by flow matching, judged by L_CFM at fixed σ, with nothing and with a frame given."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from gnvc_vd.backbone import flow
-from gnvc_vd.backbone.dit import WanDit
 from gnvc_vd.backbone.image_condition import FIRST, FIRST_AND_LAST, NOTHING, condition_on
 from gnvc_vd.backbone.streaming import VideoVae
 from gnvc_vd.conventions import LATENT_CHANNELS, GnvcError
 from gnvc_vd.train import losses
-from gnvc_vd.train.draws import BatchDraws, step_draws
+from gnvc_vd.train.plan import BatchDraws, step_draws
 from gnvc_vd.train.settings import Stage
 from gnvc_vd.train.stages.stage import Losses, Step, Verdict, latents_of
 from gnvc_vd.video.pixels import to_model
+
+if TYPE_CHECKING:
+    from gnvc_vd.backbone.dit import WanDit
 
 SIGMAS = (0.1, 0.3, 0.5, 0.7, 0.9)
 
@@ -23,7 +26,7 @@ SIGMAS = (0.1, 0.3, 0.5, 0.7, 0.9)
 class PriorStage(nn.Module):
     """A video transformer by flow matching, with nothing given, the first frame, or the first and the last."""
 
-    def __init__(self, stage: Stage, vae: VideoVae, dit: WanDit) -> None:
+    def __init__(self, stage: Stage, vae: VideoVae, dit: "WanDit") -> None:
         super().__init__()
         self.stage, self.vae, self.dit = stage, vae, dit
 

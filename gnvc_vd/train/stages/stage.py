@@ -10,7 +10,7 @@ from gnvc_vd.backbone.streaming import VideoVae
 from gnvc_vd.conventions import LATENT_CHANNELS, SPATIAL_STRIDE, Frame
 from gnvc_vd.data.samples import Draws
 from gnvc_vd.metrics import perceptual
-from gnvc_vd.train.draws import PERCEPTION, BatchDraws, step_draws
+from gnvc_vd.train.plan import PERCEPTION, BatchDraws, step_draws
 from gnvc_vd.train.settings import Stage
 from gnvc_vd.video.pixels import to_model
 

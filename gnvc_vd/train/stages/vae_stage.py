@@ -13,7 +13,7 @@ from gnvc_vd.backbone.streaming import VideoVae
 from gnvc_vd.conventions import Frame
 from gnvc_vd.metrics.fidelity import psnr
 from gnvc_vd.metrics.ideal import IdealCode
-from gnvc_vd.train import losses, transform_code
+from gnvc_vd.train import losses
 from gnvc_vd.train.settings import Stage
 from gnvc_vd.train.stages.stage import Losses, Step, Verdict, perceived
 from gnvc_vd.video.pictures import sheets
@@ -37,8 +37,8 @@ class VaeStage(nn.Module):
         z = mean + (log_variance / 2).exp() * draws.normal_like(mean)
         coarsest = self.stage.coarsest if span.coarsest is None else span.coarsest
         if coarsest:
-            level = transform_code.level_of(draws.uniform(1, 1, 1, 1), coarsest)
-            z, bits = transform_code.coded(z, level, draws.normal_like(mean))
+            level = losses.level_of(draws.uniform(1, 1, 1, 1), coarsest)
+            z, bits = losses.coded(z, level, draws.normal_like(mean))
         shown = self.vae.reconstruction(z)
         terms = {
             "absolute": losses.absolute_error(shown, video),

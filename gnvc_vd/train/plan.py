@@ -1,0 +1,83 @@
+"""The plan of a training: which samples a step takes, and what random numbers it draws. Both follow from numbers alone.
+
+    step s, batch B:   n … n + B − 1  ──divided──▶ process 0 | process 1 | …  ──divided──▶ pass 0 | pass 1 | …
+
+Step s takes the samples from first_sample(s) on, whatever the number of processes; a batch that processes × passes do
+not divide is refused, so that every step means the same everywhere. A sample's random numbers come from the seed and
+its number: a step is the same in one process or many, in one pass or several, and after any stop. No random state is
+kept.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from gnvc_vd.conventions import UsageError
+from gnvc_vd.data.samples import Draws
+from gnvc_vd.train.settings import Stage
+
+STEP, LOSS, PERCEPTION = 1 << 28, 1 << 29, 3 << 28  # purposes: beside those of data/samples.py
+
+
+class Source(Protocol):
+    """A dataset for clips of one shape, which takes any sample number."""
+
+    def __getitem__(self, number: int) -> Tensor: ...
+
+
+class Share:
+    """One process's part of every batch."""
+
+    def __init__(self, stage: Stage, rank: int, processes: int, passes: int) -> None:
+        self.stage, self.rank, self.processes, self.passes = stage, rank, processes, passes
+        for span in stage.spans:
+            if span.batch % (processes * passes):
+                raise UsageError(
+                    f"a batch of {span.batch} clips cannot be divided over {processes} processes × {passes} passes"
+                )
+
+    def numbers(self, step: int) -> list[list[int]]:
+        """Sample numbers for each pass of a step."""
+        span, first = self.stage.span_at(step), self.stage.first_sample(step)
+        size = span.batch // (self.processes * self.passes)
+        starts = [first + (self.rank * self.passes + one) * size for one in range(self.passes)]
+        return [list(range(start, start + size)) for start in starts]
+
+
+def batches(source: Source, share: Share, start: int, stop: int, workers: int) -> Iterator[tuple[list[int], Tensor]]:
+    """Numbers and clips of every pass of the steps from `start` up to `stop`, which lie in one span."""
+    passes = [numbers for step in range(start, stop) for numbers in share.numbers(step)]
+    samples = share.stage.samples  # of a source that is repeated after so many, or never
+    taken = passes if samples is None else [[number % samples for number in numbers] for numbers in passes]
+    dataset: Any = source  # a DataLoader asks for no more than a Source has
+    loader = DataLoader(dataset, batch_sampler=taken, num_workers=workers, pin_memory=torch.cuda.is_available())
+    yield from zip(passes, loader, strict=True)
+
+
+class BatchDraws:
+    """Random numbers of a batch's samples, in the order in which they are asked for."""
+
+    def __init__(self, seed: int, numbers: Sequence[int], device: torch.device) -> None:
+        self._generators = [Draws(seed, number, LOSS).generator() for number in numbers]
+        self._device = device
+
+    def uniform(self, *shape: int) -> Tensor:
+        """B *shape in [0, 1)."""
+        return torch.stack([torch.rand(shape, generator=one) for one in self._generators]).to(self._device)
+
+    def normal(self, *shape: int) -> Tensor:
+        return torch.stack([torch.randn(shape, generator=one) for one in self._generators]).to(self._device)
+
+    def uniform_like(self, x: Tensor) -> Tensor:
+        return self.uniform(*x.shape[1:]).to(x.dtype)
+
+    def normal_like(self, x: Tensor) -> Tensor:
+        return self.normal(*x.shape[1:]).to(x.dtype)
+
+
+def step_draws(seed: int, step: int, purpose: int = STEP) -> Draws:
+    """Random numbers that all samples of a step have in common."""
+    return Draws(seed, step, purpose)
