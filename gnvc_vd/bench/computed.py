@@ -43,25 +43,18 @@ class _LiveBytes(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()
         self.now = self.peak = 0
-        self._known: set[int] = set()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
-        given = {
-            leaf.untyped_storage()._cdata for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)
-        }
-        for leaf in tree_leaves(out):
-            if isinstance(leaf, torch.Tensor) and leaf.untyped_storage()._cdata not in given | self._known:
-                self._add(leaf.untyped_storage())
+        for storage in _storages(out) - _storages((args, kwargs)):  # neither in place nor a view
+            self._add(storage.nbytes())
+            weakref.finalize(storage, self._add, -storage.nbytes())
         return out
 
-    def _add(self, storage: torch.UntypedStorage) -> None:
-        key, size = storage._cdata, storage.nbytes()
-        self._known.add(key)
+    def _add(self, size: int) -> None:
         self.now += size
         self.peak = max(self.peak, self.now)
-        weakref.finalize(storage, self._remove, key, size)
 
-    def _remove(self, key: int, size: int) -> None:
-        self._known.discard(key)
-        self.now -= size
+
+def _storages(tree: Any) -> set[torch.UntypedStorage]:
+    return {leaf.untyped_storage() for leaf in tree_leaves(tree) if isinstance(leaf, torch.Tensor)}

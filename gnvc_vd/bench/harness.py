@@ -1,21 +1,21 @@
-"""Time and memory of one piece of work, each in a process of its own so that peaks do not mix."""
+"""What the stages share: a report of rows and figures, time and memory of a piece of work, a made-up clip."""
 
 import multiprocessing
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
+from typing import TypeVar
 
-from gnvc_vd.conventions import UsageError
+import numpy as np
+import torch
 
+from gnvc_vd.conventions import Colour, Frame, UsageError
+from gnvc_vd.video import VideoInfo
 
-@dataclass(frozen=True)
-class Cost:
-    """What a piece of work took."""
-
-    seconds: float
-    peak_bytes: int  # resident memory at its highest, beyond what the process held before
+T = TypeVar("T")
 
 
 @dataclass
@@ -30,21 +30,57 @@ class Report:
         self.rows.append((name, text))
         self.figures |= {key: float(f"{value:.4g}") for key, value in figures.items()}
 
+    def timed(self, name: str, key: str, work: Callable[[], T]) -> T:
+        """Do the work once, add a row for its seconds, and return what it made."""
+        start = time.perf_counter()
+        made = work()
+        took = time.perf_counter() - start
+        self.add(name, f"{took:6.2f} s", **{key: took})
+        return made
+
     def table(self) -> list[str]:
         width = max(len(name) for name, _ in self.rows)
         return [self.title, *(f"  {name:{width}}  {text}" for name, text in self.rows), ""]
 
 
+def best_of(rounds: int, *works: Callable[[], object], device: str = "cpu") -> list[float]:
+    """Seconds of each work's quickest round: taken in turn, so that a busy moment strikes all of them.
+
+    What a first round prepares (a compiled network, tables, a cache) counts only where it is the one round.
+    """
+    times = [[_seconds(work, device) for work in works] for _ in range(rounds)]
+    return [min(column) for column in zip(*times, strict=True)]
+
+
+def _seconds(work: Callable[[], object], device: str) -> float:
+    start = time.perf_counter()
+    work()
+    if device == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+def place(device: str = "cpu") -> str:
+    """Where a stage ran, for its title."""
+    return torch.cuda.get_device_name() if device == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a piece of work took."""
+
+    seconds: float
+    peak_bytes: int  # resident memory at its highest, beyond what the process held before
+
+    @property
+    def peak_mib(self) -> float:
+        return self.peak_bytes / 2**20
+
+
 def cost(work: Callable[..., object], *arguments: object) -> Cost:
-    """Run `work(*arguments)` in a fresh process; it must be importable by name."""
+    """Run `work(*arguments)` in a fresh process, so that peaks do not mix; it must be importable by name."""
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         return pool.submit(_measured, work, arguments).result()
-
-
-def best_of(rounds: int, *works: tuple[Callable[..., object], tuple[object, ...]]) -> list[Cost]:
-    """The cheapest of several rounds for each work, taken in turn, so that a busy moment strikes all of them."""
-    costs = [[cost(work, *arguments) for work, arguments in works] for _ in range(rounds)]
-    return [min(column, key=lambda one: one.seconds) for column in zip(*costs, strict=True)]
 
 
 def _measured(work: Callable[..., object], arguments: tuple[object, ...]) -> Cost:
@@ -61,3 +97,15 @@ def _memory(field_name: str) -> int:
         raise UsageError("memory can be measured on Linux only")
     line = next(line for line in status.read_text().splitlines() if line.startswith(field_name))
     return int(line.split()[1]) * 1024
+
+
+def waves(side: int, frames: int) -> list[Frame]:
+    """A made-up clip: soft grey waves that move."""
+    y, x = np.mgrid[:side, :side]
+    grey = [128 + 60 * np.sin(x / 17 + 0.2 * t) * np.cos(y / 23) for t in range(frames)]
+    return [np.stack([np.rint(wave)] * 3, axis=-1).astype(np.uint8) for wave in grey]
+
+
+def square_info(side: int) -> VideoInfo:
+    """What a made-up clip says of itself."""
+    return VideoInfo(side, side, Fraction(25), None, Colour("bt709", "limited"), "", "")

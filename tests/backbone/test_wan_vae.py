@@ -7,7 +7,7 @@ from torch import Tensor
 
 from gnvc_vd.backbone.tiles import Tiling
 from gnvc_vd.backbone.wan_vae import WanVae, build_vae
-from gnvc_vd.bench.backbone_stage import decode_ours
+from gnvc_vd.bench.backbone_speed import decode_ours
 from gnvc_vd.bench.harness import cost
 from gnvc_vd.bitstream.gop import crop, pad
 from gnvc_vd.presets import WAN_VAE, VaePreset, preset

@@ -15,7 +15,7 @@ from gnvc_vd.backbone.streaming import VideoVae, streamed
 from gnvc_vd.backbone.wan_vae import WanVae, build_vae
 from gnvc_vd.backbone.weights import Options, new_vae
 from gnvc_vd.bench.computed import compute
-from gnvc_vd.bench.harness import Report, cost
+from gnvc_vd.bench.harness import Report, cost, place
 from gnvc_vd.bitstream.gop import latent_size, latents_of
 from gnvc_vd.presets import PRESETS, WAN_VAE, Preset, VaePreset
 
@@ -28,17 +28,22 @@ PICTURES = ((832, 480), (1280, 720), (1920, 1080))
 
 
 def measure() -> Report:
-    report = Report(f"backbone: VAE decode, {SIDE}×{SIDE}, {torch.get_num_threads()} threads")
+    report = Report(f"backbone: VAE decode, {SIDE}×{SIDE}, {place()}")
     for width in WIDTHS:
         for frames in LENGTHS:
             stock, ours = cost(decode_stock, width, frames), cost(decode_ours, width, frames)
-            time_ratio, memory_ratio = stock.seconds / ours.seconds, stock.peak_bytes / ours.peak_bytes
+            faster, smaller = stock.seconds / ours.seconds, stock.peak_bytes / ours.peak_bytes
+            figures = {
+                f"decode_time_ratio_{frames}": faster,
+                f"peak_memory_ratio_{frames}": smaller,
+                f"decode_peak_mib_{frames}": ours.peak_mib,
+            }
             report.add(
                 f"width {width}, {frames} frames",
-                f"{frames / ours.seconds:5.1f} frames/s, peak {ours.peak_bytes / 2**20:.0f} MiB; stock "
-                f"{frames / stock.seconds:5.1f} frames/s, {stock.peak_bytes / 2**20:.0f} MiB: "
-                f"{time_ratio:.2f} × faster, {memory_ratio:.2f} × less memory",
-                **(_figures(frames, time_ratio, memory_ratio, ours.peak_bytes) if width == HEADLINE else {}),
+                f"{frames / ours.seconds:5.1f} frames/s, peak {ours.peak_mib:.0f} MiB; stock "
+                f"{frames / stock.seconds:5.1f} frames/s, {stock.peak_mib:.0f} MiB: "
+                f"{faster:.2f} × faster, {smaller:.2f} × less memory",
+                **(figures if width == HEADLINE else {}),
             )
     deviation = fast_path_deviation()
     report.add("fast kernels", f"deviate by at most {deviation:.1e}", fast_path_max_deviation=deviation)
@@ -55,7 +60,7 @@ def computed_text(preset: Preset, width: int, height: int) -> str:
         latents = torch.empty(1, 16, latents_of(WINDOW), rows, columns)
         vae = new_vae(preset.vae, Options(kernels="stock"))
         dit = WanDit(build_dit(preset.dit), preset.dit, torch.empty(0, preset.dit.text_dim))
-        decode = compute(partial(_let_go, vae, latents))
+        decode = compute(partial(stream, vae, latents))
         velocity = compute(partial(dit.velocity, latents, 0.3))
     vae_parameters, dit_parameters = (sum(one.numel() for one in made.parameters()) for made in (vae, dit))
     return (
@@ -66,17 +71,9 @@ def computed_text(preset: Preset, width: int, height: int) -> str:
     )
 
 
-def _let_go(vae: VideoVae, latents: torch.Tensor) -> None:
+def stream(vae: VideoVae, latents: torch.Tensor) -> None:
     for _ in streamed(vae.decode_step, latents.split(1, dim=2)):
         pass
-
-
-def _figures(frames: int, time_ratio: float, memory_ratio: float, peak: int) -> dict[str, float]:
-    return {
-        f"decode_time_ratio_{frames}": time_ratio,
-        f"peak_memory_ratio_{frames}": memory_ratio,
-        f"decode_peak_mib_{frames}": peak / 2**20,
-    }
 
 
 def vae_of(width: int, stock: bool = False) -> WanVae:
@@ -89,18 +86,18 @@ def latents_for(frames: int) -> torch.Tensor:
     return torch.randn(1, 16, latents_of(frames), SIDE // 8, SIDE // 8, generator=torch.Generator().manual_seed(1))
 
 
+@torch.inference_mode()
 def decode_stock(width: int, frames: int) -> None:
-    with torch.inference_mode():
-        vae_of(width, stock=True).model.decode(latents_for(frames))
+    vae_of(width, stock=True).model.decode(latents_for(frames))
 
 
+@torch.inference_mode()
 def decode_ours(width: int, frames: int) -> None:
-    with torch.inference_mode():
-        _let_go(vae_of(width), latents_for(frames))
+    stream(vae_of(width), latents_for(frames))
 
 
+@torch.inference_mode()
 def fast_path_deviation() -> float:
     latents = latents_for(9)
-    with torch.inference_mode():
-        fast, stock = vae_of(HEADLINE).decode(latents), vae_of(HEADLINE, stock=True).decode(latents)
+    fast, stock = vae_of(HEADLINE).decode(latents), vae_of(HEADLINE, stock=True).decode(latents)
     return float((fast - stock).abs().max())

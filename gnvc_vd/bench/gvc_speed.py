@@ -1,0 +1,92 @@
+"""GVC's own work, beside the network's: codebooks, sets, decoding against the size of the codebook.
+
+The search for atoms in one codebook of D = 99,840 (832×480) and K = 16384 against what the published code does: draw
+each by `torch.randn`, one after another, and take its product with the residual. On the fastest device that is there.
+Decoding is of one GOP with nano's transformer, K = 1024 and 65536 in turn, from a unit to latents.
+"""
+
+from collections.abc import Callable
+from random import Random
+
+import torch
+
+from gnvc_vd.bench.harness import Report, best_of, place, square_info, waves
+from gnvc_vd.codecs.load import load_gvc
+from gnvc_vd.zeroshot.codebook import Choice, Codebook
+from gnvc_vd.zeroshot.codec import Gvc
+from gnvc_vd.zeroshot.combinadic import bits, rank, unrank
+from gnvc_vd.zeroshot.encoding import GvcEncoding
+from gnvc_vd.zeroshot.parameters import Parameters
+
+PLACES, SIZE, ATOMS = 99_840, 16_384, 64
+SETS = ((16_384, 64), (16_384, 256), (65_536, 256))
+DRAWN_SETS = 50
+SIDE, FRAMES = 160, 5
+SIZES = (1024, 65_536)
+ROUNDS = 6
+SEED = ((0, 1), (2, 3, 4))  # a key and a stream, any
+
+
+@torch.inference_mode()
+def measure(places: int = PLACES, size: int = SIZE, side: int = SIDE) -> Report:
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    report = Report(f"gvc: D = {places}, K = {size}, M = {ATOMS}, {place(device)}")
+    residual = torch.randn(places, device=device)
+    (mine,) = best_of(ROUNDS, lambda: _search(residual, size), device=device)
+    (drawn,) = best_of(1, lambda: _drawn_search(residual, size), device=device)
+    report.add(
+        "atom search",
+        f"{1000 * mine:.1f} ms; atoms drawn one by one {drawn:.1f} s: {drawn / mine:.0f} × faster",
+        gvc_search_ms=1000 * mine,
+        gvc_search_ratio=drawn / mine,
+    )
+    chosen = _search(residual, size)
+    (again,) = best_of(ROUNDS, lambda: Codebook(size, places, *SEED, device).assemble(chosen), device=device)
+    report.add("atoms assembled", f"{1000 * again:.1f} ms", gvc_assemble_ms=1000 * again)
+    for total, count in SETS:
+        there, back = _microseconds_of_sets(total, count)
+        report.add(
+            f"{count} of {total} atoms",
+            f"rank {there:.0f} µs, unrank {back:.0f} µs a set of {bits(total, count)} bits",
+            **{f"gvc_rank_{total}_{count}_us": there, f"gvc_unrank_{total}_{count}_us": back},
+        )
+    codec = load_gvc("nano")
+    smallest, largest = best_of(ROUNDS, *(_decoding(codec, one, side) for one in SIZES))
+    report.add(
+        "decoding",
+        f"{smallest:.2f} s with K = {SIZES[0]}, {largest:.2f} s with K = {SIZES[1]}: {largest / smallest:.3f} ×",
+        gvc_decode_s=smallest,
+        gvc_decode_ratio=largest / smallest,
+    )
+    return report
+
+
+def _search(residual: torch.Tensor, size: int) -> Choice:
+    return Codebook(size, len(residual), *SEED, residual.device).select(residual, ATOMS)
+
+
+def _drawn_search(residual: torch.Tensor, size: int) -> torch.Tensor:
+    generator = torch.Generator(residual.device).manual_seed(0)
+    products = torch.empty(size, device=residual.device)
+    for atom in range(size):
+        products[atom] = torch.randn(len(residual), generator=generator, device=residual.device) @ residual
+    return products.abs().topk(ATOMS).indices
+
+
+def _microseconds_of_sets(size: int, count: int) -> list[float]:
+    """To number a set, and to find it by its number."""
+    random = Random(0)
+    sets = [sorted(random.sample(range(size), count)) for _ in range(DRAWN_SETS)]
+    numbers = [rank(one, size) for one in sets]
+    took = best_of(
+        ROUNDS, lambda: [rank(one, size) for one in sets], lambda: [unrank(one, size, count) for one in numbers]
+    )
+    return [1e6 * seconds / DRAWN_SETS for seconds in took]
+
+
+def _decoding(codec: Gvc, size: int, side: int) -> Callable[[], object]:
+    """From a unit to latents."""
+    encoding = GvcEncoding(ATOMS, gop=FRAMES, scenecut=False, parameters=Parameters(codebook=size))
+    (unit,) = codec.encode_units(iter(waves(side, FRAMES)), encoding)
+    header = codec.header(square_info(side), encoding)
+    return lambda: codec.decoder(header).replay(unit)
