@@ -6,12 +6,17 @@ trained anew without the part. Two whole trainings differ by more than any part 
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from tqdm import tqdm
 
+from gnvc_vd.entropy.integer import IntegerConv
 from gnvc_vd.learned.bottleneck.contextual import Bottleneck
+from gnvc_vd.learned.bottleneck.hyperprior import EntropyModel, Likely, TemporalState, Uniform
+from gnvc_vd.learned.bottleneck.networks import DecodedLatent, convolution
+from gnvc_vd.presets import BottleneckPreset
 from gnvc_vd.train.losses import bits_per_pixel, rate_distortion, sampled_quality, squared_error
 from gnvc_vd.train.settings import Rate
 from lab.moving_fields import moving_fields
@@ -66,14 +71,71 @@ def train(
 
 def retrained(whole: Bottleneck, steps: int, temporal: bool = True, spatial: bool = True, float_prior: bool = False,
               **options: int) -> Bottleneck:  # fmt: skip
-    """Entropy models trained anew on the symbols of a trained codec, without one of their parts."""
+    """Entropy models trained anew on the symbols of a trained codec, without one of their parts.
+
+    Args:
+        temporal: whether predicted latents' entropy model has the state.
+        spatial: whether half of the symbols see the other half.
+        float_prior: a float entropy model that also sees f.
+    """
     torch.manual_seed(1)
-    model = Bottleneck(whole.preset, temporal, spatial, float_prior, whole.thrift)
+    model = (FloatPrior if float_prior else Bottleneck)(whole.preset, whole.thrift)
+    if not temporal:
+        model.state.__class__ = NoState
+    for part in (model.anchor_entropy, model.entropy) if not spatial else ():
+        part.neighbours.__class__ = NoNeighbours
     model.load_state_dict({name: value for name, value in whole.state_dict().items() if name.startswith(KEPT)}, False)
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(not name.startswith(KEPT))
     train(model, steps, parameters=[one for one in model.parameters() if one.requires_grad], **options)
     return model
+
+
+class NoState(TemporalState):
+    """Says the same of every past."""
+
+    def forward(self, state: Tensor | None, values: Tensor) -> Tensor:
+        return torch.zeros_like(super().forward(state, values))
+
+
+class NoNeighbours(IntegerConv):
+    """Says the same of all neighbours."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(torch.zeros_like(x))
+
+
+class FloatConv(IntegerConv):
+    """Does not pretend to be of integers."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.conv2d(x, self.weight, self.bias, padding=self.kernel // 2)
+
+
+class FloatPrior(Bottleneck):
+    """With a float entropy model that also sees f, which no stream could be decoded with: it only trains."""
+
+    def __init__(self, preset: BottleneckPreset, thrift: float = 0.0) -> None:
+        super().__init__(preset, thrift)
+        self.entropy = SeesFeatures(preset, 2 * preset.state, thrift)
+        self.peek = convolution(preset.features, preset.state, 2, stride=2)
+        for layer in self.modules():
+            if isinstance(layer, IntegerConv):
+                layer.__class__ = FloatConv
+
+    def entropy_model(self, past: DecodedLatent | None) -> EntropyModel:
+        if past is not None:
+            cast(SeesFeatures, self.entropy).features = self.peek(past.feature)
+        return super().entropy_model(past)
+
+
+class SeesFeatures(EntropyModel):
+    """One that is given a part of its state beside the coding."""
+
+    features: Tensor
+
+    def forward(self, y: Tensor, state: Tensor | None, quality: Tensor, uniform: Uniform = torch.rand_like) -> Likely:
+        return super().forward(y, torch.cat([cast(Tensor, state), self.features], dim=1), quality, uniform)
 
 
 def measure(
@@ -96,9 +158,11 @@ def measure(
                 trained = model(part, torch.tensor([levels] * clips))
             estimated += trained.bits.sum(1, keepdim=True)
             errors.append((trained.latents - part).square().mean().item())
-            if not model.float_prior:
+            if not isinstance(model, FloatPrior):
                 payloads, _ = model.compress(part, levels)
                 bits += torch.tensor([[8.0 * len(payload.data)] for payload in payloads])
         rates = [bits_per_pixel(one, fields).mean().item() for one in (bits, estimated)]
-        points.append(Point(quality, None if model.float_prior else rates[0], rates[1], sum(errors) / len(errors)))
+        points.append(
+            Point(quality, None if isinstance(model, FloatPrior) else rates[0], rates[1], sum(errors) / len(errors))
+        )
     return points

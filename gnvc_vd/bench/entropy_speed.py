@@ -18,7 +18,7 @@ from gnvc_vd.bench.harness import Report, best_of, place
 from gnvc_vd.conventions import QUALITIES
 from gnvc_vd.entropy.cdf_tables import LEVELS, normal_tables, tables_of
 from gnvc_vd.entropy.coder import Decoder, Encoder
-from gnvc_vd.learned.bottleneck.hyperprior import EntropyModel, Reading, Writing
+from gnvc_vd.learned.bottleneck.hyperprior import EntropyModel, freeze
 from gnvc_vd.presets import REAL_BOTTLENECK
 
 HEIGHT, WIDTH = 30, 52  # of y at 832×480
@@ -54,20 +54,20 @@ def _seconds(encode: Callable[[], Any], decode: Callable[[Any], object]) -> list
 
 def _our_stage() -> Coding:
     model = EntropyModel(REAL_BOTTLENECK, REAL_BOTTLENECK.state).eval()
-    model.freeze(torch.arange(QUALITIES))
+    freeze(model, torch.arange(QUALITIES))
     tables = tables_of(normal_tables())
     y = torch.randn(1, REAL_BOTTLENECK.symbols, HEIGHT, WIDTH)
     state = torch.randint(-100, 100, (1, REAL_BOTTLENECK.state, HEIGHT, WIDTH))
     quality = torch.tensor([20])
 
     def encode() -> bytes:
-        encoder = Encoder()
-        model.compress(y, state, quality, [Writing(encoder, tables)])
+        encoder = Encoder(tables)
+        model.code([encoder], (HEIGHT, WIDTH), state, quality, y)
         return encoder.finish()
 
     def decode(payload: bytes) -> None:
-        decoder = Decoder(payload)
-        model.decompress((HEIGHT, WIDTH), state, quality, [Reading(decoder, tables)])
+        decoder = Decoder(payload, tables)
+        model.code([decoder], (HEIGHT, WIDTH), state, quality)
         decoder.finish()
 
     return encode, decode
@@ -107,12 +107,12 @@ def _coders() -> tuple[Coding, Coding]:
     symbols = np.clip(symbols, -tables.reach[indexes], tables.reach[indexes])
 
     def encode() -> bytes:
-        encoder = Encoder()
-        encoder.put(symbols, indexes, tables)
+        encoder = Encoder(tables)
+        encoder.put(symbols, indexes)
         return encoder.finish()
 
     def decode(payload: bytes) -> None:
-        Decoder(payload).get(indexes, tables)
+        Decoder(payload, tables).get(indexes)
 
     def stock_encode() -> bytes:
         encoder = BufferedRansEncoder()

@@ -140,7 +140,6 @@ def _from_folder(folder: Path, reference: CodecReference, backbone: Backbone) ->
     with torch.device("meta"):
         bottleneck = Bottleneck(reference.bottleneck, thrift=reference.thrift)
     fill(bottleneck, states[CODEC_FILE], str(folder), stored_names(bottleneck))
-    bottleneck.restore()
     bottleneck.check(str(folder))
     bottleneck.requires_grad_(False)
     shown_identity = shown_identity_of(backbone, bottleneck, states[ADAPTOR_FILE])

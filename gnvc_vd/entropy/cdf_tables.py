@@ -6,12 +6,11 @@ symbols run from −reach to +reach; the bins beyond each end say "further out",
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 Integers = NDArray[np.int64]
 
@@ -23,44 +22,28 @@ STEP = math.log(LARGEST / SMALLEST) / (LEVELS - 1)  # one index, as a logarithm 
 DEVIATIONS = 4.5  # how many of them a table reaches
 
 
-@dataclass(frozen=True)
 class Tables:
     """Cumulative frequencies in the form the coder takes, with what guards need beside them."""
 
-    frequencies: Sequence[Integers]
-    cumulative: list[list[int]] = field(init=False)
-    sizes: list[int] = field(init=False)
-    offsets: list[int] = field(init=False)
-    reach: Integers = field(init=False)
-    first: Integers = field(init=False)  # where a table begins in `bits`
-    bits: NDArray[np.float64] = field(init=False)  # what each symbol of each table costs
-
-    def __post_init__(self) -> None:
-        for frequencies in self.frequencies:
-            if frequencies.min() < 1 or frequencies.sum() != TOTAL:
+    def __init__(self, frequencies: Sequence[Integers]) -> None:
+        for one in frequencies:
+            if one.min() < 1 or one.sum() != TOTAL:
                 raise ValueError(f"frequencies must be positive and sum to {TOTAL}")
+        counts = np.array([len(one) for one in frequencies])
+        self.frequencies = frequencies
+        self.reach: Integers = (counts - 3) // 2
+        self.first: Integers = np.cumsum(counts) - counts  # where a table begins in `bits`
+        self.bits = PRECISION - np.log2(np.concatenate(list(frequencies)))  # what each symbol of each table costs
         # The coder's own escape is the last bin: of no width, so it is never reached.
-        cumulative = [[0, *np.cumsum(frequencies).tolist(), TOTAL] for frequencies in self.frequencies]
-        counts = np.array([len(frequencies) for frequencies in self.frequencies])
-        own = {
-            "cumulative": cumulative,
-            "sizes": [len(one) for one in cumulative],
-            "offsets": [0] * len(cumulative),
-            "reach": (counts - 3) // 2,
-            "first": np.cumsum(counts) - counts,
-            "bits": PRECISION - np.log2(np.concatenate(list(self.frequencies))),
-        }
-        for name, value in own.items():
-            object.__setattr__(self, name, value)
+        self.cumulative = [[0, *np.cumsum(one).tolist(), TOTAL] for one in frequencies]
+        self.sizes = [len(one) for one in self.cumulative]
+        self.offsets = [0] * len(frequencies)
 
 
 def normal_tables() -> Tensor:
     """All levels as one integer tensor, LEVELS × bins, zeros beyond each table's end. Made once, at the export."""
-    tables = [_normal(SMALLEST * math.exp(STEP * level)) for level in range(LEVELS)]
-    out = torch.zeros(LEVELS, max(map(len, tables)), dtype=torch.int32)
-    for row, frequencies in zip(out, tables, strict=True):
-        row[: len(frequencies)] = torch.from_numpy(frequencies)
-    return out
+    tables = [torch.from_numpy(_normal(SMALLEST * math.exp(STEP * level))) for level in range(LEVELS)]
+    return nn.utils.rnn.pad_sequence(tables, batch_first=True).int()
 
 
 def tables_of(stored: Tensor) -> Tables:

@@ -1,20 +1,23 @@
 """Integers to bytes and back: compressai's rANS, kept away from everything it does not survive.
 
-    Encoder().put(values, indexes, tables) … .finish() → payload          any int64 within ±LIMIT
-    Decoder(payload).get(indexes, tables) … .finish()
+    Encoder(tables).put(values, indexes) … .finish() → payload          any int64 within ±LIMIT
+    Decoder(payload, tables).get(indexes) … .finish()
 
 compressai 1.2.8 crashes on empty streams, corrupts memory at one symbol, hangs on far outliers and reads past the end
 of a cut stream. Here a stream never has fewer than 16 symbols, outliers are spelled by us, and the decoder knows what
 every symbol costs: it stops before more has been read than the payload holds, and pads for what one step may read.
 """
 
-from collections.abc import Sequence
+import importlib
+import sys
+from importlib.machinery import PathFinder
+from importlib.util import find_spec, module_from_spec
+from types import ModuleType
 
 import numpy as np
 
 from gnvc_vd.bitstream import BitstreamError
 from gnvc_vd.entropy.cdf_tables import PRECISION, TOTAL, Integers, Tables
-from gnvc_vd.entropy.rans import BufferedRansEncoder, RansDecoder
 
 LIMIT = (1 << 24) - 1  # the largest magnitude of a symbol
 MIN_SYMBOLS = 16
@@ -37,18 +40,33 @@ class DamagedPayloadError(BitstreamError):
     """Bytes that no encoder of ours wrote."""
 
 
+def _compressais_rans() -> ModuleType:
+    """The compiled module without the rest of its package, whose data sets and models take seconds to import."""
+    name, package = "compressai.ans", find_spec("compressai")
+    spec = PathFinder.find_spec(name, package.submodule_search_locations) if package else None
+    if name in sys.modules or spec is None or spec.loader is None:
+        return importlib.import_module(name)
+    module = sys.modules[name] = module_from_spec(spec)  # where the package finds it if it is imported later
+    spec.loader.exec_module(module)
+    return module
+
+
+RANS = _compressais_rans()
+
+
 class Encoder:
     """One payload."""
 
-    def __init__(self) -> None:
-        self._rans = BufferedRansEncoder()
+    def __init__(self, tables: Tables) -> None:
+        self._tables, self._rans = tables, RANS.BufferedRansEncoder()
         self._symbols = 0
         self.bits = 0.0  # information put in so far
 
-    def put(self, values: Integers, indexes: Integers, tables: Tables) -> None:
-        reach = tables.reach[indexes]
+    def put(self, values: Integers, indexes: Integers) -> None:
+        """Values, and the table that each is coded with."""
+        reach = self._tables.reach[indexes]
         near = np.clip(values, -(reach + 1), reach + 1)
-        self._put(near + reach + 1, indexes, tables)
+        self._put(near + reach + 1, indexes, self._tables)
         far = np.abs(near) > reach
         if far.any():
             self._spell(np.minimum(np.abs(values[far]), LIMIT) - reach[far])
@@ -80,18 +98,18 @@ class Encoder:
 class Decoder:
     """Reads one payload, which may be hostile."""
 
-    def __init__(self, payload: bytes) -> None:
+    def __init__(self, payload: bytes, tables: Tables) -> None:
         if len(payload) % WORD or len(payload) < 2 * WORD:
             raise DamagedPayloadError(f"a payload of {len(payload)} bytes is none")
         self._size = 8 * len(payload)
         self._symbols = 0
         self.bits = 0.0
-        self._rans = RansDecoder()
+        self._tables, self._rans = tables, RANS.RansDecoder()
         self._rans.set_stream(payload + bytes(STEP * PRECISION // 8 + 4 * WORD))
 
-    def get(self, indexes: Integers, tables: Tables) -> Integers:
-        reach = tables.reach[indexes]
-        near = self._get(indexes, tables) - reach - 1
+    def get(self, indexes: Integers) -> Integers:
+        reach = self._tables.reach[indexes]
+        near = self._get(indexes, self._tables) - reach - 1
         far = np.abs(near) > reach
         if far.any():
             near[far] = np.sign(near[far]) * (reach[far] + self._spelled(int(far.sum())))
@@ -117,22 +135,16 @@ class Decoder:
         return numbers
 
     def _get(self, indexes: Integers, tables: Tables) -> Integers:
-        parts = [self._step(part, tables) for part in _steps(indexes)]
-        return np.concatenate(parts) if parts else np.zeros(0, dtype=np.int64)
-
-    def _step(self, indexes: Integers, tables: Tables) -> Integers:
-        symbols = np.array(
-            self._rans.decode_stream(indexes.tolist(), tables.cumulative, tables.sizes, tables.offsets), dtype=np.int64
-        )
-        self._symbols += len(symbols)
-        self.bits += float(tables.bits[tables.first[indexes] + symbols].sum())
-        if self.bits > self._size:
-            raise DamagedPayloadError("the payload ends before its symbols do")
+        symbols = np.zeros(len(indexes), dtype=np.int64)
+        for start in range(0, len(indexes), STEP):
+            part = indexes[start : start + STEP]
+            found = self._rans.decode_stream(part.tolist(), tables.cumulative, tables.sizes, tables.offsets)
+            symbols[start : start + STEP] = found
+            self.bits += float(tables.bits[tables.first[part] + symbols[start : start + STEP]].sum())
+            if self.bits > self._size:
+                raise DamagedPayloadError("the payload ends before its symbols do")
+        self._symbols += len(indexes)
         return symbols
-
-
-def _steps(indexes: Integers) -> Sequence[Integers]:
-    return [indexes[start : start + STEP] for start in range(0, len(indexes), STEP)]
 
 
 def _bit_lengths(numbers: Integers) -> Integers:

@@ -35,7 +35,6 @@ class IntegerConv(nn.Module):
     def __init__(self, inputs: int, outputs: int, kernel: int = 3, finer: int = 0, reach: int = REACH) -> None:
         super().__init__()
         self.kernel, self.finer, self.reach = kernel, finer, reach
-        self.pretends = True  # false only to measure what pretending costs
         self.weight = nn.Parameter(torch.empty(outputs, inputs, kernel, kernel))
         self.bias = nn.Parameter(torch.zeros(outputs))
         nn.init.kaiming_normal_(self.weight, nonlinearity="linear")
@@ -70,8 +69,6 @@ class IntegerConv(nn.Module):
         return scale.log2().floor().clamp(self.finer + 1, MAX_SHIFT).long()
 
     def _pretend(self, x: Tensor) -> Tensor:
-        if not self.pretends:
-            return nn.functional.conv2d(x, self.weight, self.bias, padding=self.kernel // 2)
         scale = torch.exp2(self._shifts().float())[:, None, None, None]
         weight = straight_round(self.weight * scale).clamp(-WEIGHT_REACH, WEIGHT_REACH) / scale
         bias = straight_round(self.bias * scale.flatten() * UNITS) / (scale.flatten() * UNITS)
@@ -82,16 +79,13 @@ class IntegerConv(nn.Module):
 
     def _exact(self, x: Tensor) -> Tensor:
         batch, _, height, width = x.shape
-        dtype = self._product_type(x.device)
-        home = x.device
+        home, dtype = x.device, self._product_type(x.device)
         if dtype is None:  # no exact type there: the coded world runs on the CPU
             x, dtype = x.cpu(), torch.float64
         with torch.autocast(x.device.type, enabled=False):
-            columns = x.to(dtype)
-            if self.kernel == 1:
-                columns = columns.flatten(2)
-            else:
-                columns = nn.functional.unfold(columns, self.kernel, padding=self.kernel // 2)
+            x = x.to(dtype)
+            unfolded = self.kernel > 1
+            columns = nn.functional.unfold(x, self.kernel, padding=self.kernel // 2) if unfolded else x.flatten(2)
             sums = torch.matmul(self.weight_integers.to(x.device, dtype), columns).to(torch.int64)
         shift = self.shift.to(x.device)[:, None] - self.finer
         half = torch.ones_like(shift) << shift >> 1

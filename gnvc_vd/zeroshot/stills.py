@@ -123,15 +123,15 @@ class Factorized:
         pixels = torch.from_numpy(np.ascontiguousarray(frame)).permute(2, 0, 1)[None].float() / 255
         with torch.inference_mode():
             symbols = (self._network.g_a(pixels) - self._medians).round()
-        encoder = Encoder()
+        encoder = Encoder(self._tables)
         for channel, values in enumerate(torch.nan_to_num(symbols)[0].long().numpy()):
-            encoder.put(values.reshape(-1), np.full(values.size, channel), self._tables)
+            encoder.put(values.reshape(-1), np.full(values.size, channel))
         return encoder.finish()
 
     def decode(self, data: bytes, width: int, height: int) -> Frame:
         channels, rows, columns = self._medians.shape[1], height // STRIDE, width // STRIDE
-        decoder = Decoder(data)
-        symbols = [decoder.get(np.full(rows * columns, channel), self._tables) for channel in range(channels)]
+        decoder = Decoder(data, self._tables)
+        symbols = [decoder.get(np.full(rows * columns, channel)) for channel in range(channels)]
         decoder.finish()
         y = torch.from_numpy(np.stack(symbols)).float().view(1, channels, rows, columns) + self._medians
         with torch.inference_mode():

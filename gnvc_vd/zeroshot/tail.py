@@ -40,8 +40,8 @@ def encode(residual: Tensor, code: int) -> bytes:
         return bytes([code]) + _published(residual)
     values = (torch.nan_to_num(residual) / step_of(code)).round().long().cpu().numpy().reshape(LATENT_CHANNELS, -1)
     levels = np.array([_cheapest(channel) for channel in values])
-    encoder = Encoder()
-    encoder.put(values.reshape(-1), np.repeat(levels, values.shape[1]), tables())
+    encoder = Encoder(tables())
+    encoder.put(values.reshape(-1), np.repeat(levels, values.shape[1]))
     return bytes([code, *levels.tolist()]) + encoder.finish()
 
 
@@ -53,10 +53,10 @@ def decode(data: bytes, height: int, width: int) -> tuple[Integers, Tensor]:
     if data[0] == PUBLISHED:
         return _read_published(data[1:], shape)
     levels = np.frombuffer(data[1 : 1 + LATENT_CHANNELS], np.uint8).astype(np.int64)
-    if len(levels) < LATENT_CHANNELS or levels.max() >= len(tables().sizes):
+    if len(levels) < LATENT_CHANNELS or levels.max() >= len(tables().frequencies):
         raise BitstreamError("the tail's residual is cut short or names a table that there is not")
-    decoder = Decoder(data[1 + LATENT_CHANNELS :])
-    values = decoder.get(np.repeat(levels, height * width), tables())
+    decoder = Decoder(data[1 + LATENT_CHANNELS :], tables())
+    values = decoder.get(np.repeat(levels, height * width))
     decoder.finish()
     return values, torch.from_numpy(values).float().view(shape) * step_of(data[0])
 

@@ -12,15 +12,15 @@ TABLES = tables_of(normal_tables())
 
 
 def coded(parts: list[tuple[Integers, Integers]]) -> bytes:
-    encoder = Encoder()
+    encoder = Encoder(TABLES)
     for values, indexes in parts:
-        encoder.put(values, indexes, TABLES)
+        encoder.put(values, indexes)
     return encoder.finish()
 
 
 def decoded(payload: bytes, indexes: list[Integers]) -> list[Integers]:
-    decoder = Decoder(payload)
-    out = [decoder.get(one, TABLES) for one in indexes]
+    decoder = Decoder(payload, TABLES)
+    out = [decoder.get(one) for one in indexes]
     decoder.finish()
     return out
 
@@ -60,8 +60,8 @@ def test_outliers_that_hang_compressai_are_held_at_the_limit(value: int) -> None
 
 def test_a_long_stream_takes_what_its_tables_say_and_goes_through_several_steps() -> None:
     values, indexes = typical(2 * STEP + 1000)
-    encoder = Encoder()
-    encoder.put(values, indexes, TABLES)
+    encoder = Encoder(TABLES)
+    encoder.put(values, indexes)
     payload = encoder.finish()
     assert np.array_equal(decoded(payload, [indexes])[0], values)
     assert encoder.bits / 8 < len(payload) < encoder.bits / 8 * 1.0002 + 12
@@ -94,7 +94,7 @@ def test_random_bytes_for_many_symbols_end_in_a_sentence(seed: int) -> None:
 
 def test_a_decoder_stops_before_it_reads_past_its_padding() -> None:
     """Uniform symbols cost 8 bits each: 64 bytes cannot pay for one step of them, let alone for a dozen."""
-    decoder = Decoder(bytes(range(64)))
+    decoder = Decoder(bytes(range(64)), SPELLING)
     with pytest.raises(DamagedPayloadError, match="ends before its symbols do"):
-        decoder.get(np.full(12 * STEP, 8), SPELLING)
+        decoder.get(np.full(12 * STEP, 8))
     assert decoder.bits == 8 * STEP

@@ -21,10 +21,8 @@ from gnvc_vd.conventions import QUALITIES, GnvcError
 from gnvc_vd.entropy.cdf_tables import LEVELS, TOTAL, Tables, normal_tables, tables_of
 from gnvc_vd.entropy.coder import Decoder, Encoder
 from gnvc_vd.entropy.integer import REACH, UNITS, WEIGHT_REACH, IntegerConv
-from gnvc_vd.learned.bottleneck.gains import Gains, rise_of
-from gnvc_vd.learned.bottleneck.hyperprior import Coded, EntropyModel, Reading, Uniform, Writing
-from gnvc_vd.learned.bottleneck.networks import Analysis, DecodedLatent, Extractor, Synthesis, convolution
-from gnvc_vd.learned.bottleneck.temporal_state import TemporalState
+from gnvc_vd.learned.bottleneck.hyperprior import Coders, EntropyModel, TemporalState, Uniform, freeze
+from gnvc_vd.learned.bottleneck.networks import Analysis, DecodedLatent, Extractor, Synthesis
 from gnvc_vd.presets import BottleneckPreset
 
 ARITHMETIC = 1  # changes whenever the same integers and bytes would decode to other symbols
@@ -52,38 +50,22 @@ class Bottleneck(nn.Module):
     """The latent codec. `forward` trains it, `freeze` makes its integers, `compress` and `decompress` use them.
 
     Args:
-        temporal: whether predicted latents' entropy model has the state. Off only to measure what that is worth.
-        spatial: whether half of the symbols see the other half. Likewise.
-        float_prior: a float entropy model that also sees f, which no stream could be decoded with. It trains only, to
-            measure what exactness costs.
         thrift: how its encoder rounds (likelihoods.rounded). So does training, but where noise stands for rounding.
     """
 
     table_frequencies: Tensor
 
-    def __init__(
-        self,
-        preset: BottleneckPreset,
-        temporal: bool = True,
-        spatial: bool = True,
-        float_prior: bool = False,
-        thrift: float = 0.0,
-    ) -> None:
+    def __init__(self, preset: BottleneckPreset, thrift: float = 0.0) -> None:
         super().__init__()
-        self.preset, self.temporal, self.float_prior, self.thrift = preset, temporal, float_prior, thrift
+        self.preset, self.thrift = preset, thrift
         self.anchor_analysis = Analysis(preset, context=False)
         self.anchor_synthesis = Synthesis(preset, context=False)
         self.analysis = Analysis(preset, context=True)
         self.synthesis = Synthesis(preset, context=True)
         self.extractor = Extractor(preset)
-        self.anchor_entropy = EntropyModel(preset, 0, spatial, thrift)
-        self.entropy = EntropyModel(preset, (1 + float_prior) * preset.state, spatial, thrift)
+        self.anchor_entropy = EntropyModel(preset, 0, thrift)
+        self.entropy = EntropyModel(preset, preset.state, thrift)
         self.state = TemporalState(preset)
-        if float_prior:
-            self.peek = convolution(preset.features, preset.state, 2, stride=2)
-            for layer in self.modules():
-                if isinstance(layer, IntegerConv):
-                    layer.pretends = False
         self.register_buffer("table_frequencies", normal_tables())
         self.register_buffer("frozen", torch.zeros((), dtype=torch.int64))
 
@@ -94,10 +76,10 @@ class Bottleneck(nn.Module):
         past: DecodedLatent | None = None
         state = None
         for latent, level in zip(latents.unbind(2), quality.unbind(1), strict=True):
-            model = self._model(past)
+            model = self.entropy_model(past)
             with torch.autocast(latents.device.type, enabled=False):
                 y = model.gains.multiply(self._analyse(latent, past), level)
-                likely = model(y, self._seen(state, past), level, uniform)
+                likely = model(y, state, level, uniform)
                 past = self._synthesise(model.gains.divide(likely.symbols, level), past)
                 state = self.state(state, likely.values.detach())  # it learns to foretell, not to be foretold
             decoded.append(past.latent)
@@ -112,17 +94,9 @@ class Bottleneck(nn.Module):
             places: where each of the 64 qualities lies on the scale 0…63 that was trained; as trained by default.
         """
         places = torch.arange(QUALITIES) if places is None else places
-        self.anchor_entropy.freeze(places)
-        self.entropy.freeze(places)
-        self.state.freeze()
+        freeze(self, places.to(self.table_frequencies.device))
         self.table_frequencies.copy_(normal_tables())
         cast(Tensor, self.frozen).fill_(1)
-
-    def restore(self) -> None:
-        """Constants that no file holds, after building on the meta device."""
-        for layer in self.modules():
-            if isinstance(layer, Gains):
-                layer.rise = rise_of(layer.lowest, layer.highest)
 
     def check(self, where: str) -> None:
         """Refuse integers that no export writes: a stranger's file must not reach arithmetic that overflows."""
@@ -154,88 +128,60 @@ class Bottleneck(nn.Module):
         """Everything that decides a symbol."""
         return {name: value for name, value in self.named_buffers() if not value.is_floating_point()}
 
-    @torch.inference_mode()
     def compress(self, latents: Tensor, quality: Sequence[int]) -> tuple[list[Payload], list[DecodedLatent]]:
         """One payload for each clip of the batch, and what a decoder will have; a quality for each latent."""
         _check(latents)
         tables = self._tables()
-        writing = [Writing(Encoder(), tables) for _ in latents]
-        hashes = [_hash() for _ in latents]
-        decoded: list[DecodedLatent] = []
-        past, state = None, None
-        for latent, level in zip(latents.unbind(2), quality, strict=True):
-            model, levels = self._model(past), torch.full((len(latents),), level, device=latents.device)
-            with torch.autocast(latents.device.type, enabled=False):
-                y = model.gains.multiply(self._analyse(latent, past), levels)
-                coded = model.compress(y, self._seen(state, past), levels, writing)
-                past, state = self._after(model, coded, past, state, levels, hashes)
-            decoded.append(past)
-        payloads = [
-            Payload(one.encoder.finish(), digest.digest(), one.encoder.bits)
-            for one, digest in zip(writing, hashes, strict=True)
-        ]
-        return payloads, decoded
+        encoders, hashes = [Encoder(tables) for _ in latents], [_hash() for _ in latents]
+        decoded = list(self._code(encoders, hashes, latents.shape[3:], quality, latents.unbind(2)))
+        coded = zip(encoders, hashes, strict=True)
+        return [Payload(encoder.finish(), digest.digest(), encoder.bits) for encoder, digest in coded], decoded
 
     def decompress(
-        self,
-        payloads: Sequence[bytes],
-        symbol_hashes: Sequence[bytes],
-        size: tuple[int, int],
-        quality: Sequence[int],
+        self, payloads: Sequence[bytes], symbol_hashes: Sequence[bytes], size: tuple[int, int], quality: Sequence[int]
     ) -> Iterator[DecodedLatent]:
         """Latents of h × w as they come, clips of one length side by side. The last is followed by the proof.
 
         Raises:
             BitstreamError: the bytes are none of ours, or decoded to other symbols than were coded.
         """
-        height, width = size[0] // 2, size[1] // 2
-        device = self.table_frequencies.device
         tables = self._tables()
-        reading = [Reading(Decoder(payload), tables) for payload in payloads]
-        hashes = [_hash() for _ in payloads]
-        past: DecodedLatent | None = None
-        state = None
-        for level in quality:
-            with torch.inference_mode(), torch.autocast(device.type, enabled=False):
-                model, levels = self._model(past), torch.full((len(payloads),), level, device=device)
-                coded = model.decompress((height, width), self._seen(state, past), levels, reading)
-                past, state = self._after(model, coded, past, state, levels, hashes)
-            yield past
-        for one, digest, wanted in zip(reading, hashes, symbol_hashes, strict=True):
-            one.decoder.finish()
+        decoders, hashes = [Decoder(payload, tables) for payload in payloads], [_hash() for _ in payloads]
+        yield from self._code(decoders, hashes, size, quality, [None] * len(quality))
+        for decoder, digest, wanted in zip(decoders, hashes, symbol_hashes, strict=True):
+            decoder.finish()
             if digest.digest() != wanted:
                 raise BitstreamError("the symbols are not those that were coded")
 
-    def _model(self, past: DecodedLatent | None) -> EntropyModel:
+    def entropy_model(self, past: DecodedLatent | None) -> EntropyModel:
         return self.anchor_entropy if past is None else self.entropy
 
+    def _code(
+        self,
+        coders: Coders,
+        hashes: "list[hashlib.blake2b]",
+        size: Sequence[int],
+        quality: Sequence[int],
+        clip: Sequence[Tensor | None],
+    ) -> Iterator[DecodedLatent]:
+        """Either direction: latents into encoders, or where there are none out of decoders."""
+        device, past, state = self.table_frequencies.device, None, None
+        for latent, level in zip(clip, quality, strict=True):
+            with torch.inference_mode(), torch.autocast(device.type, enabled=False):
+                model, levels = self.entropy_model(past), torch.full((len(coders),), level, device=device)
+                y = None if latent is None else model.gains.multiply(self._analyse(latent, past), levels)
+                coded = model.code(coders, (size[0] // 2, size[1] // 2), state, levels, y)
+                for digest, *integers in zip(hashes, coded.hyper, coded.symbols, strict=True):
+                    for one in integers:
+                        digest.update(one.to("cpu", torch.int32).contiguous().numpy().tobytes())
+                past = self._synthesise(model.gains.divide(coded.symbols.float() / UNITS, levels), past)
+                state = self.state(state, coded.values)
+            yield past
+
     def _tables(self) -> Tables:
-        if not bool(self.frozen) or self.training or self.float_prior:
+        if not bool(self.frozen) or self.training:
             raise GnvcError("this model has no frozen integers to code with: freeze() and eval() come first")
         return tables_of(self.table_frequencies)
-
-    def _after(
-        self,
-        model: EntropyModel,
-        coded: Coded,
-        past: DecodedLatent | None,
-        state: Tensor | None,
-        levels: Tensor,
-        hashes: "list[hashlib.blake2b]",
-    ) -> tuple[DecodedLatent, Tensor]:
-        """What both sides do with a latent's symbols once they have them."""
-        for clip, digest in enumerate(hashes):
-            digest.update(coded.hyper[clip].to("cpu", torch.int32).contiguous().numpy().tobytes())
-            digest.update(coded.symbols[clip].to("cpu", torch.int32).contiguous().numpy().tobytes())
-        y = model.gains.divide(coded.symbols.float() / UNITS, levels)
-        return self._synthesise(y, past), self.state(state, coded.values)
-
-    def _seen(self, state: Tensor | None, past: DecodedLatent | None) -> Tensor | None:
-        """What an entropy model is shown of the past."""
-        if state is None or past is None:
-            return None
-        seen = state if self.temporal else torch.zeros_like(state)
-        return torch.cat([seen, self.peek(past.feature)], dim=1) if self.float_prior else seen
 
     def _analyse(self, latent: Tensor, past: DecodedLatent | None) -> Tensor:
         return cast(Tensor, (self.anchor_analysis if past is None else self.analysis)(latent, past))

@@ -37,8 +37,9 @@ class Gains(nn.Module):
 
     def __init__(self, channels: int, lowest: float, highest: float) -> None:
         super().__init__()
-        self.lowest, self.highest = lowest, highest
-        self.register_buffer("rise", rise_of(lowest, highest), persistent=False)
+        # Log gains at the knots before anything is learned: no file holds them, so they are numbers on any device.
+        rise = torch.linspace(math.log(lowest), math.log(highest), KNOTS, device="cpu")[:, None]
+        self.register_buffer("rise", rise, persistent=False)
         self.knots = nn.Parameter(torch.zeros(KNOTS, channels))
         for name in ("gain", "inverse", "level"):
             self.register_buffer(f"{name}_integers", torch.zeros(QUALITIES, channels, dtype=torch.int64))
@@ -96,11 +97,6 @@ class Gains(nn.Module):
         if self.frozen:
             return self.gain_integers[quality][:, :, None, None].float() / (1 << GAIN_BITS)
         return torch.exp(self.log_gain(quality))
-
-
-def rise_of(lowest: float, highest: float) -> Tensor:
-    """Log gains at the knots, before anything is learned."""
-    return torch.linspace(math.log(lowest), math.log(highest), KNOTS)[:, None]
 
 
 def through_knots(curve: Tensor, quality: Tensor) -> Tensor:

@@ -7,30 +7,21 @@
 It sees only integers that the decoder has: the hyper-latent, the state, and the half already decoded. A network says
 a mean μ in 1/64 steps and a table's index; an integer s near y − μ is coded, ŷ = μ + s.
 
-One routine codes in both directions: a coder is asked to exchange symbols, and only it knows whether it writes
-or reads.
+One routine codes in both directions: symbols are exchanged with a coder, which writes or reads them.
 """
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol, cast
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from gnvc_vd.conventions import QUALITIES
-from gnvc_vd.entropy import likelihoods
-from gnvc_vd.entropy.cdf_tables import LEVELS, Integers, Tables
+from gnvc_vd.entropy import integer, likelihoods
+from gnvc_vd.entropy.cdf_tables import LEVELS
 from gnvc_vd.entropy.coder import LIMIT, Decoder, Encoder
-from gnvc_vd.entropy.integer import (
-    REACH,
-    UNITS,
-    IntegerConv,
-    IntegerLeaky,
-    IntegerShuffle,
-    saturated,
-    straight_round,
-)
+from gnvc_vd.entropy.integer import REACH, UNITS, IntegerConv, IntegerLeaky, IntegerShuffle
 from gnvc_vd.learned.bottleneck.gains import FINER, KNOTS, LEVEL_UNITS, Gains, through_knots
 from gnvc_vd.learned.bottleneck.networks import convolution
 from gnvc_vd.presets import BottleneckPreset
@@ -39,6 +30,7 @@ Z_STRIDE = 4  # places of y, each way, that one of z covers
 MIDDLE = 23  # the table of a network that says zero: a scale of about 1.1
 PARAMETER_REACH = (1 << 15) - 1
 
+Coders = Sequence[Encoder | Decoder]  # one for each clip
 Uniform = Callable[[Tensor], Tensor]  # numbers in [0, 1), as many as another tensor's
 
 
@@ -58,44 +50,17 @@ class Coded(NamedTuple):
     hyper: Tensor
 
 
-class Exchange(Protocol):
-    def symbols(self, indexes: Integers, wanted: Integers | None) -> Integers: ...
-
-
-class Writing:
-    """Puts the wanted symbols into a payload."""
-
-    def __init__(self, encoder: Encoder, tables: Tables) -> None:
-        self.encoder, self.tables = encoder, tables
-
-    def symbols(self, indexes: Integers, wanted: Integers | None) -> Integers:
-        assert wanted is not None
-        self.encoder.put(wanted, indexes, self.tables)
-        return wanted
-
-
-class Reading:
-    """Takes them out of one."""
-
-    def __init__(self, decoder: Decoder, tables: Tables) -> None:
-        self.decoder, self.tables = decoder, tables
-
-    def symbols(self, indexes: Integers, wanted: Integers | None) -> Integers:
-        return self.decoder.get(indexes, self.tables)
-
-
 class EntropyModel(nn.Module):
     """Anchor latents have one without state, predicted latents one with it.
 
     Args:
         state: its channels.
-        context: whether the second half sees the first. Off only to measure what that is worth.
         thrift: how an encoder rounds (likelihoods.rounded).
     """
 
-    def __init__(self, preset: BottleneckPreset, state: int, context: bool = True, thrift: float = 0.0) -> None:
+    def __init__(self, preset: BottleneckPreset, state: int, thrift: float = 0.0) -> None:
         super().__init__()
-        self.channels, self.context, self.thrift = preset.symbols, context, thrift
+        self.channels, self.thrift = preset.symbols, thrift
         prior, hyper = preset.prior, preset.hyper
         self.gains = Gains(preset.symbols, lowest=0.5, highest=8.0)
         self.hyper_gains = Gains(hyper, lowest=0.5, highest=4.0)
@@ -125,13 +90,7 @@ class EntropyModel(nn.Module):
         self.register_buffer("hyper_level_integers", torch.zeros(QUALITIES, hyper, dtype=torch.int64))
 
     def freeze(self, places: Tensor) -> None:
-        """Write every integer that decides a symbol, for qualities at these places of the trained scale."""
-        places = places.to(self.quality_knots.device)
-        for layer in self.modules():
-            if isinstance(layer, IntegerConv):
-                layer.freeze()
-            elif isinstance(layer, Gains):
-                layer.freeze(places)
+        """Its own integers, beside those of its layers."""
         with torch.no_grad():
             bias = through_knots(self.quality_knots, places) * UNITS
             cast(Tensor, self.quality_integers).copy_(bias.round().clamp(-REACH, REACH))
@@ -140,9 +99,9 @@ class EntropyModel(nn.Module):
 
     def forward(self, y: Tensor, state: Tensor | None, quality: Tensor, uniform: Uniform = torch.rand_like) -> Likely:
         """y at the scale of its quality. B N h w, B S h w, B; `uniform` draws in [0, 1) what stands for rounding."""
-        z = self.hyper_gains.multiply(self.analysis(self._normalised_float(y, quality)), quality)
+        z = self._analysed(y, quality)
         level = self.hyper_levels[None, :, None, None] + MIDDLE + self.hyper_gains.level(quality) / LEVEL_UNITS
-        z_hat = straight_round(z)
+        z_hat = integer.straight_round(z)
         bits = self._bits(z, z_hat, torch.zeros_like(z), level, uniform).sum((1, 2, 3))
         base = self._base(self.hyper_gains.normalised(z_hat, quality), state, quality, y.shape[-2:])
         first = self._first_half(y)
@@ -158,27 +117,15 @@ class EntropyModel(nn.Module):
         bits = bits + self._bits(y, symbols, mean, scale, uniform).sum((1, 2, 3))
         return Likely(symbols, self.gains.normalised(symbols, quality), bits)
 
-    def compress(self, y: Tensor, state: Tensor | None, quality: Tensor, into: list[Writing]) -> Coded:
-        """Each clip's symbols into its own payload."""
-        y = torch.nan_to_num(y).clamp(-LIMIT / 2, LIMIT / 2)
-        z = self.hyper_gains.multiply(self._analysed(y, quality), quality)
-        wanted = torch.nan_to_num(z.double()).round().clamp(-LIMIT, LIMIT).long()
-        return self._code(y, wanted, state, quality, into, y.shape[-2:])
-
-    def decompress(self, size: Sequence[int], state: Tensor | None, quality: Tensor, out_of: list[Reading]) -> Coded:
-        """The same symbols back; `size` is y's height and width."""
-        return self._code(None, None, state, quality, out_of, size)
-
-    def _code(
-        self,
-        y: Tensor | None,
-        z: Tensor | None,
-        state: Tensor | None,
-        quality: Tensor,
-        coders: Sequence[Exchange],
-        size: Sequence[int],
+    def code(
+        self, coders: Coders, size: Sequence[int], state: Tensor | None, quality: Tensor, y: Tensor | None = None
     ) -> Coded:
+        """Symbols of y into encoders, or without one out of decoders; `size` is y's height and width."""
         height, width = size
+        z = None
+        if y is not None:
+            y = torch.nan_to_num(y).clamp(-LIMIT / 2, LIMIT / 2)
+            z = torch.nan_to_num(self._analysed(y, quality).double()).round().clamp(-LIMIT, LIMIT).long()
         shape = (len(coders), self.hyper_gains.knots.shape[1], -(-height // Z_STRIDE), -(-width // Z_STRIDE))
         levels = cast(Tensor, self.hyper_level_integers)[quality][:, :, None, None].expand(shape)
         everywhere = torch.ones(shape, dtype=torch.bool, device=quality.device)
@@ -201,16 +148,15 @@ class EntropyModel(nn.Module):
         seen = self.synthesis(hyper)[:, :, : size[0], : size[1]]
         entered = self.enter(seen if state is None else torch.cat([seen, state], dim=1))
         if entered.is_floating_point():
-            bias = straight_round(through_knots(self.quality_knots, quality) * UNITS) / UNITS
+            bias = integer.straight_round(through_knots(self.quality_knots, quality) * UNITS) / UNITS
         else:
             bias = cast(Tensor, self.quality_integers)[quality]
-        return cast(Tensor, self.fuse(saturated(entered + bias[:, :, None, None])))
+        return cast(Tensor, self.fuse(integer.saturated(entered + bias[:, :, None, None])))
 
     def _mean_and_level(self, head: nn.Module, base: Tensor, decoded: Tensor, quality: Tensor) -> tuple[Tensor, Tensor]:
         """Means in steps (integers: in 1/64 of them) and tables' indexes (integers: whole)."""
         if head is self.second:
-            known = self.gains.normalised(decoded, quality)
-            base = saturated(base + self.neighbours(known if self.context else torch.zeros_like(known)))
+            base = integer.saturated(base + self.neighbours(self.gains.normalised(decoded, quality)))
         raw_mean, raw_level = head(base).chunk(2, dim=1)
         level = self.gains.level(quality)
         if raw_level.is_floating_point():
@@ -224,13 +170,13 @@ class EntropyModel(nn.Module):
         residual = y + uniform(y) - 0.5 - mean if self.training else decoded - mean
         return likelihoods.bits(residual, likelihoods.scale_of(level))
 
-    def _normalised_float(self, y: Tensor, quality: Tensor) -> Tensor:
-        return _padded(self.gains.divide(y, quality))
-
     def _analysed(self, y: Tensor, quality: Tensor) -> Tensor:
+        """z, of y up to the grid of z by repeating its edge."""
+        height, width = y.shape[-2:]
+        beyond = (0, -width % Z_STRIDE, 0, -height % Z_STRIDE)
+        normalised = nn.functional.pad(self.gains.divide(y, quality), beyond, mode="replicate")
         weight = cast(nn.Conv2d, self.analysis[0]).weight
-        with torch.autocast(y.device.type, enabled=False):
-            return cast(Tensor, self.analysis(self._normalised_float(y, quality).to(weight.dtype)))
+        return self.hyper_gains.multiply(self.analysis(normalised.to(weight.dtype)), quality)
 
     def _first_half(self, like: Tensor) -> Tensor:
         """1 N h w: the places that are coded first."""
@@ -241,25 +187,54 @@ class EntropyModel(nn.Module):
         return ((row + column + half) % 2 == 0)[None]
 
 
+class TemporalState(nn.Module):
+    """What predicted latents know of those before them, as integers that every ŷ leaves behind.
+
+    ŷ_1 through its own layer begins the state; every later ŷ moves it. Values saturate.
+    """
+
+    def __init__(self, preset: BottleneckPreset) -> None:
+        super().__init__()
+        self.begin = IntegerConv(preset.symbols, preset.state)
+        self.move = nn.Sequential(
+            IntegerConv(preset.symbols + preset.state, preset.state),
+            IntegerLeaky(),
+            IntegerConv(preset.state, preset.state),
+        )
+
+    def forward(self, state: Tensor | None, values: Tensor) -> Tensor:
+        """Normalised ŷ, floats or integers."""
+        if state is None:
+            return cast(Tensor, self.begin(values))
+        half = integer.straight_floor(state * (UNITS / 2)) / UNITS if state.is_floating_point() else state >> 1
+        return integer.saturated(half + self.move(torch.cat([values, state], dim=1)))
+
+
+def freeze(model: nn.Module, places: Tensor) -> None:
+    """Write every integer of a model that decides a symbol, for qualities at these places of the trained scale."""
+    for layer in model.modules():
+        if isinstance(layer, IntegerConv):
+            layer.freeze()
+        elif isinstance(layer, Gains | EntropyModel):
+            layer.freeze(places)
+
+
 def _head(preset: BottleneckPreset) -> nn.Sequential:
     leave = IntegerConv(preset.prior, 2 * preset.symbols, 1, finer=FINER, reach=PARAMETER_REACH)
     leave.weight.data.mul_(0.1)
     return nn.Sequential(IntegerConv(preset.prior, preset.prior, 1), IntegerLeaky(), leave)
 
 
-def _exchange(coders: Sequence[Exchange], indexes: Tensor, mask: Tensor, wanted: Tensor | None) -> Tensor:
+def _exchange(coders: Coders, indexes: Tensor, mask: Tensor, wanted: Tensor | None) -> Tensor:
     """The masked symbols of every clip, through its coder; zero elsewhere."""
-    home, shape = indexes.device, indexes.shape
-    out = np.zeros((shape[0], mask[0].numel()), dtype=np.int64)
-    tables = indexes.reshape(shape[0], -1).cpu().numpy()
-    given = None if wanted is None else wanted.reshape(shape[0], -1).cpu().numpy()
-    places = np.flatnonzero(mask[0].cpu().numpy())
+    clips, places = len(indexes), np.flatnonzero(mask[0].cpu().numpy())
+    tables = indexes.reshape(clips, -1).cpu().numpy()
+    symbols = np.zeros_like(tables)
+    if wanted is not None:
+        symbols[:, places] = wanted.reshape(clips, -1).cpu().numpy()[:, places]
     for clip, coder in enumerate(coders):
-        out[clip, places] = coder.symbols(tables[clip, places], None if given is None else given[clip, places])
-    return torch.from_numpy(out).view(shape).to(home)
-
-
-def _padded(y: Tensor) -> Tensor:
-    """y up to the grid of z, by repeating its edge."""
-    height, width = y.shape[-2:]
-    return nn.functional.pad(y, (0, -width % Z_STRIDE, 0, -height % Z_STRIDE), mode="replicate")
+        if isinstance(coder, Encoder):
+            coder.put(symbols[clip, places], tables[clip, places])
+        else:
+            symbols[clip, places] = coder.get(tables[clip, places])
+    return torch.from_numpy(symbols).view(indexes.shape).to(indexes.device)

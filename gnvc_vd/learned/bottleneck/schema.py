@@ -13,9 +13,8 @@ from torch import Tensor, nn
 from gnvc_vd.entropy.integer import IntegerConv
 from gnvc_vd.learned.bottleneck.contextual import ARITHMETIC, Bottleneck
 from gnvc_vd.learned.bottleneck.gains import Gains
-from gnvc_vd.learned.bottleneck.hyperprior import EntropyModel
+from gnvc_vd.learned.bottleneck.hyperprior import EntropyModel, TemporalState
 from gnvc_vd.learned.bottleneck.networks import Analysis, DepthBlock, Extractor, Synthesis
-from gnvc_vd.learned.bottleneck.temporal_state import TemporalState
 from gnvc_vd.presets import BottleneckPreset
 
 IDENTITY_BYTES = 8

@@ -30,11 +30,14 @@ def with_adaptor(base: WanTransformer3DModel, preset: AdaptorPreset, channels: i
     The branch starts as copies of the base's blocks, and every hint passes a projection of zeros; corrections start at
     zero. So the velocity is the base's until something is trained.
     """
-    if preset.layers:
-        check_layers(preset.layers, len(base.blocks))
-    model = _empty(base, preset.layers, channels)
-    parameters = _shared(base) | (_branch(base, preset.layers, channels) if preset.layers else {})
-    model.load_state_dict(parameters, strict=True, assign=True)
+    layers, count = list(preset.layers), len(base.blocks)
+    if layers != sorted(set(layers)) or not all(0 <= layer < count for layer in layers):
+        raise GnvcError(f"adaptor layers {layers} are not some of 0 … {count - 1}, each once and in order")
+    model = _empty(base, layers, channels)
+    # The very parameters, not their values: moved to a device once, both models have moved.
+    shared = dict(base.state_dict()) | dict(base.named_parameters())
+    branch = _branch(base, layers, channels) if layers else {}
+    model.load_state_dict(shared | branch, strict=True, assign=True)
     model.rope = base.rope
     if preset.lora_rank is not None:
         _add_lora(model, preset.lora_rank)
@@ -46,16 +49,6 @@ def with_adaptor(base: WanTransformer3DModel, preset: AdaptorPreset, channels: i
 def is_trained(name: str) -> bool:
     """Whether a parameter is the adaptor's own; all others are the backbone's and stay frozen."""
     return name.startswith(BRANCH) or LORA in name
-
-
-def adaptor_state(model: WanTransformer3DModel) -> dict[str, Tensor]:
-    """What a file of the adaptor holds."""
-    return {name: value for name, value in model.state_dict().items() if is_trained(name)}
-
-
-def check_layers(layers: Sequence[int], count: int) -> None:
-    if list(layers) != sorted(set(layers)) or not 0 <= layers[0] <= layers[-1] < count:
-        raise GnvcError(f"adaptor layers {list(layers)} are not some of 0 … {count - 1}, each once and in order")
 
 
 def start_from_vace(model: WanVACETransformer3DModel, folder: Path) -> None:
@@ -92,11 +85,6 @@ def _empty(base: WanTransformer3DModel, layers: Sequence[int], channels: int) ->
         model = WanVACETransformer3DModel(**config, vace_layers=[0, *layers[1:]], vace_in_channels=channels)
     model.register_to_config(vace_layers=list(layers))
     return model
-
-
-def _shared(base: WanTransformer3DModel) -> dict[str, Tensor]:
-    """The very parameters, not their values: moved to a device once, both models have moved."""
-    return dict(base.state_dict()) | dict(base.named_parameters())
 
 
 def _branch(base: WanTransformer3DModel, layers: Sequence[int], channels: int) -> dict[str, Tensor]:

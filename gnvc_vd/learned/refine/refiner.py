@@ -18,7 +18,7 @@ from gnvc_vd.backbone import flow
 from gnvc_vd.backbone.dit import WanDit
 from gnvc_vd.backbone.flow import euler
 from gnvc_vd.conventions import LATENT_CHANNELS, GnvcError
-from gnvc_vd.learned.refine.adaptor import adaptor_state, start_from_vace, with_adaptor
+from gnvc_vd.learned.refine.adaptor import is_trained, start_from_vace, with_adaptor
 from gnvc_vd.presets import AdaptorPreset
 
 CONTEXT_CHANNELS = LATENT_CHANNELS + 1  # the context latent and its mask
@@ -45,7 +45,7 @@ class Refiner(nn.Module):
 
     def adaptor(self) -> dict[str, Tensor]:
         """The adaptor's own tensors: what trains."""
-        return adaptor_state(self.dit.model)
+        return {name: value for name, value in self.dit.model.state_dict().items() if is_trained(name)}
 
     def load_adaptor(self, tensors: Mapping[str, Tensor], where: str) -> None:
         """A trained adaptor: exactly its tensors."""

@@ -1,7 +1,5 @@
 """Latent codecs whose integers come from a generator: the same on every machine, whatever torch's own numbers do."""
 
-from typing import Any
-
 import numpy as np
 import torch
 
@@ -13,7 +11,7 @@ from gnvc_vd.presets import PRESETS
 NANO = PRESETS["nano"].bottleneck
 
 
-def trained_like(seed: int = 0, **variant: Any) -> Bottleneck:
+def trained_like(seed: int = 0, **variant: float) -> Bottleneck:
     """Weights of usual sizes, frozen: symbols of every scale, means off zero."""
     torch.manual_seed(seed)
     model = Bottleneck(NANO, **variant).eval()

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from gnvc_vd.codecs.load import load
+from gnvc_vd.learned.bottleneck.hyperprior import TemporalState
 from gnvc_vd.learned.bottleneck.schema import SCHEMA, coded_identity, sizes_text, stored_names, stored_tensors
-from gnvc_vd.learned.bottleneck.temporal_state import TemporalState
 from gnvc_vd.learned.codec import shown_identity_of
 from gnvc_vd.presets import BottleneckPreset
 from tests.learned.bottleneck.models import NANO, from_generator
