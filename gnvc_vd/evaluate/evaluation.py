@@ -46,9 +46,6 @@ class Ours:
             raise UsageError(f"levels of {self.codec} are 0 to {largest}: not {self.levels}")
         check_different(self.levels)
 
-    def rate(self, level: int) -> tuple[str, str]:
-        return DIALS[self.codec].option, str(level)
-
 
 def words(options: Mapping[str, Setting]) -> list[str]:
     """Options as a command line has them."""

@@ -22,6 +22,7 @@ from gnvc_vd.backbone.folder import DESCRIPTION
 from gnvc_vd.baselines.commands import DECODED, SOURCE, Clip, Coded, Commands, code
 from gnvc_vd.baselines.external import External
 from gnvc_vd.baselines.hybrid import Hybrid
+from gnvc_vd.codecs.contract import DIALS
 from gnvc_vd.common.files import file_sha256, replacing
 from gnvc_vd.conventions import GnvcError, UsageError, bits_per_pixel, kilobits_per_second
 from gnvc_vd.evaluate.compare import Comparison, compare
@@ -202,7 +203,7 @@ def our_commands(codec: Ours, level: int, gop: int | None, device: str) -> Comma
     local = codec.model is not None and codec.model not in PRESETS and (Path(codec.model) / DESCRIPTION).is_file()
     model = [] if codec.model is None else ["--model", str(Path(codec.model).absolute()) if local else codec.model]
     which = [] if codec.codec == "gnvc-vd" else ["--codec", codec.codec]
-    rate = [*codec.rate(level), *(["--gop", str(gop)] if gop else []), "--no-scenecut"]
+    rate = [DIALS[codec.codec].option, str(level), *(["--gop", str(gop)] if gop else []), "--no-scenecut"]
     on = ["--device", device]
     stream = "stream.gnvc"
     encode = ["gnvc-vd", "encode", SOURCE, stream, *which, *model, *rate, *on, *words(codec.encode)]

@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 from tqdm import tqdm
@@ -82,12 +83,13 @@ def nearest_levels(coder: Hybrid, clip: Clip, source: Path, rates: Iterable[floa
 
     Between two levels that enclose the rate, the next one tried is where log rate, were it linear, would meet it.
     """
-    known: dict[int, float] = {}
+
+    @cache
+    def log_rate(level: int) -> float:
+        return math.log(rate_at(coder, clip, source, level))
 
     def above(level: int, wanted: float) -> float:
-        if level not in known:
-            known[level] = math.log(rate_at(coder, clip, source, level))
-        return known[level] - math.log(wanted)
+        return log_rate(level) - math.log(wanted)
 
     levels = set()
     for wanted in rates:

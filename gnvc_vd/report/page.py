@@ -3,7 +3,7 @@
     rows, tables, videos ──JSON, base64──▶ assets/report/page.html ◀── page.css, curves.js, player.js, page.js
 
 The player offers each codec's point nearest to each of some rates, so what is compared costs about the same; its
-rate stands beside it. The videos in it are copies (showing.py).
+rate stands beside it. The videos in it are copies (evaluate/sequences.py).
 """
 
 import base64
