@@ -124,18 +124,6 @@ def warp(picture: Tensor, path: Tensor, height: int, width: int) -> Tensor:
     return seen.view(-1, frames, height, width)
 
 
-def composed(outer: Tensor, inner: Tensor) -> Tensor:
-    """The map that applies `inner` first."""
-    linear = outer[..., :2] @ inner[..., :2]
-    shift = outer[..., :2] @ inner[..., 2:] + outer[..., 2:]
-    return torch.cat([linear, shift], -1)
-
-
-def inverse(path: Tensor) -> Tensor:
-    linear = torch.linalg.inv(path[..., :2])
-    return torch.cat([linear, -linear @ path[..., 2:]], -1)
-
-
 def _reach(path: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
     """The smallest and largest (x, y) that any frame's corner sees."""
     corners = _applied(path, _places(height, width)[:: max(1, height - 1), :: max(1, width - 1)]).flatten(0, 2)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from gnvc_vd.data.camera import Motion, composed, drawn_motion, drawn_shrink, inverse, path_of, placed, warp
+from gnvc_vd.data.camera import Motion, drawn_motion, drawn_shrink, path_of, placed, warp
 from gnvc_vd.data.clips import ClipSpec
 from gnvc_vd.data.samples import Draws
 
@@ -53,7 +53,9 @@ def blob(draws: Draws, height: int, width: int) -> Tensor:
 
 def glued(path: Tensor, height: int, width: int) -> Tensor:
     """The path over a picture 2h 2w that is fastened to what `path` shows, and lies on its middle frame."""
-    fastened = composed(inverse(path[len(path) // 2]), path)
+    middle = path[len(path) // 2]
+    undone = torch.linalg.inv(middle[:, :2])
+    fastened = torch.cat([undone @ path[..., :2], undone @ path[..., 2:] + -undone @ middle[:, 2:]], -1)
     fastened[..., 2] += torch.tensor([BLOB * width - 1, BLOB * height - 1], dtype=path.dtype) / 2
     return fastened
 
