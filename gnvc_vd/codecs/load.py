@@ -5,7 +5,9 @@ tiny           small and trained: comes with the package
 model folder   model.json, the backbone's files or a reference to them, codec.safetensors, adaptor.safetensors
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,7 +30,7 @@ from gnvc_vd.conventions import GnvcError, UsageError
 from gnvc_vd.learned.bottleneck.contextual import Bottleneck
 from gnvc_vd.learned.bottleneck.schema import stored_names, stored_tensors
 from gnvc_vd.learned.codec import Encoding, GnvcVd, shown_identity_of
-from gnvc_vd.presets import PRESETS, RANDOM_SEED
+from gnvc_vd.presets import PRESETS, RANDOM_SEED, AdaptorPreset, Preset
 from gnvc_vd.zeroshot.codec import Gvc
 from gnvc_vd.zeroshot.encoding import GvcEncoding
 from gnvc_vd.zeroshot.parameters import Parameters
@@ -44,14 +46,12 @@ CODEC_FILE, ADAPTOR_FILE = "codec.safetensors", "adaptor.safetensors"
 def load(name: str | Path | None = None, options: Options | None = None) -> GnvcVd:
     """The codec of a preset or model folder; of tiny, unless one is named."""
     name = name or DEFAULT_MODEL
+    backbone, folder = load_backbone(name, options), model_folder(name)
+    reference = _reference(folder)
+    if reference is not None:
+        return _stored(backbone, folder, reference)
     if name == "nano":
-        return _nano(options)
-    folder = model_folder(name)
-    if (folder / DESCRIPTION).is_file():
-        description = read_description(folder)
-        if description.codec is not None:
-            return _from_folder(folder, description.codec, load_backbone(name, options))
-    backbone = load_backbone(name, options)
+        return _random(backbone, PRESETS["nano"])
     raise GnvcError(f"{backbone.name} has no trained codec yet; load_backbone gives its VAE and transformer")
 
 
@@ -99,61 +99,62 @@ def save(codec: GnvcVd, folder: Path, name: str, half: bool = False) -> None:
         write_description(part, replace(read_description(part), codec=reference, note=codec.note))
 
 
-def _nano(options: Options | None) -> GnvcVd:
-    backbone, preset = load_backbone("nano", options), PRESETS["nano"]
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(RANDOM_SEED)
-        bottleneck = Bottleneck(preset.bottleneck)
-        bottleneck.freeze()
-    bottleneck.requires_grad_(False)
-    # Its adaptor follows from its backbone's seed, and says no more than that.
-    shown_identity = shown_identity_of(backbone, bottleneck, {})
-
-    def load_refiner() -> "Refiner":
-        from gnvc_vd.learned.refine.refiner import Refiner
-
-        return Refiner(backbone.dit, preset.adaptor, preset.bottleneck.features).requires_grad_(False)
-
-    return GnvcVd("nano", backbone, bottleneck, shown_identity, load_refiner, preset.note)
-
-
 def start_from(name: str, bottleneck: Bottleneck, refiner: "Refiner") -> None:
     """A model's trained codec as a beginning, where it has one; its adaptor only if it is of the same layers."""
     folder = model_folder(name)
-    reference = read_description(folder).codec if (folder / DESCRIPTION).is_file() else None
+    reference = _reference(folder)
     if reference is None:
         return
     if reference.bottleneck != bottleneck.preset:
         raise GnvcError(f"{folder}: its latent codec has other sizes")
     states = _codec_states(folder, reference)
-    own, found = stored_tensors(bottleneck), states[CODEC_FILE]
-    if {name: value.shape for name, value in own.items()} != {name: value.shape for name, value in found.items()}:
-        raise GnvcError(f"{folder}: the weights do not fit the described latent codec")
-    for name, value in own.items():
-        value.copy_(found[name])
+    fill(bottleneck, states[CODEC_FILE], str(folder), stored_names(bottleneck))
     if reference.adaptor == refiner.preset:
         refiner.load_adaptor(states[ADAPTOR_FILE], str(folder))
 
 
-def _from_folder(folder: Path, reference: CodecReference, backbone: Backbone) -> GnvcVd:
+def _reference(folder: Path) -> CodecReference | None:
+    return read_description(folder).codec if (folder / DESCRIPTION).is_file() else None
+
+
+def _random(backbone: Backbone, sizes: Preset) -> GnvcVd:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(RANDOM_SEED)
+        bottleneck = Bottleneck(sizes.bottleneck)
+        bottleneck.freeze()
+    # Its adaptor follows from its backbone's seed, and says no more than that.
+    shown_identity = shown_identity_of(backbone, bottleneck, {})
+    refiner = partial(_refiner, backbone, sizes.adaptor, sizes.bottleneck.features)
+    return GnvcVd(sizes.name, backbone, bottleneck.requires_grad_(False), shown_identity, refiner, sizes.note)
+
+
+def _stored(backbone: Backbone, folder: Path, reference: CodecReference) -> GnvcVd:
     states = _codec_states(folder, reference)
     with torch.device("meta"):
         bottleneck = Bottleneck(reference.bottleneck, thrift=reference.thrift)
     fill(bottleneck, states[CODEC_FILE], str(folder), stored_names(bottleneck))
     bottleneck.check(str(folder))
     bottleneck.requires_grad_(False)
-    shown_identity = shown_identity_of(backbone, bottleneck, states[ADAPTOR_FILE])
+    adaptor = states[ADAPTOR_FILE]
+    shown_identity = shown_identity_of(backbone, bottleneck, adaptor)
+    refiner = partial(_refiner, backbone, reference.adaptor, reference.bottleneck.features, adaptor, str(folder))
+    refinement, note = reference.refinement, backbone.note
+    return GnvcVd(backbone.name, backbone, bottleneck, shown_identity, refiner, note, refinement)
 
-    def load_refiner() -> "Refiner":
-        from gnvc_vd.learned.refine.refiner import Refiner
 
-        refiner = Refiner(backbone.dit, reference.adaptor, reference.bottleneck.features)
-        refiner.load_adaptor(states[ADAPTOR_FILE], str(folder))
-        return refiner.requires_grad_(False)
+def _refiner(
+    backbone: Backbone,
+    preset: AdaptorPreset,
+    features: int,
+    adaptor: Mapping[str, Tensor] | None = None,
+    where: str = "",
+) -> "Refiner":
+    from gnvc_vd.learned.refine.refiner import Refiner
 
-    return GnvcVd(
-        backbone.name, backbone, bottleneck, shown_identity, load_refiner, backbone.note, reference.refinement
-    )
+    refiner = Refiner(backbone.dit, preset, features)
+    if adaptor is not None:
+        refiner.load_adaptor(adaptor, where)
+    return refiner.requires_grad_(False)
 
 
 def _codec_states(folder: Path, reference: CodecReference) -> dict[str, dict[str, Tensor]]:
