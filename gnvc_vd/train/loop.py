@@ -36,8 +36,7 @@ Sources = Callable[[ClipSpec], Source]
 
 def train(training: Training, sources: Sources, validation: Sources | None, folder: Path) -> Path:
     """Run, or go on with, a training; returns the last checkpoint's folder."""
-    trainer = Trainer(training, folder)
-    return trainer.run(sources, validation)
+    return Trainer(training, folder).run(sources, validation)
 
 
 class Trainer:
