@@ -1,1 +1,1 @@
-"""Probes and studies: scripts that answer a question once. Not installed; run from the checkout."""
+"""Probes and studies: scripts that answer a question once. Not installed: in a checkout, python -m lab.NAME."""

@@ -1,4 +1,4 @@
-"""What refinement is worth to a codec, and where it should start: python lab/probe_refinement.py MODEL VIDEO…
+"""What refinement is worth to a codec, and where it should start: python -m lab.probe_refinement MODEL VIDEO…
 
 Error of the decoded latents against the clean ones, before and after refinement, by quality, start σ_0, steps and scale
 of the noise: means over the first GOP of the videos' middle. "apart" refines each latent as if there were no other, in
@@ -7,19 +7,80 @@ the model's own way. What is best for this error need not be best for the eye.
 
 import argparse
 import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import product
 
 import torch
+from torch import Tensor
 from tqdm import tqdm
 
 from gnvc_vd.bitstream.refinement import Refinement
 from gnvc_vd.codecs.load import load
-from gnvc_vd.conventions import QUALITIES, GnvcError, UsageError
+from gnvc_vd.common.noise import normal
+from gnvc_vd.conventions import QUALITIES, GnvcError, UsageError, bits_per_pixel
+from gnvc_vd.learned.codec import GnvcVd, apart
+from gnvc_vd.video.pixels import to_model
 from lab.probe_clips import middle_clips
-from lab.refinement_probe import Refined, Way, mean_of, refined
+from lab.probe_prior import error
 
 
-def main() -> int:
+@dataclass(frozen=True)
+class Way:
+    """A way of refining: where it starts, in how many steps, and whether each latent goes as if there were no other."""
+
+    parameters: Refinement
+    apart: bool = False
+
+
+@dataclass(frozen=True)
+class Refined:
+    """A quality refined in a way; `before` and `after` in dB, relative to the clean latents' variance."""
+
+    quality: int
+    bpp: float  # of the payload alone
+    way: Way
+    before: float
+    after: float
+
+
+@torch.inference_mode()
+def refined(codec: GnvcVd, clip: Tensor, qualities: Sequence[int], ways: Sequence[Way]) -> Iterator[Refined]:
+    """A clip, uint8 3 T H W, as one GOP and one window."""
+    frames, height, width = clip.shape[1:]
+    clean = codec.backbone.vae.encode(to_model(clip[None].to(codec.device)))
+    noise = normal(clean.shape, (0, 0), (0, 0, 0), codec.device)
+    for quality in qualities:
+        payloads, known = codec.bottleneck.compress(clean, [quality] * clean.shape[2])
+        decoded = torch.stack([one.latent for one in known], dim=2)
+        features = torch.stack([one.feature for one in known], dim=2)
+        rate = bits_per_pixel(len(payloads[0].data), width, height, frames)
+        before = error(decoded, clean)
+        for way in ways:
+            told = way.parameters
+            start = decoded, features, told.noise_scale * noise
+            given = map(apart, start) if way.apart else start
+            found = codec.refiner(*given, told.sigma_0, told.steps)
+            yield Refined(quality, rate, way, before, error(found, apart(clean) if way.apart else clean))
+
+
+def mean_of(found: Iterable[Refined]) -> list[Refined]:
+    """Over clips: of the rates, and of the errors in dB."""
+    groups: dict[tuple[int, Way], list[Refined]] = {}
+    for one in found:
+        groups.setdefault((one.quality, one.way), []).append(one)
+    return [
+        replace(
+            same[0],
+            bpp=sum(one.bpp for one in same) / len(same),
+            before=sum(one.before for one in same) / len(same),
+            after=sum(one.after for one in same) / len(same),
+        )
+        for same in groups.values()
+    ]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", metavar="MODEL", help="a model folder or preset, with a codec")
     parser.add_argument("videos", nargs="+", metavar="VIDEO")
@@ -30,7 +91,7 @@ def main() -> int:
     parser.add_argument("--frames", type=int, default=25, help="the first so many, 1 + 4k (25)")
     parser.add_argument("--size", type=int, default=256, help="of the crop from the middle (256)")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(argv)
     try:
         probe(arguments)
     except GnvcError as error:
@@ -71,4 +132,5 @@ def show(found: list[Refined], own: Refinement) -> None:
         quality = one.quality
 
 
-raise SystemExit(main())
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,21 +1,120 @@
-"""What a codec's training would cost, computed without weights: python lab/training_cost.py experiment=paper_stage1
+"""What a codec's training would cost, computed on tensors without data: no weights, no time, no device.
 
-Takes what scripts/train.py takes. Hours assume a share of a peak rate; nothing is run on a device.
+python -m lab.training_cost experiment=paper_stage1      takes what scripts/train.py takes
+
+Operations (a multiplication and an addition are two) are of one clip, forward and backward, counted by torch. Memory is
+what lives at once beside what is kept, all of it counted in float32: bfloat16 takes less, an allocator's slack and a
+kernel's workspace come on top. Hours assume a share of a peak rate.
 """
 
 import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import hydra
+import torch
 from omegaconf import DictConfig
+from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
 
+from gnvc_vd.backbone.dit import WanDit, build_dit
+from gnvc_vd.backbone.weights import Options, new_vae
+from gnvc_vd.bench.computed import compute
 from gnvc_vd.conventions import GnvcError
+from gnvc_vd.learned.bottleneck.contextual import Bottleneck
+from gnvc_vd.learned.refine.refiner import Refiner
+from gnvc_vd.metrics.perceptual import LearnedDistance
+from gnvc_vd.metrics.trunks import Trunk
+from gnvc_vd.presets import preset
 from gnvc_vd.train.compose import training_of
 from gnvc_vd.train.experiments import register
-from lab.cost_of_training import costs, kept
+from gnvc_vd.train.settings import Span, Stage, Training
+from gnvc_vd.train.setup import group_of
+from gnvc_vd.train.sharding import is_divided
+from gnvc_vd.train.stages.codec_stage import CodecStage
+from gnvc_vd.train.stages.stage import Step
 
+VGG_STAGES = (64, 128, 256, 512, 512)  # channels that LPIPS compares
+KEPT_PER_TRAINED = 4 * 5  # bytes: weight, gradient, two moments and the average, all float32
+SAVED_PER_TRAINED = 4 * 4  # bytes in a checkpoint: weight, average and two moments
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 PEAK, SHARE = 312e12, 0.3  # operations a second of an A800 in bfloat16, and what of it is assumed to be reached
+TRANSFORMER = "refiner.dit.model."
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What is there all the time."""
+
+    trained: int  # parameters
+    frozen_bytes: int
+    divided_bytes: int  # of all that is kept: what run.shard divides over processes
+
+    @property
+    def bytes(self) -> int:
+        return self.frozen_bytes + KEPT_PER_TRAINED * self.trained
+
+    @property
+    def checkpoint_bytes(self) -> int:
+        return SAVED_PER_TRAINED * self.trained
+
+
+@dataclass(frozen=True)
+class SpanCost:
+    """Of one clip of a span."""
+
+    span: Span
+    operations: int
+    working_bytes: int
+
+
+def kept(training: Training) -> Kept:
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        stage = _stage(training, training.stage)
+        parameters = dict(stage.named_parameters())
+    per_frozen = 2 if training.model.bfloat16 else 4
+    trained = sum(one.numel() for one in parameters.values() if one.requires_grad)
+    frozen = sum(one.numel() for one in parameters.values() if not one.requires_grad)
+    divided = sum(
+        one.numel() * (KEPT_PER_TRAINED if one.requires_grad else per_frozen)
+        for name, one in parameters.items()
+        if name.startswith(TRANSFORMER) and is_divided(name.removeprefix(TRANSFORMER), one)
+    )
+    return Kept(trained, per_frozen * frozen, divided)
+
+
+def costs(training: Training) -> Iterator[SpanCost]:
+    """Each span of a codec's training, as its stage says (windows at the GOP's start)."""
+    for span in training.stage.spans:
+        with FakeTensorMode(allow_non_fake_inputs=True):
+            stage = _stage(training, replace(training.stage, continuation=0.0))
+            clip = torch.zeros(1, 3, span.frames, span.size, span.size, dtype=torch.uint8)
+
+            def step(stage: CodecStage = stage, clip: torch.Tensor = clip) -> None:
+                stage(clip, Step(0, 0, 1, [0])).total.backward()
+
+            found = compute(step, gradients=True)
+        yield SpanCost(span, found.operations, found.peak_bytes)
+
+
+def _stage(training: Training, stage: Stage) -> CodecStage:
+    sizes = preset(training.model.name)
+    vae = new_vae(sizes.vae, Options(kernels="stock"))
+    dit = WanDit(build_dit(sizes.dit), sizes.dit, torch.zeros(1, sizes.dit.text_dim))
+    refiner = Refiner(dit, training.adaptor or sizes.adaptor, sizes.bottleneck.features)
+    if training.model.checkpointing:
+        refiner.checkpointing()
+    distance = None
+    if stage.weights.perceptual:
+        with unset_fake_temporarily():  # it skips initialisation in a way that fake tensors do not know
+            heads = [torch.ones(1, channels, 1, 1) for channels in VGG_STAGES]
+            distance = LearnedDistance(Trunk("vgg"), heads).requires_grad_(False)
+    made = CodecStage(
+        stage, training.rate, vae, Bottleneck(sizes.bottleneck, thrift=training.rate.thrift), refiner, distance
+    )
+    for name, parameter in made.named_parameters():
+        parameter.requires_grad_(group_of(name) in stage.trains)
+    return made.train()
 
 
 @hydra.main(config_path=str(CONFIGS), config_name="train", version_base="1.3")

@@ -1,4 +1,4 @@
-"""The material that `tiny` is trained on, out of Debian's packages: python lab/tiny/fetch_data.py FOLDER
+"""The material that `tiny` is trained on, out of Debian's packages: python -m lab.tiny.fetch_data FOLDER
 
 Needs a Debian system with network, or --debs with packages that were fetched before; nothing is installed. Which files
 of which package are used, under which licence and with which sha256, is in lab/tiny/data.json; others are refused.
@@ -20,7 +20,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -104,12 +104,12 @@ class State:
     made: dict[str, Made]  # by name
 
 
-def main() -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--debs", type=Path, metavar="FOLDER", help="of packages that are there already")
     parser.add_argument("--list", type=Path, default=LIST, metavar="FILE", help="another list of the same form")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(argv)
     try:
         packages = strict.parse(Listed, strict.read_object(arguments.list), arguments.list.name).packages
         rebuild(packages, arguments.folder, arguments.debs)
@@ -288,4 +288,5 @@ def credits_of(packages: tuple[Package, ...]) -> str:
     return "\n".join(lines) + "\n"
 
 
-raise SystemExit(main())
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -12,7 +12,7 @@ from gnvc_vd.video import open_video
 from gnvc_vd.zeroshot.codec import Gvc
 from gnvc_vd.zeroshot.encoding import GvcEncoding
 from gnvc_vd.zeroshot.parameters import Parameters
-from lab.zeroshot_figures import coded
+from lab.gvc_figures import coded
 
 GOP = 9
 

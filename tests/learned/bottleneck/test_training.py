@@ -5,7 +5,7 @@ import torch
 
 from gnvc_vd.learned.bottleneck.contextual import Bottleneck
 from lab.moving_fields import moving_fields
-from lab.synthetic_training import Point, measure, retrained, train
+from lab.train_synthetic import Point, measure, retrained, train
 from tests.learned.bottleneck.models import NANO
 
 LEVELS = (0, 21, 42, 63)

@@ -9,10 +9,10 @@ import gnvc_vd
 from gnvc_vd.bitstream.refinement import Refinement
 from gnvc_vd.common.noise import normal
 from gnvc_vd.video.pixels import to_model
-from lab.prior_probe import error
-from lab.refinement_probe import Refined, Way, mean_of, refined
+from lab.probe_prior import error
+from lab.probe_refinement import Refined, Way, main, mean_of, refined
 from tests.conftest import smooth_clip
-from tests.data.material import film, run_script
+from tests.data.material import film
 
 WAY = Refinement(steps=2, sigma_0=0.2, noise_scale=0.5)
 
@@ -47,12 +47,12 @@ def test_means_are_over_clips_for_each_quality_and_way() -> None:
 def test_the_script_shows_the_best_way_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     video = film(tmp_path / "a.mkv", smooth_clip(64, 64, 9))
     told = ("--frames", 9, "--size", 64, "--qualities", 0, 63, "--starts", 0.1, 0.3, "--steps", 1, "--noise-scales", 1)
-    assert run_script("lab/probe_refinement.py", "nano", video, *told) == 0
+    assert main(["nano", str(video), *map(str, told)]) == 0
     lines = capsys.readouterr().out.splitlines()[1:]
     assert len(lines) == 2 * 4 and "apart" in "".join(lines) and "the model's own" in "".join(lines)
     for first in (0, 4):
         assert lines[first].split()[0] == str((0, 63)[first // 4])
         after = [float(line[27:].split()[0]) for line in lines[first : first + 4]]
         assert after == sorted(after)
-    assert run_script("lab/probe_refinement.py", "nano", video, "--qualities", 64) == 2
-    assert run_script("lab/probe_refinement.py", "nano", video, "--frames", 9, "--size", 4096) == 1
+    assert main(["nano", str(video), "--qualities", "64"]) == 2
+    assert main(["nano", str(video), "--frames", "9", "--size", "4096"]) == 1

@@ -19,7 +19,8 @@ from gnvc_vd.train.stages.prior_stage import SIGMAS, PriorStage, judge
 from gnvc_vd.video.pictures import read_picture
 from gnvc_vd.video.pixels import pixels_of, to_frames, to_model
 from lab.linear_denoiser import LinearDenoiser
-from lab.prior_probe import (
+from lab.probe_clips import middle_clips
+from lab.probe_prior import (
     STARTS,
     STEPS,
     SUPPOSED,
@@ -33,14 +34,14 @@ from lab.prior_probe import (
     degradations,
     error,
     losses,
+    main,
     mean_attempts,
     mean_losses,
     predictors_of,
     samples,
 )
-from lab.probe_clips import middle_clips
 from tests.conftest import smooth_clip
-from tests.data.material import film, run_script
+from tests.data.material import film
 from tests.train.runs import training
 
 LATENTS = 3
@@ -308,11 +309,11 @@ def films(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 def test_the_script_prints_figures_and_writes_samples(
     films: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lab.prior_probe.STARTS", (0.1, 0.5))  # two are as good as five here
+    monkeypatch.setattr("lab.probe_prior.STARTS", (0.1, 0.5))  # two are as good as five here
     picture = tmp_path / "samples.png"
     few = ("--frames", 5, "--size", 64, "--noises", 1, "--rates", 0.1, "--device", "cpu")
     told = ("nano", films[0], "--fit", films[1], *few, "--samples", picture, "--sample-steps", 2)
-    assert run_script("lab/probe_prior.py", *told) == 0
+    assert main([*map(str, told)]) == 0
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert [float(line[0]) for line in lines[1:6]] == list(SIGMAS) and all(len(line) == 6 for line in lines[1:6])
     backbone = load_backbone("nano")
@@ -340,6 +341,6 @@ def test_the_script_refuses_in_one_sentence(
         ("--samples", tmp_path / "no" / "samples.png"): (1, "no folder"),
     }
     for told, (code, sentence) in wrong.items():
-        assert run_script("lab/probe_prior.py", "nano", films[0], "--frames", 5, "--size", 64, *told) == code
+        assert main(["nano", str(films[0]), "--frames", "5", "--size", "64", *map(str, told)]) == code
         said = capsys.readouterr()
         assert said.out == "" and said.err.count("\n") == 1 and sentence in said.err

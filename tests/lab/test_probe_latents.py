@@ -12,7 +12,7 @@ from gnvc_vd.metrics.block_transform import dct
 from gnvc_vd.metrics.fidelity import psnr
 from gnvc_vd.metrics.ideal import IdealCode
 from gnvc_vd.video.pixels import pixels_of
-from lab.latent_probe import judge
+from lab.probe_latents import judge
 
 
 def white(deviations: Tensor, side: int = 64, seed: int = 0) -> Tensor:

@@ -6,7 +6,7 @@ from gnvc_vd.backbone.weights import random_backbone
 from gnvc_vd.learned.bottleneck.contextual import Bottleneck
 from gnvc_vd.learned.refine.refiner import Refiner
 from gnvc_vd.presets import preset
-from lab.cost_of_training import costs, kept
+from lab.training_cost import costs, kept
 from tests.train.runs import training
 
 

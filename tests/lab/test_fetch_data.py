@@ -15,8 +15,8 @@ from PIL import Image
 from gnvc_vd.data.manifests import Entry, read_manifest, split_of
 from gnvc_vd.video import create_video
 from gnvc_vd.video.pictures import read_picture
+from lab.tiny.fetch_data import main
 from tests.conftest import names_beside, noise_clip, smooth_clip
-from tests.data.material import run_script
 
 RECIPE = Path(__file__).parents[2] / "lab" / "tiny"
 SHARE = "usr/share/pictures/"
@@ -108,9 +108,9 @@ def debs(tmp_path: Path, packages: dict[str, dict[str, bytes]]) -> Path:
     return tmp_path / "debs"
 
 
-def fetch(folder: Path, debs: Path | None, name: str = "list.json") -> object:
+def fetch(folder: Path, debs: Path | None, name: str = "list.json") -> int:
     chosen = () if debs is None else ("--debs", debs)
-    return run_script("lab/tiny/fetch_data.py", folder / "out", "--list", folder / name, *chosen)
+    return main([*map(str, (folder / "out", "--list", folder / name, *chosen))])
 
 
 def said(capsys: pytest.CaptureFixture[str]) -> str:

@@ -1,0 +1,1 @@
+"""The recipe of the shipped model: its material and its trainings."""
