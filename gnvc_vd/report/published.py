@@ -61,8 +61,12 @@ def read_paper(name: str) -> Paper:
 def published_tables(paper: Paper) -> list[Table]:
     """A paper's own; each says where it comes from, the last what must be known of all."""
     source = f"Printed in {paper.source}; not measured here."
-    tables = [replace(one, title=f"{paper.title}, published: {one.title}", notes=(source,)) for one in paper.tables]
-    return [*tables[:-1], *(replace(one, notes=(source, *paper.notes)) for one in tables[-1:])]
+    notes = [(*one.notes, source) for one in paper.tables]
+    notes[-1:] = [(*one, *paper.notes) for one in notes[-1:]]
+    return [
+        replace(one, title=f"{paper.title}, published: {one.title}", notes=said)
+        for one, said in zip(paper.tables, notes, strict=True)
+    ]
 
 
 def points_of(file: Path, title: str, width: int, height: int) -> list[PublishedPoint]:
