@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 # Two workers of one thread each; a file's tests stay together, because they share what they train.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
-.PHONY: help install test test-slow lint demo clean
+.PHONY: help install test test-slow lint size demo clean
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -30,6 +30,9 @@ test: lint ## install, style, types, and every test that is fast
 
 test-slow: install ## the full counts: mutations, kills, process matrices
 	$(PYTEST) -m slow
+
+size: install ## lines of code in the package, by room, and whether they are within its budget
+	$(BIN)/python -m lab.size
 
 demo: install ## the whole method on a shipped clip
 	$(BIN)/gnvc-vd demo

@@ -1,0 +1,70 @@
+"""How big the package is, in lines of code by room: python -m lab.size
+
+A line counts that holds code: no blanks, no comments, no docstrings. Rooms beside the package count nothing.
+"""
+
+import argparse
+import ast
+import io
+import sys
+import tokenize
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import gnvc_vd
+
+PACKAGE = Path(gnvc_vd.__file__).parent
+BUDGET = 9800  # lines of code in the whole package
+DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+NO_CODE = {
+    tokenize.COMMENT,
+    tokenize.NL,
+    tokenize.NEWLINE,
+    tokenize.INDENT,
+    tokenize.DEDENT,
+    tokenize.ENDMARKER,
+}
+
+
+def code_lines(source: str) -> int:
+    lines = set[int]()
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type not in NO_CODE:
+            lines |= set(range(token.start[0], token.end[0] + 1))
+    return len(lines - docstring_lines(source))
+
+
+def docstring_lines(source: str) -> set[int]:
+    lines = set[int]()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, DOCUMENTED) and ast.get_docstring(node, clean=False) is not None:
+            said = node.body[0]
+            lines |= set(range(said.lineno, (said.end_lineno or said.lineno) + 1))
+    return lines
+
+
+def lines_by_room(package: Path = PACKAGE) -> Counter[str]:
+    """A room is a folder of the package; what lies beside the rooms goes by its own name."""
+    rooms = Counter[str]()
+    for path in sorted(package.rglob("*.py")):
+        rooms[path.relative_to(package).parts[0]] += code_lines(path.read_text(encoding="utf-8"))
+    return rooms
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.parse_args(argv)
+    rooms = lines_by_room()
+    for room, lines in sorted(rooms.items()):
+        print(f"{room:16} {lines:6,}")
+    total = rooms.total()
+    print(f"{'total':16} {total:6,} of {BUDGET:,} lines of code")
+    if total > BUDGET:
+        print(f"size: the package is {total - BUDGET:,} lines over its budget", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
