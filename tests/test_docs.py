@@ -17,6 +17,10 @@ PAGES += [PACKAGE / "assets" / "tiny" / "MODEL_CARD.md", PACKAGE / "assets" / "c
 SCRIPTS = [
     path for folder in ("scripts", "lab") for path in (CHECKOUT / folder).rglob("*") if path.suffix in {".py", ".sh"}
 ]
+SOURCES = [f"/{path.relative_to(CHECKOUT).as_posix()}" for path in SCRIPTS]
+SOURCES += [
+    f"/{path.relative_to(CHECKOUT).as_posix()}" for room in (PACKAGE, CHECKOUT / "tests") for path in room.rglob("*.py")
+]
 CONFIGS = list((CHECKOUT / "configs").rglob("*.yaml"))
 
 CODE = re.compile(r"```.*?```|`[^`\n]+`", re.DOTALL)
@@ -42,41 +46,36 @@ def shown(page: Path) -> str:
     return str(page.relative_to(CHECKOUT))
 
 
-@pytest.mark.parametrize("page", [*PAGES, *SCRIPTS, *CONFIGS], ids=shown)
-def test_every_path_and_every_experiment_is_there(page: Path) -> None:
-    code = code_of(page)
+def missing_paths(code: str) -> list[str]:
+    """Paths from the checkout, and experiments of the scripts that take one."""
     missing = [path for path in PATH.findall(code) if not list(CHECKOUT.glob(path.rstrip("/")))]
     for script, _, name in EXPERIMENT.findall(code):
         kind = "evaluate" if "evaluate" in script else "train"
         if not (CHECKOUT / "configs" / kind / "experiment" / f"{name}.yaml").exists():
             missing.append(f"{script} experiment={name}")
-    assert missing == []
+    return missing
 
 
-@pytest.mark.parametrize("page", PAGES, ids=shown)
-def test_every_choice_and_key_of_a_configuration_is_there(page: Path) -> None:
-    code, parts = code_of(page), get_type_hints(Training)
-    missing = [
-        f"{group}={name}"
+def missing_settings(code: str) -> list[str]:
+    """Choices of a group, and keys of a training."""
+    parts = get_type_hints(Training)
+    choices = [
+        (group, name)
         for group, name in GROUP.findall(code)
         if not (CHECKOUT / "configs" / group / f"{name}.yaml").exists()
     ]
-    missing += [f"{part}.{key}" for part, key in KEY.findall(code) if key not in get_type_hints(parts[part])]
-    assert missing == []
+    keys = [(part, key) for part, key in KEY.findall(code) if key not in get_type_hints(parts[part])]
+    return [*map("=".join, choices), *map(".".join, keys)]
 
 
-@pytest.mark.parametrize("page", PAGES, ids=shown)
-def test_every_file_link_and_module_that_a_page_names_is_there(page: Path) -> None:
-    code, text = code_of(page), page.read_text(encoding="utf-8")
-    files = [path.relative_to(CHECKOUT).as_posix() for path in CHECKOUT.rglob("*.py") if ".venv" not in path.parts]
-    missing = [
-        name
-        for name in FILE.findall(code)
-        if name not in OTHERS and not any(f"/{file}".endswith(f"/{name}") for file in files)
+def missing_names(code: str) -> list[str]:
+    """Files by the end of their paths, and modules."""
+    files = [
+        path
+        for path in FILE.findall(code)
+        if path not in OTHERS and not any(one.endswith(f"/{path}") for one in SOURCES)
     ]
-    missing += [link for link in LINK.findall(text) if "://" not in link and not (page.parent / link).exists()]
-    missing += [name for pair in MODULE.findall(code) for name in pair if name and not is_there(name)]
-    assert missing == []
+    return files + [name for pair in MODULE.findall(code) for name in pair if name and not is_there(name)]
 
 
 def is_there(dotted: str) -> bool:
@@ -86,3 +85,36 @@ def is_there(dotted: str) -> bool:
         return True
     whole, parent = CHECKOUT.joinpath(top, *rest), CHECKOUT.joinpath(top, *rest[:-1])
     return whole.is_dir() or whole.with_suffix(".py").exists() or parent.with_suffix(".py").exists()
+
+
+@pytest.mark.parametrize("page", [*PAGES, *SCRIPTS, *CONFIGS], ids=shown)
+def test_every_path_and_every_experiment_is_there(page: Path) -> None:
+    assert missing_paths(code_of(page)) == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=shown)
+def test_every_setting_file_module_and_link_of_a_page_is_there(page: Path) -> None:
+    code, links = code_of(page), LINK.findall(page.read_text(encoding="utf-8"))
+    assert missing_settings(code) + missing_names(code) == []
+    assert [link for link in links if "://" not in link and not (page.parent / link).exists()] == []
+
+
+def test_the_check_sees_what_is_missing() -> None:
+    train, evaluate = "python scripts/train.py", "python scripts/evaluate.py"
+    assert missing_paths(f"`lab/tiny/train.sh` gnvc_vd/assets/*/ {train} -m experiment=tiny_vae,x budget=minutes") == []
+    assert missing_paths(f"{train} experiment=$NAME {train} experiment=tiny_$phase {train} experiment=NAME") == []
+    bad = f"lab/none.sh {evaluate} device=cpu experiment=tiny_vae python -m lab.training_cost experiment=small"
+    assert missing_paths(bad) == [
+        "lab/none.sh",
+        "scripts/evaluate.py experiment=tiny_vae",
+        "lab.training_cost experiment=small",
+    ]
+    assert missing_settings("data=photos run.shard=true stage.optimisation.rate=2 run.json") == []
+    assert missing_settings("data=none run.none=true") == ["data=none", "run.none"]
+    assert missing_names("video/reader.py reader.py python -m lab.size gnvc_vd.load gnvc_vd.video.reader.Video") == []
+    assert missing_names("video/codec.py none.py python -m lab.none gnvc_vd.none.x") == [
+        "video/codec.py",
+        "none.py",
+        "lab.none",
+        "gnvc_vd.none.x",
+    ]
