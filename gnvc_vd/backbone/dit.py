@@ -76,16 +76,12 @@ class WanDit(nn.Module):
             raise GnvcError(
                 f"a prompt's embedding is {tuple(text.shape)}, the transformer takes up to {tokens} × {width}"
             )
-        padded = text.new_zeros(1, tokens, width)
-        padded[0, : text.shape[0]] = text
-        return padded
+        return nn.functional.pad(text, (0, 0, 0, tokens - text.shape[0]))[None]
 
     def _with_condition(self, x: Tensor, condition: Condition | None) -> Tensor:
         count = self.preset.condition_channels
-        if count == 0:
-            if condition is not None:
-                raise ValueError("this preset takes no condition")
-            return x
+        if condition is not None and count == 0:
+            raise ValueError("this preset takes no condition")
         given = x.new_zeros(x.shape[0], count, *x.shape[2:]) if condition is None else condition.channels
         if given.shape != (x.shape[0], count, *x.shape[2:]):
             raise ValueError(f"expected {count} condition channels beside {tuple(x.shape)}, not {tuple(given.shape)}")
@@ -113,12 +109,6 @@ def build_dit(preset: DitPreset) -> WanTransformer3DModel:
 def kept_in_float32(name: str) -> bool:
     """Whether Wan keeps this parameter in float32 when the rest is bfloat16."""
     return bool(set(name.split(".")) & set(WanTransformer3DModel._keep_in_fp32_modules))
-
-
-def restore_rope(model: WanTransformer3DModel) -> None:
-    """Compute the rotary tables, which no file holds, on a model that was built on the meta device."""
-    config = model.config
-    model.rope = type(model.rope)(config.attention_head_dim, config.patch_size, config.rope_max_seq_len)
 
 
 def _choose_attention(model: WanTransformer3DModel, attention: str) -> None:

@@ -19,7 +19,8 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from gnvc_vd.backbone.folder import DESCRIPTION, check_sizes, checked_file, read_description
@@ -229,8 +230,7 @@ def read_tensors(files: Sequence[Path]) -> dict[str, Tensor]:
     tensors: dict[str, Tensor] = {}
     for path in files:
         try:
-            with safe_open(path, framework="pt") as stream:
-                tensors |= {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 – not a dict
+            tensors |= load_file(path)
         except (SafetensorError, OSError) as error:
             raise GnvcError(f"{path}: not a readable safetensors file ({error})") from error
     return tensors

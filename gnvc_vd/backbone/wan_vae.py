@@ -6,7 +6,6 @@ apart in memory, to a scalar loop. With diffusers' layers those two are most of 
 """
 
 from collections.abc import Callable
-from itertools import repeat
 from typing import Literal, cast
 
 import torch
@@ -20,8 +19,8 @@ from gnvc_vd.conventions import LATENT_CHANNELS, SPATIAL_STRIDE
 from gnvc_vd.presets import VaePreset
 
 # One entry per cached convolution and tile; diffusers' decoder leaves a marker string in some after the first step.
-Caches = tuple[Tensor | str | None, ...]
-TileStep = Callable[[Caches | None, Tensor], tuple[Tensor, Caches]]
+Caches = list[Tensor | str | None]
+TileStep = Callable[[Tensor, Caches], Tensor]  # fills in the caches
 EPSILON = 1e-12  # of torch.nn.functional.normalize
 
 
@@ -47,31 +46,28 @@ class WanVae(VideoVae):
         self._decoder_caches = _count_caches(model.decoder)
 
     def moments(self, state: State | None, frames: Tensor) -> tuple[Tensor, State]:
-        return self._in_tiles(self._encode_tile, state, frames, 1, 1 / SPATIAL_STRIDE)
+        def encode(tile: Tensor, caches: Caches) -> Tensor:
+            return self.model.quant_conv(self.model.encoder(tile, feat_cache=caches, feat_idx=[0]))
+
+        return self._in_tiles(encode, self._encoder_caches, state, frames, 1, 1 / SPATIAL_STRIDE)
 
     def pictures(self, state: State | None, z: Tensor) -> tuple[Tensor, State]:
-        return self._in_tiles(self._decode_tile, state, z, 1 / SPATIAL_STRIDE, 1)
+        def decode(tile: Tensor, caches: Caches) -> Tensor:
+            x = self.model.post_quant_conv(tile)
+            return self.model.decoder(x, feat_cache=caches, feat_idx=[0], first_chunk=state is None)
+
+        return self._in_tiles(decode, self._decoder_caches, state, z, 1 / SPATIAL_STRIDE, 1)
 
     def _in_tiles(
-        self, step: TileStep, state: State | None, x: Tensor, scale: float, scale_after: float
+        self, step: TileStep, count: int, state: State | None, x: Tensor, scale: float, scale_after: float
     ) -> tuple[Tensor, State]:
         """One step for every tile, each with its own caches; scales are resolutions as parts of the picture's."""
-        before = iter(state) if state is not None else repeat(None)
-        done = [[step(next(before), tile) for tile in row] for row in cut(x, self.tiling, scale)]
+        tiles = cut(x, self.tiling, scale)
+        after: list[Caches] = [list(caches) for caches in state or [(None,) * count] * sum(map(len, tiles))]
+        caches = iter(after)
+        done = [[step(tile, next(caches)) for tile in row] for row in tiles]
         size = [side / scale for side in x.shape[3:]]
-        joined = join([[out for out, _ in row] for row in done], self.tiling, size, scale_after)
-        return joined, tuple(caches for row in done for _, caches in row)
-
-    def _encode_tile(self, before: Caches | None, frames: Tensor) -> tuple[Tensor, Caches]:
-        caches: list[Tensor | str | None] = list(before or (None,) * self._encoder_caches)
-        moments = self.model.quant_conv(self.model.encoder(frames, feat_cache=caches, feat_idx=[0]))
-        return moments, tuple(caches)
-
-    def _decode_tile(self, before: Caches | None, z: Tensor) -> tuple[Tensor, Caches]:
-        caches: list[Tensor | str | None] = list(before or (None,) * self._decoder_caches)
-        x = self.model.post_quant_conv(z)
-        frames = self.model.decoder(x, feat_cache=caches, feat_idx=[0], first_chunk=before is None)
-        return frames, tuple(caches)
+        return join(done, self.tiling, size, scale_after), tuple(map(tuple, after))
 
 
 def build_vae(preset: VaePreset) -> AutoencoderKLWan:

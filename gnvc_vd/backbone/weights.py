@@ -155,24 +155,21 @@ def embed(folder: Path, prompt: str) -> Tensor:
 
 
 def _backbone(source: Located, options: Options) -> Backbone:
-    vae, load_dit = _vae(source, options), partial(_dit, source, options)
+    vae = _with_weights(lambda: new_vae(source.vae, options), source.vae_tensors, RANDOM_SEED, source.where)
+    nn.Module.to(vae.model, options.dtype)
+    load_dit = partial(_dit, source, options)
     return Backbone(source.where, source.vae, source.dit, vae, load_dit, source.files, source.note)
 
 
-def _vae(source: Located, options: Options) -> VideoVae:
-    vae = _with_weights(lambda: new_vae(source.vae, options), source.vae_tensors, RANDOM_SEED, source.where)
-    nn.Module.to(vae.model, options.dtype)
-    return vae
-
-
 def _dit(source: Located, options: Options) -> "WanDit":
-    from gnvc_vd.backbone.dit import WanDit, build_dit, kept_in_float32, restore_rope
+    from gnvc_vd.backbone.dit import WanDit, build_dit, kept_in_float32
 
     def build() -> WanDit:
         return WanDit(build_dit(source.dit), source.dit, source.text().float(), options.attention)
 
     dit = _with_weights(build, source.dit_tensors, RANDOM_DIT_SEED, source.where)
-    restore_rope(dit.model)
+    config = dit.model.config  # the rotary tables, which no file holds, are none on the meta device
+    dit.model.rope = type(dit.model.rope)(config.attention_head_dim, config.patch_size, config.rope_max_seq_len)
     for name, parameter in dit.model.named_parameters():
         parameter.data = parameter.data.to(torch.float32 if kept_in_float32(name) else options.dtype)
     return dit

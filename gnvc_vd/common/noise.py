@@ -21,7 +21,7 @@ NORMALS_PER_BLOCK = 8
 FIXED_POINT = 1 << 16
 
 
-def philox(counter: Sequence[Tensor | int], key: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def philox(counter: Sequence[Tensor | int], key: tuple[int, int]) -> tuple[Tensor, ...]:
     """Four words for each counter. Words are int64 tensors of values below 2^32; at least one counter is a tensor."""
     c0, c1, c2, c3 = counter
     k0, k1 = key
@@ -30,8 +30,7 @@ def philox(counter: Sequence[Tensor | int], key: tuple[int, int]) -> tuple[Tenso
         high1, low1 = _multiply(MULTIPLIERS[1], c2)
         c0, c1, c2, c3 = high1 ^ c1 ^ k0, low1, high0 ^ c3 ^ k1, low0
         k0, k1 = k0 + WEYL[0] & WORD, k1 + WEYL[1] & WORD
-    first, second, third, fourth = torch.broadcast_tensors(*map(torch.as_tensor, (c0, c1, c2, c3)))
-    return first, second, third, fourth
+    return torch.broadcast_tensors(*map(torch.as_tensor, (c0, c1, c2, c3)))
 
 
 def words(count: int, key: tuple[int, int], stream: tuple[int, int, int], device: torch.device | str = "cpu") -> Tensor:

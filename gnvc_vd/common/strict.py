@@ -61,7 +61,7 @@ def stated(value: Any) -> Any:
     return {name: stated(one) for name, (one, default) in told.items() if one != default}
 
 
-def _value(hint: Any, data: object, where: str) -> object:
+def _value(hint: Any, data: Any, where: str) -> object:
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (types.UnionType, typing.Union):
         if data is None and type(None) in arguments:
@@ -74,12 +74,9 @@ def _value(hint: Any, data: object, where: str) -> object:
         return {_value(str, key, where): _value(arguments[1], item, f"{where}.{key}") for key, item in data.items()}
     if origin is tuple and isinstance(data, list | tuple):
         return tuple(_value(arguments[0], item, where) for item in data)
-    if hint is float and isinstance(data, int | float) and not isinstance(data, bool) and abs(data) <= MAX_NUMBER:
-        return float(data)
-    if hint is int and isinstance(data, int) and not isinstance(data, bool) and abs(data) <= MAX_NUMBER:
-        return data
-    if hint is bool and isinstance(data, bool):
-        return data
-    if hint is str and isinstance(data, str) and len(data) <= 1000:
+    number = isinstance(data, int | float) and not isinstance(data, bool) and abs(data) <= MAX_NUMBER
+    if number and (hint is float or (hint is int and isinstance(data, int))):
+        return hint(data)
+    if (hint is bool and isinstance(data, bool)) or (hint is str and isinstance(data, str) and len(data) <= 1000):
         return data
     raise GnvcError(f"{where} should be {getattr(hint, '__name__', hint)}, not {str(data)[:40]!r}")

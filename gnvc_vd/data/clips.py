@@ -8,6 +8,7 @@ orders. No clip depends on the clips before it.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from gnvc_vd.conventions import MAX_SIDE, PIXEL_MULTIPLE, TEMPORAL_STRIDE, Frame
 from gnvc_vd.data.manifests import entries_of, inside
 from gnvc_vd.data.samples import MIXING, Clips, Draws, ItemClips, UnsuitableError, order
 from gnvc_vd.video.pictures import read_picture
-from gnvc_vd.video.seeking import Area, Backend, FilmIndex, index_film, read_frames
+from gnvc_vd.video.seeking import Area, Backend, index_film, read_frames
 
 SEPTUPLET = 7
 KEPT_INDEXES = 4096
@@ -71,25 +72,18 @@ class VideoClips(ItemClips):
         self.root, self._entries = entries_of(Path(source), "videos", split)
         super().__init__([entry.name for entry in self._entries], spec.seed)
         self.spec, self._backend = spec, backend
-        self._indexes: dict[str, FilmIndex] = {}
 
     def _clip(self, item: int, draws: Draws) -> Tensor:
         entry, spec = self._entries[item], self.spec
-        index = self._index(entry.path)
+        path = inside(self.root, entry.path)
+        index = _index(path)
         frames = min(entry.frames or index.frames, index.frames - entry.start)
         if frames < spec.span:
             raise UnsuitableError(f"{frames} frames, a clip takes {spec.span}")
         start = entry.start + draws.below(frames - spec.span + 1)
         area = drawn_area(draws, index.height, index.width, spec)
-        taken = read_frames(inside(self.root, entry.path), index, start, spec.frames, spec.stride, area, self._backend)
+        taken = read_frames(path, index, start, spec.frames, spec.stride, area, self._backend)
         return finished(taken, draws, spec)
-
-    def _index(self, path: str) -> FilmIndex:
-        if path not in self._indexes:
-            if len(self._indexes) == KEPT_INDEXES:
-                self._indexes.clear()
-            self._indexes[path] = index_film(inside(self.root, path))
-        return self._indexes[path]
 
 
 class SeptupletClips(ItemClips):
@@ -108,13 +102,10 @@ class SeptupletClips(ItemClips):
     def _clip(self, item: int, draws: Draws) -> Tensor:
         folder = inside(self.root, f"sequences/{self.names[item]}")
         first, spec = 1 + draws.below(SEPTUPLET - self.spec.span + 1), self.spec
-        frames = []
-        area: Area | None = None
-        for number in range(first, first + spec.span, spec.stride):
-            frame = read_picture(folder / f"im{number}.png")
-            area = area or drawn_area(draws, frame.shape[0], frame.shape[1], spec)
-            frames.append(area.cut(frame))
-        return finished(np.stack(frames), draws, spec)
+        frames = [read_picture(folder / f"im{number}.png") for number in range(first, first + spec.span, spec.stride)]
+        height, width = frames[0].shape[:2]
+        area = drawn_area(draws, height, width, spec)
+        return finished(np.stack([area.cut(frame) for frame in frames]), draws, spec)
 
 
 class Mixture(Clips):
@@ -152,6 +143,9 @@ class Mixture(Clips):
         return part, block * self._counts[part] + int((owners[:place] == part).sum())
 
 
+_index = lru_cache(KEPT_INDEXES)(index_film)  # of a film: read once, by whatever data set shows it
+
+
 def drawn_area(draws: Draws, height: int, width: int, spec: ClipSpec) -> Area:
     """Where a clip is cut out of a picture: its size times whatever the picture is shrunk by."""
     shrink = max(1.0, min(height, width) / spec.short_side) if spec.short_side else 1.0
@@ -163,9 +157,8 @@ def drawn_area(draws: Draws, height: int, width: int, spec: ClipSpec) -> Area:
 
 def finished(frames: Frame, draws: Draws, spec: ClipSpec) -> Tensor:
     """T h w 3 uint8 as cut out, shrunk and perhaps mirrored: 3 T H W."""
-    clip = torch.from_numpy(frames).permute(0, 3, 1, 2)
-    if clip.shape[2:] != (spec.height, spec.width):
-        size = (spec.height, spec.width)
+    clip, size = torch.from_numpy(frames).permute(0, 3, 1, 2), (spec.height, spec.width)
+    if clip.shape[2:] != size:
         clip = interpolate(clip.contiguous(), size, mode="bilinear", antialias=True)
     if spec.flip and draws.chance(0.5):
         clip = clip.flip(3)

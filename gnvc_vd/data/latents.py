@@ -61,8 +61,9 @@ class LatentIndex:
         clip = self.clip
         return LATENT_CHANNELS, latents_of(clip.frames), clip.height // SPATIAL_STRIDE, clip.width // SPATIAL_STRIDE
 
-    def length(self, shard: int) -> int:
-        return min(self.shard, self.count - shard * self.shard)
+    def numbers(self, shard: int) -> range:
+        """The samples in a shard."""
+        return range(self.count)[shard * self.shard :][: self.shard]
 
 
 def vae_identity(vae: VideoVae) -> str:
@@ -92,11 +93,10 @@ def precompute(
     _begin(folder, index)
     device = vae.mean.device
     for shard in range(index.shards):
-        target, first = folder / _name(shard), shard * index.shard
+        target, numbers = folder / _name(shard), index.numbers(shard)
         if target.is_file():
-            on_done(index.length(shard))
+            on_done(len(numbers))
             continue
-        numbers = range(first, first + index.length(shard))
         encoded = []
         for taken in DataLoader(clips, batch, sampler=numbers, num_workers=workers):
             with torch.inference_mode():
@@ -104,7 +104,7 @@ def precompute(
             on_done(len(taken))
         latents = torch.cat(encoded).to(torch.float16 if index.half else torch.float32).contiguous()
         if not latents.isfinite().all():
-            raise GnvcError(f"the VAE gives numbers that are not finite for samples {first} to {numbers[-1]}")
+            raise GnvcError(f"the VAE gives numbers that are not finite for samples {numbers[0]} to {numbers[-1]}")
         with replacing(target) as part:
             save_file({"latents": latents}, part)
 
@@ -128,7 +128,14 @@ class LatentClips(Clips):
         if missing:
             raise GnvcError(f"{folder}: {len(missing)} of {self.index.shards} shards are not computed yet")
         for shard in range(self.index.shards):
-            self._check(shard)
+            path, wanted = self.folder / _name(shard), [len(self.index.numbers(shard)), *self.index.shape]
+            try:
+                with safe_open(path, "pt") as file:
+                    shape = list(file.get_slice("latents").get_shape())
+            except SafetensorError as error:
+                raise GnvcError(f"{path}: not a shard of latents ({error})") from error
+            if shape != wanted:
+                raise GnvcError(f"{path}: holds latents {shape}, the index says {wanted}")
 
     def __len__(self) -> int:
         return self.index.count
@@ -138,16 +145,6 @@ class LatentClips(Clips):
         with safe_open(self.folder / _name(shard), "pt") as file:
             latent: Tensor = file.get_slice("latents")[row]
         return latent.float()
-
-    def _check(self, shard: int) -> None:
-        path, wanted = self.folder / _name(shard), [self.index.length(shard), *self.index.shape]
-        try:
-            with safe_open(path, "pt") as file:
-                shape = list(file.get_slice("latents").get_shape())
-        except SafetensorError as error:
-            raise GnvcError(f"{path}: not a shard of latents ({error})") from error
-        if shape != wanted:
-            raise GnvcError(f"{path}: holds latents {shape}, the index says {wanted}")
 
 
 def read_index(folder: Path) -> LatentIndex:

@@ -10,11 +10,13 @@ every symbol costs: it stops before more has been read than the payload holds, a
 
 import importlib
 import sys
+from collections.abc import Iterator
 from importlib.machinery import PathFinder
 from importlib.util import find_spec, module_from_spec
 from types import ModuleType
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gnvc_vd.bitstream import BitstreamError
 from gnvc_vd.entropy.cdf_tables import PRECISION, TOTAL, Integers, Tables
@@ -27,11 +29,7 @@ STEP = 1 << 18  # symbols that are decoded between two looks at what they cost
 CHUNK = 8  # bits of a spelled number in one symbol
 
 
-def _uniform(bits: int) -> Integers:
-    return np.full(1 << bits, TOTAL >> bits, dtype=np.int64)
-
-
-SPELLING = Tables([_uniform(max(bits, 1)) for bits in range(CHUNK + 1)])  # table b holds b bits
+SPELLING = Tables([np.full(1 << bits, TOTAL >> bits) for bits in (1, *range(1, CHUNK + 1))])  # table b holds b bits
 CLASSES = 5  # the table for a number's length
 CERTAIN = Tables([np.array([TOTAL - 2, 1, 1])])
 
@@ -72,18 +70,16 @@ class Encoder:
             self._spell(np.minimum(np.abs(values[far]), LIMIT) - reach[far])
 
     def finish(self) -> bytes:
-        missing = max(0, MIN_SYMBOLS - self._symbols)
-        self._put(np.zeros(missing, dtype=np.int64), np.zeros(missing, dtype=np.int64), CERTAIN)
-        payload: bytes = self._rans.flush()
-        return payload
+        filling = np.zeros(max(0, MIN_SYMBOLS - self._symbols), dtype=np.int64)
+        self._put(filling, filling, CERTAIN)
+        return bytes(self._rans.flush())
 
     def _spell(self, numbers: Integers) -> None:
         """Positive numbers: how many bits follow the leading one, then these bits, highest first."""
-        lengths = _bit_lengths(numbers)
+        lengths = np.frexp(numbers.astype(np.float64))[1].astype(np.int64) - 1  # exact: they are far below 2^53
         self._put(lengths, np.full_like(lengths, CLASSES), SPELLING)
-        for low, width in _chunks(lengths):
-            some = width > 0
-            self._put((numbers >> low)[some] & ((1 << width[some]) - 1), width[some], SPELLING)
+        for some, low, width in _chunks(lengths):
+            self._put(numbers[some] >> low & ((1 << width) - 1), width, SPELLING)
 
     def _put(self, symbols: Integers, indexes: Integers, tables: Tables) -> None:
         if not len(symbols):
@@ -129,9 +125,8 @@ class Decoder:
         if lengths.max() >= LIMIT.bit_length():
             raise DamagedPayloadError("a symbol is out of bounds")
         numbers = np.int64(1) << lengths
-        for low, width in _chunks(lengths):
-            some = width > 0
-            numbers[some] |= self._get(width[some], SPELLING) << low[some]
+        for some, low, width in _chunks(lengths):
+            numbers[some] |= self._get(width, SPELLING) << low
         return numbers
 
     def _get(self, indexes: Integers, tables: Tables) -> Integers:
@@ -147,14 +142,8 @@ class Decoder:
         return symbols
 
 
-def _bit_lengths(numbers: Integers) -> Integers:
-    """Bits after the leading one; exact, numbers being far below 2^53."""
-    return np.frexp(numbers.astype(np.float64))[1].astype(np.int64) - 1
-
-
-def _chunks(lengths: Integers) -> list[tuple[Integers, Integers]]:
-    """Where each chunk of bits begins and how wide it is, highest chunk first; width 0 where a number has none."""
-    longest = int(lengths.max())
-    return [
-        (np.full_like(lengths, low), np.clip(lengths - low, 0, CHUNK)) for low in reversed(range(0, longest, CHUNK))
-    ]
+def _chunks(lengths: Integers) -> Iterator[tuple[NDArray[np.bool_], int, Integers]]:
+    """Chunks of bits, the highest first: which numbers reach into it, where it begins, and how wide it is in each."""
+    for low in reversed(range(0, int(lengths.max()), CHUNK)):
+        some = lengths > low
+        yield some, low, np.minimum(lengths[some] - low, CHUNK)

@@ -79,9 +79,11 @@ class IntegerConv(nn.Module):
 
     def _exact(self, x: Tensor) -> Tensor:
         batch, _, height, width = x.shape
-        home, dtype = x.device, self._product_type(x.device)
-        if dtype is None:  # no exact type there: the coded world runs on the CPU
-            x, dtype = x.cpu(), torch.float64
+        home = x.device
+        if home.type == "mps":  # no exact type there: the coded world runs on the CPU
+            x = x.cpu()
+        whole = x.device.type == "cpu" and torch.get_float32_matmul_precision() == "highest"
+        dtype = torch.float32 if whole and self.largest_sum() < FLOAT32_EXACT else torch.float64
         with torch.autocast(x.device.type, enabled=False):
             x = x.to(dtype)
             unfolded = self.kernel > 1
@@ -92,14 +94,6 @@ class IntegerConv(nn.Module):
         sums.add_(self.bias_integers.to(x.device)[:, None] + half).bitwise_right_shift_(shift)
         return sums.clamp_(-self.reach, self.reach).view(batch, -1, height, width).to(home)
 
-    def _product_type(self, device: torch.device) -> torch.dtype | None:
-        if device.type == "mps":
-            return None
-        whole = torch.get_float32_matmul_precision() == "highest"
-        if device.type == "cpu" and whole and self.largest_sum() < FLOAT32_EXACT:
-            return torch.float32
-        return torch.float64
-
 
 class IntegerLeaky(nn.Module):
     """max(x, x/8), rounded down."""
@@ -108,15 +102,6 @@ class IntegerLeaky(nn.Module):
         if x.is_floating_point():
             return torch.maximum(x, straight_floor(x * (UNITS / 8)) / UNITS)
         return torch.maximum(x, x >> 3)
-
-
-class IntegerShuffle(nn.Module):
-    """Channels to twice the height and width."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        batch, channels, height, width = x.shape
-        x = x.reshape(batch, channels // 4, 2, 2, height, width).permute(0, 1, 4, 2, 5, 3)
-        return x.reshape(batch, channels // 4, 2 * height, 2 * width)
 
 
 def saturated(x: Tensor) -> Tensor:

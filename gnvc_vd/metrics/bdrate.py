@@ -53,7 +53,8 @@ def bd_rate(
     """
     from bjontegaard import bd_linear
 
-    (rate_a, value_a), (rate_t, value_t) = _both(anchor, test, lower_is_better, method)
+    rate_a, value_a = _points("the anchor", anchor, lower_is_better, method)
+    rate_t, value_t = _points("the test", test, lower_is_better, method)
     overlap = _overlap(value_a, value_t, "the metric", smallest_overlap)
     exponent = bd_linear(value_a, rate_a, value_t, rate_t, method, require_matching_points=False, min_overlap=0)
     return Delta(100 * (10 ** float(exponent) - 1), overlap)
@@ -73,41 +74,31 @@ def bd_metric(
     """
     from bjontegaard import bd_linear
 
-    (rate_a, value_a), (rate_t, value_t) = _both(anchor, test, lower_is_better, method, monotone=False)
+    rate_a, value_a = _points("the anchor", anchor, lower_is_better, method, monotone=False)
+    rate_t, value_t = _points("the test", test, lower_is_better, method, monotone=False)
     overlap = _overlap(rate_a, rate_t, "the rate", smallest_overlap)
     delta = float(bd_linear(rate_a, value_a, rate_t, value_t, method, require_matching_points=False, min_overlap=0))
     return Delta(-delta if lower_is_better else delta, overlap)
 
 
-def _both(anchor: Curve, test: Curve, lower_is_better: bool, method: Method, monotone: bool = True) -> list[Points]:
-    """Both as `_points`; what is wrong with one is said of that one."""
-    found = []
-    for name, curve in (("the anchor", anchor), ("the test", test)):
-        try:
-            found.append(_points(curve, lower_is_better, method, monotone))
-        except CurveError as error:
-            raise CurveError(f"{name}: {error}") from error
-    return found
-
-
-def _points(curve: Curve, lower_is_better: bool, method: Method, monotone: bool) -> Points:
+def _points(whose: str, curve: Curve, lower_is_better: bool, method: Method, monotone: bool = True) -> Points:
     """log₁₀ of the rates and quality, in the order of rate; refused where rates, or both as asked, do not rise."""
     rates, values = np.asarray(curve.rates, np.float64), np.asarray(curve.values, np.float64)
     if method not in FEWEST:
         raise ValueError(f"a method is one of {', '.join(FEWEST)}, not {method!r}")
     if rates.ndim != 1 or rates.shape != values.shape:
-        raise CurveError(f"a curve has one value for each rate, not {values.size} for {rates.size}")
+        raise CurveError(f"{whose}: a curve has one value for each rate, not {values.size} for {rates.size}")
     if len(rates) < FEWEST[method]:
-        raise CurveError(f"{method} needs at least {FEWEST[method]} points, not {len(rates)}")
+        raise CurveError(f"{whose}: {method} needs at least {FEWEST[method]} points, not {len(rates)}")
     if not (np.isfinite(rates).all() and np.isfinite(values).all() and (rates > 0).all()):
-        raise CurveError("a curve's rates are positive and all its numbers finite")
+        raise CurveError(f"{whose}: a curve's rates are positive and all its numbers finite")
     order = np.argsort(rates, kind="stable")
     rates, values = np.log10(rates[order]), values[order] * (-1 if lower_is_better else 1)
     if not (np.diff(rates) > 0).all():
-        raise CurveError("two points of a curve have the same rate")
+        raise CurveError(f"{whose}: two points of a curve have the same rate")
     if monotone and not (np.diff(values) > 0).all():
         direction = "fall" if lower_is_better else "rise"
-        raise CurveError(f"the metric must {direction} with every step in rate; here it does not")
+        raise CurveError(f"{whose}: the metric must {direction} with every step in rate; here it does not")
     return rates, values
 
 

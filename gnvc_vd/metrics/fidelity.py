@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from gnvc_vd.metrics import check_sides
 from gnvc_vd.metrics.pairs import Pair
-from gnvc_vd.metrics.perceptual import per_clip
+from gnvc_vd.metrics.perceptual import OfClips
 from gnvc_vd.video.planes import Planes
 
 CEILING = 100.0  # dB
@@ -28,15 +28,9 @@ def psnr(x: NDArray[Any], y: NDArray[Any], peak: int = 255) -> float:
     return CEILING if error == 0 else min(CEILING, 10 * math.log10(peak**2 / error))
 
 
-def psnr_planes(x: Planes, y: Planes) -> tuple[float, float, float]:
-    """Of Y, U and V, each for itself."""
-    by_plane = [psnr(a, b, x.peak) for a, b in zip(x.codes, y.codes, strict=True)]
-    return by_plane[0], by_plane[1], by_plane[2]
-
-
 def psnr_yuv(x: Planes, y: Planes) -> float:
     """(6·PSNR_Y + PSNR_U + PSNR_V) / 8."""
-    luma, blue, red = psnr_planes(x, y)
+    luma, blue, red = (psnr(a, b, x.peak) for a, b in zip(x.codes, y.codes, strict=True))
     return LUMA_WEIGHT * luma + CHROMA_WEIGHT * (blue + red)
 
 
@@ -45,16 +39,13 @@ def psnr_rgb(pair: Pair) -> float:
     return psnr(pair.reference, pair.test)
 
 
-class MsSsim(nn.Module):
+class MsSsim(OfClips):
     """MS-SSIM (Wang et al., 2003) of RGB, the mean of the three channels: 1 for equal pictures. As a loss, 1 − it.
 
     B 3 H W or B 3 T H W in [−1, 1] → (B,). Five scales, Gaussian window of 11 pixels with σ = 1.5, K = (0.01, 0.03).
     """
 
-    def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        return per_clip(self._similarity, x, y)
-
-    def _similarity(self, x: Tensor, y: Tensor) -> Tensor:  # B 3 H W each → (B,)
+    def of_pictures(self, x: Tensor, y: Tensor) -> Tensor:  # B 3 H W each → (B,)
         from pytorch_msssim import ms_ssim
 
         check_size(x.shape[-1], x.shape[-2])

@@ -9,7 +9,6 @@ would save; entropy coding is ideal and its tables are free. The figure compares
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -34,7 +33,9 @@ class IdealCode:
 
     def __init__(self, latents: Tensor) -> None:
         self._size = latents.shape[3:]
-        padded = torch.nn.functional.pad(latents.double(), _growth(self._size), mode="replicate")
+        height, width = self._size
+        whole_blocks = (0, -width % BLOCK, 0, -height % BLOCK, 0, 0)  # left, right, top, bottom, front, back
+        padded = torch.nn.functional.pad(latents.double(), whole_blocks, mode="replicate")
         self._mean = padded.mean((0, 2, 3, 4), keepdim=True)
         centred = padded - self._mean
         self._transform = Transform(centred)
@@ -66,8 +67,3 @@ class IdealCode:
         coded = kept * self._coefficients + spread * noise.to(kept.device)
         padded = self._transform.inverse(coded, *self._padded) + self._mean
         return padded[..., : self._size[0], : self._size[1]].float()
-
-
-def _growth(size: Sequence[int]) -> tuple[int, ...]:
-    """What fills up blocks: left, right, top, bottom, front, back."""
-    return (0, -size[1] % BLOCK, 0, -size[0] % BLOCK, 0, 0)

@@ -9,7 +9,6 @@ any float type; features are compared in float32. Under autocast the trunk runs 
 losses: figures are measured without. A picture must be at least 32 pixels each way.
 """
 
-from collections.abc import Callable
 from functools import partial
 
 import torch
@@ -43,7 +42,23 @@ def dists() -> "Dists":
     return Dists(trunk, weights["alpha"], weights["beta"])
 
 
-class LearnedDistance(nn.Module):
+class OfClips(nn.Module):
+    """A measure of two pictures (`of_pictures`, B 3 H W each → B) as one of two clips, too: the mean over frames."""
+
+    def of_pictures(self, x: Tensor, y: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        if x.shape != y.shape or x.dim() not in (4, 5) or x.shape[1] != 3:
+            raise ValueError(f"two B 3 H W or two B 3 T H W, not {tuple(x.shape)} and {tuple(y.shape)}")
+        if x.dim() == 4:
+            return self.of_pictures(x, y)
+        batch = len(x)
+        x, y = (z.transpose(1, 2).flatten(0, 1) for z in (x, y))
+        return self.of_pictures(x, y).view(batch, -1).mean(1)
+
+
+class LearnedDistance(OfClips):
     """d(x, y) = Σ_stages mean_hw Σ_c w_c (f̂_c(x) − f̂_c(y))², with f̂ the features over their length across channels."""
 
     shift: Tensor
@@ -57,10 +72,7 @@ class LearnedDistance(nn.Module):
         self.register_buffer("scale", torch.tensor([0.458, 0.448, 0.450]).view(3, 1, 1), persistent=False)
         self.eval().requires_grad_(False)
 
-    def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        return per_clip(self._distance, x, y)
-
-    def _distance(self, x: Tensor, y: Tensor) -> Tensor:  # B 3 H W each → (B,)
+    def of_pictures(self, x: Tensor, y: Tensor) -> Tensor:  # B 3 H W each → (B,)
         f, g = ((z.float() - self.shift) / self.scale for z in (x, y))
         distance = x.new_zeros(len(x), dtype=torch.float32)
         for stage, head in zip(self.trunk.stages, self.heads, strict=True):  # stage by stage: the maps are large
@@ -69,7 +81,7 @@ class LearnedDistance(nn.Module):
         return distance
 
 
-class Dists(nn.Module):
+class Dists(OfClips):
     """d(x, y) = 1 − Σ_c α_c l(f_c, g_c) + β_c s(f_c, g_c): like means (texture), like structure, over six stages.
 
     l = (2 μ_f μ_g + c) / (μ_f² + μ_g² + c),  s = (2 σ_fg + c) / (σ_f² + σ_g² + c),  c = 10⁻⁶,  Σ α + β = 1.
@@ -88,10 +100,7 @@ class Dists(nn.Module):
         self.register_buffer("std", torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1), persistent=False)
         self.eval().requires_grad_(False)
 
-    def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        return per_clip(self._distance, x, y)
-
-    def _distance(self, x: Tensor, y: Tensor) -> Tensor:  # B 3 H W each → (B,)
+    def of_pictures(self, x: Tensor, y: Tensor) -> Tensor:  # B 3 H W each → (B,)
         means, structures = [], []
         for f, g in zip(*(self._features((z.float() + 1) / 2) for z in (x, y)), strict=True):
             f_mean, g_mean = f.mean((2, 3), keepdim=True), g.mean((2, 3), keepdim=True)
@@ -111,14 +120,3 @@ def _unit(f: Tensor) -> Tensor:
     """f over its length across channels."""
     f = f.float()
     return f / (torch.linalg.vector_norm(f, dim=1, keepdim=True) + 1e-10)
-
-
-def per_clip(distance: Callable[[Tensor, Tensor], Tensor], x: Tensor, y: Tensor) -> Tensor:
-    """A distance of pictures as one of clips: the mean over frames."""
-    if x.shape != y.shape or x.dim() not in (4, 5) or x.shape[1] != 3:
-        raise ValueError(f"two B 3 H W or two B 3 T H W, not {tuple(x.shape)} and {tuple(y.shape)}")
-    if x.dim() == 4:
-        return distance(x, y)
-    batch = len(x)
-    x, y = (z.transpose(1, 2).flatten(0, 1) for z in (x, y))
-    return distance(x, y).view(batch, -1).mean(1)

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from gnvc_vd.conventions import Frame
 from gnvc_vd.metrics import UnavailableError
@@ -48,7 +47,7 @@ def warping_error(step: Step) -> float | None:
     """Σ_p M(p) |y_t(p) − W(y_t+1)(p)|² / (3 Σ_p M(p)) in 8-bit levels squared; None where nothing stays visible."""
     if not step.visible.any():
         return None
-    first, second = (_tensor(frame) for frame in step.test)
+    first, second = (torch.from_numpy(frame.copy()).permute(2, 0, 1)[None].double() for frame in step.test)
     difference = (first - warped(second, step.flow))[0].square().mean(0)  # H W
     return float(difference[torch.from_numpy(step.visible)].mean())
 
@@ -69,7 +68,3 @@ class WarpingError:
         if not self._errors:
             raise UnavailableError("needs two frames that show some of the same")
         return float(np.mean(self._errors))
-
-
-def _tensor(frame: Frame) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(frame)).permute(2, 0, 1)[None].double()

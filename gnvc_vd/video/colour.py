@@ -20,7 +20,6 @@ from typing import Any, cast
 import av
 import numpy as np
 from av.filter import Graph
-from av.filter.context import FilterContext
 from av.video.plane import VideoPlane
 from numpy.typing import NDArray
 
@@ -84,14 +83,11 @@ class Converter:
 
     def _built(self, like: av.VideoFrame) -> Graph:
         graph = Graph()
-        last: FilterContext = graph.add_buffer(
+        source = graph.add_buffer(
             width=like.width, height=like.height, format=like.format, time_base=like.time_base or Fraction(1)
         )
-        for name, arguments in [*self._filters, ("buffersink", "")]:
-            step = graph.add(name, arguments or None)
-            last.link_to(step)
-            last = step
-        graph.configure()
+        steps = [graph.add(name, arguments or None) for name, arguments in [*self._filters, ("buffersink", "")]]
+        graph.link_nodes(source, *steps).configure()
         return graph
 
 

@@ -15,19 +15,14 @@ def to_model(clip: Tensor) -> Tensor:
     return clip.float() / 127.5 - 1
 
 
-def to_levels(video: Tensor) -> Tensor:
-    """[−1, 1] to uint8, rounded to the nearest level."""
-    return ((video + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
-
-
 def to_video(frames: Frame, device: torch.device) -> Tensor:
     """T H W 3 uint8 to 1 3 T H W in [−1, 1]."""
     return to_model(torch.from_numpy(np.ascontiguousarray(frames)).to(device).permute(3, 0, 1, 2)[None])
 
 
 def to_frames(video: Tensor) -> Frame:
-    """3 T H W in [−1, 1] to T H W 3 uint8."""
-    return pixels_of(to_levels(video).cpu())
+    """3 T H W in [−1, 1] to T H W 3 uint8, rounded to the nearest level."""
+    return pixels_of(((video + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).cpu())
 
 
 def pixels_of(clip: Tensor) -> Frame:

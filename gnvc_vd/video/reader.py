@@ -127,10 +127,7 @@ class Video(AbstractContextManager["Video"]):
 
 
 def open_video(
-    source: str | Path,
-    raw: RawVideo | None = None,
-    rate: Fraction | None = None,
-    colour: Colour | None = None,
+    source: str | Path, raw: RawVideo | None = None, rate: Fraction | None = None, colour: Colour | None = None
 ) -> Video:
     """Open a video file, a folder of PNGs, or `-` (standard input).
 
@@ -176,12 +173,13 @@ def _rgb_frames(
 
 @contextmanager
 def opened(
-    path: Path | None, raw: RawVideo | None = None, threads: int | None = None
+    path: Path | None, raw: RawVideo | None = None, threads: int | None = None, damage: str = "damaged or cut"
 ) -> Iterator[tuple["av.container.InputContainer", av.VideoStream]]:
     """A file or standard input, and the film in it: the first video stream that is no cover picture.
 
     Args:
         threads: of the decoder; None leaves that to libav.
+        damage: what to say of the file where libav finds an error in it.
     """
     name, options = _name(path), dict(OPEN_OPTIONS)
     if raw is not None:
@@ -206,7 +204,10 @@ def opened(
         stream.thread_type = "AUTO" if threads is None else "SLICE"
         if threads is not None:
             context.thread_count = threads
-        yield container, stream
+        try:
+            yield container, stream
+        except av.error.FFmpegError as error:
+            raise VideoError(f"{name}: {damage}") from error
 
 
 def _file_frames(path: Path | None, raw: RawVideo | None) -> Iterator[Decoded]:

@@ -77,11 +77,8 @@ def index_film(path: Path) -> FilmIndex:
         except av.error.FFmpegError as error:
             raise VideoError(f"{path}: damaged or cut after {len(times)} packets") from error
         rate, codec, container_name = stream.average_rate, stream.codec_context.name, container.format.name
-    with opened(path, threads=THREADS) as (container, stream):
-        try:
-            first = next(container.decode(stream), None)
-        except av.error.FFmpegError as error:
-            raise VideoError(f"{path}: damaged at its beginning") from error
+    with opened(path, threads=THREADS, damage="damaged at its beginning") as (container, stream):
+        first = next(container.decode(stream), None)
     if not times or first is None:
         raise VideoError(f"{path}: holds no video frame")
     known = None not in times and len(set(times)) == len(times) and keys
@@ -153,16 +150,16 @@ def _sought(path: Path, keys: NDArray[np.int64], times: NDArray[np.int64], start
     for key, sought in starts:
         found = {}
         try:
-            with opened(path, threads=THREADS) as (container, stream):
+            with opened(path, threads=THREADS, damage=f"damaged after frame {start}") as (container, stream):
                 container.seek(sought, stream=stream, backward=True)
                 for frame in _decoded_from(starts[0][0], container.demux(stream)):
                     if frame.pts in wanted and not frame.is_corrupt:
                         found[frame.pts] = crop(frame)
                     if frame.pts is None or frame.pts >= times[-1]:
                         break
-        except av.error.FFmpegError as error:
+        except VideoError:
             if [key, sought] == starts[-1]:
-                raise VideoError(f"{path}: damaged after frame {start}") from error
+                raise
         else:
             return np.stack([found[time] for time in times.tolist()]) if len(found) == len(times) else None
     return None
@@ -181,15 +178,12 @@ def _decoded_from(key: int, packets: Iterator["av.Packet[av.VideoStream]"]) -> I
 def _counted(path: Path, numbers: range, crop: _Cropper) -> Frame:
     """The frames of these numbers, decoding from the beginning."""
     found = []
-    with opened(path, threads=THREADS) as (container, stream):
-        try:
-            for number, frame in enumerate(container.decode(stream)):
-                if number in numbers and not frame.is_corrupt:
-                    found.append(crop(frame))
-                if number == numbers[-1]:
-                    break
-        except av.error.FFmpegError as error:
-            raise VideoError(f"{path}: damaged before frame {numbers[-1]}") from error
+    with opened(path, threads=THREADS, damage=f"damaged before frame {numbers[-1]}") as (container, stream):
+        for number, frame in enumerate(container.decode(stream)):
+            if number in numbers and not frame.is_corrupt:
+                found.append(crop(frame))
+            if number == numbers[-1]:
+                break
     if len(found) != len(numbers):
         raise VideoError(f"{path}: frames {numbers[0]} to {numbers[-1]} cannot all be decoded")
     return np.stack(found)

@@ -11,7 +11,6 @@ from gnvc_vd.entropy.integer import (
     UNITS,
     IntegerConv,
     IntegerLeaky,
-    IntegerShuffle,
     bounded,
     rounded_shift,
     saturated,
@@ -107,7 +106,7 @@ def test_weights_too_large_for_the_proof_are_refused() -> None:
 
 def test_the_pretence_is_the_integers() -> None:
     """What training sees, times 64, is what coding computes, place by place."""
-    network = nn.Sequential(frozen(16, 24), IntegerLeaky(), IntegerShuffle(), frozen(6, 8, kernel=1, seed=2))
+    network = nn.Sequential(frozen(16, 24), IntegerLeaky(), nn.PixelShuffle(2), frozen(6, 8, kernel=1, seed=2))
     x = values(2, 16, 6, 6) // 4
     with torch.no_grad():
         assert torch.equal((network(x / UNITS) * UNITS).long(), network(x))
@@ -120,7 +119,7 @@ def test_small_parts_against_their_closed_forms() -> None:
     assert straight_round(torch.tensor([-1.5, -0.5, 0.5, 1.5])).tolist() == [-1, 0, 1, 2]
     assert saturated(torch.tensor([-9999, 5, 9999])).tolist() == [-REACH, 5, REACH]
     shuffled = values(2, 12, 3, 5)
-    assert torch.equal(IntegerShuffle()(shuffled), nn.functional.pixel_shuffle(shuffled.float(), 2).long())
+    assert torch.equal(nn.PixelShuffle(2)(shuffled), nn.functional.pixel_shuffle(shuffled.float(), 2).long())
 
 
 def test_gradients_pass_rounding_and_lead_back_into_bounds() -> None:

@@ -21,7 +21,7 @@ from gnvc_vd.conventions import QUALITIES
 from gnvc_vd.entropy import integer, likelihoods
 from gnvc_vd.entropy.cdf_tables import LEVELS
 from gnvc_vd.entropy.coder import LIMIT, Decoder, Encoder
-from gnvc_vd.entropy.integer import REACH, UNITS, IntegerConv, IntegerLeaky, IntegerShuffle
+from gnvc_vd.entropy.integer import REACH, UNITS, IntegerConv, IntegerLeaky
 from gnvc_vd.learned.bottleneck.gains import FINER, KNOTS, LEVEL_UNITS, Gains, through_knots
 from gnvc_vd.learned.bottleneck.networks import convolution
 from gnvc_vd.presets import BottleneckPreset
@@ -74,10 +74,10 @@ class EntropyModel(nn.Module):
         self.synthesis = nn.Sequential(
             IntegerConv(hyper, 4 * prior, 1),
             IntegerLeaky(),
-            IntegerShuffle(),
+            nn.PixelShuffle(2),
             IntegerConv(prior, 4 * prior, 1),
             IntegerLeaky(),
-            IntegerShuffle(),
+            nn.PixelShuffle(2),
         )
         self.enter = IntegerConv(prior + state, prior, 1)
         self.fuse = nn.Sequential(IntegerLeaky(), IntegerConv(prior, prior, 1), IntegerLeaky())
