@@ -14,9 +14,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import cast
 
-from gnvc_vd.conventions import Colour, GnvcError, UsageError
+from gnvc_vd.common.strict import require
+from gnvc_vd.conventions import Colour, GnvcError
 from gnvc_vd.video import RawVideo, create_video, ffmpeg, open_video
+from gnvc_vd.video.reader import RawFormat
 
 SOURCE = "source.mkv"  # FFV1: the very codes, with their matrix named
 DECODED = "decoded.mkv"
@@ -39,8 +42,7 @@ class Clip:
 
     @property
     def raw(self) -> RawVideo:
-        ten = self.pixel_format == "yuv420p10le"
-        return RawVideo(self.width, self.height, self.rate, "yuv420p10le" if ten else "yuv420p")
+        return RawVideo(self.width, self.height, self.rate, cast(RawFormat, self.pixel_format))
 
 
 @dataclass(frozen=True)
@@ -85,10 +87,8 @@ def _convert_source(name: str, clip: Clip, folder: Path) -> None:
     if name == FORMS["yuv"]:
         ffmpeg.run(["-i", str(folder / SOURCE), "-f", "rawvideo", "-pix_fmt", clip.pixel_format, str(folder / name)])
     elif name == FORMS["png"]:
-        with (
-            open_video(folder / SOURCE) as video,
-            create_video(folder / name, clip.width, clip.height, clip.rate) as out,
-        ):
+        form = clip.width, clip.height, clip.rate
+        with open_video(folder / SOURCE) as video, create_video(folder / name, *form) as out:
             for frame in video:
                 out.write(frame)
 
@@ -116,9 +116,8 @@ def run(command: Sequence[str], folder: Path, threads: int | None = None) -> flo
     except OSError as error:
         raise GnvcError(f"{command[0]}: {error.strerror}") from error
     if done.returncode != 0:
-        lines = (done.stderr + done.stdout).decode(errors="replace").strip().splitlines()
-        said = " ".join(lines[-2:]) if lines else "it said nothing"
-        raise GnvcError(f"{command[0]} failed with exit code {done.returncode}: {said[-SAID:]}")
+        lines = (done.stderr + done.stdout).decode(errors="replace").strip().splitlines() or ["it said nothing"]
+        raise GnvcError(f"{command[0]} failed with exit code {done.returncode}: {' '.join(lines[-2:])[-SAID:]}")
     return time.perf_counter() - start
 
 
@@ -132,8 +131,13 @@ def the_one(folder: Path, pattern: str) -> Path:
 
 def check_different(levels: Sequence[int]) -> None:
     """A level names its point's files."""
-    if not levels or len(set(levels)) < len(levels):
-        raise UsageError(f"a codec has levels, and each once: not {levels}")
+    require(levels and len(set(levels)) == len(levels), f"a codec has levels, and each once: not {levels}")
+
+
+def check_bounded(levels: Sequence[int], codec: str, largest: int) -> None:
+    fine = levels and all(0 <= level <= largest for level in levels)
+    require(fine, f"levels of {codec} are 0 to {largest}: not {levels}")
+    check_different(levels)
 
 
 def lossless(clip: Clip, planes: str, name: str) -> list[str]:

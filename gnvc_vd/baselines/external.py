@@ -17,6 +17,7 @@ from pathlib import Path
 from string import Template
 
 from gnvc_vd.baselines.commands import FORMS, Clip, Commands, check_different
+from gnvc_vd.common.strict import require
 from gnvc_vd.conventions import UsageError
 
 
@@ -46,20 +47,12 @@ class External:
 
     def __post_init__(self) -> None:
         check_different(self.levels)
-        if self.reads not in FORMS:
-            raise UsageError(f"a codec reads {', '.join(FORMS)}, not {self.reads!r}")
+        require(self.reads in FORMS, f"a codec reads {', '.join(FORMS)}, not {self.reads!r}")
 
     def commands(self, clip: Clip, level: int, folder: Path) -> Commands:
-        values = {
-            "width": clip.width,
-            "height": clip.height,
-            "frames": clip.frames,
-            "rate": clip.rate,
-            "depth": 10 if clip.pixel_format.endswith("10le") else 8,
-            "level": level,
-            "folder": folder.absolute(),
-            "checkout": Path(self.checkout or ".").absolute(),
-        }
+        values: dict[str, object] = {name: getattr(clip, name) for name in ("width", "height", "frames", "rate")}
+        values |= {"depth": 10 if clip.pixel_format.endswith("10le") else 8, "level": level}
+        values |= {"folder": folder.absolute(), "checkout": Path(self.checkout or ".").absolute()}
 
         def words(text: str | None) -> tuple[str, ...]:
             return tuple(_filled(word, values) for word in shlex.split(text or ""))

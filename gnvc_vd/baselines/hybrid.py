@@ -8,14 +8,16 @@ One thread, because x264 and x265 make another stream with another number of thr
 
 from dataclasses import dataclass
 
-from gnvc_vd.baselines.commands import DECODED, FFV1, SOURCE, Clip, Commands, check_different, tagged
-from gnvc_vd.conventions import UsageError
+from gnvc_vd.baselines.commands import DECODED, FFV1, SOURCE, Clip, Commands, check_bounded, tagged
+from gnvc_vd.common.strict import require
+from gnvc_vd.video.ffmpeg import QUIET
 
 STRUCTURES = ("low-delay", "random-access")
 TUNINGS = ("default", "psnr")
 SUFFIXES = {"x264": "h264", "x265": "hevc", "svt-av1": "obu", "vvenc": "vvc"}  # ffmpeg's names of the raw formats
 PRESETS = {"x264": "veryslow", "x265": "veryslow", "svt-av1": "4", "vvenc": "medium"}
 HIGHEST = {"x264": 51, "x265": 51, "svt-av1": 70, "vvenc": 63}  # levels: CRF, and QP of VVenC
+EACH_FRAME = ("-fps_mode", "passthrough")
 NEVER = 1 << 20  # frames: an intra period that no clip reaches
 
 
@@ -39,44 +41,29 @@ class Hybrid:
     preset: str | None = None
 
     def __post_init__(self) -> None:
-        for name, value, known in (
-            ("encoder", self.encoder, tuple(SUFFIXES)),
-            ("structure", self.structure, STRUCTURES),
-            ("tuning", self.tuning, TUNINGS),
-        ):
-            if value not in known:
-                raise UsageError(f"there is no {name} {value!r}; there are {', '.join(known)}")
-        if not self.levels or not all(0 <= level <= HIGHEST[self.encoder] for level in self.levels):
-            raise UsageError(f"levels of {self.encoder} are 0 to {HIGHEST[self.encoder]}: not {self.levels}")
-        check_different(self.levels)
-        if self.intra < 0:
-            raise UsageError(f"an intra period is not negative: {self.intra}")
+        for name, known in (("encoder", SUFFIXES), ("structure", STRUCTURES), ("tuning", TUNINGS)):
+            value = getattr(self, name)
+            require(value in known, f"there is no {name} {value!r}; there are {', '.join(known)}")
+        check_bounded(self.levels, self.encoder, HIGHEST[self.encoder])
+        require(self.intra >= 0, f"an intra period is not negative: {self.intra}")
 
     def commands(self, clip: Clip, level: int) -> Commands:
-        if clip.width % 2 or clip.height % 2:
-            raise UsageError(f"{self.encoder} codes 4:2:0 of even sizes only, not {clip.width}×{clip.height}")
-        form = SUFFIXES[self.encoder]
-        stream = f"stream.{form}"
-        quiet = ("ffmpeg", "-nostdin", "-hide_banner", "-loglevel", "error", "-y")
-        settings = _SETTINGS[self.encoder](self, level)
-        encode = (*quiet, "-i", SOURCE, "-an", *settings, "-fps_mode", "passthrough", "-f", form, stream)
-        show = ("-vf", tagged(clip), "-fps_mode", "passthrough", *FFV1, DECODED)
-        return Commands(encode, (*quiet, "-framerate", str(clip.rate), "-i", stream, *show), stream)
-
-    @property
-    def speed(self) -> str:
-        return self.preset or PRESETS[self.encoder]
+        even = clip.width % 2 == clip.height % 2 == 0
+        require(even, f"{self.encoder} codes 4:2:0 of even sizes only, not {clip.width}×{clip.height}")
+        stream = f"stream.{SUFFIXES[self.encoder]}"
+        encoder = ("-c:v", f"lib{self.encoder.replace('-', '')}", "-preset", self.preset or PRESETS[self.encoder])
+        coded = (*encoder, *_SETTINGS[self.encoder](self, level), *EACH_FRAME, "-f", SUFFIXES[self.encoder], stream)
+        decoded = ("-vf", tagged(clip), *EACH_FRAME, *FFV1, DECODED)
+        encode = ("ffmpeg", *QUIET, "-i", SOURCE, "-an", *coded)
+        return Commands(encode, ("ffmpeg", *QUIET, "-framerate", str(clip.rate), "-i", stream, *decoded), stream)
 
 
 def _x264(one: Hybrid, level: int) -> list[str]:
-    tune = [*(["psnr"] if one.tuning == "psnr" else []), *(["zerolatency"] if one.structure == "low-delay" else [])]
+    tunes = [*(["psnr"] if one.tuning == "psnr" else []), *(["zerolatency"] if one.structure == "low-delay" else [])]
+    tune = ["-tune", ",".join(tunes)] if tunes else []
     parameters = f"keyint={one.intra or 'infinite'}:scenecut=0:threads=1:sliced-threads=0"
-    return [
-        *("-c:v", "libx264", "-preset", one.speed, "-crf", str(level)),
-        *(["-tune", ",".join(tune)] if tune else []),
-        *("-x264-params", parameters),
-        *("-bsf:v", "filter_units=remove_types=6"),  # SEI: 600 bytes of x264's options, and no picture in it
-    ]
+    no_sei = ("-bsf:v", "filter_units=remove_types=6")  # 600 bytes of x264's options, and no picture in it
+    return ["-crf", str(level), *tune, "-x264-params", parameters, *no_sei]
 
 
 def _x265(one: Hybrid, level: int) -> list[str]:
@@ -85,28 +72,25 @@ def _x265(one: Hybrid, level: int) -> list[str]:
     period = f"keyint={one.intra or -1}:scenecut=0:open-gop=0"
     tune = ["-tune", "psnr"] if one.tuning == "psnr" else []
     parameters = f"{low_delay}{period}:info=0:pools=none:frame-threads=1:wpp=0:log-level=error"
-    return ["-c:v", "libx265", "-preset", one.speed, "-crf", str(level), *tune, "-x265-params", parameters]
+    return ["-crf", str(level), *tune, "-x265-params", parameters]
 
 
 def _svt_av1(one: Hybrid, level: int) -> list[str]:
     structure = 1 if one.structure == "low-delay" else 2
     tune = "tune=1:" if one.tuning == "psnr" else ""
     # ffmpeg's own -crf ends at 63; the encoder's goes on.
-    parameters = f"crf={level}:{tune}pred-struct={structure}:keyint={one.intra or -1}:lp=1"
-    return ["-c:v", "libsvtav1", "-preset", one.speed, "-svtav1-params", parameters]
+    return ["-svtav1-params", f"crf={level}:{tune}pred-struct={structure}:keyint={one.intra or -1}:lp=1"]
 
 
 def _vvenc(one: Hybrid, level: int) -> list[str]:
     if one.structure == "low-delay":  # VVenC has low delay with GOPs of 8 and no refresh only
-        if one.intra:
-            raise UsageError("VVenC's low delay has one intra picture, the first")
+        require(not one.intra, "VVenC's low delay has one intra picture, the first")
         structure = "picreordering=0:gopsize=8:decodingrefreshtype=none:poc0idr=1:intraperiod=-1"
     else:  # its "idr" has the intra picture last of its GOP, and none in the clip's last
         structure = f"decodingrefreshtype=idr_no_radl:poc0idr=1:intraperiod={one.intra or NEVER}"
     perceptual = "0" if one.tuning == "psnr" else "1"
     parameters = f"{structure}:accessunitdelimiter=0:threads=1"
-    quality = ["-qp", str(level), "-qpa", perceptual]
-    return ["-c:v", "libvvenc", "-preset", one.speed, *quality, "-vvenc-params", parameters]
+    return ["-qp", str(level), "-qpa", perceptual, "-vvenc-params", parameters]
 
 
 _SETTINGS = {"x264": _x264, "x265": _x265, "svt-av1": _svt_av1, "vvenc": _vvenc}

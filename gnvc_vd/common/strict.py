@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from gnvc_vd.conventions import GnvcError
+from gnvc_vd.conventions import GnvcError, UsageError
 
 D = TypeVar("D")
 MAX_FILE = 1 << 24  # bytes; an index of many shards is the largest there is
@@ -49,6 +49,12 @@ def parse(kind: type[D], data: object, where: str) -> D:
         return kind(**values)
     except ValueError as error:
         raise GnvcError(f"{where}: {error}") from error
+
+
+def require(holds: object, otherwise: str, error: type[Exception] = UsageError) -> None:
+    """A dataclass's own check of its values. `parse` names the place where a ValueError came from."""
+    if not holds:
+        raise error(otherwise)
 
 
 def stated(value: Any) -> Any:

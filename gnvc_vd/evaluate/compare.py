@@ -7,44 +7,51 @@ Two frames of each video are held, however long they are. A measure that cannot 
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from itertools import islice, zip_longest
 
 import torch
+from torch import nn
 from tqdm import tqdm
 
-from gnvc_vd.conventions import GnvcError, UsageError
+from gnvc_vd.common.strict import require
+from gnvc_vd.conventions import GnvcError
 from gnvc_vd.metrics import fidelity, perceptual
 from gnvc_vd.metrics.fidelity import MsSsim, psnr_rgb, psnr_yuv
-from gnvc_vd.metrics.optical_flow import FLOWS, dis, raft
+from gnvc_vd.metrics.optical_flow import FLOWS, FlowEstimator, dis, raft
 from gnvc_vd.metrics.pairs import FrameMean, Measure, Pair, Pairing
 from gnvc_vd.metrics.perceptual import dists, lpips, st_lpips
 from gnvc_vd.metrics.temporal import WarpingError
 from gnvc_vd.metrics.vmaf import Vmaf
-from gnvc_vd.video import Picture, RawVideo, Video, open_video
+from gnvc_vd.video import RawVideo, Video, open_video
 from gnvc_vd.video.reader import is_raw
 
 
 @dataclass(frozen=True)
 class Metric:
-    """What tables and plots call it, and which way is better."""
+    """What tables and plots call it, what measures it in a panel, and which way is better."""
 
     label: str
+    measure: Callable[["Panel"], Measure]
     lower_is_better: bool = False
 
 
+def _psnr_of_planes(pair: Pair) -> float:
+    return psnr_yuv(pair.reference_planes, pair.test_planes)
+
+
 METRICS = {
-    "psnr_rgb": Metric("PSNR RGB, dB"),
-    "psnr_yuv": Metric("PSNR YUV 6:1:1, dB"),
-    "ms_ssim": Metric("MS-SSIM"),
-    "lpips_alex": Metric("LPIPS (AlexNet)", lower_is_better=True),
-    "lpips_vgg": Metric("LPIPS (VGG)", lower_is_better=True),
-    "dists": Metric("DISTS", lower_is_better=True),
-    "st_lpips_alex": Metric("ST-LPIPS (AlexNet)", lower_is_better=True),
-    "st_lpips_vgg": Metric("ST-LPIPS (VGG)", lower_is_better=True),
-    "vmaf": Metric("VMAF"),
-    "e_warp": Metric("E_warp", lower_is_better=True),
+    "psnr_rgb": Metric("PSNR RGB, dB", lambda _: FrameMean(psnr_rgb)),
+    "psnr_yuv": Metric("PSNR YUV 6:1:1, dB", lambda _: FrameMean(_psnr_of_planes)),
+    "ms_ssim": Metric("MS-SSIM", lambda panel: panel.network(MsSsim(), fidelity.check_size)),
+    "lpips_alex": Metric("LPIPS (AlexNet)", lambda panel: panel.network(lpips("alex")), lower_is_better=True),
+    "lpips_vgg": Metric("LPIPS (VGG)", lambda panel: panel.network(lpips("vgg")), lower_is_better=True),
+    "dists": Metric("DISTS", lambda panel: panel.network(dists()), lower_is_better=True),
+    "st_lpips_alex": Metric("ST-LPIPS (AlexNet)", lambda panel: panel.network(st_lpips("alex")), lower_is_better=True),
+    "st_lpips_vgg": Metric("ST-LPIPS (VGG)", lambda panel: panel.network(st_lpips("vgg")), lower_is_better=True),
+    "vmaf": Metric("VMAF", lambda panel: panel.enter_context(closing(Vmaf()))),
+    "e_warp": Metric("E_warp", lambda panel: WarpingError(panel.flow()), lower_is_better=True),
 }
 
 
@@ -63,8 +70,7 @@ class Comparison:
 
     def as_dict(self) -> dict[str, object]:
         """What --json says: the metrics beside the rest."""
-        rest = {key: value for key, value in vars(self).items() if key != "figures"}
-        return self.figures | rest
+        return self.figures | {key: value for key, value in vars(self).items() if key != "figures"}
 
     def as_text(self) -> str:
         lines = [f"{self.frames} frames of {self.width}×{self.height}"]
@@ -76,10 +82,9 @@ class Comparison:
 def check_measures(metrics: Sequence[str], flow: str) -> None:
     """Whether there is all that is asked for."""
     unknown = [name for name in metrics if name not in METRICS]
-    if unknown or not metrics:
-        raise UsageError(f"there is no metric {', '.join(unknown) or 'to compute'}; there are {', '.join(METRICS)}")
-    if flow not in FLOWS:
-        raise UsageError(f"there is no flow {flow!r}; there are {', '.join(FLOWS)}")
+    told = f"there is no metric {', '.join(unknown) or 'to compute'}; there are {', '.join(METRICS)}"
+    require(metrics and not unknown, told)
+    require(flow in FLOWS, f"there is no flow {flow!r}; there are {', '.join(FLOWS)}")
 
 
 def compare(
@@ -99,10 +104,9 @@ def compare(
         flow: what finds the motion for e_warp: dis or raft.
     """
     check_measures(metrics, flow)
-    if reference == test == "-":
-        raise UsageError("standard input holds one video; two are compared")
-    if raw is not None and not (is_raw(reference) or is_raw(test)):
-        raise UsageError("both videos say their size themselves; --size, --fps and --pix are for raw YUV")
+    require(not reference == test == "-", "standard input holds one video; two are compared")
+    any_raw = is_raw(reference) or is_raw(test)
+    require(raw is None or any_raw, "both videos say their size themselves; --size, --fps and --pix are for raw YUV")
     start = time.perf_counter()
     with ExitStack() as stack:
         first, second = (
@@ -112,14 +116,17 @@ def compare(
         if sizes[0] != sizes[1]:
             shown = [f"{width}×{height}" for width, height in sizes]
             raise GnvcError(f"{reference} is {shown[0]} and {test} {shown[1]}: only videos of one size can be compared")
-        panel = Panel(metrics, *sizes[0], flow, device)
-        stack.callback(panel.close)
+        panel = stack.enter_context(Panel(metrics, *sizes[0], flow, device))
         notices = list(_notices(reference, first, test, second))
         pairing = Pairing(first.info.colour, device)
         total = min((n for n in (frames, first.info.frames, second.info.frames) if n is not None), default=None)
-        pairs = _side_by_side(first, second, frames, (reference, test), notices)
+        pairs = islice(zip_longest(first.pictures(), second.pictures()), frames)
         count = 0
         for one, other in tqdm(pairs, total=total, unit="frame", desc="comparing", disable=None):
+            if one is None or other is None:
+                shorter, longer = (reference, test) if one is None else (test, reference)
+                notices.append(f"{shorter} ends after {count} frames and {longer} goes on: {count} are compared")
+                break
             panel.add(pairing(one, other))
             count += 1
         figures = panel.figures()
@@ -127,71 +134,59 @@ def compare(
     return Comparison(count, *sizes[0], figures, panel.missing, tuple(notices), seconds, panel.seconds)
 
 
-class Panel:
-    """The measures of one comparison: those that run, how long each took, and why the others do not."""
+class Panel(ExitStack):
+    """The measures of one comparison: those that run, how long each took, and why the others do not.
+
+    `close` ends what runs beside us.
+    """
 
     def __init__(self, metrics: Sequence[str], width: int, height: int, flow: str, device: str) -> None:
+        super().__init__()
+        self._size, self._flow, self._device = (width, height), flow, device
         self.missing: dict[str, str] = {}
-        self.seconds: dict[str, float] = {}
+        self.seconds = dict.fromkeys(METRICS, 0.0)
         self._running: dict[str, Measure] = {}
-        self._vmaf = Vmaf()
-
-        def network(module: torch.nn.Module, check_size: Callable[[int, int], None] = perceptual.check_size) -> Measure:
-            check_size(width, height)
-            on_device = module.to(device)
-            return FrameMean(torch.inference_mode()(lambda pair: float(on_device(*pair.tensors))))
-
-        makers: dict[str, Callable[[], Measure]] = {
-            "psnr_rgb": lambda: FrameMean(psnr_rgb),
-            "psnr_yuv": lambda: FrameMean(lambda pair: psnr_yuv(pair.reference_planes, pair.test_planes)),
-            "ms_ssim": lambda: network(MsSsim(), fidelity.check_size),
-            "lpips_alex": lambda: network(lpips("alex")),
-            "lpips_vgg": lambda: network(lpips("vgg")),
-            "dists": lambda: network(dists()),
-            "st_lpips_alex": lambda: network(st_lpips("alex")),
-            "st_lpips_vgg": lambda: network(st_lpips("vgg")),
-            "vmaf": lambda: self._vmaf,
-            "e_warp": lambda: WarpingError(raft(device) if flow == "raft" else dis),
-        }
-        assert list(makers) == list(METRICS)
-        for name, make in makers.items():
+        for name, metric in METRICS.items():
             if name not in metrics:
                 self.missing[name] = "not asked for"
                 continue
-            with self._missing_if_it_fails(name):
-                self._running[name] = make()
-        self.seconds = dict.fromkeys(self._running, 0.0)
+            with self._measuring(name):
+                self._running[name] = metric.measure(self)
+        self.seconds = dict.fromkeys(self._running, 0.0)  # of pictures: loading is not in it
+
+    def network(self, module: nn.Module, check_size: Callable[[int, int], None] = perceptual.check_size) -> Measure:
+        """The mean of what a network says of two pictures, on the panel's device."""
+        check_size(*self._size)
+        on_device = module.to(self._device)
+        return FrameMean(torch.inference_mode()(lambda pair: float(on_device(*pair.tensors))))
+
+    def flow(self) -> FlowEstimator:
+        return raft(self._device) if self._flow == "raft" else dis
 
     def add(self, pair: Pair) -> None:
         for name, measure in list(self._running.items()):
-            with self._missing_if_it_fails(name), self._timed(name):
+            with self._measuring(name):
                 measure.add(pair)
 
     def figures(self) -> dict[str, float | None]:
         """In the order of METRICS."""
         figures: dict[str, float | None] = dict.fromkeys(METRICS)
         for name, measure in list(self._running.items()):
-            with self._missing_if_it_fails(name), self._timed(name):
+            with self._measuring(name):
                 figures[name] = measure.value()
         return figures
 
-    def close(self) -> None:
-        self._vmaf.close()
-
     @contextmanager
-    def _missing_if_it_fails(self, name: str) -> Iterator[None]:
+    def _measuring(self, name: str) -> Iterator[None]:
+        """Counts the seconds; a failure makes the metric a missing one."""
+        start = time.perf_counter()
         try:
             yield
+            self.seconds[name] += time.perf_counter() - start
         except GnvcError as error:
             self.missing[name] = str(error)
             self._running.pop(name, None)
             self.seconds.pop(name, None)
-
-    @contextmanager
-    def _timed(self, name: str) -> Iterator[None]:
-        start = time.perf_counter()
-        yield
-        self.seconds[name] += time.perf_counter() - start
 
 
 def _notices(reference: str, first: Video, test: str, second: Video) -> Iterator[str]:
@@ -199,16 +194,3 @@ def _notices(reference: str, first: Video, test: str, second: Video) -> Iterator
         yield from (f"{name}: {notice}" for notice in video.info.notices)
     if first.info.rate != second.info.rate:
         yield f"frame rates differ ({first.info.rate} and {second.info.rate}): frames are compared in their order"
-
-
-def _side_by_side(
-    first: Video, second: Video, frames: int | None, names: tuple[str, str], notices: list[str]
-) -> Iterator[tuple[Picture, Picture]]:
-    """Pairs while both videos go on; where only one does, a notice says so."""
-    both = zip_longest(first.pictures(), second.pictures())
-    for count, (one, other) in enumerate(islice(both, frames)):
-        if one is None or other is None:
-            shorter, longer = names if one is None else names[::-1]
-            notices.append(f"{shorter} ends after {count} frames and {longer} goes on: {count} are compared")
-            return
-        yield one, other

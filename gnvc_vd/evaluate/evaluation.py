@@ -3,16 +3,15 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
 
-from gnvc_vd.baselines.commands import check_different
+from gnvc_vd.baselines.commands import check_bounded
 from gnvc_vd.baselines.external import External
 from gnvc_vd.baselines.hybrid import Hybrid
 from gnvc_vd.bitstream.gop import check_gop
 from gnvc_vd.codecs.contract import DIALS
-from gnvc_vd.common import strict
+from gnvc_vd.common.strict import parse, require
 from gnvc_vd.conventions import UsageError
 from gnvc_vd.evaluate.compare import METRICS, check_measures
 from gnvc_vd.metrics.bdrate import SMALLEST_OVERLAP
@@ -39,12 +38,8 @@ class Ours:
     decode: dict[str, Setting] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.codec not in DIALS:
-            raise UsageError(f"our codecs are {' and '.join(DIALS)}, not {self.codec!r}")
-        largest = DIALS[self.codec].largest
-        if not self.levels or not all(0 <= level <= largest for level in self.levels):
-            raise UsageError(f"levels of {self.codec} are 0 to {largest}: not {self.levels}")
-        check_different(self.levels)
+        require(self.codec in DIALS, f"our codecs are {' and '.join(DIALS)}, not {self.codec!r}")
+        check_bounded(self.levels, self.codec, DIALS[self.codec].largest)
 
 
 def words(options: Mapping[str, Setting]) -> list[str]:
@@ -62,18 +57,17 @@ class Contestant:
     external: External | None = None
 
     def __post_init__(self) -> None:
-        if sum(one is not None for one in (self.ours, self.hybrid, self.external)) != 1:
-            raise UsageError("a codec is exactly one of ours, hybrid and external")
-
-    @property
-    def codec(self) -> Ours | Hybrid | External:
-        codec = self.ours or self.hybrid or self.external
-        assert codec is not None
-        return codec
+        given = [codec for codec in vars(self).values() if codec is not None]
+        require(len(given) == 1, "a codec is exactly one of ours, hybrid and external")
 
     @property
     def kind(self) -> str:
-        return "ours" if self.ours else "hybrid" if self.hybrid else "external"
+        return next(kind for kind, codec in vars(self).items() if codec is not None)
+
+    @property
+    def codec(self) -> Ours | Hybrid | External:
+        codec: Ours | Hybrid | External = vars(self)[self.kind]
+        return codec
 
 
 @dataclass(frozen=True)
@@ -97,10 +91,9 @@ class Reporting:
     points: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if not 0 <= self.overlap <= 1:
-            raise UsageError(f"an overlap is a share, 0 to 1: not {self.overlap}")
-        if not all(0 < rate < float("inf") for rate in self.rates):
-            raise UsageError(f"rates are positive, in bits per pixel: not {self.rates}")
+        require(0 <= self.overlap <= 1, f"an overlap is a share, 0 to 1: not {self.overlap}")
+        positive = all(0 < rate < float("inf") for rate in self.rates)
+        require(positive, f"rates are positive, in bits per pixel: not {self.rates}")
 
 
 @dataclass(frozen=True)
@@ -133,25 +126,21 @@ class Evaluation:
     report: Reporting = Reporting()
 
     def __post_init__(self) -> None:
-        if not self.codecs:
-            raise UsageError("an evaluation has a codec")
+        require(self.codecs, "an evaluation has a codec")
         for name in self.codecs:
-            if not NAME.fullmatch(name) or name == "source":
-                raise UsageError(f"a codec is called by letters, digits, dots and dashes, not {name!r}")
-        if self.at_once < 1:
-            raise UsageError(f"a process makes a point at once or several, not {self.at_once}")
-        if self.frames is not None and self.frames <= 0:
-            raise UsageError(f"an evaluation has frames: not {self.frames}")
+            fine = NAME.fullmatch(name) and name != "source"
+            require(fine, f"a codec is called by letters, digits, dots and dashes, not {name!r}")
+        require(self.at_once >= 1, f"a process makes a point at once or several, not {self.at_once}")
+        require(self.frames is None or self.frames > 0, f"an evaluation has frames: not {self.frames}")
         if self.gop is not None:
             check_gop(self.gop)
         if self.crop is not None and (len(self.crop) != 2 or min(self.crop) <= 0 or any(n % 2 for n in self.crop)):
             raise UsageError(f"a crop is a width and a height, both even: not {self.crop}")
         check_measures(self.metrics, self.flow)
         for name in (*self.only, *([self.report.anchor] if self.report.anchor else [])):
-            if name not in self.codecs:
-                raise UsageError(f"there is no codec {name!r}; there are {', '.join(self.codecs)}")
+            require(name in self.codecs, f"there is no codec {name!r}; there are {', '.join(self.codecs)}")
 
 
 def evaluation_of(config: DictConfig) -> Evaluation:
     """A Hydra configuration, parsed strictly."""
-    return strict.parse(Evaluation, cast(dict[str, Any], OmegaConf.to_container(config, resolve=True)), "configuration")
+    return parse(Evaluation, OmegaConf.to_container(config, resolve=True), "configuration")

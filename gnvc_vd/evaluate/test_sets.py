@@ -8,8 +8,8 @@ from typing import cast, get_args
 
 from gnvc_vd.baselines.commands import Clip
 from gnvc_vd.bitstream.gop import check_gop
-from gnvc_vd.common import strict
 from gnvc_vd.common.files import file_sha256
+from gnvc_vd.common.strict import parse, read_object, require
 from gnvc_vd.conventions import Colour, ColourRange, GnvcError, Matrix
 from gnvc_vd.data.manifests import inside
 from gnvc_vd.video import RawVideo
@@ -39,10 +39,9 @@ class Sequence:
 
     def __post_init__(self) -> None:
         for value, kind in ((self.pixel_format, RawFormat), (self.matrix, Matrix), (self.range, ColourRange)):
-            if value not in get_args(kind):
-                raise ValueError(f"{value!r} is none of {', '.join(get_args(kind))}")
-        if Fraction(self.rate) <= 0 or min(self.width, self.height, self.frames) <= 0:
-            raise ValueError(f"{self.name}: sizes, rate and frames are positive")
+            require(value in get_args(kind), f"{value!r} is none of {', '.join(get_args(kind))}", ValueError)
+        positive = Fraction(self.rate) > 0 and min(self.width, self.height, self.frames) > 0
+        require(positive, f"{self.name}: sizes, rate and frames are positive", ValueError)
 
     @property
     def colour(self) -> Colour:
@@ -71,24 +70,21 @@ class Manifest:
     sequences: tuple[Sequence, ...]
 
     def __post_init__(self) -> None:
-        if self.format != FORMAT:
-            raise ValueError(f"format {self.format} is not {FORMAT}")
+        require(self.format == FORMAT, f"format {self.format} is not {FORMAT}", ValueError)
         check_gop(self.gop)
         names = [one.name for one in self.sequences]
-        if not names or len(set(names)) < len(names):
-            raise ValueError("sequences have names of their own")
-        if "mean" in names:
-            raise ValueError("no sequence is called mean: the average of all is")
-        if not all(NAME.fullmatch(name) for name in names):
-            raise ValueError("names of sequences are letters, digits, then - and _ too: they name files and folders")
+        require(names and len(set(names)) == len(names), "sequences have names of their own", ValueError)
+        require("mean" not in names, "no sequence is called mean: the average of all is", ValueError)
+        rule = "names of sequences are letters, digits, then - and _ too: they name files and folders"
+        require(all(map(NAME.fullmatch, names)), rule, ValueError)
 
 
 def read_manifest(name: str) -> Manifest:
     """A shipped manifest by its name, or any by its path."""
     path = ASSETS / "manifests" / f"{name}.json" if name in SHIPPED else Path(name)
-    if not path.is_file():
-        raise GnvcError(f"there is no manifest {name!r}; there are {', '.join(SHIPPED)}, or the path of a .json file")
-    return strict.parse(Manifest, strict.read_object(path), str(path))
+    there = f"there are {', '.join(SHIPPED)}, or the path of a .json file"
+    require(path.is_file(), f"there is no manifest {name!r}; {there}", GnvcError)
+    return parse(Manifest, read_object(path), str(path))
 
 
 def film_of(sequence: Sequence, root: Path) -> tuple[Path, str]:

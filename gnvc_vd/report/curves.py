@@ -10,14 +10,14 @@ from itertools import product
 from statistics import fmean
 
 from gnvc_vd.conventions import GnvcError
-from gnvc_vd.evaluate.compare import METRICS, Metric
+from gnvc_vd.evaluate.compare import METRICS
 from gnvc_vd.evaluate.points import Point
 from gnvc_vd.metrics.bdrate import SMALLEST_OVERLAP, Curve, bd_metric, bd_rate
 
 MEAN = "mean"  # the curve that averages sequences
 OF_SEQUENCES = "mean of sequences"
 VALIDATION = "validation_psnr"  # the PSNR that a training states, over all frames of its validation's clips
-MEASURED = METRICS | {VALIDATION: Metric("PSNR of the validation, dB")}
+MEASURED = METRICS | {VALIDATION: replace(METRICS["psnr_rgb"], label="PSNR of the validation, dB")}
 
 
 @dataclass(frozen=True)
