@@ -5,7 +5,6 @@ import hashlib
 import importlib.metadata
 import json
 import platform
-import subprocess
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -17,7 +16,7 @@ from gnvc_vd.backbone.sources import model_folder
 from gnvc_vd.baselines.external import External
 from gnvc_vd.baselines.hybrid import Hybrid
 from gnvc_vd.codecs.load import DEFAULT_MODEL
-from gnvc_vd.common.files import file_sha256, replacing
+from gnvc_vd.common.files import file_sha256, write_text
 from gnvc_vd.conventions import GnvcError
 from gnvc_vd.evaluate.evaluation import Contestant, Evaluation
 from gnvc_vd.evaluate.sequences import Prepared, described
@@ -93,10 +92,8 @@ def path_of(folder: Path, codec: str, sequence: str, level: int) -> Path:
 
 
 def write_point(folder: Path, point: Point) -> None:
-    path = path_of(folder, point.codec, point.sequence, point.level)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as part:
-        part.write_text(json.dumps(dataclasses.asdict(point), indent=1) + "\n", encoding="utf-8")
+    text = json.dumps(dataclasses.asdict(point), indent=1) + "\n"
+    write_text(path_of(folder, point.codec, point.sequence, point.level), text)
 
 
 def read_point(path: Path) -> Point | None:
@@ -111,8 +108,7 @@ def read_point(path: Path) -> Point | None:
 
 @cache
 def ffmpeg_version() -> str:
-    done = subprocess.run([ffmpeg.executable(), "-version"], capture_output=True, text=True, check=True)
-    return " ".join(done.stdout.split()[:3])
+    return " ".join(ffmpeg.run(["-version"]).decode().split()[:3])
 
 
 def environment(device: str) -> dict[str, str]:

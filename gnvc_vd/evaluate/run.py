@@ -19,13 +19,14 @@ from pathlib import Path
 from tqdm import tqdm
 
 from gnvc_vd.backbone.folder import DESCRIPTION
-from gnvc_vd.baselines.commands import DECODED, SOURCE, Clip, Coded, Commands, code
+from gnvc_vd.baselines.commands import DECODED, SOURCE, Coded, Commands, code
 from gnvc_vd.baselines.external import External
 from gnvc_vd.baselines.hybrid import Hybrid
 from gnvc_vd.codecs.contract import DIALS
 from gnvc_vd.common.files import file_sha256, replacing
-from gnvc_vd.conventions import GnvcError, UsageError, bits_per_pixel, kilobits_per_second
-from gnvc_vd.evaluate.compare import Comparison, compare
+from gnvc_vd.common.strict import require
+from gnvc_vd.conventions import GnvcError, bits_per_pixel, kilobits_per_second
+from gnvc_vd.evaluate.compare import compare
 from gnvc_vd.evaluate.evaluation import Contestant, Evaluation, Ours, words
 from gnvc_vd.evaluate.points import Point, environment, key_of, path_of, read_point, settings_of, write_point
 from gnvc_vd.evaluate.sequences import Prepared, prepare, show
@@ -95,11 +96,9 @@ def evaluate(
     (Path(evaluation.folder) / "sources").mkdir(parents=True, exist_ok=True)
     manifest = read_manifest(evaluation.manifest)
     evaluation = replace(evaluation, frames=evaluation.frames or manifest.frames, gop=evaluation.gop or manifest.gop)
-    wanted = evaluation.sequences
-    sequences = [one for one in manifest.sequences if not wanted or one.name in wanted]
-    lacking = set(wanted) - {one.name for one in sequences}
-    if lacking:
-        raise UsageError(f"{evaluation.manifest} has no sequence {', '.join(sorted(lacking))}")
+    sequences = [one for one in manifest.sequences if not evaluation.sequences or one.name in evaluation.sequences]
+    lacking = sorted(set(evaluation.sequences) - {one.name for one in sequences})
+    require(not lacking, f"{evaluation.manifest} has no sequence {', '.join(lacking)}")
     for one in sequences[rank::processes]:
         _prepared(one, evaluation)
     together()
@@ -153,7 +152,9 @@ def make(job: Job, device: str) -> None:
         done = _coded(job, commands, work)
         asked, flow = evaluation.metrics, evaluation.flow
         found = compare(str(work / SOURCE), str(done.decoded), metrics=asked, flow=flow, device=device)
-        _check_whole(found, clip)
+        whole = found.frames == clip.frames and not any("goes on" in notice for notice in found.notices)
+        said = "; ".join(found.notices) or f"{found.frames} could be compared"
+        require(whole, f"it decodes to another number of frames than {clip.frames}: {said}", GnvcError)
         job.path.unlink(missing_ok=True)  # of other settings: its stream goes now
         show(done.decoded, clip, shown_path(folder, job.codec, name, job.level))
         size, digest = done.stream.stat().st_size, file_sha256(done.stream)
@@ -254,12 +255,6 @@ def _possible_now(point: Point, metric: str) -> bool:
     """Whether a metric that lacked its network has got it since."""
     file = FILES.get(metric)
     return file is not None and point.missing.get(metric) == absent(file) and in_torch_home(file).is_file()
-
-
-def _check_whole(found: Comparison, clip: Clip) -> None:
-    if found.frames != clip.frames or any("goes on" in notice for notice in found.notices):
-        said = "; ".join(found.notices) or f"{found.frames} could be compared"
-        raise GnvcError(f"it decodes to another number of frames than {clip.frames}: {said}")
 
 
 def shown_path(folder: Path, codec: str, sequence: str, level: int = 0) -> Path:

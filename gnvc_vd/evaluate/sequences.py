@@ -20,7 +20,8 @@ from pathlib import Path
 import numpy as np
 
 from gnvc_vd.baselines.commands import Clip, lossless, raw_input, tagged
-from gnvc_vd.common.files import replacing
+from gnvc_vd.common.files import replacing, write_text
+from gnvc_vd.common.strict import require
 from gnvc_vd.conventions import Colour, GnvcError
 from gnvc_vd.evaluate.test_sets import Sequence, film_of
 from gnvc_vd.video import Picture, RawVideo, ffmpeg, open_video
@@ -58,8 +59,7 @@ def prepare(sequence: Sequence, root: Path, frames: int, folder: Path, crop: Cro
         if made != clip:
             target.unlink()
             raise GnvcError(f"{film} holds {made}; the manifest says {clip}")
-        with replacing(about) as part:
-            part.write_text(json.dumps(told), encoding="utf-8")
+        write_text(about, json.dumps(told))
     return Prepared(sequence, clip, target, sha)
 
 
@@ -84,13 +84,10 @@ def make_source(
         if first is None:
             raise GnvcError(f"{film}: 0 frames, {frames} were asked for")
         clip = cropped(Clip(info.width, info.height, frames, info.rate, first.colour, first.pixel_format), crop)
-        count = 0
         with ffmpeg.Fed(lossless(clip, "-", part.name), str(part.parent)) as pipe:
-            for planes in chain([first], taken):
+            for count, planes in enumerate(chain([first], taken), 1):  # noqa: B007 - counted for what follows
                 pipe.write(middle(planes, crop).tobytes())
-                count += 1
-            if count < frames:
-                raise GnvcError(f"{film}: {count} frames, {frames} were asked for")
+            require(count == frames, f"{film}: {count} frames, {frames} were asked for", GnvcError)
     return clip
 
 
@@ -104,8 +101,8 @@ def cropped(clip: Clip, crop: Crop) -> Clip:
     if crop is None:
         return clip
     width, height = crop
-    if width > clip.width or height > clip.height:
-        raise GnvcError(f"pictures of {clip.width}×{clip.height} have no middle of {width}×{height}")
+    held = width <= clip.width and height <= clip.height
+    require(held, f"pictures of {clip.width}×{clip.height} have no middle of {width}×{height}", GnvcError)
     return dataclasses.replace(clip, width=width, height=height)
 
 

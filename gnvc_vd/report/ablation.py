@@ -12,11 +12,12 @@ from dataclasses import dataclass, replace
 from os.path import commonprefix
 from pathlib import Path
 
-from gnvc_vd.conventions import GnvcError, UsageError
+from gnvc_vd.common.files import write_text
+from gnvc_vd.common.strict import require
+from gnvc_vd.conventions import GnvcError
 from gnvc_vd.evaluate.points import Point, read_point
 from gnvc_vd.report import tables
 from gnvc_vd.report.curves import MEAN, OF_SEQUENCES, VALIDATION, Row, differences, rows_of, sequence_shown
-from gnvc_vd.report.evaluation_report import write_texts
 from gnvc_vd.report.plots import plot_metrics, training_curves
 from gnvc_vd.train.log import FIGURES, RUN
 
@@ -38,23 +39,19 @@ def study(folders: Sequence[Path], out: Path, codec: str | None = None, anchor: 
     variants = variants_of(folders, codec)
     names = [one.name for one in variants]
     anchor = anchor or names[0]
-    if anchor not in names:
-        raise UsageError(f"there is no variant {anchor!r}; there are {', '.join(names)}")
+    require(anchor in names, f"there is no variant {anchor!r}; there are {', '.join(names)}")
     for one in variants:
-        if one.measured_on != variants[0].measured_on:
-            raise GnvcError(f"{one.name} and {names[0]} were not measured on the same frames of the same sequences")
+        both = f"{one.name} and {names[0]} were not measured on the same frames of the same sequences"
+        require(one.measured_on == variants[0].measured_on, both, GnvcError)
     rows = [row for one in variants for row in one.rows]
     metrics = [name for name in rows[0].figures if all(name in row.figures for row in rows)]
     found = differences(rows, anchor, metrics)
     shown = sequence_shown(rows)
-    shown_tables = [
-        tables.rate_difference_table(found, anchor, shown, metrics),
-        *([tables.rate_difference_table(found, anchor, OF_SEQUENCES, metrics)] if shown == MEAN else []),
-        tables.value_difference_table(found, anchor, shown, metrics),
-        tables.rate_table(rows, shown, metrics),
-    ]
-    texts = {"ablation.md": tables.as_markdown(shown_tables), "ablation.csv": tables.differences_csv(found, anchor)}
-    write_texts(out, texts)
+    of_rate, of_value = tables.difference_tables(found, anchor, shown, metrics)
+    of_rates = tables.difference_tables(found, anchor, OF_SEQUENCES, metrics)[:1] if shown == MEAN else ()
+    text = tables.as_markdown([of_rate, *of_rates, of_value, tables.rate_table(rows, shown, metrics)])
+    write_text(out / "ablation.md", text)
+    write_text(out / "ablation.csv", tables.differences_csv(found, anchor))
     plot_metrics(rows, metrics, f"against {anchor}, {shown}", [anchor], out)
     return out / "ablation.md"
 
@@ -62,8 +59,8 @@ def study(folders: Sequence[Path], out: Path, codec: str | None = None, anchor: 
 def variants_of(folders: Sequence[Path], codec: str | None = None) -> list[Variant]:
     """The runs that these folders are, or hold."""
     runs = [run for folder in folders for run in _runs(folder)]
-    if len(runs) < 2:
-        raise GnvcError(f"{', '.join(map(str, folders))}: a study compares two runs at least, and here are {len(runs)}")
+    here = f"{', '.join(map(str, folders))}: a study compares two runs at least, and here are {len(runs)}"
+    require(len(runs) >= 2, here, GnvcError)
     names = _short([run.name for run in runs])
     return [
         _evaluated(run, name, codec) if (run / POINTS).is_dir() else _trained(run, name)
@@ -72,8 +69,7 @@ def variants_of(folders: Sequence[Path], codec: str | None = None) -> list[Varia
 
 
 def _runs(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        raise GnvcError(f"{folder}: no such folder")
+    require(folder.is_dir(), f"{folder}: no such folder", GnvcError)
     if _is_run(folder):
         return [folder]
     return sorted(inner for inner in folder.iterdir() if inner.is_dir() and _is_run(inner))
@@ -96,14 +92,13 @@ def _short(names: Sequence[str]) -> list[str]:
 
 def _evaluated(run: Path, name: str, codec: str | None) -> Variant:
     there = sorted(path.name for path in (run / POINTS).iterdir())
-    if codec is None and len(there) != 1:
-        raise UsageError(f"{run} holds points of {', '.join(there)}; say --codec which of them varies")
+    named = codec is not None or len(there) == 1
+    require(named, f"{run} holds points of {', '.join(there)}; say --codec which of them varies")
     files = sorted((run / POINTS / (codec or there[0])).glob("*/*.json"))
     points = [point for file in files if (point := read_point(file)) is not None]
-    if not points:
-        raise GnvcError(f"{run}: no points of {codec}; there are {', '.join(there) or 'none'}")
-    if len({_as_set(point) for point in points}) > 1:
-        raise GnvcError(f"{run}: points of several settings of {points[0].codec} in one folder; remove the older ones")
+    require(points, f"{run}: no points of {codec}; there are {', '.join(there) or 'none'}", GnvcError)
+    several = f"{run}: points of several settings of {points[0].codec} in one folder; remove the older ones"
+    require(len(set(map(_as_set, points))) == 1, several, GnvcError)
     measured = frozenset(
         (one.sequence, str(one.settings["sequence"]["sha256"]), one.frames, one.width, one.height) for one in points
     )
@@ -112,8 +107,7 @@ def _evaluated(run: Path, name: str, codec: str | None) -> Variant:
 
 def _trained(run: Path, name: str) -> Variant:
     points = training_curves(run).points
-    if not points:
-        raise GnvcError(f"{run}: no validation of a codec there yet")
+    require(points, f"{run}: no validation of a codec there yet", GnvcError)
     curve = enumerate(points[max(points)])
     rows = [Row(name, "validation", level, 0, bpp, 0.0, {VALIDATION: psnr}) for level, (bpp, psnr) in curve]
     return Variant(name, tuple(rows), frozenset({_judged_on(run)}))

@@ -55,8 +55,7 @@ def demo(folder: Path, model: str | None, device: str) -> tuple[Table, Path]:
 def _codecs(model: str | None) -> dict[str, Contestant]:
     learned = Ours(QUALITIES, model=model)
     codecs = {"gnvc-vd": learned, "gnvc-vd-unrefined": replace(learned, decode={"no-refine": True})}
-    for mode in MODES:
-        codecs[f"gvc-{mode}"] = Ours((ATOMS,), "gvc", model, encode={"mode": mode, **HASTE})
+    codecs |= {f"gvc-{mode}": Ours((ATOMS,), "gvc", model, encode={"mode": mode, **HASTE}) for mode in MODES}
     return {name: Contestant(ours=codec) for name, codec in codecs.items()}
 
 
@@ -88,19 +87,16 @@ def nearest_levels(coder: Hybrid, clip: Clip, source: Path, rates: Iterable[floa
     def log_rate(level: int) -> float:
         return math.log(rate_at(coder, clip, source, level))
 
-    def above(level: int, wanted: float) -> float:
-        return log_rate(level) - math.log(wanted)
-
     levels = set()
-    for wanted in rates:
+    for wanted in map(math.log, rates):
         low, high = START, HIGHEST[coder.encoder]
-        if above(low, wanted) <= 0:
+        if log_rate(low) <= wanted:
             low, high = 0, START
-        while high - low > 1 and above(low, wanted) > 0 > above(high, wanted):
-            part = above(low, wanted) / (above(low, wanted) - above(high, wanted))
+        while high - low > 1 and log_rate(low) > wanted > log_rate(high):
+            part = (log_rate(low) - wanted) / (log_rate(low) - log_rate(high))
             middle = min(max(low + round(part * (high - low)), low + 1), high - 1)
-            low, high = (middle, high) if above(middle, wanted) > 0 else (low, middle)
-        levels.add(min((low, high), key=lambda level: abs(above(level, wanted))))
+            low, high = (middle, high) if log_rate(middle) > wanted else (low, middle)
+        levels.add(min((low, high), key=lambda level: abs(log_rate(level) - wanted)))
     return tuple(sorted(levels, reverse=True))
 
 

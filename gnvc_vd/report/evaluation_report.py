@@ -5,10 +5,11 @@
 The same points give the same tables, byte for byte; times stand apart, in speed.md.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 
-from gnvc_vd.common.files import replacing
+from gnvc_vd.common.files import write_text
 from gnvc_vd.evaluate.evaluation import Evaluation
 from gnvc_vd.evaluate.points import Point
 from gnvc_vd.evaluate.test_sets import read_manifest
@@ -23,9 +24,8 @@ from gnvc_vd.report.tables import Table
 
 def write_report(evaluation: Evaluation, points: Sequence[Point], folder: Path) -> Path:
     """Everything, anew; the path of the page."""
-    metrics = evaluation.metrics
+    metrics, anchor = evaluation.metrics, evaluation.report.anchor
     rows = rows_of(points)
-    anchor = evaluation.report.anchor
     found = differences(rows, anchor, metrics, evaluation.report.overlap) if anchor else []
     published = _published(evaluation, points)
     ours = our_tables(rows, found, anchor, metrics)
@@ -42,20 +42,13 @@ def write_report(evaluation: Evaluation, points: Sequence[Point], folder: Path) 
         "speed.md": tables.as_markdown([speed]),
         "index.html": page(evaluation, points, rows, published, [*whole, speed], about),
     }
-    write_texts(folder, texts)
-    shown, sequences = sequence_shown(rows), {one.sequence for one in points}
-    of = f"mean of {len(sequences)} sequences" if shown == MEAN else shown
-    title = f"{Path(evaluation.manifest).stem}, {of}"
-    thick = [name for name, contestant in evaluation.codecs.items() if contestant.ours]
-    plot_metrics(rows, metrics, title, thick, folder, published)
-    return folder / "index.html"
-
-
-def write_texts(folder: Path, texts: Mapping[str, str]) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
     for name, text in texts.items():
-        with replacing(folder / name) as part:
-            part.write_text(text, encoding="utf-8")
+        write_text(folder / name, text)
+    shown = sequence_shown(rows)
+    of = f"mean of {len({one.sequence for one in points})} sequences" if shown == MEAN else shown
+    thick = [name for name, contestant in evaluation.codecs.items() if contestant.ours]
+    plot_metrics(rows, metrics, f"{Path(evaluation.manifest).stem}, {of}", thick, folder, published)
+    return folder / "index.html"
 
 
 def our_tables(
@@ -64,13 +57,8 @@ def our_tables(
     """Differences first, then every curve; the mean before the sequences."""
     sequences = sorted(dict.fromkeys(row.sequence for row in rows), key=lambda name: name != MEAN)
     places = [*([OF_SEQUENCES] if MEAN in sequences else []), *sequences]
-    deltas = [
-        table(found, anchor, place, metrics)
-        for place in places
-        for table in (tables.rate_difference_table, tables.value_difference_table)
-        if anchor and found
-    ]
-    return [*deltas, *(tables.rate_table(rows, sequence, metrics) for sequence in sequences)]
+    deltas = [tables.difference_tables(found, anchor, place, metrics) for place in places if anchor and found]
+    return [*chain(*deltas), *(tables.rate_table(rows, sequence, metrics) for sequence in sequences)]
 
 
 def _published(evaluation: Evaluation, points: Sequence[Point]) -> list[PublishedPoint]:
@@ -87,8 +75,7 @@ def _published(evaluation: Evaluation, points: Sequence[Point]) -> list[Publishe
 
 def _about(evaluation: Evaluation, points: Sequence[Point]) -> str:
     manifest = read_manifest(evaluation.manifest)
-    first = points[0]
-    gop = evaluation.gop or manifest.gop
+    first, gop = points[0], evaluation.gop or manifest.gop
     sequences = len({one.sequence for one in points})
     return (
         f"{manifest.title}, {sequences} of its sequences, {first.frames} frames of {first.width} × {first.height}; "

@@ -16,7 +16,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from gnvc_vd.conventions import UsageError
+from gnvc_vd.common.strict import require
 from gnvc_vd.evaluate.compare import METRICS
 from gnvc_vd.evaluate.evaluation import Evaluation
 from gnvc_vd.evaluate.points import Point
@@ -41,6 +41,10 @@ def page(
     about: str,
 ) -> str:
     """The whole file's text."""
+
+    def asset(name: str) -> str:
+        return (ASSETS / "report" / name).read_text(encoding="utf-8")
+
     folder = Path(evaluation.folder)
     rates = evaluation.report.rates or _middle_rate(points)
     offered = _shown(points, rates)
@@ -69,12 +73,8 @@ def page(
     }
     text = json.dumps(data, ensure_ascii=False, allow_nan=False).replace("<", r"\u003c")  # no tag, and no comment
     title = html.escape(f"{evaluation.name}: video codecs side by side")
-    script = "\n".join(_asset(name) for name in SCRIPTS)
-    return Template(_asset("page.html")).substitute(title=title, style=_asset("page.css"), script=script, data=text)
-
-
-def _asset(name: str) -> str:
-    return (ASSETS / "report" / name).read_text(encoding="utf-8")
+    script = "\n".join(map(asset, SCRIPTS))
+    return Template(asset("page.html")).substitute(title=title, style=asset("page.css"), script=script, data=text)
 
 
 def nearest(points: Sequence[Point], rate: float) -> Point:
@@ -95,9 +95,8 @@ def _shown(points: Sequence[Point], rates: Sequence[float]) -> Shown:
 def _fitting(shown: Shown, wanted: Sequence[str], folder: Path) -> Shown:
     """The sequences that are asked for, as far as they fit; the first does."""
     asked = wanted or tuple(shown)
-    absent = [name for name in asked if name not in shown]
-    if absent:
-        raise UsageError(f"report.shown: there is no sequence {', '.join(absent)}; there are {', '.join(shown)}")
+    absent = ", ".join(name for name in asked if name not in shown)
+    require(not absent, f"report.shown: there is no sequence {absent}; there are {', '.join(shown)}")
     fitting: Shown = {}
     size = 0
     for name in asked:

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from gnvc_vd.common.files import replacing
+from gnvc_vd.common.strict import require
 from gnvc_vd.conventions import GnvcError
 from gnvc_vd.report.curves import MEASURED, Row, sequence_shown
 from gnvc_vd.report.published import PublishedPoint
@@ -23,7 +24,6 @@ MARKERS = "osD^vPX*<>"
 NOT_LOSSES = {"step", "gradient_norm", "learning_rate", "clips_per_second"}
 JUDGED = "validation_"
 RATE = re.compile(r"validation_bpp_(\d+)")
-Points = Sequence[tuple[float, float]]
 
 
 def colour_of(place: int) -> str:
@@ -54,19 +54,18 @@ def plot_metrics(
 def _plot(
     axes: Axes, rows: Sequence[Row], published: Sequence[PublishedPoint], metric: str, thick: Sequence[str]
 ) -> None:
-    def draw(points: Points, label: str, place: int, **style: Any) -> None:
-        if points:
-            axes.plot(*zip(*points, strict=True), color=colour_of(place), label=label, **style)
-
-    codecs = list(dict.fromkeys(row.codec for row in rows))
-    for place, codec in enumerate(codecs):
-        known = [(row.bpp, value) for row in rows if row.codec == codec and (value := row.figures[metric]) is not None]
-        width = 2.6 if codec in thick else 1.5
-        draw(known, codec, place, marker=MARKERS[place % len(MARKERS)], markersize=5, linewidth=width)
-    for place, label in enumerate(dict.fromkeys(one.label for one in published), len(codecs)):
-        own = [one for one in published if one.label == label and metric in one.figures]
-        points = sorted((one.bpp, one.figures[metric]) for one in own)
-        draw(points, label, place, marker="o", markerfacecolor="none", linestyle="--")
+    ours = {row.codec for row in rows}
+    named: list[tuple[str, Row | PublishedPoint]] = [(row.codec, row) for row in rows]
+    named += [(one.label, one) for one in published]
+    for place, label in enumerate(dict.fromkeys(name for name, _ in named)):
+        own = [one for name, one in named if name == label]
+        known = sorted((one.bpp, value) for one in own if (value := one.figures.get(metric)) is not None)
+        style: dict[str, Any] = {"marker": "o", "markerfacecolor": "none", "linestyle": "--"}
+        if label in ours:
+            width = 2.6 if label in thick else 1.5
+            style = {"marker": MARKERS[place % len(MARKERS)], "markersize": 5, "linewidth": width}
+        if known:
+            axes.plot(*zip(*known, strict=True), color=colour_of(place), label=label, **style)
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
@@ -90,15 +89,13 @@ class TrainingCurves:
 
 def training_curves(run: Path) -> TrainingCurves:
     lines = read_figures(run / FIGURES)
-    if not lines:
-        raise GnvcError(f"{run / FIGURES}: no figures there")
+    require(lines, f"{run / FIGURES}: no figures there", GnvcError)
     curves = TrainingCurves({}, {}, {})
     for line in lines:
         step = line["step"]
         qualities = sorted(int(match[1]) for name in line if (match := RATE.fullmatch(name)))
         if qualities:
-            both = [(line[f"validation_bpp_{one}"], line[f"validation_psnr_{one}"]) for one in qualities]
-            curves.points[int(step)] = both
+            curves.points[int(step)] = [(line[f"validation_bpp_{q}"], line[f"validation_psnr_{q}"]) for q in qualities]
             continue
         for name, value in line.items():
             if name.startswith(JUDGED):

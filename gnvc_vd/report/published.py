@@ -7,8 +7,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, cast
 
-from gnvc_vd.common import strict
-from gnvc_vd.conventions import GnvcError, UsageError
+from gnvc_vd.common.strict import parse, read_object, require
+from gnvc_vd.conventions import GnvcError
 from gnvc_vd.evaluate.test_sets import ASSETS
 from gnvc_vd.report.curves import mean_of_all
 from gnvc_vd.report.tables import Table
@@ -53,9 +53,8 @@ class Paper:
 
 
 def read_paper(name: str) -> Paper:
-    if name not in PAPERS:
-        raise UsageError(f"no published figures are called {name!r}; there are {', '.join(PAPERS)}")
-    return strict.parse(Paper, strict.read_object(FOLDER / f"{name}.json"), name)
+    require(name in PAPERS, f"no published figures are called {name!r}; there are {', '.join(PAPERS)}")
+    return parse(Paper, read_object(FOLDER / f"{name}.json"), name)
 
 
 def published_tables(paper: Paper) -> list[Table]:
@@ -79,15 +78,14 @@ def points_of(file: Path, title: str, width: int, height: int) -> list[Published
     def point_of(data_set: str, sequence: str, key: str, told: Mapping[str, Any]) -> PublishedPoint:
         figures = {ours: float(told[theirs]) for ours, theirs in DCVC_FIGURES.items() if told.get(theirs)}
         bpp = float(told["ave_all_frame_bpp"])
-        if not (bpp > 0 and all(map(math.isfinite, (bpp, *figures.values())))):
-            raise ValueError(f"{sequence} {key}")
+        require(bpp > 0 and all(map(math.isfinite, (bpp, *figures.values()))), f"{sequence} {key}", ValueError)
         ours = data_set.lower().replace("_", "-"), Path(sequence).stem.split("_")[0]
         return PublishedPoint(title, *ours, width, height, bpp, figures, level=int(told.get("qp", key)))
 
     try:
         return [
             point_of(data_set, sequence, key, point)
-            for data_set, sequences in cast(Mapping[str, Any], strict.read_object(file)).items()
+            for data_set, sequences in cast(Mapping[str, Any], read_object(file)).items()
             for sequence, points in sequences.items()
             for key, point in points.items()
         ]

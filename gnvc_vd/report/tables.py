@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gnvc_vd.evaluate.points import Point
@@ -29,23 +29,18 @@ class Table:
 
 
 def rate_table(rows: Sequence[Row], sequence: str, metrics: Sequence[str]) -> Table:
-    cells = tuple(
-        (
-            row.codec,
-            str(row.level),
-            f"{row.bpp:.5f}",
-            f"{row.kbps:.1f}",
-            *(_figure(row.figures[one]) for one in metrics),
-        )
-        for row in rows
-        if row.sequence == sequence
-    )
+    own = [row for row in rows if row.sequence == sequence]
+    rates = [(row.codec, str(row.level), f"{row.bpp:.5f}", f"{row.kbps:.1f}") for row in own]
+    qualities = [[_figure(row.figures[one]) for one in metrics] for row in own]
+    cells = tuple((*rate, *quality) for rate, quality in zip(rates, qualities, strict=True))
     title = "Rate and quality, mean of the sequences" if sequence == MEAN else f"Rate and quality, {sequence}"
     return Table(title, ("codec", "level", "bpp", "kbit/s", *_labels(metrics)), cells)
 
 
-def rate_difference_table(found: Sequence[Difference], anchor: str, sequence: str, metrics: Sequence[str]) -> Table:
-    """BD-rates in percent; what has none is a dash, with its reason below."""
+def difference_tables(
+    found: Sequence[Difference], anchor: str, sequence: str, metrics: Sequence[str]
+) -> tuple[Table, Table]:
+    """BD-rates in percent, with the reason below where there is none; and BD-metrics, in the metrics' units."""
     own = [one for one in found if one.sequence == sequence]
     lacking: dict[tuple[str, str], list[str]] = {}
     for one in own:
@@ -58,16 +53,20 @@ def rate_difference_table(found: Sequence[Difference], anchor: str, sequence: st
         for one in own
         if one.overlap is not None and one.overlap < SMALLEST_OVERLAP
     ]
-    title = f"BD-rate against {anchor}, %, {_of(sequence)} (negative is better)"
-    cells = _by_codec(own, metrics, lambda one: _signed(one.rate, 1))
-    return Table(title, ("codec", *_labels(metrics)), cells, (*reasons, *narrow))
-
-
-def value_difference_table(found: Sequence[Difference], anchor: str, sequence: str, metrics: Sequence[str]) -> Table:
-    """How far each lies above the anchor at equal rate, in the metrics' units."""
-    own = [one for one in found if one.sequence == sequence]
-    title = f"BD-metric against {anchor} at equal rate, {_of(sequence)}"
-    return Table(title, ("codec", *_labels(metrics)), _by_codec(own, metrics, lambda one: _signed(one.value, 4)))
+    cells = {(one.codec, one.metric): (_signed(one.rate, 1), _signed(one.value, 4)) for one in own}
+    rates, values = (
+        tuple(
+            (codec, *(cells[codec, metric][which] for metric in metrics))
+            for codec in dict.fromkeys(key[0] for key in cells)
+        )
+        for which in (0, 1)
+    )
+    of = {MEAN: "of the mean curve", OF_SEQUENCES: "mean of the sequences' own"}.get(sequence, sequence)
+    columns = ("codec", *_labels(metrics))
+    return (
+        Table(f"BD-rate against {anchor}, %, {of} (negative is better)", columns, rates, (*reasons, *narrow)),
+        Table(f"BD-metric against {anchor} at equal rate, {of}", columns, values),
+    )
 
 
 def speed_table(points: Sequence[Point]) -> Table:
@@ -85,10 +84,10 @@ def speed_table(points: Sequence[Point]) -> Table:
 def as_markdown(tables: Sequence[Table]) -> str:
     parts = []
     for table in tables:
-        lines = [table.columns, tuple("---" if place == 0 else "---:" for place, _ in enumerate(table.columns))]
-        body = "\n".join("| " + " | ".join(cells) + " |" for cells in (*lines, *table.rows))
-        notes = "\n".join(f"- {note}" for note in table.notes)
-        parts.append("\n\n".join([f"## {table.title}", body, *([notes] if notes else [])]))
+        ruler = ["---", *["---:"] * (len(table.columns) - 1)]
+        lines = ["| " + " | ".join(cells) + " |" for cells in (table.columns, ruler, *table.rows)]
+        parts += [f"## {table.title}", "\n".join(lines)]
+        parts += ["\n".join(f"- {note}" for note in table.notes)] if table.notes else []
     return "\n\n".join(parts) + "\n"
 
 
@@ -106,15 +105,10 @@ def as_text(table: Table) -> str:
 def as_latex(tables: Sequence[Table]) -> str:
     parts = []
     for table in tables:
-        head, *lines = (" & ".join(cell.translate(LATEX) for cell in cells) for cells in (table.columns, *table.rows))
+        rows = [" & ".join(cell.translate(LATEX) for cell in cells) + r" \\" for cells in (table.columns, *table.rows)]
         form = "l" + "r" * (len(table.columns) - 1)
-        body = [
-            rf"\begin{{tabular}}{{{form}}}",
-            head + r" \\ \hline",
-            *(line + r" \\" for line in lines),
-            r"\end{tabular}",
-        ]
-        parts.append("\n".join([f"% {table.title}", *body]))
+        head = [f"% {table.title}", rf"\begin{{tabular}}{{{form}}}", rf"{rows[0]} \hline"]
+        parts.append("\n".join([*head, *rows[1:], r"\end{tabular}"]))
     return "\n\n".join(parts) + "\n"
 
 
@@ -145,23 +139,10 @@ def _labels(metrics: Sequence[str]) -> Cells:
     return tuple(MEASURED[one].label for one in metrics)
 
 
-def _by_codec(
-    own: Sequence[Difference], metrics: Sequence[str], cell: Callable[[Difference], str]
-) -> tuple[Cells, ...]:
-    of = {(one.codec, one.metric): cell(one) for one in own}
-    return tuple(
-        (codec, *(of[codec, metric] for metric in metrics)) for codec in dict.fromkeys(one.codec for one in own)
-    )
-
-
 def _figure(value: float | None) -> str:
     if value is None:
         return NONE
     return f"{value:.2f}" if abs(value) >= 10 else f"{value:.4f}"
-
-
-def _of(sequence: str) -> str:
-    return {MEAN: "of the mean curve", OF_SEQUENCES: "mean of the sequences' own"}.get(sequence, sequence)
 
 
 def _signed(value: float | None, digits: int) -> str:

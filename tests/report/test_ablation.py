@@ -13,7 +13,7 @@ from gnvc_vd.conventions import GnvcError, UsageError
 from gnvc_vd.evaluate.points import write_point
 from gnvc_vd.report.ablation import study, variants_of
 from gnvc_vd.report.curves import MEAN, VALIDATION, differences
-from gnvc_vd.report.tables import value_difference_table
+from gnvc_vd.report.tables import difference_tables
 from gnvc_vd.train.log import FIGURES, RUN
 from tests.evaluate.evaluations import made_up_set, point
 
@@ -62,7 +62,7 @@ def test_variants_are_called_by_what_differs_and_compared_with_one_of_them(tmp_p
         assert found["1", "s0", metric].rate == pytest.approx(100) and found["2", MEAN, metric].rate == pytest.approx(
             25
         )
-    table = value_difference_table(list(found.values()), "5", MEAN, ["psnr_rgb", "dists"])
+    _, table = difference_tables(list(found.values()), "5", MEAN, ["psnr_rgb", "dists"])
     assert table.rows[0] == ("1", "–", "–")  # a third of the rates is too little to share
     assert table.rows[1][:2] == ("2", "−0.9658") and float(table.rows[1][2]) > 0  # 3 dB an octave; more of a distance
 
