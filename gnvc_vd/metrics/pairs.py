@@ -63,7 +63,7 @@ class Pairing:
 
     def __call__(self, reference: Picture, test: Picture) -> Pair:
         x, y = reference.planes, test.planes
-        stored = x.pixel_format if x is not None and y is not None and x.same_kind(y) else ""
+        stored = x.pixel_format if x and y and (x.pixel_format, x.colour) == (y.pixel_format, y.colour) else ""
         self._kind = stored if self._kind is None else self._kind
         if stored != self._kind and self._kind:
             raise GnvcError(f"the pixel format changes within a video, from {self._kind}")

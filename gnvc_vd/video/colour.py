@@ -15,6 +15,7 @@ Transfer function and primaries are carried by nobody: RGB here is the source's 
 
 from collections.abc import Callable
 from fractions import Fraction
+from functools import reduce
 from typing import Any, cast
 
 import av
@@ -46,7 +47,6 @@ def colour_of(frame: av.VideoFrame) -> tuple[Colour, tuple[str, ...]]:
     """What the frame's metadata says, else the stated rule; and a notice for every assumption that matters."""
     notices = []
     matrix = MATRIX_CODES.get(int(frame.colorspace))
-    stated_range = RANGE_CODES.get(int(frame.color_range))
     is_rgb = frame.format.is_rgb or frame.format.has_palette
     is_grey = not is_rgb and len(frame.format.components) < 3
     if matrix is None:
@@ -55,12 +55,10 @@ def colour_of(frame: av.VideoFrame) -> tuple[Colour, tuple[str, ...]]:
             code = int(frame.colorspace)
             said = "no colour matrix is stated" if code == 2 else f"colour matrix {code} is not supported"
             notices.append(f"{said}; {matrix} is assumed from the picture's size")
-    if is_rgb:
-        stated_range = "limited"  # of the YUV it may become; RGB itself is always full
-    if is_grey and stated_range is None and frame.format.name != "gray":
-        stated_range = "full"
-    assumed_range: ColourRange = "full" if frame.format.name.startswith("yuvj") else "limited"
-    return Colour(matrix, stated_range or assumed_range), tuple(notices)
+    if is_rgb:  # limited is the YUV that it may become; RGB itself is always full
+        return Colour(matrix, "limited"), ()
+    full = frame.format.name.startswith("yuvj") or (is_grey and frame.format.name != "gray")
+    return Colour(matrix, RANGE_CODES.get(int(frame.color_range), "full" if full else "limited")), tuple(notices)
 
 
 class Converter:
@@ -102,10 +100,8 @@ def to_rgb(colour: Colour, codec: str) -> Callable[[av.VideoFrame], Frame]:
     def convert(frame: av.VideoFrame) -> Frame:
         if frame.format.name not in ways:
             ways[frame.format.name] = _steps(frame, colour, codec)
-        made: Any = frame
-        for step in ways[frame.format.name]:
-            made = step(made)
-        return cast(Frame, made)
+        rgb: Frame = reduce(lambda made, step: step(made), ways[frame.format.name], cast(Any, frame))
+        return rgb
 
     return convert
 

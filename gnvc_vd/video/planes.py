@@ -27,9 +27,6 @@ class Planes:
     def peak(self) -> int:
         return 1023 if self.pixel_format.endswith("10le") else 255
 
-    def same_kind(self, other: "Planes") -> bool:
-        return (self.pixel_format, self.colour) == (other.pixel_format, other.colour)
-
     def tobytes(self) -> bytes:
         return b"".join(plane.tobytes() for plane in self.codes)
 

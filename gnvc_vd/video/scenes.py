@@ -15,27 +15,23 @@ OUTLIER = 3.0  # … and how many times the difference before it, which strong m
 
 
 def scenes(frames: Iterable[Frame]) -> Iterator[Iterator[Frame]]:
-    """The frames, cut where the picture changes as a whole. Each scene must be read to its end before the next."""
-    return (scene for _, scene in groupby(frames, _SceneNumber()))
-
-
-class _SceneNumber:
-    """Counts scenes, frame by frame.
+    """The frames, cut where the picture changes as a whole. Each scene must be read to its end before the next.
 
     A change as large as the one before it is no cut, even where that one was: noise and flicker are one scene.
     """
+    number = 0
+    last: NDArray[np.float32] | None = None
+    change = math.inf  # how much the picture changed last; at the beginning, anything may be usual
 
-    def __init__(self) -> None:
-        self._number = 0
-        self._before: NDArray[np.float32] | None = None
-        self._change = math.inf  # how much the picture changed last; at the beginning, anything may be usual
-
-    def __call__(self, frame: Frame) -> int:
-        before, usual, self._before = self._before, self._change, _grey(frame)
+    def scene_of(frame: Frame) -> int:
+        nonlocal number, last, change
+        before, usual, last = last, change, _grey(frame)
         if before is not None:
-            self._change = float(np.abs(self._before - before).mean())
-            self._number += self._change > HARD_CUT and self._change > OUTLIER * usual
-        return self._number
+            change = float(np.abs(last - before).mean())
+            number += change > HARD_CUT and change > OUTLIER * usual
+        return number
+
+    return (scene for _, scene in groupby(frames, scene_of))
 
 
 def _grey(frame: Frame) -> NDArray[np.float32]:
