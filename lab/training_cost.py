@@ -19,7 +19,6 @@ from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
 
 from gnvc_vd.backbone.dit import WanDit, build_dit
 from gnvc_vd.backbone.weights import Options, new_vae
-from gnvc_vd.bench.computed import compute
 from gnvc_vd.conventions import GnvcError
 from gnvc_vd.learned.bottleneck.contextual import Bottleneck
 from gnvc_vd.learned.refine.refiner import Refiner
@@ -33,6 +32,7 @@ from gnvc_vd.train.setup import group_of
 from gnvc_vd.train.sharding import is_divided
 from gnvc_vd.train.stages.codec_stage import CodecStage
 from gnvc_vd.train.stages.stage import Step
+from lab.computed import compute
 
 VGG_STAGES = (64, 128, 256, 512, 512)  # channels that LPIPS compares
 KEPT_PER_TRAINED = 4 * 5  # bytes: weight, gradient, two moments and the average, all float32

@@ -2,29 +2,21 @@
 
 Stock is AutoencoderKLWan as diffusers ships it; ours streams with the fast kernels and lets each step's frames
 go, as a decoder that writes a file does. Ratios are stock over ours. The deviation is the largest difference of any
-output value. What the machine cannot run, Wan's own sizes, is computed instead of measured, and says so.
+output value. What Wan's own sizes would take is computed instead of measured: python -m lab.backbone_cost.
 """
 
-from functools import partial
-
 import torch
-from torch._subclasses.fake_tensor import FakeTensorMode
 
-from gnvc_vd.backbone.dit import WanDit, build_dit
 from gnvc_vd.backbone.streaming import VideoVae, streamed
 from gnvc_vd.backbone.wan_vae import WanVae, build_vae
-from gnvc_vd.backbone.weights import Options, new_vae
-from gnvc_vd.bench.computed import compute
 from gnvc_vd.bench.harness import Report, cost, place
-from gnvc_vd.bitstream.gop import latent_size, latents_of
-from gnvc_vd.presets import PRESETS, WAN_VAE, Preset, VaePreset
+from gnvc_vd.bitstream.gop import latents_of
+from gnvc_vd.presets import WAN_VAE, VaePreset
 
 SIDE = 256
 WIDTHS = (16, 32)
 HEADLINE = 16  # the width whose ratios are the stage's figures
 LENGTHS = (25, 97)
-WINDOW = 25
-PICTURES = ((832, 480), (1280, 720), (1920, 1080))
 
 
 def measure() -> Report:
@@ -47,28 +39,7 @@ def measure() -> Report:
             )
     deviation = fast_path_deviation()
     report.add("fast kernels", f"deviate by at most {deviation:.1e}", fast_path_max_deviation=deviation)
-    for preset in PRESETS.values():
-        for width, height in PICTURES:
-            report.add(f"{preset.name}, {width}×{height}", computed_text(preset, width, height))
     return report
-
-
-def computed_text(preset: Preset, width: int, height: int) -> str:
-    """Operations and memory for one window, with the fused attention that torch takes on every device."""
-    with FakeTensorMode():
-        columns, rows = latent_size(width, height)
-        latents = torch.empty(1, 16, latents_of(WINDOW), rows, columns)
-        vae = new_vae(preset.vae, Options(kernels="stock"))
-        dit = WanDit(build_dit(preset.dit), preset.dit, torch.empty(0, preset.dit.text_dim))
-        decode = compute(partial(stream, vae, latents))
-        velocity = compute(partial(dit.velocity, latents, 0.3))
-    vae_parameters, dit_parameters = (sum(one.numel() for one in made.parameters()) for made in (vae, dit))
-    return (
-        f"computed for {WINDOW} frames: VAE decode {decode.operations / 1e12:.2f} T operations, "
-        f"{vae_parameters * 4 / 2**30:.2f} + {decode.peak_bytes / 2**30:.1f} GiB (float32); "
-        f"one velocity {velocity.operations / 1e12:.2f} T, {dit_parameters * 2 / 2**30:.2f} + "
-        f"{velocity.peak_bytes / 2**31:.1f} GiB (bfloat16)"
-    )
 
 
 def stream(vae: VideoVae, latents: torch.Tensor) -> None:

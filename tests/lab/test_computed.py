@@ -4,7 +4,7 @@ import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from gnvc_vd.bench.computed import compute
+from lab.computed import compute
 
 
 def test_operations_and_peak_of_a_chain_are_the_closed_form() -> None:

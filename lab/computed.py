@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
+from torch.utils.flop_counter import FlopCounterMode
 
-CPU_ATTENTION = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu  # missing in torch's own list
+from gnvc_vd.bench.refine_speed import CPU_ATTENTION, attention_operations
 
 
 @dataclass(frozen=True)
@@ -27,14 +27,10 @@ class Computed:
 
 def compute(work: Callable[[], object], gradients: bool = False) -> Computed:
     """Run `work`, whose tensors are on the meta device or fake; with gradients, it may go backward."""
-    counter = FlopCounterMode(display=False, custom_mapping={CPU_ATTENTION: _attention_operations})
+    counter = FlopCounterMode(display=False, custom_mapping={CPU_ATTENTION: attention_operations})
     with torch.set_grad_enabled(gradients), counter, _LiveBytes() as live:
         work()
     return Computed(counter.get_total_flops(), live.peak)
-
-
-def _attention_operations(query: torch.Size, key: torch.Size, value: torch.Size, *_: object, **__: object) -> int:
-    return int(sdpa_flop_count(query, key, value))
 
 
 class _LiveBytes(TorchDispatchMode):
