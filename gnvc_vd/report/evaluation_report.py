@@ -14,7 +14,6 @@ from gnvc_vd.evaluate.evaluation import Evaluation
 from gnvc_vd.evaluate.points import Point
 from gnvc_vd.evaluate.test_sets import read_manifest
 from gnvc_vd.report import tables
-from gnvc_vd.report.accounting import accounting_tables
 from gnvc_vd.report.curves import MEAN, OF_SEQUENCES, Difference, Row, differences, rows_of, sequence_shown
 from gnvc_vd.report.page import page
 from gnvc_vd.report.plots import plot_metrics
@@ -29,14 +28,13 @@ def write_report(evaluation: Evaluation, points: Sequence[Point], folder: Path) 
     found = differences(rows, anchor, metrics, evaluation.report.overlap) if anchor else []
     published = _published(evaluation, points)
     ours = our_tables(rows, found, anchor, metrics)
-    counted = accounting_tables(points, Path(evaluation.folder) / "streams")
     others = [one for name in evaluation.report.published for one in published_tables(read_paper(name))]
-    whole = [*ours, *counted, *others]
+    whole = [*ours, *others]
     speed = tables.speed_table(points)
     about = _about(evaluation, points)
     texts = {
         "tables.md": f"# {evaluation.name}\n\n{about}\n\n{tables.as_markdown(whole)}",
-        "tables.tex": tables.as_latex([*ours, *counted]),
+        "tables.tex": tables.as_latex(ours),
         "points.csv": tables.points_csv(rows, metrics),
         "bd.csv": tables.differences_csv(found, anchor or ""),
         "speed.md": tables.as_markdown([speed]),

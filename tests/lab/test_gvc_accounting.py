@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from gnvc_vd.report.accounting import account_of, accounting_tables
 from gnvc_vd.zeroshot.codec import Gvc
 from gnvc_vd.zeroshot.encoding import GvcEncoding
 from gnvc_vd.zeroshot.parameters import Mode, Parameters
 from gnvc_vd.zeroshot.payload import Parsed, atom_bytes
 from gnvc_vd.zeroshot.sde import Schedule
 from lab.gaussian_prior import GaussianPrior
+from lab.gvc_accounting import account_of, accounting_tables
 from tests.bitstream.streams import HEADER, packed, units
 from tests.conftest import smooth_clip
 from tests.evaluate.evaluations import point

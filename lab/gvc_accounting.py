@@ -1,18 +1,23 @@
 """GVC's files beside what its authors' programs would count for the same atoms, in both conventions of bpp.
 
+python -m lab.gvc_accounting FOLDER      the folder of an evaluation with codecs of GVC (experiment=gvc_t2v)
+
     FOLDER/streams/CODEC/SEQUENCE/LEVEL.gnvc ──▶ atoms · stills · tail · the rest ──▶ a row for each codec and level
 
 Published count of a GOP: S · F · M · (⌈log2 K⌉ + 1) bits, S stochastic steps and F latents; a tail's further atoms are
 not in it, nor I2V's first still; FLF2V's stills and the tail's residual are.
 """
 
+import argparse
+import sys
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
 from gnvc_vd.bitstream import CodecId, Reader, Unit
-from gnvc_vd.evaluate.points import Point
-from gnvc_vd.report.tables import Table
+from gnvc_vd.conventions import GnvcError
+from gnvc_vd.evaluate.points import Point, read_point
+from gnvc_vd.report.tables import Table, as_markdown
 from gnvc_vd.zeroshot.parameters import Parameters
 
 SAMPLES = 3  # of a pixel: R, G and B
@@ -21,6 +26,23 @@ COLUMNS = (
     "ours / published", "bpp, per pixel", "published count", "bpp, per R, G and B sample (as v1 and v2 print)",
     "published count",
 )  # fmt: skip
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, metavar="FOLDER")
+    folder = parser.parse_args().folder
+    try:
+        files = sorted((folder / "points").glob("*/*/*.json"))
+        points = [point for file in files if (point := read_point(file)) is not None]
+        tables = accounting_tables(points, folder / "streams")
+        if not tables:
+            raise GnvcError(f"{folder}: no points there whose codec is GVC")
+    except GnvcError as error:
+        print(f"gvc_accounting: {error}", file=sys.stderr)
+        return 1
+    print(as_markdown(tables))
+    return 0
 
 
 @dataclass(frozen=True)
@@ -82,3 +104,7 @@ def _of_unit(parameters: Parameters, unit: Unit) -> Account:
     atoms = steps * found.latents * found.content.allotment.atoms * bits
     counted = cost["stills"] if parameters.mode == "flf2v" else 0
     return Account(0, cost["atoms"], cost["stills"], cost["tail"], atoms / 8 + counted + cost["tail"])
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
