@@ -105,6 +105,7 @@ WAN_1_3B = DitPreset(layers=30, heads=12, head_dim=128, ffn_dim=8960, **WAN_TEXT
 WAN_14B = DitPreset(layers=40, heads=40, head_dim=128, ffn_dim=13824, **WAN_TEXT)
 WAN_14B_I2V = replace(WAN_14B, condition_channels=CONDITION_CHANNELS, image_dim=1280)  # CLIP ViT-H
 WAN_14B_FLF2V = replace(WAN_14B_I2V, image_tokens=2 * 257)
+OWN_CONDITION = {"text_dim": 8, "text_tokens": 1, "condition_channels": CONDITION_CHANNELS}
 
 PRESETS = {
     preset.name: preset
@@ -112,10 +113,7 @@ PRESETS = {
         Preset(
             name="nano",
             vae=VaePreset(base_dim=8, latents_mean=UNIT_MEAN, latents_std=UNIT_STD),
-            dit=DitPreset(
-                layers=2, heads=2, head_dim=16, ffn_dim=64, text_dim=8, text_tokens=1, freq_dim=32,
-                condition_channels=CONDITION_CHANNELS,
-            ),
+            dit=DitPreset(layers=2, heads=2, head_dim=16, ffn_dim=64, freq_dim=32, **OWN_CONDITION),
             bottleneck=BottleneckPreset(features=16, width=16, symbols=16, hyper=4, prior=16, state=16, blocks=1),
             adaptor=AdaptorPreset((0,)),
             codebook=1024,
@@ -124,10 +122,7 @@ PRESETS = {
         Preset(
             name="tiny",
             vae=VaePreset(base_dim=64, latents_mean=UNIT_MEAN, latents_std=UNIT_STD, architecture="light"),
-            dit=DitPreset(
-                layers=6, heads=4, head_dim=48, ffn_dim=576, text_dim=8, text_tokens=1,
-                condition_channels=CONDITION_CHANNELS,
-            ),
+            dit=DitPreset(layers=6, heads=4, head_dim=48, ffn_dim=576, **OWN_CONDITION),
             bottleneck=BottleneckPreset(features=32, width=72, symbols=32, hyper=16, prior=64, state=32, blocks=2),
             adaptor=AdaptorPreset((0, 2, 4)),
             codebook=1024,

@@ -8,8 +8,8 @@ Both directions are generators: encoding holds a GOP of frames, decoding a windo
 
 import hashlib
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -64,6 +64,7 @@ class Encoding:
             raise UsageError(f"quality is 0 to {QUALITIES - 1}, not {self.quality}")
 
 
+@dataclass(eq=False, repr=False)
 class GnvcVd:
     """A whole codec: `encode` and `decode` in one call, or unit by unit.
 
@@ -75,20 +76,16 @@ class GnvcVd:
         refinement: what its streams say of it, unless the encoder wants it otherwise.
     """
 
-    def __init__(
-        self,
-        name: str,
-        backbone: Backbone,
-        bottleneck: Bottleneck,
-        shown_identity: bytes,
-        load_refiner: Callable[[], "Refiner"],
-        note: str = "",
-        refinement: Refinement = Refinement(),  # noqa: B008 - frozen
-    ) -> None:
-        self.name, self.note, self.refinement = name, note, refinement
-        self.backbone, self.bottleneck, self.load_refiner = backbone, bottleneck.eval(), load_refiner
-        self.coded_identity = coded_identity(bottleneck)
-        self.shown_identity = shown_identity
+    name: str
+    backbone: Backbone
+    bottleneck: Bottleneck
+    shown_identity: bytes
+    load_refiner: Callable[[], "Refiner"]
+    note: str = ""
+    refinement: Refinement = field(default_factory=Refinement)
+
+    def __post_init__(self) -> None:
+        self.coded_identity = coded_identity(self.bottleneck.eval())
 
     @cached_property
     def refiner(self) -> "Refiner":
@@ -107,9 +104,8 @@ class GnvcVd:
         return self
 
     def header(self, info: VideoInfo, settings: Encoding) -> Header:
-        refinement = settings.refinement or self.refinement
+        refinement, size = settings.refinement or self.refinement, (info.width, info.height)
         identities = self.coded_identity, self.shown_identity
-        size = info.width, info.height
         return Header(CodecId.GNVC_VD, *identities, *size, info.rate, info.colour, refinement.pack())
 
     def encode(self, video: Video, settings: Encoding | None = None, **options: Any) -> bytes:
@@ -132,14 +128,31 @@ class GnvcVd:
             info: of the video, which says what the file takes beside its units. Only a rate needs it.
             on_trial: hears of every quality that a search has coded, seven at most, and its rate.
         """
-        clip = self.latents(frames, settings)
-        if settings.bpp is None:
+        clip: Iterable[tuple[int, Tensor]] = self.latents(frames, settings)
+
+        def coded(quality: int) -> Iterator[Unit]:
             for index, (count, latents) in enumerate(clip):
-                yield self.unit(index, count, latents, settings.quality, settings.policy)
-        elif info is None:
+                yield self.unit(index, count, latents, quality, settings.policy)
+
+        if settings.bpp is None:
+            yield from coded(settings.quality)
+            return
+        if info is None:
             raise UsageError("a rate is of a whole file: encode_units must be told what video it is of")
-        else:
-            yield from self._units_near(settings.bpp, list(clip), settings, info, on_trial)
+        clip = list(clip)
+        header, total = self.header(info, settings), sum(count for count, _ in clip)
+        # Bisection over quality: the units whose rate is within tolerance, or else the nearest that was seen.
+        low, high = 0, QUALITIES - 1
+        nearest, best = math.inf, list[Unit]()
+        while low <= high and nearest > BPP_TOLERANCE * settings.bpp:
+            quality = (low + high) // 2
+            units = list(coded(quality))
+            bpp = bits_per_pixel(len(whole_stream(header, units)), info.width, info.height, total)
+            on_trial(quality, bpp)
+            if abs(bpp - settings.bpp) < nearest:
+                nearest, best = abs(bpp - settings.bpp), units
+            low, high = (quality + 1, high) if bpp < settings.bpp else (low, quality - 1)
+        yield from best
 
     def latents(self, frames: Iterable[Frame], settings: Encoding) -> Iterator[tuple[int, Tensor]]:
         """Each GOP's frame count and its latents, 1 16 T h w."""
@@ -178,28 +191,6 @@ class GnvcVd:
                 "would show wrong pictures (--allow-other-weights shows them)"
             )
         return Refinement.parse(header.parameters)
-
-    def _units_near(
-        self,
-        bpp: float,
-        clip: Sequence[tuple[int, Tensor]],
-        settings: Encoding,
-        info: VideoInfo,
-        on_trial: Callable[[int, float], object],
-    ) -> list[Unit]:
-        """Bisection over quality: the units whose rate is within tolerance, or else the nearest that was seen."""
-        header, frames = self.header(info, settings), sum(count for count, _ in clip)
-        low, high = 0, QUALITIES - 1
-        nearest, best = math.inf, list[Unit]()
-        while low <= high and nearest > BPP_TOLERANCE * bpp:
-            quality = (low + high) // 2
-            units = [self.unit(i, count, x, quality, settings.policy) for i, (count, x) in enumerate(clip)]
-            found = bits_per_pixel(len(whole_stream(header, units)), info.width, info.height, frames)
-            on_trial(quality, found)
-            if abs(found - bpp) < nearest:
-                nearest, best = abs(found - bpp), units
-            low, high = (quality + 1, high) if found < bpp else (low, quality - 1)
-        return best
 
 
 class GnvcVdDecoder:

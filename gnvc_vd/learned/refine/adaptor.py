@@ -40,7 +40,10 @@ def with_adaptor(base: WanTransformer3DModel, preset: AdaptorPreset, channels: i
     model.load_state_dict(shared | branch, strict=True, assign=True)
     model.rope = base.rope
     if preset.lora_rank is not None:
-        _add_lora(model, preset.lora_rank)
+        from peft import LoraConfig, inject_adapter_in_model
+
+        lora = LoraConfig(r=preset.lora_rank, lora_alpha=preset.lora_rank, target_modules=ATTENTION)
+        inject_adapter_in_model(lora, model)
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(is_trained(name))
     return model
@@ -101,9 +104,3 @@ def _branch(base: WanTransformer3DModel, layers: Sequence[int], channels: int) -
 
 def _linear(name: str, weight: Tensor) -> dict[str, Tensor]:
     return {f"{name}.weight": weight, f"{name}.bias": weight.new_zeros(len(weight))}
-
-
-def _add_lora(model: WanTransformer3DModel, rank: int) -> None:
-    from peft import LoraConfig, inject_adapter_in_model
-
-    inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=rank, target_modules=ATTENTION), model)

@@ -55,10 +55,6 @@ class Refiner(nn.Module):
         for name, value in own.items():
             value.copy_(tensors[name])
 
-    def checkpointing(self) -> None:
-        """Trade time for memory in training."""
-        self.dit.model.enable_gradient_checkpointing()
-
     def velocity(self, x: Tensor, sigma: Tensor | float, hints: Tensor | None) -> Tensor:
         return self.dit.velocity(x, sigma, control=hints if self.preset.layers else None)
 

@@ -86,7 +86,7 @@ def test_impossible_layers_are_refused(layers: tuple[int, ...]) -> None:
 def test_only_the_adaptor_trains_and_the_backbone_is_shared() -> None:
     dit, (decoded, features, start) = dit_of(), clip()
     refiner = Refiner(dit, AdaptorPreset((1, 3)), FEATURES)
-    refiner.checkpointing()
+    refiner.dit.model.enable_gradient_checkpointing()
     own = dict(refiner.dit.model.named_parameters())
     assert all(own[name] is parameter for name, parameter in dit.model.named_parameters())
     disturbed(refiner)
