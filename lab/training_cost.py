@@ -18,10 +18,8 @@ from omegaconf import DictConfig
 from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
 
 from gnvc_vd.backbone.dit import WanDit, build_dit
-from gnvc_vd.backbone.weights import Options, new_vae
+from gnvc_vd.backbone.weights import Backbone, Options, new_vae
 from gnvc_vd.conventions import GnvcError
-from gnvc_vd.learned.bottleneck.contextual import Bottleneck
-from gnvc_vd.learned.refine.refiner import Refiner
 from gnvc_vd.metrics.perceptual import LearnedDistance
 from gnvc_vd.metrics.trunks import Trunk
 from gnvc_vd.presets import preset
@@ -101,17 +99,16 @@ def _stage(training: Training, stage: Stage) -> CodecStage:
     sizes = preset(training.model.name)
     vae = new_vae(sizes.vae, Options(kernels="stock"))
     dit = WanDit(build_dit(sizes.dit), sizes.dit, torch.zeros(1, sizes.dit.text_dim))
-    refiner = Refiner(dit, training.adaptor or sizes.adaptor, sizes.bottleneck.features)
-    if training.model.checkpointing:
-        refiner.checkpointing()
-    distance = None
+    unread = replace(training.model, start=None, vace=None)  # no weights
+    plain = replace(stage, weights=replace(stage.weights, perceptual=0.0))
+    backbone = Backbone("", sizes.vae, sizes.dit, vae, lambda: dit, {})
+    backbone.dit = dit  # not moved to a device, as fake tensors cannot be
+    made = CodecStage(replace(training, model=unread, stage=plain), backbone)
+    made.stage = stage
     if stage.weights.perceptual:
         with unset_fake_temporarily():  # it skips initialisation in a way that fake tensors do not know
             heads = [torch.ones(1, channels, 1, 1) for channels in VGG_STAGES]
-            distance = LearnedDistance(Trunk("vgg"), heads).requires_grad_(False)
-    made = CodecStage(
-        stage, training.rate, vae, Bottleneck(sizes.bottleneck, thrift=training.rate.thrift), refiner, distance
-    )
+            made.perceptual = LearnedDistance(Trunk("vgg"), heads).requires_grad_(False)
     for name, parameter in made.named_parameters():
         parameter.requires_grad_(group_of(name) in stage.trains)
     return made.train()

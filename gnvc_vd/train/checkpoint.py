@@ -22,13 +22,13 @@ from typing import Any
 
 import torch
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from gnvc_vd.backbone.sources import read_tensors
 from gnvc_vd.common import strict
 from gnvc_vd.common.files import replacing
 from gnvc_vd.conventions import GnvcError
-from gnvc_vd.train.ema import Ema, put, trained, whole
+from gnvc_vd.train.ema import Ema, put, whole
 
 WEIGHTS, EMA, OPTIMISER, STATE = "weights.safetensors", "ema.safetensors", "optimiser.pt", "state.json"
 
@@ -43,42 +43,31 @@ class State:
     score: float | None = None  # of the last validation; lower is better
 
 
-@dataclass(frozen=True)
-class Snapshot:
-    """Whole tensors on the CPU, of one moment."""
+def snapshot(optimiser: torch.optim.Optimizer, ema: Ema, kept: bool = True) -> dict[str, dict[str, Any]]:
+    """A checkpoint's files of one moment: whole tensors on the CPU.
 
-    weights: Mapping[str, Tensor]
-    average: Mapping[str, Tensor]
-    optimiser: Mapping[str, Any]
-    state: State
-
-
-def snapshot(
-    module: nn.Module, optimiser: torch.optim.Optimizer, ema: Ema, state: State, kept: bool = True
-) -> Snapshot:
-    """What a checkpoint holds; all processes of a sharded model take part, also those that keep nothing of it."""
+    All processes of a sharded model take part, also those that keep nothing of it.
+    """
 
     def taken(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return {name: whole(value, kept) for name, value in tensors.items()}
 
-    parameters = trained(module)
-    moments = {name: taken(optimiser.state[one]) for name, one in parameters.items() if one in optimiser.state}
-    return Snapshot(taken(parameters), taken(ema.average), moments, state)
+    moments = {name: taken(optimiser.state[one]) for name, one in ema.live.items() if one in optimiser.state}
+    return {WEIGHTS: taken(ema.live), EMA: taken(ema.average), OPTIMISER: moments}
 
 
-def restore(module: nn.Module, optimiser: torch.optim.Optimizer, ema: Ema, folder: Path, training: str) -> State:
+def restore(optimiser: torch.optim.Optimizer, ema: Ema, folder: Path, training: str) -> State:
     """Put a checkpoint's tensors where they belong."""
     state = strict.parse(State, strict.read_object(folder / STATE), STATE)
     if state.training != training:
         raise GnvcError(f"{folder}: a checkpoint of another training; its configuration or data differ from this one's")
-    parameters = trained(module)
-    fill(parameters, folder / WEIGHTS)
+    fill(ema.live, folder / WEIGHTS)
     fill(ema.average, folder / EMA)
     try:
         moments = torch.load(folder / OPTIMISER, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
         raise GnvcError(f"{folder / OPTIMISER}: refused, not a plain file of tensors") from error
-    for name, parameter in parameters.items():
+    for name, parameter in ema.live.items():
         if name in moments:
             optimiser.state[parameter] = {key: _like(value, parameter) for key, value in moments[name].items()}
     ema.updates = state.updates
@@ -110,32 +99,29 @@ class Checkpoints:
             shutil.rmtree(part, ignore_errors=True)
         return max(self._all(), default=None)
 
-    def save(self, taken: Snapshot) -> None:
+    def save(self, state: State, files: Mapping[str, dict[str, Any]]) -> None:
         """Begin to write; waits for the one before, whose failure is raised here."""
         self.wait()
-        self._pending = self._writer.submit(self._write, taken)
+        self._pending = self._writer.submit(self._write, state, files)
 
     def wait(self) -> None:
         if self._pending is not None:
             self._pending.result()
             self._pending = None
 
-    def _write(self, taken: Snapshot) -> None:
+    def _write(self, state: State, files: Mapping[str, dict[str, Any]]) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        with replacing(self.folder / f"step-{taken.state.step:08}") as part:
+        with replacing(self.folder / f"step-{state.step:08}") as part:
             part.mkdir()
-            save_file(dict(taken.weights), part / WEIGHTS)
-            save_file(dict(taken.average), part / EMA)
-            torch.save(dict(taken.optimiser), part / OPTIMISER)
-            (part / STATE).write_text(json.dumps(dataclasses.asdict(taken.state)) + "\n", encoding="utf-8")
-        kept = set(sorted(self._all())[-self.keep :]) | {self._best()}
-        for old in set(self._all()) - kept:
+            save_file(files[WEIGHTS], part / WEIGHTS)
+            save_file(files[EMA], part / EMA)
+            torch.save(files[OPTIMISER], part / OPTIMISER)
+            (part / STATE).write_text(json.dumps(dataclasses.asdict(state)) + "\n", encoding="utf-8")
+        steps = sorted(self._all())
+        scores = {path: strict.read_object(path / STATE).get("score") for path in steps}
+        best = sorted((score, path) for path, score in scores.items() if isinstance(score, float))[:1]
+        for old in set(steps[: -self.keep]) - {path for _, path in best}:
             shutil.rmtree(old)
-
-    def _best(self) -> Path | None:
-        scores = {path: strict.read_object(path / STATE).get("score") for path in self._all()}
-        known = {path: score for path, score in scores.items() if isinstance(score, float)}
-        return min(known, key=lambda path: (known[path], path), default=None)
 
     def _all(self) -> list[Path]:
         return list(self.folder.glob("step-????????"))
@@ -143,8 +129,5 @@ class Checkpoints:
 
 def _like(value: Tensor, parameter: Tensor) -> Tensor:
     """A moment, sharded and placed as its parameter is; the count of steps stays what it is."""
-    if value.shape != parameter.shape:
-        return value
-    place = torch.zeros_like(parameter, dtype=value.dtype)
-    put(place, value)
-    return place
+    same = value.shape == parameter.shape
+    return put(torch.zeros_like(parameter, dtype=value.dtype), value) if same else value

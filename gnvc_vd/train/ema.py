@@ -1,6 +1,6 @@
 """A running average of what trains: what is validated, exported and shipped."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
@@ -18,30 +18,31 @@ class Ema:
 
     def __init__(self, module: nn.Module, decay: float) -> None:
         self.decay, self.updates = decay, 0
-        self._live = trained(module)
-        self.average = _copies(self._live)
+        self.live = trained(module)
+        self.average = {name: value.detach().clone() for name, value in self.live.items()}
 
     @torch.no_grad()
     def update(self) -> None:
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
-        for name, parameter in self._live.items():
+        for name, parameter in self.live.items():
             self.average[name].lerp_(parameter.detach(), 1 - decay)
         self.updates += 1
 
     @contextmanager
     def shown(self) -> Iterator[None]:
-        """The module with the average in it."""
-        live = _copies(self._live)
-        self._put(self.average)
+        """The module with the average in it, and meanwhile the average with what the module had."""
+        self._exchange()
         try:
             yield
         finally:
-            self._put(live)
+            self._exchange()
 
     @torch.no_grad()
-    def _put(self, values: Mapping[str, Tensor]) -> None:
-        for name, parameter in self._live.items():
-            parameter.copy_(values[name])
+    def _exchange(self) -> None:
+        for name, parameter in self.live.items():
+            live = parameter.clone()
+            parameter.copy_(self.average[name])
+            self.average[name].copy_(live)
 
 
 def whole(value: Tensor, kept: bool = True) -> Tensor:
@@ -50,12 +51,8 @@ def whole(value: Tensor, kept: bool = True) -> Tensor:
     return gathered.detach().to("cpu", copy=True).contiguous() if kept else torch.empty(0)
 
 
-def put(place: Tensor, value: Tensor) -> None:
-    """A whole tensor into one that may be sharded."""
+def put(place: Tensor, value: Tensor) -> Tensor:
+    """A whole tensor into one that may be sharded, which is returned."""
     if isinstance(place, DTensor):
         value = distribute_tensor(value.to(place.device), place.device_mesh, place.placements)
-    place.copy_(value)
-
-
-def _copies(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name: value.detach().clone() for name, value in tensors.items()}
+    return place.copy_(value)

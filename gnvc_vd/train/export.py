@@ -26,9 +26,9 @@ from gnvc_vd.train.compose import sources_of
 from gnvc_vd.train.ema import trained
 from gnvc_vd.train.log import RUN
 from gnvc_vd.train.loop import CHECKPOINTS, validation_clips
-from gnvc_vd.train.refit import Refit, refitted
+from gnvc_vd.train.refit import LEVELS, Refit, evenly_placed, rates_of
 from gnvc_vd.train.settings import Training
-from gnvc_vd.train.setup import AnyStage, Built, build, codec_of, refinement_of
+from gnvc_vd.train.setup import AnyStage, build
 from gnvc_vd.train.stages.codec_stage import CodecStage
 from gnvc_vd.video.pixels import to_model
 
@@ -68,13 +68,13 @@ def export(
         halfway: a model of the same sizes; the adaptor is the mean of its own and the run's.
     """
     _refuse_other_content(folder)
-    built, step = load_run(run, checkpoint, which)
-    training, stage, backbone = built.training, built.stage, built.backbone
+    stage, step = load_run(run, checkpoint, which)
+    training, backbone = stage.settings, stage.backbone
     if refit and (training.stage.phase != "codec" or training.rate.quality is not None):
         raise UsageError(f"{run}: only a codec that was trained at all qualities can be re-fitted")
     if halfway is not None:
         _average_adaptors(stage, run, halfway)
-    name, note, found = name or training.name, _note(built), None
+    name, note, found = name or training.name, _note(stage), None
     if isinstance(stage, CodecStage):
         # Where qualities lie on the trained scale; of a model with one rate, all where it was trained.
         places = None if training.rate.quality is None else torch.full((QUALITIES,), training.rate.quality)
@@ -82,9 +82,9 @@ def export(
             drawn = clips or _clips(run, training, REFIT_CLIPS)
             with torch.inference_mode():
                 latents = torch.cat([backbone.vae.encode(to_model(clip[None])) for clip in drawn])
-            found = refitted(stage.bottleneck, latents)
+            found = evenly_placed(LEVELS, rates_of(stage.bottleneck, latents, LEVELS))
             places = torch.tensor(found.places)
-        save(codec_of(built, note, places), folder, name, half)
+        save(stage.codec(note, places), folder, name, half)
     else:
         if "encoder" in training.stage.trains:  # what stands on a VAE goes on if its decoder trained alone
             backbone = measured(backbone, clips or _clips(run, training, VAE_CLIPS))
@@ -101,31 +101,26 @@ def _average_adaptors(stage: AnyStage, run: Path, halfway: str | Path) -> None:
     own, other = stage.refiner.adaptor(), met.refiner.adaptor()
     if own.keys() != other.keys() or any(own[key].shape != other[key].shape for key in own):
         raise GnvcError(f"{halfway}: its adaptor has other sizes than the run's")
-    if met.refinement != refinement_of(stage.stage):
+    if met.refinement != stage.stage.refinement:
         raise GnvcError(f"{halfway}: it refines in another way than the run")
     stage.refiner.load_adaptor({key: (own[key] + other[key]) / 2 for key in own}, str(halfway))
 
 
-def training_of_run(run: Path) -> Training:
-    """What a run's own record says it is."""
+def load_run(run: Path, checkpoint: Path | None = None, which: Which = "averaged") -> tuple[AnyStage, int]:
+    """A run's modules on the CPU, in the precision of their source, with a checkpoint's weights; and its step."""
     record = strict.read_object(run / RUN)
     if record.keys() != {"training", "environment"}:
         raise GnvcError(f"{run / RUN}: not the record of a run")
-    return strict.parse(Training, record["training"], f"{run / RUN} training")
-
-
-def load_run(run: Path, checkpoint: Path | None = None, which: Which = "averaged") -> tuple[Built, int]:
-    """A run's modules on the CPU, in the precision of their source, with a checkpoint's weights; and its step."""
-    training = training_of_run(run)
+    training = strict.parse(Training, record["training"], f"{run / RUN} training")
     taken = checkpoint or Checkpoints(run / CHECKPOINTS, training.run.keep).latest()
     if taken is None or not (taken / STATE).is_file():
         raise GnvcError(f"{taken or run / CHECKPOINTS}: no checkpoint there")
     state = strict.parse(State, strict.read_object(taken / STATE), str(taken / STATE))
-    stage = replace(training.stage, weights=replace(training.stage.weights, perceptual=0.0))  # no network to judge
-    built = build(replace(training, model=replace(training.model, bfloat16=False), stage=stage))
-    fill(trained(built.stage), taken / (EMA if which == "averaged" else WEIGHTS))
-    built.stage.eval().requires_grad_(False)
-    return built, state.step
+    plain = replace(training.stage, weights=replace(training.stage.weights, perceptual=0.0))  # no network to judge
+    stage = build(replace(training, model=replace(training.model, bfloat16=False), stage=plain))
+    fill(trained(stage), taken / (EMA if which == "averaged" else WEIGHTS))
+    stage.eval().requires_grad_(False)
+    return stage, state.step
 
 
 def measured(backbone: Backbone, clips: Sequence[Tensor]) -> Backbone:
@@ -134,26 +129,23 @@ def measured(backbone: Backbone, clips: Sequence[Tensor]) -> Backbone:
     One, because an error should go on costing in each channel what it cost in training: with a deviation for each, a
     codec would spend its bits on the faint ones, which show the least.
     """
-    values = []
     with torch.inference_mode():
-        for clip in clips:
-            mean, _ = backbone.vae.posterior(to_model(clip[None]))
-            values.append(mean.double().transpose(0, 1).flatten(1).cpu())
-    latents = torch.cat(values, dim=1)  # 16 × places
+        means = [backbone.vae.posterior(to_model(clip[None]))[0] for clip in clips]
+    latents = torch.cat([mean.double().transpose(0, 1).flatten(1) for mean in means], dim=1)  # 16 × places
     variance, mean = torch.var_mean(latents, dim=1)
     deviations = (max(SMALLEST_DEVIATION, float(variance.mean().sqrt())),) * len(mean)
     sizes = replace(backbone.vae_preset, latents_mean=tuple(mean.tolist()), latents_std=deviations)
     return replace(backbone, vae_preset=sizes)
 
 
-def _note(built: Built) -> str:
+def _note(stage: AnyStage) -> str:
     """What a user of the folder must know."""
-    phase, from_seed = built.training.stage.phase, not built.backbone.files
+    phase, from_seed = stage.stage.phase, not stage.backbone.files
     if phase == "vae" and from_seed:
         return "its transformer has random weights"
     if phase == "prior":
         return "its VAE has random weights: its pictures mean nothing" if from_seed else ""
-    return built.backbone.note
+    return stage.backbone.note
 
 
 def _clips(run: Path, training: Training, count: int) -> list[Tensor]:

@@ -32,7 +32,9 @@ class Log:
         self.folder, self._accelerator = folder, accelerator
         if accelerator.is_main_process:
             (folder / PICTURES).mkdir(parents=True, exist_ok=True)
-            _forget_after(folder / FIGURES, done)
+            kept = [line for line in read_figures(folder / FIGURES) if line["step"] <= done]  # others are done again
+            with replacing(folder / FIGURES) as part:
+                part.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
             about = {"training": dataclasses.asdict(training), "environment": environment(accelerator)}
             (folder / RUN).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
         absent = set(training.run.trackers) - {str(tracker) for tracker in accelerator.log_with}
@@ -62,13 +64,6 @@ def read_figures(path: Path) -> list[dict[str, float]]:
     """The lines of a run; a last one that was cut off is left out."""
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.is_file() else []
     return [json.loads(line) for line in lines if line.endswith("\n")]
-
-
-def _forget_after(path: Path, step: int) -> None:
-    """Lines of steps that will be done again."""
-    kept = [line for line in read_figures(path) if line["step"] <= step]
-    with replacing(path) as part:
-        part.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
 
 
 def environment(accelerator: Accelerator) -> dict[str, Any]:

@@ -22,16 +22,17 @@ from tqdm import tqdm
 from gnvc_vd.common.strict import stated
 from gnvc_vd.conventions import GnvcError, UsageError
 from gnvc_vd.data.clips import ClipSpec
+from gnvc_vd.data.samples import Clips
 from gnvc_vd.train.checkpoint import Checkpoints, State, restore, snapshot
-from gnvc_vd.train.ema import Ema, trained
+from gnvc_vd.train.ema import Ema
 from gnvc_vd.train.log import Log
-from gnvc_vd.train.plan import Share, Source, batches
-from gnvc_vd.train.settings import Optimisation, RunSettings, Span, Training
-from gnvc_vd.train.setup import Built, build, judged
+from gnvc_vd.train.plan import Share, batches
+from gnvc_vd.train.settings import RunSettings, Span, Training
+from gnvc_vd.train.setup import build
 from gnvc_vd.train.stages.stage import Losses, Step
 
 CHECKPOINTS = "checkpoints"
-Sources = Callable[[ClipSpec], Source]
+Sources = Callable[[ClipSpec], Clips]
 
 
 def train(training: Training, sources: Sources, validation: Sources | None, folder: Path) -> Path:
@@ -45,18 +46,27 @@ class Trainer:
     def __init__(self, training: Training, folder: Path) -> None:
         self.training, self.folder = training, folder
         self.accelerator = _accelerator(training.run, folder)
-        self.built: Built = build(training)
-        self.module = _over_processes(self.built, self.accelerator, training.run.shard)
-        self.optimiser = _adamw(self.built.stage, training.stage.optimisation)  # of parameters that may now be sharded
+        self.stage = build(training)
+        if training.run.shard:
+            from gnvc_vd.train.sharding import shard
+
+            self.module = shard(self.stage, self.accelerator)
+        else:
+            self.module = self.accelerator.prepare(self.stage)
+        told = training.stage.optimisation
+        self.ema = Ema(self.stage, told.ema)  # of parameters that may now be sharded
+        betas, decay = (told.beta_1, told.beta_2), told.weight_decay
+        self.optimiser = torch.optim.AdamW(self.ema.live.values(), told.rate, betas, weight_decay=decay)
         self.prepared = self.accelerator.prepare(self.optimiser)
-        self.ema = Ema(self.built.stage, training.stage.optimisation.ema)
         self.checkpoints = Checkpoints(folder / CHECKPOINTS, training.run.keep)
-        self.step = 0
+        self.step, latest = 0, self.checkpoints.latest()
+        if latest is not None:
+            self.step = restore(self.optimiser, self.ema, latest, identity(training)).step
+        self.accelerator.wait_for_everyone()
 
     def run(self, sources: Sources, validation: Sources | None) -> Path:
         stage, run = self.training.stage, self.training.run
         share = Share(stage, self.accelerator.process_index, self.accelerator.num_processes, run.accumulate)
-        self._resume()
         log = Log(self.folder, self.training, self.accelerator, self.step)
         clips = validation_clips(validation, self.training, run.clips) if validation is not None else []
         started, first = time.perf_counter(), self.step
@@ -99,7 +109,7 @@ class Trainer:
                 loss: Losses = self.module(clips.to(self.accelerator.device, non_blocking=True), step)
                 self.accelerator.backward(loss.total)
                 if self.accelerator.sync_gradients:
-                    norm = self.accelerator.clip_grad_norm_(trained(self.module).values(), optimisation.clip)
+                    norm = self.accelerator.clip_grad_norm_(self.ema.live.values(), optimisation.clip)
                     self._refuse_non_finite(loss, norm, passes)
                 self.prepared.step()
                 self.prepared.zero_grad()
@@ -131,25 +141,18 @@ class Trainer:
         if not clips or not (self.accelerator.is_main_process or self.training.run.shard):
             return None
         with self.ema.shown(), self.accelerator.autocast():
-            self.built.stage.eval()
-            verdict = judged(self.built, clips)
-            self.built.stage.train()
+            self.stage.eval()
+            verdict = self.stage.judge(clips)
+            self.stage.train()
         log.figures(self.step, {f"validation_{name}": value for name, value in verdict.figures.items()})
         log.pictures(self.step, verdict.pictures)
         return verdict.score
 
     def _save(self, score: float | None) -> None:
         state = State(self.step, identity(self.training), self.ema.updates, score)
-        main = self.accelerator.is_main_process
-        taken = snapshot(self.built.stage, self.optimiser, self.ema, state, kept=main)
-        if main:
-            self.checkpoints.save(taken)
-
-    def _resume(self) -> None:
-        latest = self.checkpoints.latest()
-        if latest is not None:
-            self.step = restore(self.built.stage, self.optimiser, self.ema, latest, identity(self.training)).step
-        self.accelerator.wait_for_everyone()
+        taken = snapshot(self.optimiser, self.ema, kept=self.accelerator.is_main_process)
+        if self.accelerator.is_main_process:
+            self.checkpoints.save(state, taken)
 
     def _due(self, every: int) -> bool:
         return self.step == self.training.stage.steps or (every > 0 and self.step % every == 0)
@@ -187,17 +190,3 @@ def _accelerator(run: RunSettings, folder: Path) -> Accelerator:
             "Accelerate's own sharding would cast the latent codec too; launch as for DDP, with run.shard=true"
         )
     return accelerator
-
-
-def _over_processes(built: Built, accelerator: Accelerator, sharded: bool) -> torch.nn.Module:
-    """The stage on the devices, whole on each or its transformer divided over them."""
-    if not sharded:
-        return accelerator.prepare(built.stage)
-    from gnvc_vd.train.sharding import shard
-
-    return shard(built, accelerator)
-
-
-def _adamw(module: torch.nn.Module, optimisation: Optimisation) -> torch.optim.AdamW:
-    betas = (optimisation.beta_1, optimisation.beta_2)
-    return torch.optim.AdamW(trained(module).values(), optimisation.rate, betas, weight_decay=optimisation.weight_decay)

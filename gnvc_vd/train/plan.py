@@ -9,23 +9,18 @@ kept.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 from gnvc_vd.conventions import UsageError
-from gnvc_vd.data.samples import Draws
+from gnvc_vd.data.samples import Clips, Draws
 from gnvc_vd.train.settings import Stage
 
-STEP, LOSS, PERCEPTION = 1 << 28, 1 << 29, 3 << 28  # purposes: beside those of data/samples.py
-
-
-class Source(Protocol):
-    """A dataset for clips of one shape, which takes any sample number."""
-
-    def __getitem__(self, number: int) -> Tensor: ...
+# What random numbers are for, beside the purposes of data/samples.py: what all samples of a step have in common, each
+# sample's own in its loss, and what a step shows to a perceptual network.
+STEP, LOSS, PERCEPTION = 1 << 28, 1 << 29, 3 << 28
 
 
 class Share:
@@ -47,13 +42,12 @@ class Share:
         return [list(range(start, start + size)) for start in starts]
 
 
-def batches(source: Source, share: Share, start: int, stop: int, workers: int) -> Iterator[tuple[list[int], Tensor]]:
+def batches(source: Clips, share: Share, start: int, stop: int, workers: int) -> Iterator[tuple[list[int], Tensor]]:
     """Numbers and clips of every pass of the steps from `start` up to `stop`, which lie in one span."""
     passes = [numbers for step in range(start, stop) for numbers in share.numbers(step)]
     samples = share.stage.samples  # of a source that is repeated after so many, or never
     taken = passes if samples is None else [[number % samples for number in numbers] for numbers in passes]
-    dataset: Any = source  # a DataLoader asks for no more than a Source has
-    loader = DataLoader(dataset, batch_sampler=taken, num_workers=workers, pin_memory=torch.cuda.is_available())
+    loader = DataLoader(source, batch_sampler=taken, num_workers=workers, pin_memory=torch.cuda.is_available())
     yield from zip(passes, loader, strict=True)
 
 
@@ -76,8 +70,3 @@ class BatchDraws:
 
     def normal_like(self, x: Tensor) -> Tensor:
         return self.normal(*x.shape[1:]).to(x.dtype)
-
-
-def step_draws(seed: int, step: int, purpose: int = STEP) -> Draws:
-    """Random numbers that all samples of a step have in common."""
-    return Draws(seed, step, purpose)

@@ -14,7 +14,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from gnvc_vd.conventions import QUALITIES, GnvcError
@@ -31,15 +30,10 @@ class Refit(NamedTuple):
     expected: list[float]  # bits per pixel of each quality
 
 
-def refitted(bottleneck: Bottleneck, latents: Tensor, levels: Sequence[float] = LEVELS) -> Refit:
-    """Measure a trained codec on clips' latents, B 16 T h w, and place its qualities."""
-    return evenly_placed(levels, rates_of(bottleneck, latents, levels))
-
-
 def rates_of(bottleneck: Bottleneck, latents: Tensor, levels: Sequence[float]) -> list[float]:
     """Bits per pixel by the frozen model's tables at 64 places of the trained scale or fewer.
 
-    The model given stays as it is.
+    The model given stays as it is. Latents are of clips, B 16 T h w.
     """
     model = copy.deepcopy(bottleneck).eval().requires_grad_(False)
     model.freeze(torch.tensor([*levels, *[levels[-1]] * (QUALITIES - len(levels))], dtype=torch.float32))
@@ -62,14 +56,8 @@ def evenly_placed(levels: Sequence[float], rates: Sequence[float], count: int = 
     if not high > low:
         raise GnvcError("the rate does not rise with the quality: there is nothing to place qualities by")
     targets = np.linspace(low, high, count)
-    places = [_last_place(scale, logarithm, target) for target in targets]
+    places = []
+    for target in targets:
+        last = int(np.flatnonzero(logarithm <= target + 1e-12)[-1])  # at which the curve is no higher than the target
+        places.append(float(np.interp(target, logarithm[last : last + 2], scale[last : last + 2])))
     return Refit(places, np.exp(targets).tolist())
-
-
-def _last_place(scale: NDArray[np.float64], logarithm: NDArray[np.float64], target: float) -> float:
-    """The last place at which the curve is no higher than the target."""
-    last = int(np.flatnonzero(logarithm <= target + 1e-12)[-1])
-    if last == len(scale) - 1:
-        return float(scale[-1])
-    part = (target - logarithm[last]) / (logarithm[last + 1] - logarithm[last])
-    return float(scale[last] + max(0.0, part) * (scale[last + 1] - scale[last]))

@@ -8,6 +8,7 @@ import math
 from dataclasses import dataclass
 from itertools import accumulate
 
+from gnvc_vd.bitstream.refinement import Refinement
 from gnvc_vd.conventions import QUALITIES, UsageError
 from gnvc_vd.presets import AdaptorPreset
 
@@ -15,7 +16,6 @@ PHASES = ("vae", "prior", "codec")
 GROUPS = ("encoder", "decoder", "dit", "codec", "adaptor")  # the first two are the VAE's
 SCHEDULES = ("constant", "cosine", "steps")
 PERCEPTUAL = ("lpips_vgg", "lpips_alex", "st_lpips_vgg", "st_lpips_alex", "dists")
-SMALLEST_LAMBDA, LARGEST_LAMBDA = 0.02, 2.0
 
 
 @dataclass(frozen=True)
@@ -87,8 +87,8 @@ class Optimisation:
 class Rate:
     """Which qualities are trained, and their λ_r: one λ for all (`smallest` = `largest`), or log-spaced over the 64."""
 
-    smallest: float = SMALLEST_LAMBDA
-    largest: float = LARGEST_LAMBDA
+    smallest: float = 0.02
+    largest: float = 2.0
     quality: int | None = None  # the one that is trained; None samples all
     widening: bool = False  # from the middle quality on to all, while λs are new to the model
     thrift: float = 0.0  # how an encoder rounds, in training and of the exported model (likelihoods.rounded)
@@ -143,6 +143,11 @@ class Stage:
     @property
     def steps(self) -> int:
         return sum(span.steps for span in self.spans)
+
+    @property
+    def refinement(self) -> Refinement:
+        """How a codec's streams are refined: as its training unrolls it."""
+        return Refinement(steps=max(1, self.unrolled), sigma_0=self.sigma_0, noise_scale=self.noise_scale)
 
     def spans_in_time(self) -> list[tuple[Span, int, int]]:
         """Each span with its first step, and the first after it."""

@@ -21,26 +21,26 @@ from torch.nn.parallel import DistributedDataParallel
 from gnvc_vd.backbone.dit import kept_in_float32
 from gnvc_vd.conventions import UsageError
 from gnvc_vd.learned.refine.adaptor import LORA
-from gnvc_vd.train.setup import Built
+from gnvc_vd.train.setup import AnyStage
 from gnvc_vd.train.stages.codec_stage import CodecStage
 from gnvc_vd.train.stages.vae_stage import VaeStage
 
 
-def shard(built: Built, accelerator: Accelerator) -> nn.Module:
+def shard(stage: AnyStage, accelerator: Accelerator) -> nn.Module:
     """Divide the transformer in place; returns the stage as all processes train it together, on their devices."""
     if accelerator.num_processes == 1:
         raise UsageError("run.shard divides a transformer over processes, and there is one")
-    if isinstance(built.stage, VaeStage):
+    if isinstance(stage, VaeStage):
         raise UsageError("run.shard divides a transformer over processes, and a VAE has none")
-    dit = built.stage.refiner.dit if isinstance(built.stage, CodecStage) else built.stage.dit
+    dit = stage.refiner.dit if isinstance(stage, CodecStage) else stage.dit
     # The backbone's own shares the refiner's parameters, and would keep them whole.
-    built.backbone.dit, built.backbone.load_dit = dit, lambda: dit
+    stage.backbone.dit, stage.backbone.load_dit = dit, lambda: dit
     _divide(dit.model, accelerator)
-    for tensor in chain(built.stage.parameters(), built.stage.buffers()):
+    for tensor in chain(stage.parameters(), stage.buffers()):
         if not isinstance(tensor, DTensor):
             tensor.data = tensor.data.to(accelerator.device)
     # Accelerate would refuse DDP around a part; so it gives autocast alone.
-    module: nn.Module = accelerator.prepare_model(built.stage, device_placement=False, evaluation_mode=True)
+    module: nn.Module = accelerator.prepare_model(stage, device_placement=False, evaluation_mode=True)
     divided = [name for name, parameter in module.named_parameters() if isinstance(parameter, DTensor)]
     DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(module, divided)
     return DistributedDataParallel(module, **accelerator.ddp_handler.to_kwargs())

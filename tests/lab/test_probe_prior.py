@@ -15,7 +15,7 @@ from gnvc_vd.backbone.weights import load_backbone, random_backbone
 from gnvc_vd.presets import preset
 from gnvc_vd.train.plan import BatchDraws
 from gnvc_vd.train.setup import build
-from gnvc_vd.train.stages.prior_stage import SIGMAS, PriorStage, judge
+from gnvc_vd.train.stages.prior_stage import SIGMAS, PriorStage
 from gnvc_vd.video.pictures import read_picture
 from gnvc_vd.video.pixels import pixels_of, to_frames, to_model
 from lab.linear_denoiser import LinearDenoiser
@@ -263,12 +263,12 @@ def test_a_model_predicts_given_nothing_the_first_frame_and_the_first_and_last()
 
 
 def test_losses_are_those_that_a_training_is_validated_by() -> None:
-    built = build(training("prior"))
-    assert isinstance(built.stage, PriorStage)
+    stage = build(replace(training("prior"), seed=7))
+    assert isinstance(stage, PriorStage)
     clip = torch.randint(0, 256, (3, 5, 32, 32), generator=torch.Generator().manual_seed(0)).byte()
-    validated = judge(built.stage, [clip], 7).figures
+    validated = stage.judge([clip]).figures
     video = to_model(clip[None])
-    clean, model = built.backbone.vae.encode(video), predictors_of(built.backbone, video)[:2]
+    clean, model = stage.vae.encode(video), predictors_of(stage.backbone, video)[:2]
     found = [one.loss for one in mean_losses(losses(model, clean, BatchDraws(7, [0], CPU), 1))]
     expected = [validated[f"cfm_{given}_{sigma}"] for sigma in SIGMAS for given in ("nothing", "first")]
     assert found == pytest.approx(expected, rel=1e-5)

@@ -13,8 +13,7 @@ from torch import Tensor
 from gnvc_vd.data.clips import ClipSpec
 from gnvc_vd.data.procedural import ProceduralClips
 from gnvc_vd.train.checkpoint import EMA, OPTIMISER, WEIGHTS
-from gnvc_vd.train.loop import spec_of, train
-from gnvc_vd.train.plan import Share
+from gnvc_vd.train.loop import train
 from gnvc_vd.train.settings import Model, Optimisation, Rate, RunSettings, Span, Stage, Training, Weights
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
@@ -43,13 +42,6 @@ def training(
 
 def clips(spec: ClipSpec) -> ProceduralClips:
     return ProceduralClips(spec)
-
-
-def batch_of(told: Training, step: int) -> tuple[list[int], Tensor]:
-    """A whole step's sample numbers and clips."""
-    (numbers,) = Share(told.stage, 0, 1, 1).numbers(step)
-    source = clips(spec_of(told.stage.span_at(step), told))
-    return numbers, torch.stack([source[number] for number in numbers])
 
 
 def tensors(checkpoint: Path) -> dict[str, Tensor]:

@@ -2,13 +2,14 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
 from gnvc_vd.conventions import GnvcError
-from gnvc_vd.train.checkpoint import STATE, Checkpoints, Snapshot, State, restore, snapshot
+from gnvc_vd.train.checkpoint import EMA, OPTIMISER, STATE, WEIGHTS, Checkpoints, State, restore, snapshot
 from gnvc_vd.train.ema import Ema
 
 
@@ -29,8 +30,8 @@ def trained(steps: int) -> tuple[nn.Module, torch.optim.Optimizer, Ema]:
     return module, optimiser, ema
 
 
-def taken(step: int, score: float | None = None) -> Snapshot:
-    return snapshot(*trained(2), State(step, "this", 2, score))
+def taken(step: int, score: float | None = None) -> tuple[State, dict[str, dict[str, Any]]]:
+    return State(step, "this", 2, score), snapshot(*trained(2)[1:])
 
 
 def names(folder: Path) -> list[str]:
@@ -48,23 +49,23 @@ def test_the_average_begins_fast_and_then_keeps_its_decay() -> None:
         decay = min(0.9, (1 + updates) / (10 + updates))
         wanted = decay * wanted + (1 - decay) * module.weight.detach()
     assert torch.allclose(ema.average["weight"], wanted) and set(ema.average) == {"weight"}
-    live = module.weight.detach().clone()
+    live, average = module.weight.detach().clone(), ema.average["weight"].clone()
     with ema.shown():
-        assert torch.equal(module.weight, ema.average["weight"])
-    assert torch.equal(module.weight, live)
+        assert torch.equal(module.weight, average) and not torch.equal(average, live)
+    assert torch.equal(module.weight, live) and torch.equal(ema.average["weight"], average)
 
 
 def test_what_is_saved_comes_back(tmp_path: Path) -> None:
     module, optimiser, ema = trained(3)
     checkpoints = Checkpoints(tmp_path, keep=2)
-    checkpoints.save(snapshot(module, optimiser, ema, State(3, "this", 3, 0.5)))
+    checkpoints.save(State(3, "this", 3, 0.5), snapshot(optimiser, ema))
     with torch.no_grad():
         module.weight.zero_()  # what is written is the moment of the snapshot
     checkpoints.wait()
     latest = checkpoints.latest()
     assert latest is not None
     other, other_optimiser, other_ema = parts()
-    assert restore(other, other_optimiser, other_ema, latest, "this") == State(3, "this", 3, 0.5)
+    assert restore(other_optimiser, other_ema, latest, "this") == State(3, "this", 3, 0.5)
     expected, expected_optimiser, expected_ema = trained(3)
     assert torch.equal(other.weight, expected.weight)
     assert torch.equal(other_ema.average["weight"], expected_ema.average["weight"]) and other_ema.updates == 3
@@ -73,35 +74,35 @@ def test_what_is_saved_comes_back(tmp_path: Path) -> None:
 
 
 def test_who_keeps_no_snapshot_holds_nothing_of_it() -> None:
-    none = snapshot(*trained(2), State(1, "this", 2), kept=False)
-    found = [*none.weights.values(), *none.average.values(), *none.optimiser["weight"].values()]
+    none = snapshot(*trained(2)[1:], kept=False)
+    found = [*none[WEIGHTS].values(), *none[EMA].values(), *none[OPTIMISER]["weight"].values()]
     assert len(found) == 5 and sum(one.numel() for one in found) == 0
 
 
 def test_another_trainings_checkpoint_is_refused(tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path, keep=2)
-    checkpoints.save(taken(1))
+    checkpoints.save(*taken(1))
     checkpoints.wait()
     latest = checkpoints.latest()
     assert latest is not None
     with pytest.raises(GnvcError, match="another training"):
-        restore(*parts(), latest, "that")
+        restore(*parts()[1:], latest, "that")
     wider = nn.Linear(3, 2)
     with pytest.raises(GnvcError, match="do not fit the parameters that train"):
-        restore(wider, torch.optim.AdamW(wider.parameters()), Ema(wider, 0.9), latest, "this")
+        restore(torch.optim.AdamW(wider.parameters()), Ema(wider, 0.9), latest, "this")
 
 
 def test_the_last_few_and_the_best_stay(tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path, keep=2)
     for step, score in enumerate([3.0, 1.0, None, 2.0, 4.0, 5.0], 1):
-        checkpoints.save(taken(step, score))
+        checkpoints.save(*taken(step, score))
     checkpoints.wait()
     assert names(tmp_path) == ["step-00000002", "step-00000005", "step-00000006"]
 
 
 def test_what_a_killed_process_left_is_cleared_and_never_read(tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path, keep=2)
-    checkpoints.save(taken(1))
+    checkpoints.save(*taken(1))
     checkpoints.wait()
     half = tmp_path / ".step-00000002.abc.part" / "step-00000002"
     half.mkdir(parents=True)
@@ -113,17 +114,17 @@ def test_what_a_killed_process_left_is_cleared_and_never_read(tmp_path: Path) ->
 def test_a_save_that_fails_is_heard_of(tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("a file where the folder should be")
     checkpoints = Checkpoints(tmp_path / "taken", keep=2)
-    checkpoints.save(taken(1))
+    checkpoints.save(*taken(1))
     with pytest.raises(OSError, match="taken"):
         checkpoints.wait()
 
 
 def test_a_pickled_optimiser_is_refused(tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path, keep=2)
-    checkpoints.save(taken(1))
+    checkpoints.save(*taken(1))
     checkpoints.wait()
     latest = checkpoints.latest()
     assert latest is not None
     torch.save({"weight": print}, latest / "optimiser.pt")
     with pytest.raises(GnvcError, match=r"optimiser\.pt"):
-        restore(*parts(), latest, "this")
+        restore(*parts()[1:], latest, "this")

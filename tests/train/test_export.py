@@ -17,7 +17,7 @@ from gnvc_vd.learned.bottleneck.contextual import Payload
 from gnvc_vd.learned.bottleneck.schema import coded_identity
 from gnvc_vd.learned.codec import GnvcVd
 from gnvc_vd.train.checkpoint import EMA, STATE, WEIGHTS
-from gnvc_vd.train.export import HYDRA, export, load_run, training_of_run
+from gnvc_vd.train.export import HYDRA, export, load_run
 from gnvc_vd.train.log import RUN
 from gnvc_vd.train.loop import train
 from gnvc_vd.train.settings import Model, Rate
@@ -167,7 +167,7 @@ def test_the_live_weights_or_an_earlier_checkpoint_can_be_asked_for(runs: Path, 
     assert [path.name for path in checkpoints] == ["step-00000002", "step-00000004"]
     early, step = load_run(tmp_path / "run", checkpoints[0], "live")
     wanted = load_file(checkpoints[0] / WEIGHTS)
-    found = dict(early.stage.named_parameters())
+    found = dict(early.named_parameters())
     assert step == 2 and all(torch.equal(found[name], value) for name, value in wanted.items())
     assert load_run(tmp_path / "run")[1] == 4
 
@@ -208,11 +208,11 @@ def test_what_cannot_be_exported_is_refused_in_a_sentence(runs: Path, tmp_path: 
         export(empty, tmp_path / "model")
     (empty / RUN).write_text(json.dumps(record | {"pickle": ""}))
     with pytest.raises(GnvcError, match="not the record of a run"):
-        training_of_run(empty)
+        load_run(empty)
     record["training"]["stage"]["mood"] = "good"
     (empty / RUN).write_text(json.dumps(record))
     with pytest.raises(GnvcError, match="unknown key 'mood'"):
-        training_of_run(empty)
+        load_run(empty)
     with pytest.raises(UsageError, match="all qualities"):
         export(runs / "vae", tmp_path / "model", refit=True)
     with pytest.raises(GnvcError, match="do not fit the parameters that train"):

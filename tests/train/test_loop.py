@@ -24,7 +24,7 @@ from gnvc_vd.train.checkpoint import EMA, WEIGHTS
 from gnvc_vd.train.log import FIGURES, read_figures
 from gnvc_vd.train.loop import Trainer, train
 from gnvc_vd.train.settings import Training
-from gnvc_vd.train.setup import Built
+from gnvc_vd.train.stages.codec_stage import CodecStage
 from gnvc_vd.train.stages.stage import Verdict
 from tests.train.runs import ENVIRONMENT, PHASES, SETTINGS, clips, equal, newest, tensors, torchrun, training
 
@@ -155,7 +155,7 @@ def test_compiled_blocks_learn_the_same_under_the_same_names(tmp_path: Path) -> 
         trainers = [Trainer(eager, tmp_path / phase / "eager"), Trainer(told, tmp_path / phase / "compiled")]
         for trainer in trainers:
             trainer.run(clips, None)
-        modules = dict(trainers[1].built.stage.named_modules())
+        modules = dict(trainers[1].stage.named_modules())
         compiled = [name for name, module in modules.items() if module._compiled_call_impl is not None]
         assert len(compiled) == {"prior": 2, "latent": 3}[phase]
         assert all("dit.model." in name and name[:-1].endswith("blocks.") for name in compiled)
@@ -167,13 +167,13 @@ def test_compiled_blocks_learn_the_same_under_the_same_names(tmp_path: Path) -> 
 
 def test_a_loss_that_is_not_finite_is_reported_with_its_batch(tmp_path: Path) -> None:
     trainer = Trainer(training("warmup", 3), tmp_path)
-    weight = trainer.built.stage.bottleneck.anchor_analysis.enter.weight  # type: ignore[union-attr]
+    weight = trainer.stage.bottleneck.anchor_analysis.enter.weight  # type: ignore[union-attr]
     with torch.no_grad():
         weight[0, 0, 0, 0] = float("nan")
-    before = {name: one.detach().clone() for name, one in trainer.built.stage.named_parameters()}
+    before = {name: one.detach().clone() for name, one in trainer.stage.named_parameters()}
     with pytest.raises(GnvcError, match=r"step 0: .*not finite; .*samples \[0, 1\]"):
         trainer.run(clips, None)
-    for name, parameter in trainer.built.stage.named_parameters():
+    for name, parameter in trainer.stage.named_parameters():
         assert torch.equal(parameter, before[name]) or name.endswith("anchor_analysis.enter.weight"), name
 
 
@@ -220,12 +220,12 @@ def test_the_average_is_validated_and_training_goes_on_as_it_was(
 ) -> None:
     seen: list[dict[str, torch.Tensor]] = []
 
-    def judged(built: Built, _: object) -> Verdict:
-        assert not built.stage.training
-        seen.append({name: one.clone() for name, one in built.stage.named_parameters() if one.requires_grad})
-        return Verdict(0.0, {})
+    def judge(stage: CodecStage, _: object) -> Verdict:
+        assert not stage.training
+        seen.append({name: one.clone() for name, one in stage.named_parameters() if one.requires_grad})
+        return Verdict(0.0, {}, {})
 
-    monkeypatch.setattr(loop, "judged", judged)
+    monkeypatch.setattr(CodecStage, "judge", judge)
     told = training("warmup", 2, frames=5, run=replace(SETTINGS, validate_every=1))
     last = train(told, clips, clips, tmp_path / "judged")
     average, live = load_file(last / EMA), load_file(last / WEIGHTS)

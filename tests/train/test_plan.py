@@ -8,8 +8,9 @@ import torch
 
 from gnvc_vd.common.strict import stated
 from gnvc_vd.conventions import UsageError
+from gnvc_vd.data.samples import Draws
 from gnvc_vd.train.loop import identity
-from gnvc_vd.train.plan import BatchDraws, Share, step_draws
+from gnvc_vd.train.plan import STEP, BatchDraws, Share
 from gnvc_vd.train.settings import Model, Optimisation, Rate, RunSettings, Span, Stage, Training, Weights
 
 SPANS = (Span(3, 5, 32, 4), Span(2, 9, 32, 8))
@@ -48,7 +49,8 @@ def test_draws_follow_from_seed_and_number_alone() -> None:
     assert uniform.min() >= 0 and uniform.max() < 1 and uniform.mean().item() == pytest.approx(0.5, abs=0.01)
     assert normal.mean().item() == pytest.approx(0, abs=0.03) and normal.std().item() == pytest.approx(1, abs=0.03)
     assert torch.unique(uniform[:, 0]).numel() == 200
-    assert step_draws(0, 3).uniform() == step_draws(0, 3).uniform() != step_draws(0, 4).uniform()
+    shared = [Draws(0, step, STEP).uniform() for step in (3, 3, 4)]
+    assert shared[0] == shared[1] != shared[2]
 
 
 def test_a_training_is_known_by_what_is_not_as_by_default() -> None:

@@ -56,13 +56,13 @@ def first_of_two() -> Iterator[None]:
 
 @pytest.mark.usefixtures("first_of_two")
 def test_a_process_holds_half_of_every_matrix_and_no_whole_one_is_left() -> None:
-    built = build(training("latent"))
-    stage, model = built.stage, built.backbone.dit.model
+    stage = build(training("latent"))
+    model = stage.backbone.dit.model
     sizes = {name: one.numel() for name, one in stage.named_parameters()}
     matrices = [weakref.ref(one) for name, one in model.named_parameters() if is_divided(name, one)]
     assert len(matrices) == 2 * 10 + 5  # ten in a block; embeddings of patches, time and text; the way out
     del model
-    shard(built, accelerator())
+    shard(stage, accelerator())
     gc.collect()
     assert all(one() is None for one in matrices)
     for name, one in stage.named_parameters():

@@ -9,14 +9,15 @@ from torch import Tensor, nn
 from gnvc_vd.backbone import flow
 from gnvc_vd.backbone.image_condition import condition_on
 from gnvc_vd.conventions import SPATIAL_STRIDE, GnvcError, UsageError
+from gnvc_vd.data.samples import Draws
 from gnvc_vd.metrics.perceptual import st_lpips
 from gnvc_vd.train import losses
-from gnvc_vd.train.plan import step_draws
+from gnvc_vd.train.plan import STEP as SHARED
 from gnvc_vd.train.settings import Span, Weights
-from gnvc_vd.train.setup import build, group_of, refinement_of
+from gnvc_vd.train.setup import build, group_of
 from gnvc_vd.train.stages.codec_stage import CodecStage
 from gnvc_vd.train.stages.prior_stage import PriorStage
-from gnvc_vd.train.stages.stage import Step, View, perceived, seen_frames
+from gnvc_vd.train.stages.stage import Step, patch, perceived, seen_frames
 from gnvc_vd.train.stages.vae_stage import VaeStage
 from tests.train.runs import training
 
@@ -32,7 +33,7 @@ def codec_stage(phase: str, continuation: float = 0.0, noise_scale: float = 1.0,
     stage = replace(told.stage, continuation=continuation, noise_scale=noise_scale)
     if weights:
         stage = replace(stage, weights=Weights(**weights))
-    module = build(replace(told, stage=stage)).stage
+    module = build(replace(told, stage=stage))
     assert isinstance(module, CodecStage)
     torch.manual_seed(1)
     with torch.no_grad():  # an adaptor that says something
@@ -120,8 +121,7 @@ def test_a_continued_window_is_given_the_clean_latent_before_it(noise_scale: flo
 
 
 def test_streams_are_refined_as_training_unrolled_it() -> None:
-    stage = replace(training("latent").stage, sigma_0=0.1, noise_scale=0.5, unrolled=2)
-    told = refinement_of(stage)
+    told = replace(training("latent").stage, sigma_0=0.1, noise_scale=0.5, unrolled=2).refinement
     assert (told.sigma_0, told.noise_scale, told.steps) == (0.1, 0.5, 2)
 
 
@@ -135,7 +135,7 @@ def test_a_sample_is_the_same_alone_and_in_a_batch() -> None:
 
 
 def test_the_priors_loss_is_the_squared_velocity_error() -> None:
-    stage = build(training("prior")).stage
+    stage = build(training("prior"))
     assert isinstance(stage, PriorStage)
     clips, clean = video(), stage.vae.encode(video().float() / 127.5 - 1)
     draws = STEP.draws(torch.device("cpu"))
@@ -148,7 +148,7 @@ def test_the_priors_loss_is_the_squared_velocity_error() -> None:
 
 def test_a_clip_may_be_seen_with_several_noises_in_one_step() -> None:
     told = training("prior")
-    stage = build(replace(told, stage=replace(told.stage, repeats=3, conditions=(0, 1, 0)))).stage
+    stage = build(replace(told, stage=replace(told.stage, repeats=3, conditions=(0, 1, 0))))
     assert isinstance(stage, PriorStage)
     clips, seen = video(), []
     clean = stage.vae.encode(clips.float() / 127.5 - 1)
@@ -166,7 +166,7 @@ def test_a_clip_may_be_seen_with_several_noises_in_one_step() -> None:
 
 
 def test_the_prior_is_given_frames_in_the_stated_shares() -> None:
-    stage = build(training("prior")).stage
+    stage = build(training("prior"))
     assert isinstance(stage, PriorStage)
     kinds = [stage._given(STEP._replace(number=number)) for number in range(400)]
     shares = [kinds.count(kind) / 400 for kind in ((), (0,), (0, -1))]
@@ -174,7 +174,7 @@ def test_the_prior_is_given_frames_in_the_stated_shares() -> None:
 
 
 def test_a_vaes_terms_are_those_of_its_reconstruction() -> None:
-    stage = build(training("vae")).stage
+    stage = build(training("vae"))
     assert isinstance(stage, VaeStage)
     loss, clips = stage(video(5), STEP), video(5).float() / 127.5 - 1
     mean, log_variance = stage.vae.posterior(clips)
@@ -191,7 +191,7 @@ def test_a_vaes_terms_are_those_of_its_reconstruction() -> None:
 
 def vae_stage(**fields: object) -> VaeStage:
     told = training("vae")
-    stage = build(replace(told, stage=replace(told.stage, **fields))).stage  # type: ignore[arg-type]
+    stage = build(replace(told, stage=replace(told.stage, **fields)))  # type: ignore[arg-type]
     assert isinstance(stage, VaeStage)
     return stage
 
@@ -252,8 +252,8 @@ def test_perception_looks_at_some_frames_and_every_step_at_others(phase: str) ->
         [next(t for t in range(9) if torch.equal(clip[:, :, t], one[:, :, k])) for k in range(3)] for one in looked
     ]
     assert all(one == sorted(set(one)) for one in places) and len({tuple(one) for one in places}) > 1
-    assert seen_frames(stage.stage, 2, step_draws(0, 0)) == [0, 1]
-    assert seen_frames(replace(stage.stage, perceptual_frames=None), 9, step_draws(0, 0)) == list(range(9))
+    assert seen_frames(stage.stage, 2, Draws(0, 0, SHARED)) == [0, 1]
+    assert seen_frames(replace(stage.stage, perceptual_frames=None), 9, Draws(0, 0, SHARED)) == list(range(9))
 
 
 def test_perception_sees_both_clips_in_one_view_and_every_view_in_time() -> None:
@@ -277,13 +277,14 @@ def test_perception_sees_both_clips_in_one_view_and_every_view_in_time() -> None
 
 def test_a_view_is_a_patch_mirrored_turned_and_halved() -> None:
     clip = torch.arange(2 * 57 * 58.0).view(1, 1, 2, 57, 58)
-    patch = clip[..., 1:51, 2:53]
-    told = View(top=1, left=2, mirrored=False, upside_down=False, turned=False, halved=False)
-    assert torch.equal(told(clip), patch)
-    assert torch.equal(told._replace(mirrored=True)(clip), patch.flip(-1))
-    assert torch.equal(told._replace(upside_down=True, turned=True)(clip), patch.flip(-2).transpose(-1, -2))
-    halved = told._replace(halved=True)(clip)
-    assert halved.shape[-2:] == (25, 25) and halved[0, 0, 1, 3, 4] == patch[0, 0, 1, 6:8, 8:10].mean()
+    corner = clip[..., 1:51, 2:53]
+    plain = {"top": 1, "left": 2, "mirrored": False, "upside_down": False, "turned": False, "halved": False}
+    assert torch.equal(patch(clip, **plain), corner)
+    assert torch.equal(patch(clip, **plain | {"mirrored": True}), corner.flip(-1))
+    both = patch(clip, **plain | {"upside_down": True, "turned": True})
+    assert torch.equal(both, corner.flip(-2).transpose(-1, -2))
+    halved = patch(clip, **plain | {"halved": True})
+    assert halved.shape[-2:] == (25, 25) and halved[0, 0, 1, 3, 4] == corner[0, 0, 1, 6:8, 8:10].mean()
 
 
 def test_a_view_of_a_small_clip_is_one_that_the_network_can_see() -> None:
@@ -300,7 +301,7 @@ def test_latents_made_before_serve_where_no_pixel_is_needed() -> None:
     assert with_video.item() == pytest.approx(with_latents.item(), rel=1e-5)
     with pytest.raises(GnvcError, match="no pixels"):
         codec_stage("pixel")(latents, STEP)
-    prior = build(replace(training("prior"), stage=replace(training("prior").stage, conditions=(0, 1, 0)))).stage
+    prior = build(replace(training("prior"), stage=replace(training("prior").stage, conditions=(0, 1, 0))))
     with pytest.raises(GnvcError, match="no frames"):
         prior(latents, STEP)
 

@@ -3,31 +3,32 @@
 PSNR is of a whole clip's squared error, then the mean over clips; `gnvc-vd compare` takes the mean over frames.
 """
 
+import copy
 from collections.abc import Sequence
 from fractions import Fraction
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from gnvc_vd.backbone import flow
-from gnvc_vd.backbone.streaming import VideoVae
+from gnvc_vd.backbone.weights import Backbone
 from gnvc_vd.bitstream.playback import Decoding
+from gnvc_vd.codecs.load import start_from
 from gnvc_vd.conventions import LATENT_CHANNELS, Colour, Frame, GnvcError
+from gnvc_vd.data.samples import Draws
 from gnvc_vd.learned.bottleneck.contextual import Bottleneck
 from gnvc_vd.learned.codec import Encoding, GnvcVd
 from gnvc_vd.metrics.fidelity import psnr
+from gnvc_vd.presets import preset
 from gnvc_vd.train import losses
-from gnvc_vd.train.plan import step_draws
-from gnvc_vd.train.settings import Rate, Stage, Training
-from gnvc_vd.train.stages.stage import Losses, Step, Verdict, latents_of, perceived
+from gnvc_vd.train.plan import STEP
+from gnvc_vd.train.settings import Training
+from gnvc_vd.train.stages.stage import Losses, Step, Verdict, latents_of, perceived, perceptual_of
 from gnvc_vd.video import Video, VideoInfo
 from gnvc_vd.video.pictures import sheets
 from gnvc_vd.video.pixels import pixels_of, to_model
-
-if TYPE_CHECKING:
-    from gnvc_vd.learned.refine.refiner import Refiner
 
 
 class CodecStage(nn.Module):
@@ -38,18 +39,24 @@ class CodecStage(nn.Module):
     Stage II   R + λ (‖V − Ṽ‖² + λ_lpips LPIPS(V, Ṽ) + ‖x_c − x_1‖² + ‖x̃_1 − x_1‖²)
     """
 
-    def __init__(
-        self,
-        stage: Stage,
-        rate: Rate,
-        vae: VideoVae,
-        bottleneck: Bottleneck,
-        refiner: "Refiner",
-        perceptual: nn.Module | None,
-    ) -> None:
+    def __init__(self, training: Training, backbone: Backbone) -> None:
+        from gnvc_vd.learned.refine.refiner import Refiner
+
         super().__init__()
-        self.stage, self.rate = stage, rate
-        self.vae, self.bottleneck, self.refiner, self.perceptual = vae, bottleneck, refiner, perceptual
+        self.settings, self.backbone = training, backbone
+        self.stage, self.rate, self.vae = training.stage, training.rate, backbone.vae
+        model, sizes = training.model, preset(training.model.name)
+        self.bottleneck = Bottleneck(sizes.bottleneck, thrift=training.rate.thrift)
+        vace = None if model.vace is None else Path(model.vace)
+        self.refiner = Refiner(backbone.dit, training.adaptor or sizes.adaptor, sizes.bottleneck.features, vace)
+        if model.start is not None:
+            start_from(model.start, self.bottleneck, self.refiner)
+        if model.checkpointing:
+            self.refiner.dit.model.enable_gradient_checkpointing()  # time for memory
+        for parameter in self.refiner.parameters():
+            if parameter.requires_grad:
+                parameter.data = parameter.data.float()  # trained in float32, whatever the backbone computes in
+        self.perceptual = perceptual_of(training.stage)
 
     def forward(self, clips: Tensor, step: Step) -> Losses:
         weights, draws = self.stage.weights, step.draws(clips.device)
@@ -70,8 +77,7 @@ class CodecStage(nn.Module):
         if weights.refined or weights.pixel or weights.perceptual:
             refined = coded.latents[:, :, first:]
             if self.stage.unrolled:  # by the decoder's own steps
-                start = self.stage.sigma_0, self.stage.unrolled
-                refined = self.refiner(decoded, features, noise, *start, context)
+                refined = self.refiner(decoded, features, noise, self.stage.sigma_0, self.stage.unrolled, context)
             terms["refined"] = losses.squared_error(refined, clean[:, :, first:])
             if weights.pixel or weights.perceptual:
                 terms |= self._on_pixels(clips, clean, refined, first, step)
@@ -84,7 +90,7 @@ class CodecStage(nn.Module):
 
     def _first_latent(self, step: Step, latents: int) -> int:
         """Where the refined window begins: at the GOP's start, or behind latents that are past and known."""
-        draws = step_draws(step.seed, step.number)
+        draws = Draws(step.seed, step.number, STEP)
         return 1 + draws.below(latents - 1) if latents > 1 and draws.chance(self.stage.continuation) else 0
 
     def _flow_matching(
@@ -112,29 +118,40 @@ class CodecStage(nn.Module):
             terms["perceptual"] = perceived(self.perceptual, self.stage, shown, video, step)
         return terms
 
+    def judge(self, clips: Sequence[Tensor]) -> Verdict:
+        """Every clip is one GOP; bytes are those of its whole stream."""
+        originals = [pixels_of(clip) for clip in clips]
+        codec, stage = self.codec(), self.stage
+        decoding = Decoding(refine=stage.unrolled > 0 and (stage.weights.refined > 0 or stage.weights.pixel > 0))
+        figures: dict[str, float] = {}
+        scores: list[float] = []
+        shown: dict[str, Frame] = {}
+        levels = self.settings.run.qualities if self.rate.quality is None else (self.rate.quality,)
+        for quality in levels:
+            encoding = Encoding(quality, gop=originals[0].shape[0], scenecut=False)
+            points = []
+            for video in originals:
+                size, found = _coded(codec, video, encoding, decoding)
+                error = np.square((video.astype(np.float64) - found) / 127.5).mean()
+                points.append((8 * size / video[..., 0].size, psnr(video, found), error))
+                shown.setdefault(f"quality {quality}", found)
+            bpp, ratio, error = np.mean(points, axis=0).tolist()
+            figures |= {f"bpp_{quality}": bpp, f"psnr_{quality}": ratio}
+            weight = losses.lambda_of(torch.tensor([quality]), self.rate)
+            scores.append(float((bpp + weight * error) / weight.sqrt()))
+        return Verdict(float(np.mean(scores)), figures, sheets(originals[0], shown))
 
-def judge(codec: GnvcVd, clips: Sequence[Tensor], training: Training) -> Verdict:
-    """Every clip is one GOP; bytes are those of its whole stream."""
-    originals = [pixels_of(clip) for clip in clips]
-    stage = training.stage
-    decoding = Decoding(refine=stage.unrolled > 0 and (stage.weights.refined > 0 or stage.weights.pixel > 0))
-    figures: dict[str, float] = {}
-    scores: list[float] = []
-    shown: dict[str, Frame] = {}
-    levels = training.run.qualities if training.rate.quality is None else (training.rate.quality,)
-    for quality in levels:
-        encoding = Encoding(quality, gop=originals[0].shape[0], scenecut=False)
-        points = []
-        for video in originals:
-            size, found = _coded(codec, video, encoding, decoding)
-            error = np.square((video.astype(np.float64) - found) / 127.5).mean()
-            points.append((8 * size / video[..., 0].size, psnr(video, found), error))
-            shown.setdefault(f"quality {quality}", found)
-        bpp, ratio, error = np.mean(points, axis=0).tolist()
-        figures |= {f"bpp_{quality}": bpp, f"psnr_{quality}": ratio}
-        weight = losses.lambda_of(torch.tensor([quality]), training.rate)
-        scores.append(float((bpp + weight * error) / weight.sqrt()))
-    return Verdict(float(np.mean(scores)), figures, sheets(originals[0], shown))
+    def codec(self, note: str = "", places: Tensor | None = None) -> GnvcVd:
+        """As it stands, to be judged or saved: its own refiner, and its bottleneck's weights in a frozen one.
+
+        Args:
+            places: where qualities lie on the trained scale (bottleneck.freeze).
+        """
+        bottleneck = copy.deepcopy(self.bottleneck).requires_grad_(False).eval()
+        bottleneck.freeze(places)
+        # No stream of it is kept, so none has to say whose it is; a sharded refiner's weights are nowhere whole.
+        name, refinement = self.settings.model.name, self.stage.refinement
+        return GnvcVd(name, self.backbone, bottleneck, bytes(4), lambda: self.refiner, note, refinement)
 
 
 def _coded(codec: GnvcVd, video: Frame, encoding: Encoding, decoding: Decoding) -> tuple[int, Frame]:

@@ -1,7 +1,6 @@
 """A video transformer of our own by flow matching, judged by L_CFM at fixed σ, with nothing and with a frame given."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -9,16 +8,14 @@ from torch import Tensor, nn
 
 from gnvc_vd.backbone import flow
 from gnvc_vd.backbone.image_condition import FIRST, FIRST_AND_LAST, NOTHING, condition_on
-from gnvc_vd.backbone.streaming import VideoVae
+from gnvc_vd.backbone.weights import Backbone
 from gnvc_vd.conventions import LATENT_CHANNELS, GnvcError
+from gnvc_vd.data.samples import Draws
 from gnvc_vd.train import losses
-from gnvc_vd.train.plan import BatchDraws, step_draws
-from gnvc_vd.train.settings import Stage
+from gnvc_vd.train.plan import STEP, BatchDraws
+from gnvc_vd.train.settings import Training
 from gnvc_vd.train.stages.stage import Losses, Step, Verdict, latents_of
 from gnvc_vd.video.pixels import to_model
-
-if TYPE_CHECKING:
-    from gnvc_vd.backbone.dit import WanDit
 
 SIGMAS = (0.1, 0.3, 0.5, 0.7, 0.9)
 
@@ -26,9 +23,10 @@ SIGMAS = (0.1, 0.3, 0.5, 0.7, 0.9)
 class PriorStage(nn.Module):
     """A video transformer by flow matching, with nothing given, the first frame, or the first and the last."""
 
-    def __init__(self, stage: Stage, vae: VideoVae, dit: "WanDit") -> None:
+    def __init__(self, training: Training, backbone: Backbone) -> None:
         super().__init__()
-        self.stage, self.vae, self.dit = stage, vae, dit
+        self.settings, self.backbone = training, backbone
+        self.stage, self.vae, self.dit = training.stage, backbone.vae, backbone.dit
 
     def forward(self, clips: Tensor, step: Step) -> Losses:
         draws = step.draws(clips.device)
@@ -49,26 +47,25 @@ class PriorStage(nn.Module):
         return Losses(self.stage.weights.cfm * loss.mean(), {"cfm": loss.unflatten(0, (-1, times)).mean(1)})
 
     def _given(self, step: Step) -> tuple[int, ...]:
-        drawn, nothing_and_first = step_draws(step.seed, step.number).uniform(), sum(self.stage.conditions[:2])
+        drawn, nothing_and_first = Draws(step.seed, step.number, STEP).uniform(), sum(self.stage.conditions[:2])
         if drawn < self.stage.conditions[0]:
             return NOTHING
         return FIRST if drawn < nothing_and_first else FIRST_AND_LAST
 
-
-@torch.no_grad()
-def judge(stage: PriorStage, clips: Sequence[Tensor], seed: int) -> Verdict:
-    device = stage.vae.mean.device
-    found: dict[str, list[float]] = {}
-    for number, clip in enumerate(clips):
-        video = to_model(clip[None].to(device))
-        clean = stage.vae.encode(video)
-        noise = BatchDraws(seed, [number], device).normal_like(clean)
-        for name, given in (("nothing", NOTHING), ("first", FIRST)):
-            condition = condition_on(stage.vae, video, given)
-            for sigma in SIGMAS:
-                at = torch.tensor([sigma], device=device)
-                velocity = stage.dit.velocity(flow.path(clean, noise, at, 1.0), at, condition)
-                loss = losses.flow_matching(velocity, flow.velocity(clean, noise, 1.0))
-                found.setdefault(f"cfm_{name}_{sigma}", []).append(float(loss))
-    figures = {name: float(np.mean(values)) for name, values in found.items()}
-    return Verdict(float(np.mean(list(figures.values()))), figures)
+    @torch.no_grad()
+    def judge(self, clips: Sequence[Tensor]) -> Verdict:
+        device = self.vae.mean.device
+        found: dict[str, list[float]] = {}
+        for number, clip in enumerate(clips):
+            video = to_model(clip[None].to(device))
+            clean = self.vae.encode(video)
+            noise = BatchDraws(self.settings.seed, [number], device).normal_like(clean)
+            for name, given in (("nothing", NOTHING), ("first", FIRST)):
+                condition = condition_on(self.vae, video, given)
+                for sigma in SIGMAS:
+                    at = torch.tensor([sigma], device=device)
+                    velocity = self.dit.velocity(flow.path(clean, noise, at, 1.0), at, condition)
+                    loss = losses.flow_matching(velocity, flow.velocity(clean, noise, 1.0))
+                    found.setdefault(f"cfm_{name}_{sigma}", []).append(float(loss))
+        figures = {name: float(np.mean(values)) for name, values in found.items()}
+        return Verdict(float(np.mean(list(figures.values()))), figures, {})

@@ -1,7 +1,6 @@
 """What all stages take and give: a step's place in the training, losses with their terms, a verdict with pictures."""
 
-from dataclasses import dataclass, field
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +9,7 @@ from gnvc_vd.backbone.streaming import VideoVae
 from gnvc_vd.conventions import LATENT_CHANNELS, SPATIAL_STRIDE, Frame
 from gnvc_vd.data.samples import Draws
 from gnvc_vd.metrics import perceptual
-from gnvc_vd.train.plan import PERCEPTION, BatchDraws, step_draws
+from gnvc_vd.train.plan import PERCEPTION, BatchDraws
 from gnvc_vd.train.settings import Stage
 from gnvc_vd.video.pixels import to_model
 
@@ -38,13 +37,12 @@ class Losses(NamedTuple):
     terms: dict[str, Tensor]  # B, for the log
 
 
-@dataclass(frozen=True)
-class Verdict:
+class Verdict(NamedTuple):
     """What a training is judged by, on clips that it never draws: a score (lower is better), figures, pictures."""
 
     score: float
     figures: dict[str, float]
-    pictures: dict[str, Frame] = field(default_factory=dict)
+    pictures: dict[str, Frame]
 
 
 def perceptual_of(stage: Stage) -> nn.Module | None:
@@ -57,43 +55,33 @@ def perceptual_of(stage: Stage) -> nn.Module | None:
 
 def perceived(network: nn.Module, stage: Stage, shown: Tensor, video: Tensor, step: Step) -> Tensor:
     """What perception says to a few frames of each clip."""
-    draws = step_draws(step.seed, step.number, PERCEPTION)
+    draws = Draws(step.seed, step.number, PERCEPTION)
     frames = seen_frames(stage, video.shape[2], draws)
     shown, video = shown[:, :, frames], video[:, :, frames]
     if stage.perceptual_views:
-        view = View.drawn(draws)
-        shown, video = view(shown), view(video)
+        top, left = draws.below(SPATIAL_STRIDE), draws.below(SPATIAL_STRIDE)
+        changes = [draws.chance(0.5) for _ in range(4)]
+        shown, video = (patch(clips, top, left, *changes) for clips in (shown, video))
     found: Tensor = network(shown, video)
     return found
 
 
-class View(NamedTuple):
+def patch(clips: Tensor, top: int, left: int, mirrored: bool, upside_down: bool, turned: bool, halved: bool) -> Tensor:
     """How a perceptual network is shown clips, so that it cannot so easily ask for what pleases no eye.
 
     A texture that fits its filters and strides, and the VAE's stride beside them, fits them less from another
     place, mirrored, or at half the size (Kettunen et al., E-LPIPS, 2019).
+
+    Args:
+        clips: B 3 T H W; seven rows and columns fewer are shown, `top` and `left` of them there.
+        halved: small clips are not.
     """
-
-    top: int
-    left: int
-    mirrored: bool
-    upside_down: bool
-    turned: bool
-    halved: bool
-
-    @classmethod
-    def drawn(cls, draws: Draws) -> Self:
-        top, left = draws.below(SPATIAL_STRIDE), draws.below(SPATIAL_STRIDE)
-        return cls(top, left, *(draws.chance(0.5) for _ in range(4)))
-
-    def __call__(self, clips: Tensor) -> Tensor:
-        """B 3 T H W: seven rows and columns fewer, `top` and `left` of them there; small clips are not halved."""
-        height, width = (size - SPATIAL_STRIDE + 1 for size in clips.shape[3:])
-        seen = clips[..., self.top : self.top + height, self.left : self.left + width]
-        seen = seen.flip([axis for axis, flipped in ((-1, self.mirrored), (-2, self.upside_down)) if flipped])
-        seen = seen.transpose(-1, -2) if self.turned else seen
-        large_enough = min(seen.shape[-2:]) >= 2 * SMALLEST_SIDE
-        return nn.functional.avg_pool3d(seen, (1, 2, 2)) if self.halved and large_enough else seen
+    height, width = (size - SPATIAL_STRIDE + 1 for size in clips.shape[3:])
+    seen = clips[..., top : top + height, left : left + width]
+    seen = seen.flip([axis for axis, flipped in ((-1, mirrored), (-2, upside_down)) if flipped])
+    seen = seen.transpose(-1, -2) if turned else seen
+    large_enough = min(seen.shape[-2:]) >= 2 * SMALLEST_SIDE
+    return nn.functional.avg_pool3d(seen, (1, 2, 2)) if halved and large_enough else seen
 
 
 def seen_frames(stage: Stage, frames: int, draws: Draws) -> list[int]:

@@ -9,13 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gnvc_vd.backbone.streaming import VideoVae
+from gnvc_vd.backbone.weights import Backbone
 from gnvc_vd.conventions import Frame
 from gnvc_vd.metrics.fidelity import psnr
 from gnvc_vd.metrics.ideal import IdealCode
 from gnvc_vd.train import losses
-from gnvc_vd.train.settings import Stage
-from gnvc_vd.train.stages.stage import Losses, Step, Verdict, perceived
+from gnvc_vd.train.settings import Training
+from gnvc_vd.train.stages.stage import Losses, Step, Verdict, perceived, perceptual_of
 from gnvc_vd.video.pictures import sheets
 from gnvc_vd.video.pixels import pixels_of, to_frames, to_model
 
@@ -25,9 +25,10 @@ JUDGED_RATE = 0.02  # bits per pixel
 class VaeStage(nn.Module):
     """A video VAE: absolute and squared error, divergence, what flickers, and perception."""
 
-    def __init__(self, stage: Stage, vae: VideoVae, perceptual: nn.Module | None) -> None:
+    def __init__(self, training: Training, backbone: Backbone) -> None:
         super().__init__()
-        self.stage, self.vae, self.perceptual = stage, vae, perceptual
+        self.settings, self.backbone = training, backbone
+        self.stage, self.vae, self.perceptual = training.stage, backbone.vae, perceptual_of(training.stage)
 
     def forward(self, clips: Tensor, step: Step) -> Losses:
         span, video = self.stage.span_at(step.number), to_model(clips)
@@ -52,25 +53,24 @@ class VaeStage(nn.Module):
             terms["perceptual"] = perceived(self.perceptual, self.stage, shown, video, step)
         return Losses(sum(getattr(weights, name) * term.mean() for name, term in terms.items()), terms)
 
-
-@torch.no_grad()
-def judge(stage: VaeStage, clips: Sequence[Tensor]) -> Verdict:
-    """Clips are uint8, 3 T H W; each is shown as it comes back uncoded and from an ideal transform code."""
-    vae = stage.vae
-    uncoded, coded = [], []
-    for clip in clips:
-        latents = vae.encode(to_model(clip[None].to(vae.mean.device)))
-        cheap = IdealCode(latents.cpu()).at_bits(JUDGED_RATE * clip[0].numel()).latents.to(latents.device)
-        uncoded.append(to_frames(vae.decode(latents)[0]))
-        coded.append(to_frames(vae.decode(cheap)[0]))
-    originals = [pixels_of(clip) for clip in clips]
-    figures = {
-        "psnr": _mean_psnr(originals, uncoded),
-        "psnr_first_frame": _mean_psnr([clip[:1] for clip in originals], [clip[:1] for clip in uncoded]),
-        f"psnr_at_{JUDGED_RATE}_bpp": _mean_psnr(originals, coded),
-    }
-    shown = {"reconstruction": uncoded[0], f"{JUDGED_RATE} bpp": coded[0]}
-    return Verdict(-figures["psnr"], figures, sheets(originals[0], shown))
+    @torch.no_grad()
+    def judge(self, clips: Sequence[Tensor]) -> Verdict:
+        """Clips are uint8, 3 T H W; each is shown as it comes back uncoded and from an ideal transform code."""
+        vae = self.vae
+        uncoded, coded = [], []
+        for clip in clips:
+            latents = vae.encode(to_model(clip[None].to(vae.mean.device)))
+            cheap = IdealCode(latents.cpu()).at_bits(JUDGED_RATE * clip[0].numel()).latents.to(latents.device)
+            uncoded.append(to_frames(vae.decode(latents)[0]))
+            coded.append(to_frames(vae.decode(cheap)[0]))
+        originals = [pixels_of(clip) for clip in clips]
+        figures = {
+            "psnr": _mean_psnr(originals, uncoded),
+            "psnr_first_frame": _mean_psnr([clip[:1] for clip in originals], [clip[:1] for clip in uncoded]),
+            f"psnr_at_{JUDGED_RATE}_bpp": _mean_psnr(originals, coded),
+        }
+        shown = {"reconstruction": uncoded[0], f"{JUDGED_RATE} bpp": coded[0]}
+        return Verdict(-figures["psnr"], figures, sheets(originals[0], shown))
 
 
 def _mean_psnr(originals: Sequence[Frame], found: Sequence[Frame]) -> float:
