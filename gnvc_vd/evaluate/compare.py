@@ -113,9 +113,8 @@ def compare(
             stack.enter_context(open_video(source, raw if is_raw(source) else None)) for source in (reference, test)
         )
         sizes = [(video.info.width, video.info.height) for video in (first, second)]
-        if sizes[0] != sizes[1]:
-            shown = [f"{width}×{height}" for width, height in sizes]
-            raise GnvcError(f"{reference} is {shown[0]} and {test} {shown[1]}: only videos of one size can be compared")
+        said = "{} is {}×{} and {} {}×{}: only videos of one size can be compared"
+        require(sizes[0] == sizes[1], said.format(reference, *sizes[0], test, *sizes[1]), GnvcError)
         panel = stack.enter_context(Panel(metrics, *sizes[0], flow, device))
         notices = list(_notices(reference, first, test, second))
         pairing = Pairing(first.info.colour, device)

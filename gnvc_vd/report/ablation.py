@@ -70,9 +70,7 @@ def variants_of(folders: Sequence[Path], codec: str | None = None) -> list[Varia
 
 def _runs(folder: Path) -> list[Path]:
     require(folder.is_dir(), f"{folder}: no such folder", GnvcError)
-    if _is_run(folder):
-        return [folder]
-    return sorted(inner for inner in folder.iterdir() if inner.is_dir() and _is_run(inner))
+    return [folder] if _is_run(folder) else sorted(filter(_is_run, folder.iterdir()))
 
 
 def _is_run(folder: Path) -> bool:

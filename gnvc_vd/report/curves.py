@@ -78,14 +78,14 @@ def mean_of_all(values: Iterable[float | None]) -> float | None:
 
 
 def _mean(rows: Sequence[Row]) -> Row:
-    names = rows[0].figures  # another may have been asked for fewer
     return replace(
         rows[0],
         sequence=MEAN,
         bytes=sum(row.bytes for row in rows),
         bpp=fmean(row.bpp for row in rows),
         kbps=fmean(row.kbps for row in rows),
-        figures={name: mean_of_all(row.figures.get(name) for row in rows) for name in names},
+        # Another may have been asked for fewer.
+        figures={name: mean_of_all(row.figures.get(name) for row in rows) for name in rows[0].figures},
     )
 
 

@@ -46,7 +46,8 @@ def page(
         return (ASSETS / "report" / name).read_text(encoding="utf-8")
 
     folder = Path(evaluation.folder)
-    rates = evaluation.report.rates or _middle_rate(points)
+    middle = sorted(one.bpp for one in points)[len(points) // 2]
+    rates = evaluation.report.rates or (float(f"{middle:.1g}"),)
     offered = _shown(points, rates)
     shown = _fitting(offered, evaluation.report.shown, folder)
     if len(shown) < len(offered):
@@ -62,7 +63,8 @@ def page(
         "rows": [*map(vars, rows), *map(_published_row, published)],
         "rates": [f"{rate:g} bpp" for rate in rates],
         "clips": {
-            one.sequence: {"width": one.width, "height": one.height, "frames": one.frames, "rate": _rate(one)}
+            one.sequence: {"width": one.width, "height": one.height, "frames": one.frames}
+            | {"rate": one.kbps * 1000 * one.frames / (8 * one.bytes)}  # frames a second
             for one in points
             if one.sequence in shown
         },
@@ -107,11 +109,6 @@ def _fitting(shown: Shown, wanted: Sequence[str], folder: Path) -> Shown:
     return fitting
 
 
-def _middle_rate(points: Sequence[Point]) -> tuple[float]:
-    rates = sorted(one.bpp for one in points)
-    return (float(f"{rates[len(rates) // 2]:.1g}"),)
-
-
 def _videos(folder: Path, shown: Shown) -> dict[str, Path]:
     paths = {f"source/{sequence}": shown_path(folder, "source", sequence) for sequence in shown}
     for sequence, codecs in shown.items():
@@ -135,11 +132,6 @@ def _published_row(one: PublishedPoint) -> dict[str, Any]:
     figures = {key: value for key, value in one.figures.items() if key in METRICS}
     row = {"codec": one.label, "sequence": one.sequence, "level": None, "bytes": 0, "bpp": one.bpp}
     return {**row, "figures": figures, "note": note}
-
-
-def _rate(one: Point) -> float:
-    """Frames a second, from what the point says of its file."""
-    return one.kbps * 1000 * one.frames / (8 * one.bytes)
 
 
 def _command(one: Point) -> dict[str, str]:

@@ -43,29 +43,26 @@ def difference_tables(
     """BD-rates in percent, with the reason below where there is none; and BD-metrics, in the metrics' units."""
     own = [one for one in found if one.sequence == sequence]
     lacking: dict[tuple[str, str], list[str]] = {}
+    narrow = []
     for one in own:
+        label = MEASURED[one.metric].label
         if one.rate is None:
-            lacking.setdefault((one.codec, one.reason or ""), []).append(MEASURED[one.metric].label)
+            lacking.setdefault((one.codec, one.reason or ""), []).append(label)
+        if one.overlap is not None and one.overlap < SMALLEST_OVERLAP:
+            share = f"{100 * one.overlap:.0f} % of the metric's range"
+            narrow.append(f"{one.codec}, {label}: on the {share} that both have")
     reasons = [f"{codec}, {' / '.join(names)}: {reason}" for (codec, reason), names in lacking.items()]
-    narrow = [
-        f"{one.codec}, {MEASURED[one.metric].label}: "
-        f"on the {100 * one.overlap:.0f} % of the metric's range that both have"
-        for one in own
-        if one.overlap is not None and one.overlap < SMALLEST_OVERLAP
-    ]
-    cells = {(one.codec, one.metric): (_signed(one.rate, 1), _signed(one.value, 4)) for one in own}
-    rates, values = (
-        tuple(
-            (codec, *(cells[codec, metric][which] for metric in metrics))
-            for codec in dict.fromkeys(key[0] for key in cells)
-        )
-        for which in (0, 1)
-    )
+    by_metric = {(one.codec, one.metric): one for one in own}
+    rates, values = [], []
+    for codec in dict.fromkeys(one.codec for one in own):
+        each = [by_metric[codec, metric] for metric in metrics]
+        rates.append((codec, *(_signed(one.rate, 1) for one in each)))
+        values.append((codec, *(_signed(one.value, 4) for one in each)))
     of = {MEAN: "of the mean curve", OF_SEQUENCES: "mean of the sequences' own"}.get(sequence, sequence)
     columns = ("codec", *_labels(metrics))
     return (
-        Table(f"BD-rate against {anchor}, %, {of} (negative is better)", columns, rates, (*reasons, *narrow)),
-        Table(f"BD-metric against {anchor} at equal rate, {of}", columns, values),
+        Table(f"BD-rate against {anchor}, %, {of} (negative is better)", columns, tuple(rates), (*reasons, *narrow)),
+        Table(f"BD-metric against {anchor} at equal rate, {of}", columns, tuple(values)),
     )
 
 
