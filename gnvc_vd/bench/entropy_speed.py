@@ -39,17 +39,15 @@ def measure() -> Report:
 
 
 def _add_rows(report: Report, name: str, key: str, symbols: int, ours: Coding, theirs: Coding) -> None:
-    for verb, mine, stock in zip(("encode", "decode"), _seconds(*ours), _seconds(*theirs), strict=True):
+    encoding = best_of(ROUNDS, *(encode for encode, _ in (ours, theirs)))
+    decoding = best_of(ROUNDS, *(partial(decode, encode()) for encode, decode in (ours, theirs)))
+    for verb, (mine, stock) in (("encode", encoding), ("decode", decoding)):
         report.add(
             f"{name}, {verb}",
             f"{symbols / mine / 1e6:.2f} M symbols/s; compressai {symbols / stock / 1e6:.2f} M: "
             f"{stock / mine:.2f} × faster",
             **{f"{key}_{verb}_ratio": stock / mine, f"{key}_{verb}_symbols_per_second": symbols / mine},
         )
-
-
-def _seconds(encode: Callable[[], Any], decode: Callable[[Any], object]) -> list[float]:
-    return best_of(ROUNDS, encode) + best_of(ROUNDS, partial(decode, encode()))
 
 
 def _our_stage() -> Coding:

@@ -27,7 +27,6 @@ ROUNDS = 6
 SEED = ((0, 1), (2, 3, 4))  # a key and a stream, any
 
 
-@torch.inference_mode()
 def measure(places: int = PLACES, size: int = SIZE, side: int = SIDE) -> Report:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     report = Report(f"gvc: D = {places}, K = {size}, M = {ATOMS}, {place(device)}")

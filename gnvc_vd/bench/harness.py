@@ -43,6 +43,7 @@ class Report:
         return [self.title, *(f"  {name:{width}}  {text}" for name, text in self.rows), ""]
 
 
+@torch.inference_mode()
 def best_of(rounds: int, *works: Callable[[], object], device: str = "cpu") -> list[float]:
     """Seconds of each work's quickest round: taken in turn, so that a busy moment strikes all of them.
 

@@ -42,7 +42,6 @@ GPU = Setting("wan2.1-1.3b", "cuda", torch.bfloat16, ((832, 480), (1280, 720), (
 CPU = Setting("tiny", "cpu", torch.float32, ((256, 256),), 1024)
 
 
-@torch.inference_mode()
 def measure(setting: Setting | None = None) -> Report:
     setting = setting or (GPU if torch.cuda.is_available() else CPU)
     sizes, device, on_gpu = preset(setting.preset), setting.device, setting.device == "cuda"
