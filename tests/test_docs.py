@@ -8,6 +8,7 @@ import pytest
 
 import gnvc_vd
 from gnvc_vd.train.settings import Training
+from tests.test_imports import FLOORS
 
 PACKAGE = Path(gnvc_vd.__file__).parent
 CHECKOUT = PACKAGE.parent
@@ -118,3 +119,9 @@ def test_the_check_sees_what_is_missing() -> None:
         "lab.none",
         "gnvc_vd.none.x",
     ]
+
+
+def test_the_rooms_of_the_architecture_are_those_that_imports_are_checked_by() -> None:
+    table = (CHECKOUT / "docs" / "architecture.md").read_text(encoding="utf-8").partition("| floor | rooms |")[2]
+    rows = re.findall(r"^\| \d+ \| ([^|]+) \|", table, re.MULTILINE)
+    assert [set(re.findall(r"`(\w+)/?`", row)) for row in rows] == FLOORS
