@@ -2,7 +2,7 @@
 
 import inspect
 import json
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from typing import Any, cast
 
 import hydra
@@ -24,6 +24,9 @@ OURS = ("gnvc_vd.data.", "gnvc_vd.train.compose.")  # what a configuration may c
 def training_of(config: DictConfig) -> Training:
     """The plain part of a configuration, parsed strictly."""
     plain = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
+    strange = plain.keys() - {field.name for field in fields(Training)}
+    if strange:
+        raise UsageError(f"the configuration holds unknown keys: {', '.join(sorted(strange))}")
     given = plain | {"data": json.dumps(plain["data"]["train"])[:1000]}
     adaptor = adaptor_of(given.pop("adaptor"), preset(given["model"]["name"]))
     return replace(strict.parse(Training, given, "configuration"), adaptor=adaptor)

@@ -291,6 +291,8 @@ def test_a_run_is_set_by_name_and_any_experiment_takes_another() -> None:
     assert training("experiment=tiny_vae", "run=gpu_1").run.validate_every == 1000  # the experiment's own
     with pytest.raises(GnvcError, match="unknown key 'haste'"):
         training("+run.haste=true")
+    with pytest.raises(UsageError, match="unknown keys: haste"):
+        training("+haste=true")
 
 
 @pytest.mark.parametrize("choice", ["run=slurm", "launcher=slurm"])
