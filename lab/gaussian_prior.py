@@ -7,16 +7,17 @@ E[x_0 | x_σ, given frames] of jointly Gaussian numbers is a matrix product for 
 with a perfect prior can be measured without one.
 """
 
-import hashlib
 import math
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
+from gnvc_vd.backbone.dit import WanDit
 from gnvc_vd.backbone.image_condition import Condition
 from gnvc_vd.backbone.streaming import State, VideoVae
-from gnvc_vd.backbone.weights import NoTextEncoderError
+from gnvc_vd.backbone.weights import Backbone
 from gnvc_vd.bitstream.gop import frames_of
 from gnvc_vd.conventions import LATENT_CHANNELS, SPATIAL_STRIDE, TEMPORAL_STRIDE, Frame
 from gnvc_vd.presets import PRESETS
@@ -88,23 +89,11 @@ class GaussianVelocity(nn.Module):
         return velocity.to(self._rounding).float().to(x.device)
 
 
-class GaussianPrior:
-    """In a backbone's place."""
-
-    name, note = "gaussian", "Gaussian fields of which everything is known; no video looks like them"
-    identity = hashlib.sha256(f"gaussian {SAME} {FALL} {CORNER} {STILL_ERROR} {PIXELS}".encode()).digest()
-    dit_preset = PRESETS["nano"].dit
-
-    def __init__(self, rounding: torch.dtype = torch.float32) -> None:
-        self.vae = GaussianVae()
-        self.dit = GaussianVelocity(rounding)
-
-    def embed(self, prompt: str) -> Tensor:
-        raise NoTextEncoderError(f"{self.name} has no text encoder, and can be told no caption")
-
-    def to(self, device: torch.device | str) -> "GaussianPrior":
-        self.vae.to(device)
-        return self
+def gaussian_prior(rounding: torch.dtype = torch.float32) -> Backbone:
+    """In a pretrained model's place."""
+    sizes, velocity = PRESETS["nano"], cast(WanDit, GaussianVelocity(rounding))
+    note = "Gaussian fields of which everything is known; no video looks like them"
+    return Backbone("gaussian", sizes.vae, sizes.dit, GaussianVae(), lambda: velocity, {}, note)
 
 
 def clip(vae: GaussianVae, frames: int, height: int, width: int, seed: int = 0) -> list[Frame]:

@@ -98,10 +98,10 @@ def account_of(stream: Path) -> tuple[Parameters | None, Account]:
 
 
 def _of_unit(parameters: Parameters, unit: Unit) -> Account:
-    found, cost = parameters.open(unit), parameters.cost(unit)
+    content, cost = parameters.open(unit), parameters.cost(unit)
     steps = parameters.schedule.stochastic
     bits = parameters.codebook.bit_length()  # log2 K, and a sign
-    atoms = steps * found.latents * found.content.allotment.atoms * bits
+    atoms = steps * len(content.counts) * content.allotment.atoms * bits
     counted = cost["stills"] if parameters.mode == "flf2v" else 0
     return Account(0, cost["atoms"], cost["stills"], cost["tail"], atoms / 8 + counted + cost["tail"])
 

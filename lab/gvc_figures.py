@@ -28,7 +28,7 @@ from gnvc_vd.zeroshot.encoding import GvcEncoding
 from gnvc_vd.zeroshot.parameters import MODES, Parameters
 from gnvc_vd.zeroshot.sde import Schedule
 from gnvc_vd.zeroshot.tail import PUBLISHED
-from lab.gaussian_prior import GaussianPrior, clip
+from lab.gaussian_prior import GaussianVae, clip, gaussian_prior
 
 SWEPT = (("g_scale", 2.0), ("g_scale", 5.0), ("shift", 1.0), ("shift", 5.0), ("tail", 1), ("reuse", True))
 
@@ -60,13 +60,13 @@ def coded(codec: Gvc, frames: Sequence[Frame], encoding: GvcEncoding, what: str,
     replaying = (decoder or codec).decoder(codec.header(info, encoding), pictures=False)
     errors, squares, latents, place = list[float](), list[float](), list[Tensor](), 0
     for unit in units:
-        replayed = replaying.replay(unit)
-        shown = np.concatenate(list(replaying.show(unit, replayed)))
-        own = np.stack(frames[place - replayed.repeated : place + unit.frames])
+        reached, repeated = replaying.replay(unit)
+        shown = np.concatenate(list(replaying.show(unit, reached, repeated)))
+        own = np.stack(frames[place - repeated : place + unit.frames])
         target = latents_of_frames(codec.prior.vae, gops.pad(own), codec.device)
-        errors.append(float((replayed.latents - target).square().mean()))
-        squares.append(float(np.square(shown.astype(float) - own[replayed.repeated :]).mean()))
-        latents.append(replayed.latents)
+        errors.append(float((reached - target).square().mean()))
+        squares.append(float(np.square(shown.astype(float) - own[repeated:]).mean()))
+        latents.append(reached)
         place += unit.frames
     psnr = 10 * np.log10(255**2 / np.mean(squares))
     return Outcome(what, sum(unit.size for unit in units), tuple(errors), float(psnr), tuple(latents))
@@ -147,8 +147,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     count = 4 * arguments.gop
     if arguments.model is None:
-        prior, rounded = GaussianPrior(), GaussianPrior(torch.bfloat16)
-        frames = clip(prior.vae, count, arguments.side, arguments.side)
+        prior, rounded = gaussian_prior(), gaussian_prior(torch.bfloat16)
+        frames = clip(GaussianVae(), count, arguments.side, arguments.side)
         codec, low = Gvc(prior), Gvc(rounded)
     else:
         if arguments.video is None:

@@ -7,28 +7,27 @@ unit … ─▶ the same trajectory, atoms given ─▶ latents ─▶ VAE ─�
 
 import hashlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import lru_cache
 from itertools import islice
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from gnvc_vd.backbone.image_condition import VelocityModel
 from gnvc_vd.backbone.streaming import VideoVae, frames_of_latents, latents_of_frames
-from gnvc_vd.backbone.weights import NoTextEncoderError
+from gnvc_vd.backbone.weights import Backbone, NoTextEncoderError
 from gnvc_vd.bitstream import BitstreamError, CodecId, Header, Unit, whole_stream
 from gnvc_vd.bitstream import gop as gops
 from gnvc_vd.bitstream.playback import Decoding, decoded
-from gnvc_vd.conventions import LATENT_CHANNELS, Frame, UsageError
-from gnvc_vd.presets import DitPreset
+from gnvc_vd.conventions import LATENT_CHANNELS, QUALITIES, Frame, UsageError
 from gnvc_vd.video import Video, VideoInfo
 from gnvc_vd.video.scenes import scenes
 from gnvc_vd.zeroshot import tail
-from gnvc_vd.zeroshot.encoding import BESIDE, GvcEncoding, quality_of
+from gnvc_vd.zeroshot.encoding import BESIDE, GvcEncoding, largest, quality_of
 from gnvc_vd.zeroshot.modes import Chain, Conditioning
-from gnvc_vd.zeroshot.parameters import Opened, Parameters, StillName
+from gnvc_vd.zeroshot.parameters import Parameters, StillName
 from gnvc_vd.zeroshot.payload import Content, pack, symbol_hash
 from gnvc_vd.zeroshot.sde import Velocity
 from gnvc_vd.zeroshot.stills import Av1, StillCodec
@@ -38,48 +37,23 @@ STILL_NEEDS: dict[StillName, str] = {
     "av1": "they need no still weights",
     "factorized": "--still-weights names the file of weights that they need",
 }
+HEADER_AND_END = 45  # bytes
 ARITHMETIC = b"GVC 1: affine codes of Philox words, halving ranks, geometric tails"
 
 
-class Prior(Protocol):
-    """A pretrained video model: what `load_backbone` gives, or anything that does the same."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def note(self) -> str: ...
-    @property
-    def identity(self) -> bytes: ...
-    @property
-    def vae(self) -> VideoVae: ...
-    @property
-    def dit(self) -> VelocityModel: ...
-    @property
-    def dit_preset(self) -> DitPreset: ...
-    def embed(self, prompt: str) -> Tensor: ...
-    def to(self, device: torch.device | str) -> object: ...
-
-
-@dataclass(frozen=True)
-class Replayed:
-    """A GOP at the decoder: what both ends hold, and how far it is from what the encoder had."""
-
-    latents: Tensor  # 1 16 T h w, with the tail's residual
-    drift: float
-    repeated: int  # frames at its beginning that the GOP before has shown
-
-
 class Gvc:
-    """The zero-shot codec on a prior.
+    """The zero-shot codec.
 
     Args:
+        prior: a pretrained video model.
         stills: what codes given frames.
     """
 
-    def __init__(self, prior: Prior, stills: StillCodec | None = None) -> None:
+    def __init__(self, prior: Backbone, stills: StillCodec | None = None) -> None:
         self.prior, self.stills = prior, stills or Av1()
         self.name, self.note = prior.name, prior.note
-        self._told: tuple[str, Tensor] | None = None
+        # Kept for the next GOP, which mostly has the same caption.
+        self.embed = lru_cache(maxsize=1)(lambda caption: prior.embed(caption))
         self.coded_identity = hashlib.blake2b(ARITHMETIC, digest_size=8).digest()
         self.shown_identity = hashlib.sha256(prior.identity + self.stills.identity).digest()[:4]
 
@@ -108,12 +82,10 @@ class Gvc:
     ) -> Iterator[Unit]:
         """Unit by unit, as the frames come; each GOP takes its share of a rate, so nothing is tried."""
         self._check_mode(settings.parameters)
-        encoder, index = _Encoder(self, settings), 0
+        encoder = _Encoder(self, settings)
         for scene in scenes(frames) if settings.scenecut else iter([iter(frames)]):
-            shared = settings.parameters.shared
-            for number, gop in enumerate(gops.cut(scene, settings.gop, shared=shared)):
-                yield encoder.unit(index, np.stack(gop), fresh=number == 0)
-                index += 1
+            for number, gop in enumerate(gops.cut(scene, settings.gop, settings.parameters.shared)):
+                yield encoder.unit(np.stack(gop), fresh=number == 0)
 
     def decode(self, stream: bytes | BinaryIO, decoding: Decoding | None = None, **options: Any) -> Iterator[Frame]:
         """Frames T H W 3, GOP by GOP; options are fields of `Decoding`."""
@@ -150,21 +122,11 @@ class Gvc:
             )
         return parameters
 
-    def velocity(self, conditioning: Conditioning, latents: int) -> Velocity:
+    def velocity(self, given: Conditioning, latents: int) -> Velocity:
         """The prior's, under what a GOP is given."""
-        condition = conditioning.condition(self.prior.vae, latents, self.device)
-        text = self._embedded(conditioning.caption)
+        condition = given.condition(self.prior.vae, latents, self.device)
+        text = self.embed(given.caption) if given.caption else None
         return lambda x, sigma: self.prior.dit.velocity(x, sigma, condition, text=text)
-
-    def shape(self, width: int, height: int, latents: int) -> tuple[int, ...]:
-        columns, rows = gops.latent_size(width, height)
-        return (1, LATENT_CHANNELS, latents, rows, columns)
-
-    def _embedded(self, caption: str) -> Tensor | None:
-        """Kept for the next GOP, which mostly has the same one."""
-        if caption and (self._told is None or self._told[0] != caption):
-            self._told = (caption, self.prior.embed(caption))
-        return self._told[1] if caption and self._told else None
 
     def _check_stills(self, parameters: Parameters) -> None:
         if parameters.chained and parameters.still != self.stills.name:
@@ -188,94 +150,69 @@ class _Encoder:
     def __init__(self, codec: Gvc, encoding: GvcEncoding) -> None:
         self._codec, self._encoding, self._parameters = codec, encoding, encoding.parameters
         self._chain = Chain()
-        self._credit = 0.0  # bytes that the rate has promised and no unit has taken
-        self._opened = False
+        self._index = 0
+        self._credit = -float(HEADER_AND_END)  # bytes that the rate has promised and no unit has taken
 
-    def unit(self, index: int, frames: Frame, fresh: bool) -> Unit:
-        codec, parameters = self._codec, self._parameters
+    def unit(self, frames: Frame, fresh: bool) -> Unit:
+        codec, encoding, parameters = self._codec, self._encoding, self._parameters
         height, width = frames.shape[1:3]
-        padded = gops.pad(frames)
-        repeated = 0 if fresh else parameters.shared
-        latents = gops.latents_of(len(frames))
-        budget, caption = self._budget((len(frames) - repeated) * height * width), self._encoding.caption
-        room = budget - len(caption.encode()) - BESIDE
-        first, last, stills = self._stills(index, padded, fresh, room)
-        atoms = self._encoding.atoms
+        padded, latents = gops.pad(frames), gops.latents_of(len(frames))
+        count = len(frames) - (0 if fresh else parameters.shared)
+        budget = self._credit + (encoding.bpp or 0.0) * (count * height * width) / 8
+        room = budget - len(encoding.caption.encode()) - BESIDE
+        coded, given = self._stills(padded, fresh, room)
+        atoms = encoding.atoms
         if atoms is None:
-            spent = sum(len(one) for one in stills if one is not None)
-            atoms = self._encoding.largest_within(room - spent, latents, parameters.withheld)
-        allotment = self._encoding.allotment(atoms)
+            room -= sum(map(len, coded.values()))
+            atoms = encoding.largest_within(room, latents, parameters.withheld)
+        allotment = encoding.allotment(atoms)
+        counts = allotment.counts(latents, parameters.withheld)
         with torch.inference_mode():
             target = latents_of_frames(codec.prior.vae, padded, codec.device)
-            velocity = codec.velocity(Conditioning(first, last, caption), latents)
-            counts = allotment.counts(latents, parameters.withheld)
-            gop = Gop(parameters, index, target.shape, counts, codec.device)
-            sampled = gop.encode(velocity, target)
-        residual, reached = self._residual(target, sampled.latents)
-        content = Content(allotment, sampled.sets, sketch(sampled.latents), caption, *stills, residual)
-        unit = Unit(
-            index,
-            len(frames) - repeated,
-            quality_of(atoms),
-            0,
-            symbol_hash(content),
-            pack(content, parameters.codebook),
+            velocity = codec.velocity(Conditioning(**given, caption=encoding.caption), latents)
+            sampled = Gop(parameters, self._index, target.shape, counts, codec.device).encode(velocity, target)
+        residual, reached = None, sampled.latents
+        if parameters.mode == "i2v" and encoding.tail_step is not None:
+            residual = tail.encode((target - reached)[0, :, -1], encoding.tail_step)
+            reached = with_residual(reached, residual)
+        content = Content(
+            allotment, sampled.sets, sketch(sampled.latents), encoding.caption, **coded, residual=residual
         )
-        self._credit = budget - unit.size
-        if parameters.mode == "i2v":
-            last = last_frame(codec.prior.vae, reached, len(frames))
-        self._chain.leave(index, last)
+        payload = pack(content, parameters.codebook)
+        unit = Unit(self._index, count, quality_of(atoms), 0, symbol_hash(content), payload)
+        left = last_frame(codec.prior.vae, reached, len(frames)) if parameters.mode == "i2v" else given.get("last")
+        self._chain = Chain(self._index, left)
+        self._index, self._credit = self._index + 1, budget - unit.size
         return unit
 
-    def _stills(
-        self, index: int, padded: Frame, fresh: bool, room: float
-    ) -> tuple[Frame | None, Frame | None, tuple[bytes | None, bytes | None]]:
-        """Given frames as the decoder will have them, and what of them is coded here."""
-        if not self._parameters.chained:
-            return None, None, (None, None)
-        fresh_frame = padded[0] if fresh else None
-        last_frame = padded[-1] if self._parameters.mode == "flf2v" else None
-        quality = self._still_quality([one for one in (fresh_frame, last_frame) if one is not None], len(padded), room)
-        coded = tuple(
-            None if one is None else self._codec.stills.encode(one, quality) for one in (fresh_frame, last_frame)
-        )
-        height, width = padded.shape[1:3]
-        shown = [None if one is None else self._codec.stills.decode(one, width, height) for one in coded]
-        first = self._chain.taken(index) if shown[0] is None else shown[0]
-        return first, shown[1], (coded[0], coded[1])
+    def _stills(self, padded: Frame, fresh: bool, room: float) -> tuple[dict[str, bytes], dict[str, Frame]]:
+        """What of the given frames is coded here, and all of them as the decoder will have them: first, last."""
+        stills, (height, width) = self._codec.stills, padded.shape[1:3]
+        wanted: dict[str, Frame] = {"first": padded[0]} if fresh and self._parameters.chained else {}
+        if self._parameters.mode == "flf2v":
+            wanted["last"] = padded[-1]
+        quality = self._still_quality(list(wanted.values()), len(padded), room)
+        coded = {place: stills.encode(frame, quality) for place, frame in wanted.items()}
+        given = {place: stills.decode(still, width, height) for place, still in coded.items()}
+        if self._parameters.chained and not fresh:
+            given["first"] = self._chain.taken(self._index)
+        return coded, given
 
     def _still_quality(self, frames: list[Frame], count: int, room: float) -> int:
         """As told; else what follows from the atoms, and under a rate the level at which stills and atoms meet it."""
-        if not self._codec.stills.adjustable:
+        if not (frames and self._codec.stills.adjustable):
             return 0
         if self._encoding.still_quality is not None:
             return self._encoding.still_quality
         if self._encoding.atoms is not None:
             return quality_of(self._encoding.atoms)
-        low, high = 0, 63
-        while low < high and frames:
-            middle = (low + high + 1) // 2
-            stills = sum(len(self._codec.stills.encode(one, middle)) for one in frames)
+
+        def leaves_as_much(quality: int) -> bool:
+            stills = sum(len(self._codec.stills.encode(one, quality)) for one in frames)
             buys = self._encoding.largest_within(room - stills, gops.latents_of(count), ())
-            low, high = (middle, high) if quality_of(buys) >= middle else (low, middle - 1)
-        return low
+            return quality_of(buys) >= quality
 
-    def _budget(self, pixels: int) -> float:
-        if self._encoding.bpp is None:
-            return 0.0
-        beside = 0 if self._opened else HEADER_AND_END
-        self._opened = True
-        return self._credit + self._encoding.bpp * pixels / 8 - beside
-
-    def _residual(self, target: Tensor, reached: Tensor) -> tuple[bytes | None, Tensor]:
-        code = self._encoding.tail_step
-        if self._parameters.mode != "i2v" or code is None:
-            return None, reached
-        coded = tail.encode((target - reached)[0, :, -1], code)
-        return coded, with_residual(reached, coded)
-
-
-HEADER_AND_END = 45  # bytes
+        return largest(0, QUALITIES - 1, leaves_as_much)
 
 
 class GvcDecoder:
@@ -288,7 +225,7 @@ class GvcDecoder:
         self._replays = header.shown_identity == codec.shown_identity
         self.drifts: dict[int, float] = {}  # of each GOP replayed: how far its latents are from the encoder's
 
-    def symbols(self, unit: Unit) -> Opened:
+    def symbols(self, unit: Unit) -> Content:
         """A unit's content, checked against its hash."""
         return self._parameters.open(unit)
 
@@ -303,41 +240,36 @@ class GvcDecoder:
             self._replays = False
 
     def frames(self, unit: Unit) -> Iterator[Frame]:
-        return self.show(unit, self.replay(unit))
+        return self.show(unit, *self.replay(unit))
 
-    def replay(self, unit: Unit) -> Replayed:
-        """A unit's latents."""
-        codec, parameters = self._codec, self._parameters
-        found = self.symbols(unit)
-        content = found.content
-        last = None if content.last is None else codec.stills.decode(content.last, *self._padded)
+    def replay(self, unit: Unit) -> tuple[Tensor, int]:
+        """A unit's latents, and how many frames at their beginning the GOP before has shown."""
+        codec, parameters, before = self._codec, self._parameters, self._chain
+        content = self.symbols(unit)
+        last = self._still(content.last)
         if parameters.mode == "flf2v":
-            taken, self._chain = self._chain, Chain()
-            self._chain.leave(unit.index, last)  # the next GOP needs no more of this one
-        else:
-            taken = self._chain
-        first = None
-        if content.first is not None:
-            first = codec.stills.decode(content.first, *self._padded)
-        elif parameters.chained:
-            first = taken.taken(unit.index)
-        shape = codec.shape(self._header.width, self._header.height, found.latents)
+            self._chain = Chain(unit.index, last)  # the next GOP needs no more of this one
+        first = self._still(content.first)
+        if first is None and parameters.chained:
+            first = before.taken(unit.index)
+        columns, rows = gops.latent_size(*self._padded)
+        shape = (1, LATENT_CHANNELS, len(content.counts), rows, columns)
         with torch.inference_mode():
-            velocity = codec.velocity(Conditioning(first, last, content.caption), found.latents)
-            gop = Gop(parameters, unit.index, shape, found.counts, codec.device)
-            reached = gop.decode(velocity, content.sets)
-        self.drifts[unit.index] = drift(content.sketch, reached)
+            velocity = codec.velocity(Conditioning(first, last, content.caption), len(content.counts))
+            gop = Gop(parameters, unit.index, shape, content.counts, codec.device)
+            latents = gop.decode(velocity, content.sets)
+        self.drifts[unit.index] = drift(content.sketch, latents)
         if content.residual is not None:
-            reached = with_residual(reached, content.residual)
-        return Replayed(reached, self.drifts[unit.index], found.repeated)
+            latents = with_residual(latents, content.residual)
+        return latents, parameters.repeated(content.first)
 
-    def show(self, unit: Unit, replayed: Replayed) -> Iterator[Frame]:
+    def show(self, unit: Unit, latents: Tensor, repeated: int) -> Iterator[Frame]:
         """A replayed unit's frames, without those that the GOP before has shown."""
-        place, wanted = -replayed.repeated, unit.frames
-        for part in frames_of_latents(self._codec.prior.vae, replayed.latents):
+        place, wanted = -repeated, unit.frames
+        for part in frames_of_latents(self._codec.prior.vae, latents):
             shown = part[max(0, -place) : max(0, wanted - place)]
             if self._parameters.mode == "i2v" and place + len(part) >= wanted > place:
-                self._chain.leave(unit.index, part[wanted - 1 - place])
+                self._chain = Chain(unit.index, part[wanted - 1 - place])
             place += len(part)
             if len(shown):
                 yield gops.crop(shown, len(shown), self._header.width, self._header.height)
@@ -345,11 +277,13 @@ class GvcDecoder:
     def skip(self, unit: Unit) -> None:
         """Only what later units need of one that is not shown."""
         if self._parameters.mode == "i2v":
-            for _ in self.show(unit, self.replay(unit)):
+            for _ in self.frames(unit):
                 pass
         elif self._parameters.mode == "flf2v":
-            still = self.symbols(unit).content.last or b""
-            self._chain.leave(unit.index, self._codec.stills.decode(still, *self._padded))
+            self._chain = Chain(unit.index, self._still(self.symbols(unit).last))
+
+    def _still(self, coded: bytes | None) -> Frame | None:
+        return None if coded is None else self._codec.stills.decode(coded, *self._padded)
 
 
 def with_residual(latents: Tensor, coded: bytes) -> Tensor:

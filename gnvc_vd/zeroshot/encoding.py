@@ -1,6 +1,6 @@
 """What a GVC encoder decides, and how many atoms a rate or a quality buys."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from gnvc_vd.bitstream import gop as gops
@@ -69,16 +69,22 @@ class GvcEncoding:
     def largest_within(self, budget: float, latents: int, withheld: Sequence[int]) -> int:
         """The most atoms whose bytes do not pass the budget, and one at least."""
         size, steps = self.parameters.codebook, self.parameters.schedule.stochastic
-        low, high = 1, min(MAX_ATOMS, size)
+        high = min(MAX_ATOMS, size)
         if size <= 2 * MAX_ATOMS:
             high = max(1, size // 2)  # beyond half, a set costs less again
-        while low < high:
-            middle = (low + high + 1) // 2
-            if atom_bytes(self.allotment(middle).counts(latents, withheld), steps, size) <= budget:
-                low = middle
-            else:
-                high = middle - 1
-        return low
+
+        def fits(atoms: int) -> bool:
+            return atom_bytes(self.allotment(atoms).counts(latents, withheld), steps, size) <= budget
+
+        return largest(1, high, fits)
+
+
+def largest(low: int, high: int, fits: Callable[[int], bool]) -> int:
+    """The last of low … high that fits, where all before it do; the lowest one is not asked."""
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle - 1)
+    return low
 
 
 def atoms_of(quality: int) -> int:

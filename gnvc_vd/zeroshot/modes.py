@@ -9,6 +9,7 @@ flf2v    a still in a scene's first GOP, then the       a still
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -40,18 +41,14 @@ class Conditioning:
         return condition_on(vae, to_video(clip, device), tuple(given))
 
 
-class Chain:
-    """What one GOP leaves for the next, at either end."""
+class Chain(NamedTuple):
+    """What a GOP leaves for the next, at either end: a picture, if the mode hands one on."""
 
-    def __init__(self) -> None:
-        self._index = -1
-        self._frame: Frame | None = None
-
-    def leave(self, index: int, frame: Frame | None) -> None:
-        self._index, self._frame = index, frame
+    left_by: int = -1
+    frame: Frame | None = None
 
     def taken(self, index: int) -> Frame:
         """The frame that GOP `index` begins with."""
-        if self._frame is None or self._index != index - 1:
+        if self.frame is None or self.left_by != index - 1:
             raise BitstreamError("it begins with a frame of the GOP before, which is lost")
-        return self._frame
+        return self.frame

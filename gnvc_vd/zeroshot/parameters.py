@@ -29,25 +29,6 @@ BYTES = sum(WIDTHS) // 8
 
 
 @dataclass(frozen=True)
-class Opened:
-    """A GOP before its first step.
-
-    Args:
-        repeated: frames at its beginning that the GOP before has shown.
-        counts: atoms of each latent at each stochastic step.
-    """
-
-    content: Content
-    repeated: int
-    counts: tuple[int, ...]
-    atom_bytes: int
-
-    @property
-    def latents(self) -> int:
-        return len(self.counts)
-
-
-@dataclass(frozen=True)
 class Parameters:
     """How encoder and decoder sample.
 
@@ -92,28 +73,31 @@ class Parameters:
         """Latents without atoms, because the model is shown them whole: of a last one's four frames it is shown one."""
         return (0,) if self.withhold and self.chained else ()
 
-    def open(self, unit: Unit) -> Opened:
+    def repeated(self, first: bytes | None) -> int:
+        """Frames at the beginning of a GOP, which may hold a first still, that the GOP before has shown."""
+        return self.shared if first is None else 0
+
+    def open(self, unit: Unit) -> Content:
         """A unit, which may be hostile, checked against its hash."""
         if unit.policy:
             raise BitstreamError(f"GOP {unit.index} has policy {unit.policy}, which GVC does not have")
         parsed = Parsed(unit.payload)
-        fresh = not self.chained or parsed.first is not None
-        repeated = 0 if fresh else self.shared
-        counts = parsed.allotment.counts(latents_of(unit.frames + repeated), self.withheld)
-        steps, size = self.schedule.stochastic, self.codebook
-        content = parsed.content(counts, steps, size)
+        latents = latents_of(unit.frames + self.repeated(parsed.first))
+        counts = parsed.allotment.counts(latents, self.withheld)
+        content = parsed.content(counts, self.schedule.stochastic, self.codebook)
         strange = content.first is not None and not self.chained
         if strange or (content.last is not None) != (self.mode == "flf2v"):
             raise BitstreamError(f"GOP {unit.index} does not hold the stills of its mode")
         if symbol_hash(content) != unit.symbol_hash:
             raise BitstreamError("the symbols are not those that were coded")
-        return Opened(content, repeated, tuple(counts), atom_bytes(counts, steps, size))
+        return content
 
     def cost(self, unit: Unit) -> dict[str, int]:
         """A unit's payload in bytes, by what they hold."""
-        found = self.open(unit)
-        stills = sum(len(one) for one in (found.content.first, found.content.last) if one is not None)
-        parts = {"atoms": found.atom_bytes, "stills": stills, "tail": len(found.content.residual or b"")}
+        content = self.open(unit)
+        atoms = atom_bytes(content.counts, self.schedule.stochastic, self.codebook)
+        stills = len(content.first or b"") + len(content.last or b"")
+        parts = {"atoms": atoms, "stills": stills, "tail": len(content.residual or b"")}
         return parts | {"the rest": len(unit.payload) - sum(parts.values())}
 
     def pack(self) -> bytes:
@@ -140,15 +124,8 @@ class Parameters:
         if mode >= len(MODES) or still >= len(STILLS):
             raise BitstreamError("the header names a mode or a still codec that this program does not know")
         try:
-            return cls(
-                MODES[mode],
-                1 << size,
-                Schedule(steps, tail, shift / SIXTEENTHS, g_scale / SIXTEENTHS, bool(reuse)),
-                bool(overlap),
-                bool(withhold),
-                STILLS[still],
-                seed,
-            )
+            schedule = Schedule(steps, tail, shift / SIXTEENTHS, g_scale / SIXTEENTHS, bool(reuse))
+            return cls(MODES[mode], 1 << size, schedule, bool(overlap), bool(withhold), STILLS[still], seed)
         except UsageError as error:
             raise BitstreamError(f"the header's parameters are out of bounds: {error}") from error
 

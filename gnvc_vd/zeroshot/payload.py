@@ -49,6 +49,11 @@ class Content:
     last: bytes | None = None
     residual: bytes | None = None
 
+    @property
+    def counts(self) -> list[int]:
+        """Atoms of each latent at each stochastic step."""
+        return [len(choice.atoms) for choice in self.sets[0]]
+
 
 def atom_bytes(counts: Sequence[int], steps: int, size: int) -> int:
     """What the atoms of a GOP take."""

@@ -24,8 +24,7 @@ RATIOS = tuple(round(2 ** (level / 2)) for level in range(21))  # a: 1 … 1024,
 THROWS = (1, *(m for power in range(1, 13) for m in (1 << power, 3 << power >> 1)))  # m: 1, 2, 3, 4, 6, 8 … 6144
 SPELLED_BITS = 12  # about what a value beyond a table's reach costs
 FURTHEST = 600  # the longest table's reach
-STEP_CODES = 64
-PUBLISHED = STEP_CODES  # the code that says eight bits and zlib
+PUBLISHED = 64  # the step's code that says eight bits and zlib
 LARGEST_RANGE = 1e4  # of a channel, in the published form
 
 

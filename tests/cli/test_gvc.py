@@ -108,9 +108,9 @@ def test_a_caption_goes_through_a_file(cli: Cli, capfd: pytest.CaptureFixture[st
 def test_options_reach_the_stream(monkeypatch: pytest.MonkeyPatch) -> None:
     from gnvc_vd.cli.main import _parser
     from gnvc_vd.zeroshot.codec import Gvc
-    from lab.gaussian_prior import GaussianPrior
+    from lab.gaussian_prior import gaussian_prior
 
-    codec = Gvc(GaussianPrior())
+    codec = Gvc(gaussian_prior())
     words = "encode a b --codec gvc --mode flf2v --quality 40 --codebook 256 --shift 5 --g-scale 2.5 --reuse --seed 7"
     more = ["--withhold", "--no-overlap", "--caption", "x"]
     encoding = gvc_settings(_parser().parse_args([*words.split(), *more]), codec)

@@ -20,7 +20,7 @@ from gnvc_vd.zeroshot.codec import Gvc
 from gnvc_vd.zeroshot.encoding import GvcEncoding
 from gnvc_vd.zeroshot.parameters import MODES, Mode, Parameters
 from gnvc_vd.zeroshot.sde import Schedule
-from lab.gaussian_prior import GaussianPrior
+from lab.gaussian_prior import gaussian_prior
 from tests.bitstream.streams import mutated, packed
 from tests.codecs.hostile import end_of, resigned
 from tests.conftest import smooth_clip
@@ -41,7 +41,7 @@ def decode(codec: Gvc, data: bytes, conceal: bool) -> int:
 
 def main() -> None:
     torch.set_num_threads(1)  # a fork inherits no other threads
-    codec, random = Gvc(GaussianPrior()), Random(0)
+    codec, random = Gvc(gaussian_prior()), Random(0)
     whole = {mode: stream(codec, mode) for mode in MODES}
     assert all(decode(codec, data, conceal=False) == 13 for data in whole.values())
     ends: Counter[str] = Counter()

@@ -9,7 +9,7 @@ from gnvc_vd.zeroshot.encoding import GvcEncoding
 from gnvc_vd.zeroshot.parameters import Mode, Parameters
 from gnvc_vd.zeroshot.payload import Parsed, atom_bytes
 from gnvc_vd.zeroshot.sde import Schedule
-from lab.gaussian_prior import GaussianPrior
+from lab.gaussian_prior import gaussian_prior
 from lab.gvc_accounting import account_of, accounting_tables
 from tests.bitstream.streams import HEADER, packed, units
 from tests.conftest import smooth_clip
@@ -21,7 +21,7 @@ LATENTS = (3, 4)  # of two GOPs in 19 frames that share one: 9, and the 11 that 
 
 
 def stream(path: Path, mode: Mode) -> list[Parsed]:
-    codec = Gvc(GaussianPrior())
+    codec = Gvc(gaussian_prior())
     parameters = Parameters(mode, 256, Schedule(STEPS + 1, 1))
     encoding = GvcEncoding(6, gop=9, scenecut=False, tail_step=12, parameters=parameters)
     frames = smooth_clip(16, 16, 19)

@@ -17,7 +17,7 @@ from gnvc_vd.zeroshot.codec import Gvc
 from gnvc_vd.zeroshot.parameters import Parameters
 from gnvc_vd.zeroshot.payload import Parsed
 from gnvc_vd.zeroshot.stills import Factorized
-from lab.gaussian_prior import GaussianPrior
+from lab.gaussian_prior import gaussian_prior
 from tests.bitstream.streams import mutated
 from tests.codecs.test_transcode import NANO, here, video
 from tests.conftest import Cli, noise_clip, smooth_clip
@@ -77,7 +77,7 @@ def test_hostile_stills_are_refused_or_shown(stills: Factorized) -> None:
 def test_a_stream_names_its_still_codec_and_its_weights(
     stills: Factorized, network: FactorizedPrior, mode: str, tmp_path: Path
 ) -> None:
-    prior, frames = GaussianPrior(), smooth_clip(32, 32, 5)
+    prior, frames = gaussian_prior(), smooth_clip(32, 32, 5)
     codec = Gvc(prior, stills)
     data = stream(codec, frames, how(mode, still="factorized"))  # type: ignore[arg-type]
     assert shown(codec, data).shape == (5, 32, 32, 3)
@@ -96,7 +96,7 @@ def test_a_stream_names_its_still_codec_and_its_weights(
 
 
 def test_under_a_rate_the_atoms_take_what_the_stills_leave(stills: Factorized, monkeypatch: pytest.MonkeyPatch) -> None:
-    codec = Gvc(GaussianPrior(), stills)
+    codec = Gvc(gaussian_prior(), stills)
     encoding = how("flf2v", still="factorized", atoms=None, bpp=0.3)
     coded: list[int] = []
     encode = stills.encode
