@@ -29,6 +29,7 @@ class Refinement:
             raise UsageError(f"a seed is 0 to {MAX_SEED}, a window at most {frames_of(255)} frames: not {self}")
 
     def describe(self) -> str:
+        """In words, how a decoder is meant to go about it."""
         noise = f"noise × {self.noise_scale:g}, seed {self.seed}" if self.noise_scale else "no noise"
         steps = "1 step" if self.steps == 1 else f"{self.steps} steps"
         return f"refined in {steps} from σ_0 = {self.sigma_0:g}, {noise}, in windows of {self.window} frames"
@@ -45,14 +46,9 @@ class Refinement:
     def parse(cls, data: bytes) -> "Refinement":
         if len(data) != 7:
             raise BitstreamError(f"{len(data)} bytes of parameters where this codec has 7")
-        steps, sigma, scale, window = data[:4]
+        steps, sigma, scale, latents = data[:4]
+        window, seed = frames_of(latents) if latents else 0, int.from_bytes(data[4:], "big")
         try:
-            return cls(
-                steps=steps,
-                sigma_0=sigma / SIGMA_STEPS,
-                noise_scale=scale / SIGMA_STEPS,
-                window=frames_of(window) if window else 0,
-                seed=int.from_bytes(data[4:], "big"),
-            )
+            return cls(steps, sigma / SIGMA_STEPS, scale / SIGMA_STEPS, window, seed)
         except UsageError as error:
             raise BitstreamError(f"the header's parameters are out of bounds: {error}") from error

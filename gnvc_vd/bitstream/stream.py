@@ -162,7 +162,8 @@ class Reader:
             yield Damage(offset, 0, self._gops, 0, f"{self._frames} frames are there, {end.frames} were written")
         yield end
         trailing = self._input.offset
-        self._input.skip_all()
+        while self._input.peek(1):
+            self._input.skip(CHUNK)
         if self._input.offset > trailing:
             yield Damage(trailing, self._input.offset - trailing, self._gops, 0, "bytes after the closing unit")
 
@@ -216,10 +217,6 @@ class _Buffer:
         self._fill(size + UNIT_OVERHEAD)
         place = self._start + size
         return place == len(self._held) or CANDIDATE.match(self._held, place) is not None
-
-    def skip_all(self) -> None:
-        while self.peek(1):
-            self.skip(CHUNK)
 
     def _fill(self, count: int) -> None:
         while len(self._held) - self._start < count and not self._ended:

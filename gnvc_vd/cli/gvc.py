@@ -1,7 +1,8 @@
 """The command line's options of GVC, and what they decide."""
 
 import argparse
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
 from gnvc_vd.conventions import UsageError
 
@@ -33,12 +34,8 @@ def gvc_options(parser: argparse.ArgumentParser) -> None:
     ):
         gvc.add_argument(option, action="store_true", default=None, help=meaning)
     gvc.add_argument("--tail-atoms", type=int, metavar="M", help="i2v: of a GOP's last two latents (default: 2 M)")
-    gvc.add_argument(
-        "--tail-step",
-        type=int,
-        metavar="0..64",
-        help="i2v: code the last latent's error in steps of 2^(−X/8); 64: zlib",
-    )
+    meaning = "i2v: code the last latent's error in steps of 2^(−X/8); 64: zlib"
+    gvc.add_argument("--tail-step", type=int, metavar="0..64", help=meaning)
     still_options(gvc)  # type: ignore[arg-type]
     gvc.add_argument("--still-quality", type=int, metavar="0..63", help="of given frames (default: follows the atoms)")
 
@@ -51,7 +48,7 @@ def still_options(parser: argparse.ArgumentParser) -> None:
 
 def gvc_settings(arguments: argparse.Namespace, codec: "Gvc") -> "GvcEncoding":
     from gnvc_vd.presets import codebook_of
-    from gnvc_vd.zeroshot.encoding import DEFAULT_ATOMS, DEFAULT_GOP, GvcEncoding, atoms_of
+    from gnvc_vd.zeroshot.encoding import DEFAULT_ATOMS, GvcEncoding, atoms_of
     from gnvc_vd.zeroshot.parameters import Mode, Parameters
     from gnvc_vd.zeroshot.sde import Schedule
 
@@ -60,25 +57,16 @@ def gvc_settings(arguments: argparse.Namespace, codec: "Gvc") -> "GvcEncoding":
         raise UsageError("--still-weights is for modes that give the model frames")
     if arguments.still_weights is not None and arguments.still_quality is not None:
         raise UsageError("--still-quality is AV1's; a file of still weights has one quality")
-    said = {field: value for name, field in SCHEDULE.items() if (value := getattr(arguments, name)) is not None}
-    parameters = Parameters(
-        mode,
-        arguments.codebook or codebook_of(codec.prior.dit_preset),
-        Schedule(**said),
-        not arguments.no_overlap,
-        bool(arguments.withhold),
-        codec.stills.name,
-        arguments.seed,
-    )
+    schedule = {SCHEDULE[name]: value for name, value in given(arguments, SCHEDULE).items()}
+    codebook = arguments.codebook or codebook_of(codec.prior.dit_preset)
+    overlap, withhold, still = not arguments.no_overlap, bool(arguments.withhold), codec.stills.name
+    parameters = Parameters(mode, codebook, Schedule(**schedule), overlap, withhold, still, arguments.seed)
     atoms = arguments.atoms if arguments.quality is None else atoms_of(arguments.quality)
-    return GvcEncoding(
-        DEFAULT_ATOMS if atoms is None and arguments.bpp is None else atoms,
-        arguments.bpp,
-        DEFAULT_GOP if arguments.gop is None else arguments.gop,
-        not arguments.no_scenecut,
-        arguments.tail_atoms,
-        arguments.tail_step,
-        arguments.still_quality,
-        arguments.caption or "",
-        parameters,
-    )
+    atoms = DEFAULT_ATOMS if atoms is None and arguments.bpp is None else atoms
+    own = given(arguments, ("gop", "tail_atoms", "tail_step", "still_quality", "caption"))
+    return GvcEncoding(atoms, arguments.bpp, scenecut=not arguments.no_scenecut, parameters=parameters, **own)
+
+
+def given(arguments: argparse.Namespace, names: Iterable[str]) -> dict[str, Any]:
+    """Those of these options that have a value; the others are left to who takes them."""
+    return {name: value for name in names if (value := getattr(arguments, name)) is not None}

@@ -13,12 +13,13 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from fractions import Fraction
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from gnvc_vd import __version__
 from gnvc_vd.cli import gvc
 from gnvc_vd.cli.interruption import interruptible
-from gnvc_vd.conventions import COMMON_RATES, GnvcError, UsageError
+from gnvc_vd.conventions import COMMON_RATES, MAX_PIXELS, GnvcError, UsageError
 
 if TYPE_CHECKING:
     from gnvc_vd.bitstream import Header
@@ -31,6 +32,7 @@ DONE, REFUSED, MISUSED = 0, 1, 2
 INTERRUPTED = 130
 REFINEMENT = ("window", "steps", "sigma_0", "noise_scale")  # what an encoder may wish; else as the model has it
 GNVC_VD_OPTIONS = (*REFINEMENT, "policy")  # what GNVC-VD alone understands; None is what was not said
+DECODING = ("steps", "refine", "apart", "conceal", "allow_other_weights", "max_pixels")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -59,8 +61,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _fail(message: object, code: int) -> int:
-    print(f"gnvc-vd: {message}", file=sys.stderr)
+    _notify(message)
     return code
+
+
+def _notify(message: object) -> None:
+    print(f"gnvc-vd: {message}", file=sys.stderr)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -68,7 +74,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"gnvc-vd {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    encode = commands.add_parser("encode", help="a video to a .gnvc file")
+    def command(run: Callable[[argparse.Namespace], int], meaning: str) -> argparse.ArgumentParser:
+        made = commands.add_parser(run.__name__.strip("_"), help=meaning)
+        made.set_defaults(run=run)
+        return made
+
+    encode = command(_encode, "a video to a .gnvc file")
     encode.add_argument("source", metavar="IN", help="any video, a folder of PNGs, or - for standard input")
     encode.add_argument("target", metavar="OUT.gnvc", help="the stream to write, or - for standard output")
     encode.add_argument("--codec", choices=["gnvc-vd", "gvc"], default="gnvc-vd", help="(default: gnvc-vd)")
@@ -89,35 +100,31 @@ def _parser() -> argparse.ArgumentParser:
     gvc.gvc_options(encode)
     _raw_options(encode)
     encode.add_argument("--json", action="store_true", help="one JSON line instead of text")
-    encode.set_defaults(run=_encode)
 
-    decode = commands.add_parser("decode", help="a .gnvc file to a video")
+    decode = command(_decode, "a .gnvc file to a video")
     decode.add_argument("source", metavar="IN.gnvc", help="a stream, or - for standard input")
     decode.add_argument("target", metavar="OUT", help=".mp4 .mkv .y4m .yuv, a folder of PNGs, or - (y4m)")
     _model_options(decode)
     decode.add_argument("--steps", type=_positive, metavar="L", help="of refinement (default: what the stream says)")
-    decode.add_argument("--no-refine", action="store_true", help="show the latent codec's own pictures")
+    decode.add_argument("--no-refine", dest="refine", action="store_false", help="show the latent codec's own pictures")
     decode.add_argument("--apart", action="store_true", help="refine each latent alone: what windows are worth")
     decode.add_argument("--gops", type=_span, default=(0, None), metavar="A:B", help="GOPs A up to, not with, B")
     decode.add_argument("--conceal", action="store_true", help="hold the last good frame where a GOP is damaged")
     decode.add_argument("--allow-other-weights", action="store_true", help="decode though pictures will be wrong")
     gvc.still_options(decode)
     _reading_options(decode)
-    decode.set_defaults(run=_decode)
 
-    verify = commands.add_parser("verify", help="check every CRC and every symbol; exits 1 on any damage")
+    verify = command(_verify, "check every CRC and every symbol; exits 1 on any damage")
     verify.add_argument("source", metavar="FILE", help="a stream, or - for standard input")
     _model_options(verify)
     gvc.still_options(verify)
     _reading_options(verify)
-    verify.set_defaults(run=_verify)
 
-    info = commands.add_parser("info", help="what a .gnvc file says of itself, without decoding a symbol")
+    info = command(_info, "what a .gnvc file says of itself, without decoding a symbol")
     info.add_argument("file", help="a .gnvc file, or - for standard input")
     _reading_options(info)
-    info.set_defaults(run=_info)
 
-    compare = commands.add_parser("compare", help="one video against another: fidelity, perception, flicker")
+    compare = command(_compare, "one video against another: fidelity, perception, flicker")
     compare.add_argument("reference", metavar="REF", help="the original: any video, a folder of PNGs, or -")
     compare.add_argument("test", metavar="TEST", help="what became of it, in the same size")
     compare.add_argument("--frames", type=_positive, metavar="N", help="the first N alone")
@@ -126,19 +133,14 @@ def _parser() -> argparse.ArgumentParser:
     _raw_options(compare)
     compare.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 … (default: auto)")
     compare.add_argument("--json", action="store_true", help="one JSON line instead of text")
-    compare.set_defaults(run=_compare)
 
-    demo = commands.add_parser("demo", help="both codecs on a shipped clip, beside x265 and VVenC: table, plots, page")
+    demo = command(_demo, "both codecs on a shipped clip, beside x265 and VVenC: table, plots, page")
     demo.add_argument("folder", nargs="?", default="outputs/demo", metavar="DIR", help="(default: outputs/demo)")
     _model_options(demo)
-    demo.set_defaults(run=_demo)
 
-    bench = commands.add_parser(
-        "bench", help="time and memory, stage by stage, against the stock way of doing the same"
-    )
+    bench = command(_bench, "time and memory, stage by stage, against the stock way of doing the same")
     bench.add_argument("stages", nargs="*", metavar="STAGE", help="which stages (default: all)")
     bench.add_argument("--json", action="store_true", help="the JSON line alone, without the table")
-    bench.set_defaults(run=_bench)
     return parser
 
 
@@ -166,8 +168,7 @@ def _rate(text: str) -> Fraction:
         stated = Fraction(text)
     except ZeroDivisionError as error:
         raise argparse.ArgumentTypeError(f"{text} is no rate") from error
-    near = [rate for rate in COMMON_RATES if abs(rate - stated) < Fraction(1, 200)]
-    return near[0] if near else stated
+    return next((rate for rate in COMMON_RATES if abs(rate - stated) < Fraction(1, 200)), stated)
 
 
 def _span(text: str) -> tuple[int, int | None]:
@@ -201,7 +202,8 @@ def _raw(arguments: argparse.Namespace) -> "RawVideo | None":
 
 
 def _reading_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--max-pixels", type=_positive, metavar="P", help="largest picture accepted (default: 8K)")
+    meaning = "largest picture accepted (default: 8K)"
+    parser.add_argument("--max-pixels", type=_positive, default=MAX_PIXELS, metavar="P", help=meaning)
     parser.add_argument("--json", action="store_true", help="one JSON line instead of text")
 
 
@@ -212,13 +214,9 @@ def _codec_of(arguments: argparse.Namespace) -> "Callable[[Header], Codec[Any]]"
 
 
 def _ready(codec: "C", arguments: argparse.Namespace) -> "C":
-    _note(codec.name, codec.note)
+    if codec.note:
+        _notify(f"{codec.name}: {codec.note}")
     return codec.to(_device(arguments.device))
-
-
-def _note(name: str, note: str) -> None:
-    if note:
-        print(f"gnvc-vd: {name}: {note}", file=sys.stderr)
 
 
 def _device(name: str) -> str:
@@ -247,26 +245,17 @@ def _encode(arguments: argparse.Namespace) -> int:
         _refuse(arguments, gvc.OPTIONS, "for --codec gvc")
         codec = learned = _ready(load(arguments.model), arguments)
         settings = _settings(arguments, learned)
-    done = encode_file(
-        codec,
-        arguments.source,
-        arguments.target,
-        settings,
-        frames=arguments.frames,
-        raw=_raw(arguments),
-        say=lambda notice: print(f"gnvc-vd: {notice}", file=sys.stderr),
-    )
+    done = encode_file(codec, arguments.source, arguments.target, settings, arguments.frames, _raw(arguments), _notify)
     text = (
         f"{done.frames} frames of {done.width}×{done.height} in {done.gops} GOPs at quality {done.quality}: "
         f"{done.bytes} bytes, {done.bpp:.5f} bpp, {done.frames / done.seconds:.2f} frames/s"
     )
-    _say(json.dumps(vars(done)) if arguments.json else text, beside=arguments.target == "-")
-    return DONE
+    return _done(arguments, done, text)
 
 
 def _refuse(arguments: argparse.Namespace, names: Sequence[str], whose: str) -> None:
     """Options of the other codec, which this one would ignore."""
-    said = [f"--{name.replace('_', '-')}" for name in names if getattr(arguments, name) is not None]
+    said = [f"--{name.replace('_', '-')}" for name in gvc.given(arguments, names)]
     if said:
         raise UsageError(f"{', '.join(said)}: {'an option' if len(said) == 1 else 'options'} {whose}")
 
@@ -274,41 +263,35 @@ def _refuse(arguments: argparse.Namespace, names: Sequence[str], whose: str) -> 
 def _settings(arguments: argparse.Namespace, codec: "GnvcVd") -> "Encoding":
     from gnvc_vd.learned.codec import Encoding
 
-    wishes = {name: wish for name in REFINEMENT if (wish := getattr(arguments, name)) is not None}
-    said = {name: value for name in ("quality", "gop", "policy") if (value := getattr(arguments, name)) is not None}
-    refinement = replace(codec.refinement, seed=arguments.seed, **wishes)
+    refinement = replace(codec.refinement, seed=arguments.seed, **gvc.given(arguments, REFINEMENT))
+    said = gvc.given(arguments, ("quality", "gop", "policy"))
     return Encoding(bpp=arguments.bpp, scenecut=not arguments.no_scenecut, refinement=refinement, **said)
 
 
 def _decode(arguments: argparse.Namespace) -> int:
     from gnvc_vd.bitstream.playback import Decoding
     from gnvc_vd.codecs.transcode import decode_file
-    from gnvc_vd.conventions import MAX_PIXELS
 
     first_gop, last_gop = arguments.gops
-    decoding = Decoding(
-        steps=arguments.steps,
-        refine=not arguments.no_refine,
-        apart=arguments.apart,
-        first_gop=first_gop,
-        last_gop=last_gop,
-        conceal=arguments.conceal,
-        allow_other_weights=arguments.allow_other_weights,
-        max_pixels=arguments.max_pixels or MAX_PIXELS,
-    )
+    decoding = Decoding(first_gop=first_gop, last_gop=last_gop, **gvc.given(arguments, DECODING))
     done = decode_file(_codec_of(arguments), arguments.source, arguments.target, decoding)
     text = f"{done.frames} frames of {done.width}×{done.height}, {done.frames / done.seconds:.2f} frames/s"
     if done.drift is not None:
         text += f", latents within {done.drift:.4f} of the encoder's"
-    _say(json.dumps(vars(done)) if arguments.json else text, beside=arguments.target == "-")
+    return _done(arguments, done, text)
+
+
+def _done(arguments: argparse.Namespace, done: object, text: str) -> int:
+    """Results go to standard output, unless the video itself does."""
+    result = json.dumps(vars(done)) if arguments.json else text
+    print(result, file=sys.stderr if arguments.target == "-" else sys.stdout)
     return DONE
 
 
 def _verify(arguments: argparse.Namespace) -> int:
     from gnvc_vd.codecs.transcode import verify_file
-    from gnvc_vd.conventions import MAX_PIXELS
 
-    found = verify_file(_codec_of(arguments), arguments.source, arguments.max_pixels or MAX_PIXELS)
+    found = verify_file(_codec_of(arguments), arguments.source, arguments.max_pixels)
     if arguments.json:
         damages = [vars(damage) for damage in found.damages]
         drifts = {"drifts": found.drifts} if found.drifts else {}
@@ -320,31 +303,17 @@ def _verify(arguments: argparse.Namespace) -> int:
             if verdict:
                 print(f"GOP {gop}: {verdict}")
         if found.drifts:
-            furthest = max(found.drifts, key=lambda gop: found.drifts[gop])
-            print(
-                f"replayed latents drift from the encoder's by {found.drifts[furthest]:.4f} at most, in GOP {furthest}"
-            )
+            gop, drift = max(found.drifts.items(), key=itemgetter(1))
+            print(f"replayed latents drift from the encoder's by {drift:.4f} at most, in GOP {gop}")
         print(f"{len(found.gops)} GOPs read, {'all whole' if found.whole else 'damage found'}")
     return DONE if found.whole else REFUSED
 
 
-def _say(text: str, beside: bool) -> None:
-    """Results go to standard output, unless the video itself does."""
-    print(text, file=sys.stderr if beside else sys.stdout)
-
-
 def _info(arguments: argparse.Namespace) -> int:
-    from gnvc_vd.bitstream import BitstreamError
-    from gnvc_vd.codecs.contract import parameters_of
-    from gnvc_vd.codecs.info import as_dict, as_text, inspect
-    from gnvc_vd.conventions import MAX_PIXELS
+    from gnvc_vd.codecs.info import as_json, as_text, inspect
 
-    found = inspect(arguments.file, arguments.max_pixels or MAX_PIXELS)
-    try:
-        spoken = parameters_of(found.header).describe()
-    except BitstreamError as error:
-        spoken = str(error)
-    print(json.dumps(as_dict(found, spoken)) if arguments.json else as_text(found, spoken))
+    found = inspect(arguments.file, arguments.max_pixels)
+    print(as_json(found) if arguments.json else as_text(found))
     return REFUSED if found.damages else DONE
 
 
@@ -361,7 +330,7 @@ def _compare(arguments: argparse.Namespace) -> int:
         _device(arguments.device),
     )
     for notice in found.notices:
-        print(f"gnvc-vd: {notice}", file=sys.stderr)
+        _notify(notice)
     print(json.dumps(found.as_dict()) if arguments.json else found.as_text())
     return DONE
 

@@ -6,7 +6,7 @@
 GNVC-VD (learned/) and GVC (zeroshot/) meet it without knowing one another, or this page.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Protocol, Self, TypeVar
 
@@ -14,9 +14,11 @@ import torch
 
 from gnvc_vd.bitstream import CodecId, Header, Unit
 from gnvc_vd.bitstream.playback import Decoding, UnitDecoder
+from gnvc_vd.bitstream.refinement import Refinement
 from gnvc_vd.conventions import QUALITIES, Frame
 from gnvc_vd.video import Video, VideoInfo
 from gnvc_vd.zeroshot.codebook import MAX_ATOMS
+from gnvc_vd.zeroshot.parameters import Parameters
 
 Settings = TypeVar("Settings", contravariant=True)  # what an encoder decides: each codec's own frozen dataclass
 
@@ -63,16 +65,6 @@ class Codec(Protocol[Settings]):
     def decode(self, stream: bytes | BinaryIO, decoding: Decoding | None = None, **options: Any) -> Iterator[Frame]: ...
 
 
-class StreamParameters(Protocol):
-    """A codec's own part of a header; it needs no model."""
-
-    def describe(self) -> str:
-        """In words, how a decoder is meant to go about it."""
-
-    def cost(self, unit: Unit) -> Mapping[str, int]:
-        """A unit's payload in bytes, by what they hold."""
-
-
 @dataclass(frozen=True)
 class Dial:
     """The option of the command line that sets a codec's rate; more is better and larger."""
@@ -84,16 +76,12 @@ class Dial:
 DIALS = {"gnvc-vd": Dial("--quality", QUALITIES - 1), "gvc": Dial("--atoms", MAX_ATOMS)}
 
 
-def parameters_of(header: Header) -> StreamParameters:
-    """A header's own part, by its codec.
+def parameters_of(header: Header) -> Parameters | Refinement:
+    """What a header says of how a decoder is meant to go about it, by its codec; this needs no model.
 
     Raises:
         BitstreamError: it is out of bounds.
     """
     if header.codec is CodecId.GVC:
-        from gnvc_vd.zeroshot.parameters import Parameters
-
         return Parameters.parse(header.parameters)
-    from gnvc_vd.bitstream.refinement import Refinement
-
     return Refinement.parse(header.parameters)

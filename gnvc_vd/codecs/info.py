@@ -1,12 +1,12 @@
 """What a .gnvc stream says of itself: header, units, damage, overhead. No symbol is decoded."""
 
-import sys
-from contextlib import ExitStack
+import json
 from dataclasses import dataclass
-from pathlib import Path
 
-from gnvc_vd.bitstream import Damage, End, Header, Reader, Unit
-from gnvc_vd.conventions import MAX_PIXELS, UsageError, bits_per_pixel, kilobits_per_second
+from gnvc_vd.bitstream import BitstreamError, Damage, End, Header, Reader, Unit
+from gnvc_vd.codecs.contract import parameters_of
+from gnvc_vd.codecs.transcode import input_stream
+from gnvc_vd.conventions import MAX_PIXELS, Colour, bits_per_pixel, kilobits_per_second
 
 
 @dataclass(frozen=True)
@@ -15,15 +15,14 @@ class Inspection:
 
     bytes: int
     header: Header
-    units: tuple[Unit, ...]
-    first_frames: tuple[int | None, ...]  # of each unit; None after damage that hides how many frames it swallowed
+    described: str  # what the codec says of its parameters
+    units: tuple[tuple[int | None, Unit], ...]  # and first frames; None after damage that hides how many went
     damages: tuple[Damage, ...]
-    end: End | None
+    frames: int  # as the closing unit says, else as many as are there
 
     @property
-    def frames(self) -> int:
-        """As the closing unit says, else as many as are there."""
-        return self.end.frames if self.end else sum(unit.frames for unit in self.units)
+    def codec(self) -> str:
+        return self.header.codec.name.lower().replace("_", "-")
 
     @property
     def bpp(self) -> float | None:
@@ -33,81 +32,72 @@ class Inspection:
 
 def inspect(source: str, max_pixels: int = MAX_PIXELS) -> Inspection:
     """Read a file, or standard input for `-`, from front to back."""
-    if source == "-" and sys.stdin is None:
-        raise UsageError("standard input is closed")
-    if "\0" in source:
-        raise UsageError("a file name cannot hold a NUL")
-    with ExitStack() as stack:
-        stream = sys.stdin.buffer if source == "-" else stack.enter_context(Path(source).open("rb"))
+    units, damages = list[tuple[int | None, Unit]](), list[Damage]()
+    end: End | None = None
+    frame: int | None = 0
+    with input_stream(source) as stream:
         reader = Reader(stream, max_pixels)
-        units, first_frames, damages = list[Unit](), list[int | None](), list[Damage]()
-        end = None
-        frame: int | None = 0
         for part in reader:
             if isinstance(part, Unit):
-                units.append(part)
-                first_frames.append(frame)
+                units.append((frame, part))
                 frame = None if frame is None else frame + part.frames
             elif isinstance(part, Damage):
                 damages.append(part)
                 frame = frame if part.lost == 0 else None
             else:
                 end = part
-        return Inspection(reader.bytes_read, reader.header, tuple(units), tuple(first_frames), tuple(damages), end)
+    try:
+        described = parameters_of(reader.header).describe()
+    except BitstreamError as error:
+        described = str(error)
+    frames = end.frames if end else sum(unit.frames for _, unit in units)
+    return Inspection(reader.bytes_read, reader.header, described, tuple(units), tuple(damages), frames)
 
 
-def as_dict(found: Inspection, spoken: str) -> dict[str, object]:
-    """`spoken` is what the codec says of its parameters."""
-    header = found.header
-    return {
+def as_json(found: Inspection) -> str:
+    """One line; what the header holds is named as there."""
+    said = {
         "bytes": found.bytes,
-        "codec": header.codec.name.lower().replace("_", "-"),
-        "coded_identity": header.coded_identity.hex(),
-        "shown_identity": header.shown_identity.hex(),
-        "width": header.width,
-        "height": header.height,
-        "rate": str(header.rate),
-        "colour": {"matrix": header.colour.matrix, "range": header.colour.range},
-        "parameters": header.parameters.hex(),
-        "described": spoken,
+        **(vars(found.header) | {"codec": found.codec}),
+        "described": found.described,
         "frames": found.frames,
         "gops": len(found.units),
         "bpp": found.bpp,
-        "units": [_unit_as_dict(unit, first) for unit, first in zip(found.units, found.first_frames, strict=True)],
+        "units": [_unit_as_dict(unit, first) for first, unit in found.units],
         "damages": [vars(damage) for damage in found.damages],
         "complete": not found.damages,
     }
+    return json.dumps(said, default=_plain)
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, bytes):
+        return value.hex()
+    return vars(value) if isinstance(value, Colour) else str(value)
 
 
 def _unit_as_dict(unit: Unit, first_frame: int | None) -> dict[str, object]:
-    return {
-        "gop": unit.index,
-        "first_frame": first_frame,
-        "frames": unit.frames,
-        "quality": unit.quality,
-        "policy": unit.policy,
-        "bytes": unit.size,
-        "payload": len(unit.payload),
-        "symbol_hash": unit.symbol_hash.hex(),
-    }
+    said = {name: getattr(unit, name) for name in ("frames", "quality", "policy")}
+    sizes = {"bytes": unit.size, "payload": len(unit.payload)}
+    return {"gop": unit.index, "first_frame": first_frame, **said, **sizes, "symbol_hash": unit.symbol_hash}
 
 
-def as_text(found: Inspection, spoken: str) -> str:
+def as_text(found: Inspection) -> str:
     header, size = found.header, f"{found.bytes} bytes"
     if found.bpp is not None:
         rate = kilobits_per_second(found.bytes, found.frames, header.rate)
         size += f", {found.bpp:.5f} bpp, {rate:.1f} kbit/s"
     lines = [
-        f"codec       {header.codec.name.lower().replace('_', '-')}, parameters {header.parameters.hex() or 'none'}",
-        f"decoding    {spoken}",
+        f"codec       {found.codec}, parameters {header.parameters.hex() or 'none'}",
+        f"decoding    {found.described}",
         f"model       coded {header.coded_identity.hex()}, shown {header.shown_identity.hex()}",
         f"video       {header.width}×{header.height}, {found.frames} frames at {header.rate}/s, {header.colour}",
         f"size        {size}",
-        f"overhead    {found.bytes - sum(len(unit.payload) for unit in found.units)} bytes beside the payloads",
+        f"overhead    {found.bytes - sum(len(unit.payload) for _, unit in found.units)} bytes beside the payloads",
     ]
     if found.units:
         lines += ["", "  GOP   first  frames  quality  policy     bytes  symbol hash"]
-    for unit, first in zip(found.units, found.first_frames, strict=True):
+    for first, unit in found.units:
         lines.append(
             f"{unit.index:5} {'?' if first is None else first:>7} {unit.frames:7} {unit.quality:8} {unit.policy:7} "
             f"{unit.size:9}  {unit.symbol_hash.hex()}"

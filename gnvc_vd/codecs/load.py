@@ -7,7 +7,6 @@ model folder   model.json, the backbone's files or a reference to them, codec.sa
 
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,13 +23,14 @@ from gnvc_vd.backbone.folder import (
 from gnvc_vd.backbone.sources import fill, model_folder, read_tensors
 from gnvc_vd.backbone.weights import Backbone, Options, load_backbone, save_backbone
 from gnvc_vd.bitstream import CodecId, Header
+from gnvc_vd.bitstream.refinement import Refinement
 from gnvc_vd.codecs.contract import Codec
 from gnvc_vd.common.files import file_sha256, replacing
 from gnvc_vd.conventions import GnvcError, UsageError
 from gnvc_vd.learned.bottleneck.contextual import Bottleneck
 from gnvc_vd.learned.bottleneck.schema import stored_names, stored_tensors
 from gnvc_vd.learned.codec import Encoding, GnvcVd, shown_identity_of
-from gnvc_vd.presets import PRESETS, RANDOM_SEED, AdaptorPreset, Preset
+from gnvc_vd.presets import PRESETS, RANDOM_SEED, AdaptorPreset
 from gnvc_vd.zeroshot.codec import Gvc
 from gnvc_vd.zeroshot.encoding import GvcEncoding
 from gnvc_vd.zeroshot.parameters import Parameters
@@ -49,10 +49,21 @@ def load(name: str | Path | None = None, options: Options | None = None) -> Gnvc
     backbone, folder = load_backbone(name, options), model_folder(name)
     reference = _reference(folder)
     if reference is not None:
-        return _stored(backbone, folder, reference)
-    if name == "nano":
-        return _random(backbone, PRESETS["nano"])
-    raise GnvcError(f"{backbone.name} has no trained codec yet; load_backbone gives its VAE and transformer")
+        states = _codec_states(folder, reference)
+        with torch.device("meta"):
+            bottleneck = Bottleneck(reference.bottleneck, thrift=reference.thrift)
+        fill(bottleneck, states[CODEC_FILE], str(folder), stored_names(bottleneck))
+        bottleneck.check(str(folder))
+        adaptor = states[ADAPTOR_FILE]
+        return _assembled(backbone, bottleneck, reference.adaptor, reference.refinement, adaptor, str(folder))
+    if name != "nano":
+        raise GnvcError(f"{backbone.name} has no trained codec yet; load_backbone gives its VAE and transformer")
+    sizes = PRESETS["nano"]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(RANDOM_SEED)
+        bottleneck = Bottleneck(sizes.bottleneck)
+        bottleneck.freeze()
+    return _assembled(backbone, bottleneck, sizes.adaptor, Refinement())
 
 
 def load_gvc(
@@ -117,44 +128,26 @@ def _reference(folder: Path) -> CodecReference | None:
     return read_description(folder).codec if (folder / DESCRIPTION).is_file() else None
 
 
-def _random(backbone: Backbone, sizes: Preset) -> GnvcVd:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(RANDOM_SEED)
-        bottleneck = Bottleneck(sizes.bottleneck)
-        bottleneck.freeze()
-    # Its adaptor follows from its backbone's seed, and says no more than that.
-    shown_identity = shown_identity_of(backbone, bottleneck, {})
-    refiner = partial(_refiner, backbone, sizes.adaptor, sizes.bottleneck.features)
-    return GnvcVd(sizes.name, backbone, bottleneck.requires_grad_(False), shown_identity, refiner, sizes.note)
-
-
-def _stored(backbone: Backbone, folder: Path, reference: CodecReference) -> GnvcVd:
-    states = _codec_states(folder, reference)
-    with torch.device("meta"):
-        bottleneck = Bottleneck(reference.bottleneck, thrift=reference.thrift)
-    fill(bottleneck, states[CODEC_FILE], str(folder), stored_names(bottleneck))
-    bottleneck.check(str(folder))
-    bottleneck.requires_grad_(False)
-    adaptor = states[ADAPTOR_FILE]
-    shown_identity = shown_identity_of(backbone, bottleneck, adaptor)
-    refiner = partial(_refiner, backbone, reference.adaptor, reference.bottleneck.features, adaptor, str(folder))
-    refinement, note = reference.refinement, backbone.note
-    return GnvcVd(backbone.name, backbone, bottleneck, shown_identity, refiner, note, refinement)
-
-
-def _refiner(
+def _assembled(
     backbone: Backbone,
+    bottleneck: Bottleneck,
     preset: AdaptorPreset,
-    features: int,
+    refinement: Refinement,
     adaptor: Mapping[str, Tensor] | None = None,
     where: str = "",
-) -> "Refiner":
-    from gnvc_vd.learned.refine.refiner import Refiner
+) -> GnvcVd:
+    """Without an adaptor it has one that follows from its backbone's seed, and its identity says no more than that."""
 
-    refiner = Refiner(backbone.dit, preset, features)
-    if adaptor is not None:
-        refiner.load_adaptor(adaptor, where)
-    return refiner.requires_grad_(False)
+    def refiner() -> "Refiner":
+        from gnvc_vd.learned.refine.refiner import Refiner
+
+        made = Refiner(backbone.dit, preset, bottleneck.preset.features)
+        if adaptor is not None:
+            made.load_adaptor(adaptor, where)
+        return made.requires_grad_(False)
+
+    shown_identity = shown_identity_of(backbone, bottleneck.requires_grad_(False), adaptor or {})
+    return GnvcVd(backbone.name, backbone, bottleneck, shown_identity, refiner, backbone.note, refinement)
 
 
 def _codec_states(folder: Path, reference: CodecReference) -> dict[str, dict[str, Tensor]]:

@@ -3,7 +3,7 @@
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from gnvc_vd.bitstream import BitstreamError, Damage, Header, Reader, Unit, Writer
 from gnvc_vd.bitstream.playback import Decoding, Playback
-from gnvc_vd.codecs.contract import Codec, Decoder
+from gnvc_vd.codecs.contract import Codec
 from gnvc_vd.common.files import replacing
 from gnvc_vd.conventions import MAX_PIXELS, UsageError, bits_per_pixel
 from gnvc_vd.video import RawVideo, create_video, open_video
@@ -96,7 +96,7 @@ def encode_file(
 
 def decode_file(codec_for: CodecFor, source: str, target: str, decoding: Decoding) -> Decoded:
     start = time.perf_counter()
-    with _input(source) as stream:
+    with input_stream(source) as stream:
         reader = Reader(stream, decoding.max_pixels)
         header = reader.header
         decoder = codec_for(header).decoder(header, decoding)
@@ -118,34 +118,27 @@ def verify_file(codec_for: CodecFor, source: str, max_pixels: int = MAX_PIXELS) 
     """Read all: every CRC, every symbol against its unit's hash, and what else the codec can check."""
     gops: dict[int, str | None] = {}
     damages: list[Damage] = []
-    with _input(source) as stream:
+    with input_stream(source) as stream:
         reader = Reader(stream, max_pixels)
         decoder = codec_for(reader.header).decoder(reader.header, pictures=False)
         for part in tqdm(reader, unit="GOP", desc="verifying", disable=None):
             if isinstance(part, Damage):
                 damages.append(part)
             elif isinstance(part, Unit):
-                gops[part.index] = _verdict(decoder, part)
+                gops[part.index] = None
+                try:
+                    decoder.verify(part)
+                except BitstreamError as error:
+                    gops[part.index] = str(error)
     return Verified(gops, tuple(damages), decoder.drifts)
 
 
-def _verdict(decoder: Decoder, unit: Unit) -> str | None:
-    try:
-        decoder.verify(unit)
-    except BitstreamError as error:
-        return str(error)
-    return None
-
-
-@contextmanager
-def _input(source: str) -> Iterator[BinaryIO]:
-    if source == "-":
-        if sys.stdin is None:
-            raise UsageError("standard input is closed")
-        yield sys.stdin.buffer
-    else:
-        with Path(source).open("rb") as stream:
-            yield stream
+def input_stream(source: str) -> AbstractContextManager[BinaryIO]:
+    if source == "-" and sys.stdin is None:
+        raise UsageError("standard input is closed")
+    if "\0" in source:
+        raise UsageError("a file name cannot hold a NUL")
+    return nullcontext(sys.stdin.buffer) if source == "-" else Path(source).open("rb")
 
 
 @contextmanager
@@ -156,5 +149,5 @@ def _output(target: str) -> Iterator[BinaryIO]:
     path = Path(target).absolute()
     if path.is_dir():
         raise UsageError(f"{path} is a folder; a stream cannot replace it")
-    with ExitStack() as stack:
-        yield stack.enter_context(stack.enter_context(replacing(path)).open("wb"))
+    with replacing(path) as part, part.open("wb") as stream:
+        yield stream

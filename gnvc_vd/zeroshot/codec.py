@@ -100,39 +100,28 @@ class Gvc:
         decoding = decoding or Decoding()
         if decoding.steps is not None or decoding.apart or not decoding.refine:
             raise UsageError("steps and refinement are a GNVC-VD decoder's to choose; a GVC stream fixes its own steps")
-        parameters = self.check(header, decoding.allow_other_weights or not pictures)
-        if pictures:
-            self._check_stills(parameters)
-        return GvcDecoder(self, header, parameters)
-
-    def check(self, header: Header, allow_other_weights: bool = False) -> Parameters:
-        """Refuse streams that this model would read wrongly."""
         if header.codec is not CodecId.GVC:
             raise BitstreamError(f"a stream of {header.codec.name}; this is {CodecId.GVC.name}")
         if header.coded_identity != self.coded_identity:
             raise BitstreamError("a GVC stream of another version of the method")
         parameters = Parameters.parse(header.parameters)
         self._check_mode(parameters)
-        if header.shown_identity != self.shown_identity and not allow_other_weights:
-            self._check_stills(parameters)
+        if pictures and parameters.chained and parameters.still != self.stills.name:
+            needs = STILL_NEEDS[parameters.still]
+            raise BitstreamError(f"its given frames are stills of {parameters.still!r}: {needs}")
+        if pictures and header.shown_identity != self.shown_identity and not decoding.allow_other_weights:
             own = f"{self.name} with these still weights" if self.stills.identity else self.name
             raise BitstreamError(
                 f"coded with weights {header.shown_identity.hex()}; {own} has {self.shown_identity.hex()} and "
                 "would show wrong pictures (--allow-other-weights shows them)"
             )
-        return parameters
+        return GvcDecoder(self, header, parameters)
 
     def velocity(self, given: Conditioning, latents: int) -> Velocity:
         """The prior's, under what a GOP is given."""
         condition = given.condition(self.prior.vae, latents, self.device)
         text = self.embed(given.caption) if given.caption else None
         return lambda x, sigma: self.prior.dit.velocity(x, sigma, condition, text=text)
-
-    def _check_stills(self, parameters: Parameters) -> None:
-        if parameters.chained and parameters.still != self.stills.name:
-            raise BitstreamError(
-                f"its given frames are stills of {parameters.still!r}: {STILL_NEEDS[parameters.still]}"
-            )
 
     def _check_mode(self, parameters: Parameters) -> None:
         preset = self.prior.dit_preset

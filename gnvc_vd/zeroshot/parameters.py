@@ -130,6 +130,7 @@ class Parameters:
             raise BitstreamError(f"the header's parameters are out of bounds: {error}") from error
 
     def describe(self) -> str:
+        """In words, how a decoder is meant to go about it."""
         schedule = self.schedule
         options = [name for name in ("overlap", "withhold") if getattr(self, name) and self.chained]
         options += ["reuse"] if schedule.reuse else []

@@ -17,7 +17,6 @@ another machine may see a level's difference, as in everything that the network 
 import hashlib
 import math
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -44,23 +43,12 @@ WIDEST = 1024  # channels of a network that is believed
 FURTHEST = 4096  # reach of a table that is
 
 
-class StillCodec(Protocol):
-    """A picture to bytes and back; what it decodes to is what both ends condition on."""
-
-    name: StillName
-    identity: bytes  # of its weights, if it has some
-    adjustable: bool  # whether quality alters anything
-
-    def encode(self, frame: Frame, quality: int) -> bytes: ...
-    def decode(self, data: bytes, width: int, height: int) -> Frame: ...
-
-
 class Av1:
     """libaom for encoding; ffmpeg's own choice of decoder."""
 
     name: StillName = "av1"
-    identity = b""
-    adjustable = True
+    identity = b""  # of its weights, if it had some
+    adjustable = True  # whether quality alters anything
 
     def encode(self, frame: Frame, quality: int) -> bytes:
         height, width, _ = frame.shape
@@ -140,6 +128,9 @@ class Factorized:
         if frame.shape != (height, width, 3):
             raise BitstreamError(f"a still is not of {width}×{height}")
         return frame
+
+
+StillCodec = Av1 | Factorized  # a picture to bytes and back; what it decodes to is what both ends condition on
 
 
 def tables_of(bottleneck: torch.nn.Module) -> Tables:

@@ -11,6 +11,7 @@ runs in the precision of its weights, which is float32 unless someone asks other
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple, cast
 
 import torch
@@ -26,7 +27,7 @@ from gnvc_vd.learned.bottleneck.networks import Analysis, DecodedLatent, Extract
 from gnvc_vd.presets import BottleneckPreset
 
 ARITHMETIC = 1  # changes whenever the same integers and bytes would decode to other symbols
-HASH_BYTES = 4
+_hash = partial(hashlib.blake2b, digest_size=4)  # of the symbols
 
 
 class Trained(NamedTuple):
@@ -112,7 +113,8 @@ class Bottleneck(nn.Module):
             "table_frequencies": (0, TOTAL),
             "frozen": (1, 1),
         }
-        for name, value in self.integers().items():
+        integers = {name: value for name, value in self.named_buffers() if not value.is_floating_point()}
+        for name, value in integers.items():
             low, high = bounds[name.rpartition(".")[2]]
             if value.min() < low or value.max() > high:
                 raise GnvcError(f"{where}: {name} holds an integer that is not between {low} and {high}")
@@ -123,10 +125,6 @@ class Bottleneck(nn.Module):
             tables_of(self.table_frequencies)
         except (ValueError, IndexError) as error:
             raise GnvcError(f"{where}: a table is none ({error})") from error
-
-    def integers(self) -> dict[str, Tensor]:
-        """Everything that decides a symbol."""
-        return {name: value for name, value in self.named_buffers() if not value.is_floating_point()}
 
     def compress(self, latents: Tensor, quality: Sequence[int]) -> tuple[list[Payload], list[DecodedLatent]]:
         """One payload for each clip of the batch, and what a decoder will have; a quality for each latent."""
@@ -189,10 +187,6 @@ class Bottleneck(nn.Module):
     def _synthesise(self, y: Tensor, past: DecodedLatent | None) -> DecodedLatent:
         latent = (self.anchor_synthesis if past is None else self.synthesis)(y, past)
         return DecodedLatent(latent, self.extractor(latent))
-
-
-def _hash() -> "hashlib.blake2b":
-    return hashlib.blake2b(digest_size=HASH_BYTES)
 
 
 def _check(latents: Tensor) -> None:
