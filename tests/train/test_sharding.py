@@ -2,6 +2,7 @@
 
 import gc
 import json
+import re
 import shutil
 import weakref
 from collections.abc import Iterator
@@ -109,11 +110,21 @@ def stopped(run: Path, folder: Path) -> Path:
     return folder
 
 
+OF_ONE_TOKEN = re.compile(r"\.attn2\.(to|norm)_[qk]\.")  # attention to a single token is 1, whatever key and query
+
+
 def assert_alike(one: Path, other: Path, rtol: float = 1e-3, atol: float = 2e-5) -> None:
-    """Two checkpoints. A gradient that is only rounding, of a key's bias, is enlarged by AdamW: up to `atol`."""
+    """Two checkpoints. A gradient that is only rounding, of a key's bias, is enlarged by AdamW: up to `atol`.
+
+    Where nothing but rounding has a gradient, AdamW may take steps of the whole rate; there the gradient must be that.
+    """
     wanted, found = tensors(one), tensors(other)
     assert wanted.keys() == found.keys()
     for name, value in wanted.items():
+        if OF_ONE_TOKEN.search(name):
+            if name.endswith("exp_avg"):
+                assert max(value.abs().max(), found[name].abs().max()) < 1e-7, name
+            continue
         assert torch.allclose(value, found[name], rtol=rtol, atol=atol), name
         if name.endswith("exp_avg"):
             assert (value - found[name]).abs().max() <= rtol * value.abs().max() + 1e-9, name
