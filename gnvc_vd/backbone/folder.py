@@ -22,6 +22,7 @@ from typing import Any
 from gnvc_vd.bitstream.refinement import Refinement
 from gnvc_vd.common import strict
 from gnvc_vd.common.files import file_sha256
+from gnvc_vd.common.strict import require
 from gnvc_vd.conventions import LATENT_CHANNELS, GnvcError
 from gnvc_vd.presets import AdaptorPreset, BottleneckPreset, DitPreset, VaePreset
 
@@ -103,8 +104,7 @@ def check_sizes(vae: VaePreset, dit: DitPreset, where: str) -> None:
     _bounded(vars(vae) | vars(dit), where)
     if vae.architecture not in ("wan", "light"):
         raise GnvcError(f"{where}: there is no VAE {vae.architecture[:40]!r}")
-    if vae.base_dim % 2:
-        raise GnvcError(f"{where}: base_dim = {vae.base_dim} is odd")
+    require(vae.base_dim % 2 == 0, f"{where}: base_dim = {vae.base_dim} is odd", GnvcError)
     if dit.condition_channels not in (0, 20):
         raise GnvcError(f"{where}: {dit.condition_channels} condition channels; there are 0 or 20")
     if len(vae.latents_mean) != LATENT_CHANNELS or len(vae.latents_std) != LATENT_CHANNELS or min(vae.latents_std) <= 0:

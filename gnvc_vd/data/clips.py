@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from gnvc_vd.common.strict import MAX_NUMBER
+from gnvc_vd.common.strict import MAX_NUMBER, require
 from gnvc_vd.conventions import MAX_SIDE, PIXEL_MULTIPLE, TEMPORAL_STRIDE, Frame, GnvcError, UsageError
 from gnvc_vd.data.manifests import entries_of, inside
 from gnvc_vd.data.samples import MIXING, Clips, Draws, ItemClips, UnsuitableError, order
@@ -48,8 +48,7 @@ class ClipSpec:
                 raise UsageError(f"a clip's side of {side} pixels is no multiple of {PIXEL_MULTIPLE}")
         if self.stride < 1 or (self.short_side is not None and self.short_side < min(self.height, self.width)):
             raise UsageError("a clip's stride is at least 1, and short_side at least its own short side")
-        if not 0 <= self.seed <= MAX_NUMBER:
-            raise UsageError(f"a seed is 0 to {MAX_NUMBER}")
+        require(0 <= self.seed <= MAX_NUMBER, f"a seed is 0 to {MAX_NUMBER}")
 
     @property
     def span(self) -> int:

@@ -20,6 +20,7 @@ from typing import Literal
 
 from gnvc_vd.common import strict
 from gnvc_vd.common.files import file_sha256, replacing
+from gnvc_vd.common.strict import require
 from gnvc_vd.conventions import MAX_SIDE, GnvcError, UsageError
 from gnvc_vd.video import VideoError, open_video
 from gnvc_vd.video.pictures import read_picture
@@ -58,8 +59,7 @@ class Entry:
     sha256: str | None = None
 
     def __post_init__(self) -> None:
-        if not relative(self.path):
-            raise ValueError(f"path {self.path[:80]!r} is not a relative path inside the folder")
+        require(relative(self.path), f"path {self.path[:80]!r} is not a relative path inside the folder", ValueError)
         if min(self.start, self.frames, self.width, self.height, self.fps) < 0:
             raise ValueError("sizes and counts are not below 0")
         if max(self.width, self.height) > MAX_SIDE:

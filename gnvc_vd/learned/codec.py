@@ -25,6 +25,7 @@ from gnvc_vd.bitstream import gop as gops
 from gnvc_vd.bitstream.playback import Decoding, decoded
 from gnvc_vd.bitstream.refinement import Refinement
 from gnvc_vd.common.noise import normal
+from gnvc_vd.common.strict import require
 from gnvc_vd.conventions import QUALITIES, Frame, UsageError, bits_per_pixel
 from gnvc_vd.learned.bottleneck.contextual import Bottleneck
 from gnvc_vd.learned.bottleneck.networks import DecodedLatent
@@ -60,8 +61,7 @@ class Encoding:
 
     def __post_init__(self) -> None:
         gops.check_gop(self.gop)
-        if not 0 <= self.quality < QUALITIES:
-            raise UsageError(f"quality is 0 to {QUALITIES - 1}, not {self.quality}")
+        require(0 <= self.quality < QUALITIES, f"quality is 0 to {QUALITIES - 1}, not {self.quality}")
 
 
 @dataclass(eq=False, repr=False)

@@ -18,8 +18,8 @@ from gnvc_vd.conventions import GnvcError
 from gnvc_vd.evaluate.points import Point, read_point
 from gnvc_vd.report import tables
 from gnvc_vd.report.curves import MEAN, OF_SEQUENCES, VALIDATION, Row, differences, rows_of, sequence_shown
-from gnvc_vd.report.plots import plot_metrics, training_curves
-from gnvc_vd.train.log import FIGURES, RUN
+from gnvc_vd.report.plots import plot_metrics
+from gnvc_vd.train.log import FIGURES, RUN, training_curves
 
 POINTS = "points"
 SIGNS = "=-_.,["

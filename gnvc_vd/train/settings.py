@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 
 from gnvc_vd.bitstream.refinement import Refinement
+from gnvc_vd.common.strict import require
 from gnvc_vd.conventions import QUALITIES, UsageError
 from gnvc_vd.presets import AdaptorPreset
 
@@ -47,8 +48,7 @@ class Span:
     coarsest: float | None = None  # vae: likewise
 
     def __post_init__(self) -> None:
-        if self.steps < 0 or self.batch < 1:
-            raise UsageError(f"a span has steps and a batch of at least 1: not {self}")
+        require(self.steps >= 0 and self.batch >= 1, f"a span has steps and a batch of at least 1: not {self}")
 
 
 @dataclass(frozen=True)
@@ -96,8 +96,7 @@ class Rate:
     def __post_init__(self) -> None:
         if not 0 < self.smallest <= self.largest or not (self.quality is None or 0 <= self.quality < QUALITIES):
             raise UsageError(f"λ rises and is above 0, a quality is 0 to {QUALITIES - 1}: not {self}")
-        if not 0 <= self.thrift <= 1:
-            raise UsageError(f"thrift is 0 to 1: not {self.thrift}")
+        require(0 <= self.thrift <= 1, f"thrift is 0 to 1: not {self.thrift}")
 
 
 @dataclass(frozen=True)
@@ -123,8 +122,7 @@ class Stage:
     repeats: int = 1  # prior: σs and noises that each clip of a step is seen with, where encoding it costs the most
 
     def __post_init__(self) -> None:
-        if self.phase not in PHASES:
-            raise UsageError(f"there is no phase {self.phase!r}; there are {', '.join(PHASES)}")
+        require(self.phase in PHASES, f"there is no phase {self.phase!r}; there are {', '.join(PHASES)}")
         if not self.trains or not set(self.trains) <= set(GROUPS):
             raise UsageError(f"what trains is some of {', '.join(GROUPS)}: not {self.trains}")
         if self.perceptual not in PERCEPTUAL:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from gnvc_vd.bitstream import gop as gops
+from gnvc_vd.common.strict import require
 from gnvc_vd.conventions import QUALITIES, UsageError
 from gnvc_vd.zeroshot.codebook import MAX_ATOMS
 from gnvc_vd.zeroshot.parameters import Parameters
@@ -55,8 +56,7 @@ class GvcEncoding:
             raise UsageError(f"a still's quality is 0 to {QUALITIES - 1}, not {self.still_quality}")
         if len(self.caption.encode(errors="replace")) > MAX_CAPTION or not self.caption.isprintable():
             raise UsageError(f"a caption is one line of text, {MAX_CAPTION} bytes at most")
-        if self.gop == 1 and self.parameters.shared:
-            raise UsageError("GOPs that share a frame hold more than one")
+        require(self.gop > 1 or not self.parameters.shared, "GOPs that share a frame hold more than one")
 
     def allotment(self, atoms: int) -> Allotment:
         """Of a GOP with this many atoms for most latents."""

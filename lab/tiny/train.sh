@@ -19,4 +19,4 @@ for phase in vae prior decoder warmup latent pixel; do
     "$python" scripts/export.py $run $model $refit
     runs="$runs $run" start=$model
 done
-"$python" scripts/plot_run.py $runs outputs/train/tiny-minutes.png
+"$python" -m lab.plot_run $runs outputs/train/tiny-minutes.png
