@@ -7,6 +7,7 @@ a codec the rate–distortion curve of every validation, from pale (first) to da
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import matplotlib
@@ -15,7 +16,10 @@ from matplotlib.figure import Figure
 
 from gnvc_vd.common.files import replacing
 from gnvc_vd.conventions import GnvcError
-from gnvc_vd.train.log import training_curves
+from gnvc_vd.train.log import FIGURES, RATE, judged_curves, read_figures
+
+NOT_LOSSES = {"step", "gradient_norm", "learning_rate", "clips_per_second"}
+JUDGED = "validation_"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -30,6 +34,31 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     print(arguments.out)
     return 0
+
+
+@dataclass(frozen=True)
+class TrainingCurves:
+    """What a run's lines hold, by name: steps and values."""
+
+    losses: dict[str, list[tuple[float, float]]]
+    judged: dict[str, list[tuple[float, float]]]  # of validations, rates and PSNRs of a codec apart
+    points: dict[int, list[tuple[float, float]]]  # step → (bpp, PSNR) from the lowest quality up
+
+
+def training_curves(run: Path) -> TrainingCurves:
+    lines = read_figures(run / FIGURES)
+    if not lines:
+        raise GnvcError(f"{run / FIGURES}: no figures there")
+    curves = TrainingCurves({}, {}, judged_curves(lines))
+    for line in lines:
+        if any(map(RATE.fullmatch, line)):
+            continue
+        for name, value in line.items():
+            if name.startswith(JUDGED):
+                curves.judged.setdefault(name.removeprefix(JUDGED), []).append((line["step"], value))
+            elif name not in NOT_LOSSES:
+                curves.losses.setdefault(name, []).append((line["step"], value))
+    return curves
 
 
 def plot_runs(runs: Sequence[Path], out: Path) -> None:

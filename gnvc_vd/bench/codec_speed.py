@@ -1,7 +1,6 @@
 """The assembled codec at nano size, stage by stage: where the time of a GOP goes. Nothing stock does the same.
 
-Refinement alone and the whole way there and back, with one step and with five; and how far float32, in which the
-latents' recursion runs, drifts from float64, beside what bfloat16 would do.
+Refinement alone and the whole way there and back, with one step and with five.
 """
 
 from functools import partial
@@ -11,13 +10,10 @@ import torch
 from gnvc_vd.bench.harness import Report, cost, place, square_info, waves
 from gnvc_vd.bitstream.playback import Decoding
 from gnvc_vd.codecs.load import load
-from gnvc_vd.learned.bottleneck.policies import qualities
-from gnvc_vd.learned.codec import Encoding, GnvcVd
+from gnvc_vd.learned.codec import Encoding
 
 SIDE, FRAMES, QUALITY = 256, 25, 32
 STEPS = (1, 5)
-DRIFT_LATENTS = (7, 25, 100)
-DRIFT_SIDE = 32  # of a latent
 ENCODING = Encoding(QUALITY, scenecut=False)
 
 
@@ -49,10 +45,6 @@ def measure() -> Report:
             f"{speed:6.2f} frames/s with loading, peak {whole.peak_mib:.0f} MiB",
             **{f"codec_both_{steps}_fps": speed, f"codec_both_{steps}_mib": whole.peak_mib},
         )
-    for latent, drift in drifts(codec).items():
-        text = ", ".join(f"{precision} {part:.1e}" for precision, part in drift.items())
-        keys = {f"drift_{precision}_{latent}": part for precision, part in drift.items()}
-        report.add(f"drift at latent {latent}", f"{text} of the codec's own error", **keys)
     return report
 
 
@@ -61,27 +53,3 @@ def encode_and_decode(steps: int) -> None:
     (unit,) = codec.encode_units(iter(waves(SIDE, FRAMES)), ENCODING)
     for _ in codec.decoder(codec.header(square_info(SIDE), ENCODING), Decoding(steps=steps)).frames(unit):
         pass
-
-
-def drifts(codec: GnvcVd) -> dict[int, dict[str, float]]:
-    """How far g_s and f in other precisions come from float64 on the same symbols, by the latent's number."""
-    count = DRIFT_LATENTS[-1]
-    generator = torch.Generator().manual_seed(0)
-    latents = torch.randn(1, 16, count, DRIFT_SIDE, DRIFT_SIDE, generator=generator)
-    levels = qualities(QUALITY, count)
-    (payload,), _ = codec.bottleneck.compress(latents, levels)
-
-    def decoded(precision: torch.dtype) -> torch.Tensor:
-        bottleneck = load("nano").bottleneck.to(precision)
-        coded = bottleneck.decompress([payload.data], [payload.symbol_hash], (DRIFT_SIDE, DRIFT_SIDE), levels)
-        return torch.stack([one.latent.double() for one in coded], dim=2)
-
-    exact = decoded(torch.float64)
-    errors = {name: decoded(getattr(torch, name)) - exact for name in ("float32", "bfloat16")}
-    return {
-        latent: {
-            name: float(error[:, :, latent - 1].std() / (latents - exact)[:, :, latent - 1].std())
-            for name, error in errors.items()
-        }
-        for latent in DRIFT_LATENTS
-    }

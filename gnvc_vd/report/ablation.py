@@ -19,7 +19,7 @@ from gnvc_vd.evaluate.points import Point, read_point
 from gnvc_vd.report import tables
 from gnvc_vd.report.curves import MEAN, OF_SEQUENCES, VALIDATION, Row, differences, rows_of, sequence_shown
 from gnvc_vd.report.plots import plot_metrics
-from gnvc_vd.train.log import FIGURES, RUN, training_curves
+from gnvc_vd.train.log import FIGURES, RUN, judged_curves, read_figures
 
 POINTS = "points"
 SIGNS = "=-_.,["
@@ -104,7 +104,7 @@ def _evaluated(run: Path, name: str, codec: str | None) -> Variant:
 
 
 def _trained(run: Path, name: str) -> Variant:
-    points = training_curves(run).points
+    points = judged_curves(read_figures(run / FIGURES))
     require(points, f"{run}: no validation of a codec there yet", GnvcError)
     curve = enumerate(points[max(points)])
     rows = [Row(name, "validation", level, 0, bpp, 0.0, {VALIDATION: psnr}) for level, (bpp, psnr) in curve]

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from gnvc_vd.backbone.folder import DESCRIPTION
 from gnvc_vd.backbone.weights import Backbone, save_backbone
-from gnvc_vd.codecs.load import load, save
+from gnvc_vd.codecs.load import save
 from gnvc_vd.common import strict
 from gnvc_vd.conventions import QUALITIES, GnvcError, UsageError
 from gnvc_vd.train.checkpoint import EMA, STATE, WEIGHTS, Checkpoints, State, fill
@@ -54,7 +54,6 @@ def export(
     refit: bool = False,
     clips: Sequence[Tensor] | None = None,
     half: bool = False,
-    halfway: str | Path | None = None,
 ) -> Exported:
     """Make a model folder of a run.
 
@@ -65,15 +64,12 @@ def export(
         refit: move the qualities along the trained scale so that their rates rise evenly (refit.py).
         clips: uint8 3 T H W, for what is measured; drawn from the run's own data by default.
         half: keep float weights in half precision, but for those of the latent codec.
-        halfway: a model of the same sizes; the adaptor is the mean of its own and the run's.
     """
     _refuse_other_content(folder)
     stage, step = load_run(run, checkpoint, which)
     training, backbone = stage.settings, stage.backbone
     if refit and (training.stage.phase != "codec" or training.rate.quality is not None):
         raise UsageError(f"{run}: only a codec that was trained at all qualities can be re-fitted")
-    if halfway is not None:
-        _average_adaptors(stage, run, halfway)
     name, note, found = name or training.name, _note(stage), None
     if isinstance(stage, CodecStage):
         # Where qualities lie on the trained scale; of a model with one rate, all where it was trained.
@@ -90,20 +86,6 @@ def export(
             backbone = measured(backbone, clips or _clips(run, training, VAE_CLIPS))
         save_backbone(replace(backbone, note=note), folder, name, half)
     return Exported(step, found)
-
-
-@torch.no_grad()
-def _average_adaptors(stage: AnyStage, run: Path, halfway: str | Path) -> None:
-    """The mean of two stretches of one training can keep what they agree on, and lose what one has overlearned."""
-    if not isinstance(stage, CodecStage):
-        raise UsageError(f"{run}: only a codec's run has an adaptor to be averaged with another")
-    met = load(halfway)  # that its backbone is the run's, in whatever precision, is for its user to see to
-    own, other = stage.refiner.adaptor(), met.refiner.adaptor()
-    if own.keys() != other.keys() or any(own[key].shape != other[key].shape for key in own):
-        raise GnvcError(f"{halfway}: its adaptor has other sizes than the run's")
-    if met.refinement != stage.stage.refinement:
-        raise GnvcError(f"{halfway}: it refines in another way than the run")
-    stage.refiner.load_adaptor({key: (own[key] + other[key]) / 2 for key in own}, str(halfway))
 
 
 def load_run(run: Path, checkpoint: Path | None = None, which: Which = "averaged") -> tuple[AnyStage, int]:

@@ -11,7 +11,7 @@ import json
 import platform
 import re
 import subprocess
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +19,13 @@ import torch
 from accelerate import Accelerator
 
 from gnvc_vd.common.files import replacing
-from gnvc_vd.common.strict import require
-from gnvc_vd.conventions import Frame, GnvcError, UsageError
+from gnvc_vd.conventions import Frame, UsageError
 from gnvc_vd.train.settings import Training
 from gnvc_vd.video.pictures import write_picture
 
 PACKAGES = ("torch", "diffusers", "transformers", "accelerate", "compressai", "numpy")
 RUN, FIGURES, PICTURES = "run.json", "figures.jsonl", "pictures"
 
-NOT_LOSSES = {"step", "gradient_norm", "learning_rate", "clips_per_second"}
-JUDGED = "validation_"
 RATE = re.compile(r"validation_bpp_(\d+)")
 
 
@@ -73,30 +70,14 @@ def read_figures(path: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in lines if line.endswith("\n")]
 
 
-@dataclass(frozen=True)
-class TrainingCurves:
-    """What a run's lines hold, by name: steps and values."""
-
-    losses: dict[str, list[tuple[float, float]]]
-    judged: dict[str, list[tuple[float, float]]]  # of validations, rates and PSNRs of a codec apart
-    points: dict[int, list[tuple[float, float]]]  # step → (bpp, PSNR) from the lowest quality up
-
-
-def training_curves(run: Path) -> TrainingCurves:
-    lines = read_figures(run / FIGURES)
-    require(lines, f"{run / FIGURES}: no figures there", GnvcError)
-    curves = TrainingCurves({}, {}, {})
+def judged_curves(lines: Iterable[dict[str, float]]) -> dict[int, list[tuple[float, float]]]:
+    """Of each step's validation of a codec, bits per pixel and PSNR from the lowest quality up."""
+    curves = {}
     for line in lines:
-        step = line["step"]
         qualities = sorted(int(match[1]) for name in line if (match := RATE.fullmatch(name)))
         if qualities:
-            curves.points[int(step)] = [(line[f"validation_bpp_{q}"], line[f"validation_psnr_{q}"]) for q in qualities]
-            continue
-        for name, value in line.items():
-            if name.startswith(JUDGED):
-                curves.judged.setdefault(name.removeprefix(JUDGED), []).append((step, value))
-            elif name not in NOT_LOSSES:
-                curves.losses.setdefault(name, []).append((step, value))
+            points = [(line[f"validation_bpp_{one}"], line[f"validation_psnr_{one}"]) for one in qualities]
+            curves[int(line["step"])] = points
     return curves
 
 

@@ -6,9 +6,8 @@ from pathlib import Path
 import pytest
 
 from gnvc_vd.conventions import GnvcError
-from gnvc_vd.train.log import training_curves
 from gnvc_vd.video.pictures import read_picture
-from lab.plot_run import plot_runs
+from lab.plot_run import plot_runs, training_curves
 from tests.conftest import names_beside
 
 LINES = [

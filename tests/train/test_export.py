@@ -9,13 +9,10 @@ import torch
 from safetensors.torch import load_file
 
 from gnvc_vd.backbone.weights import load_backbone
-from gnvc_vd.bitstream.refinement import Refinement
-from gnvc_vd.codecs.load import load, save
+from gnvc_vd.codecs.load import load
 from gnvc_vd.conventions import GnvcError, UsageError
 from gnvc_vd.data.clips import ClipSpec
 from gnvc_vd.learned.bottleneck.contextual import Payload
-from gnvc_vd.learned.bottleneck.schema import coded_identity
-from gnvc_vd.learned.codec import GnvcVd
 from gnvc_vd.train.checkpoint import EMA, STATE, WEIGHTS
 from gnvc_vd.train.export import HYDRA, export, load_run
 from gnvc_vd.train.log import RUN
@@ -120,30 +117,6 @@ def test_half_the_size_keeps_what_decides_symbols(runs: Path, tmp_path: Path) ->
         assert all(torch.equal(rounded[name], value.half().float()) for name, value in one.named_parameters())
     sizes = [(folder / "vae.safetensors").stat().st_size for folder in (runs / "models" / "warmup", tmp_path / "half")]
     assert 0.5 < sizes[1] / sizes[0] < 0.6
-
-
-def test_an_adaptor_may_meet_another_halfway(runs: Path, tmp_path: Path) -> None:
-    other = load(runs / "models" / "warmup")
-    own = {name: value.clone() for name, value in other.refiner.adaptor().items()}
-    other.refiner.load_adaptor({name: value + 1 for name, value in own.items()}, "here")
-    save(other, tmp_path / "other", "other")
-    export(runs / "warmup", tmp_path / "met", halfway=tmp_path / "other")
-    met = load(tmp_path / "met")
-    assert coded_identity(met.bottleneck) == coded_identity(other.bottleneck)
-    found = met.refiner.adaptor()
-    assert found.keys() == own.keys() and all(torch.allclose(found[name], own[name] + 0.5) for name in own)
-    with pytest.raises(UsageError, match="only a codec's run"):
-        export(runs / "vae", tmp_path / "none", halfway=tmp_path / "other")
-    with pytest.raises(GnvcError, match="other sizes than the run's"):
-        export(runs / "warmup", tmp_path / "none", halfway="tiny")
-    save(
-        GnvcVd("c", other.backbone, other.bottleneck, bytes(4), other.load_refiner, "", Refinement(9)),
-        tmp_path / "c",
-        "c",
-    )
-    with pytest.raises(GnvcError, match="refines in another way"):
-        export(runs / "warmup", tmp_path / "none", halfway=tmp_path / "c")
-    assert not (tmp_path / "none").exists()
 
 
 @pytest.mark.slow
