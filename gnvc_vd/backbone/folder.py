@@ -78,8 +78,7 @@ class ModelDescription:
 def read_description(folder: Path) -> ModelDescription:
     """Parse and check `model.json`."""
     path = folder / DESCRIPTION
-    if not path.is_file():
-        raise GnvcError(f"{folder}: no {DESCRIPTION} there, so not a model folder")
+    require(path.is_file(), f"{folder}: no {DESCRIPTION} there, so not a model folder", GnvcError)
     description = strict.parse(ModelDescription, strict.read_object(path), DESCRIPTION)
     if description.format != FORMAT:
         raise GnvcError(f"{path}: format {description.format}; this program reads format {FORMAT}")
@@ -87,8 +86,7 @@ def read_description(folder: Path) -> ModelDescription:
     codec = description.codec
     if codec is not None:
         _bounded(vars(codec.bottleneck) | {"lora_rank": codec.adaptor.lora_rank}, str(path))
-        if not 0 <= codec.thrift <= 1:
-            raise GnvcError(f"{path}: thrift is 0 to 1, not {codec.thrift}")
+        require(0 <= codec.thrift <= 1, f"{path}: thrift is 0 to 1, not {codec.thrift}", GnvcError)
     for name in [*description.backbone.files, *(codec.files if codec else ())]:
         _inside(folder, name)
     return description
@@ -102,8 +100,7 @@ def write_description(folder: Path, description: ModelDescription) -> None:
 def check_sizes(vae: VaePreset, dit: DitPreset, where: str) -> None:
     """Refuse sizes that no network of ours has, before anything is built."""
     _bounded(vars(vae) | vars(dit), where)
-    if vae.architecture not in ("wan", "light"):
-        raise GnvcError(f"{where}: there is no VAE {vae.architecture[:40]!r}")
+    require(vae.architecture in ("wan", "light"), f"{where}: there is no VAE {vae.architecture[:40]!r}", GnvcError)
     require(vae.base_dim % 2 == 0, f"{where}: base_dim = {vae.base_dim} is odd", GnvcError)
     if dit.condition_channels not in (0, 20):
         raise GnvcError(f"{where}: {dit.condition_channels} condition channels; there are 0 or 20")
@@ -120,8 +117,7 @@ def _bounded(sizes: Mapping[str, Any], where: str) -> None:
 def checked_file(folder: Path, name: str, sha256: str) -> Path:
     """The file, if it lies in the folder and is the one that was described."""
     path = _inside(folder, name)
-    if not path.is_file():
-        raise GnvcError(f"{path}: missing")
+    require(path.is_file(), f"{path}: missing", GnvcError)
     found = file_sha256(path)
     if found != sha256:
         raise GnvcError(f"{path}: sha256 {found[:12]}… is not the stated {sha256[:12]}…: damaged or another version")

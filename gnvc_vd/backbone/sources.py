@@ -27,6 +27,7 @@ from gnvc_vd.backbone.folder import DESCRIPTION, check_sizes, checked_file, read
 from gnvc_vd.common import strict
 from gnvc_vd.common.files import file_sha256
 from gnvc_vd.common.foreign import read_foreign
+from gnvc_vd.common.strict import require
 from gnvc_vd.conventions import LATENT_CHANNELS, GnvcError
 from gnvc_vd.presets import PRESETS, WAN_TEXT, WAN_VAE, DitPreset, Preset, Source, VaePreset
 
@@ -76,8 +77,7 @@ class Located:
             )
         path = self.files[EMPTY_PROMPT]
         tensors = read_tensors([path])
-        if set(tensors) != {"text"}:
-            raise GnvcError(f"{path}: holds no embedding named 'text'")
+        require(set(tensors) == {"text"}, f"{path}: holds no embedding named 'text'", GnvcError)
         return tensors["text"]
 
 
@@ -144,8 +144,7 @@ def _model_folder(folder: Path) -> Located:
     reference = description.backbone
     if reference.location is None:
         for name in (VAE_FILE, DIT_FILE, EMPTY_PROMPT):
-            if name not in reference.files:
-                raise GnvcError(f"{folder}: its {DESCRIPTION} names no {name}")
+            require(name in reference.files, f"{folder}: its {DESCRIPTION} names no {name}", GnvcError)
         files = {name: checked_file(folder, name, sha256) for name, sha256 in reference.files.items()}
         tensors = partial(read_tensors, [files[VAE_FILE]]), partial(read_tensors, [files[DIT_FILE]])
         return Located(str(folder), reference.vae, reference.dit, files, *tensors, description.note)
@@ -220,8 +219,7 @@ def _sizes_of_tensors(tensors: Tensors, config: Mapping[str, object]) -> DitPres
 
 
 def _shape(tensors: Tensors, name: str) -> tuple[int, ...]:
-    if name not in tensors:
-        raise GnvcError(f"not Wan's own layout: no tensor becomes {name!r}")
+    require(name in tensors, f"not Wan's own layout: no tensor becomes {name!r}", GnvcError)
     return tuple(tensors[name].shape)
 
 
@@ -270,6 +268,5 @@ def shards(folder: Path) -> list[Path]:
     for name in names:
         if Path(name).name != name or not name.endswith(".safetensors"):
             raise GnvcError(f"{index}: names {name[:80]!r}, which is no safetensors file of its folder")
-        if not (folder / name).is_file():
-            raise GnvcError(f"{folder / name}: missing")
+        require((folder / name).is_file(), f"{folder / name}: missing", GnvcError)
     return [folder / name for name in sorted(names)]

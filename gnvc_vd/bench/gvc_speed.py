@@ -1,4 +1,4 @@
-"""GVC's own work, beside the network's: codebooks, sets, decoding against the size of the codebook.
+"""GVC's own work, beside the network's: codebooks, and decoding against the size of the codebook.
 
 The search for atoms in one codebook of D = 99,840 (832×480) and K = 16384 against what the published code does: draw
 each by `torch.randn`, one after another, and take its product with the residual. On the fastest device that is there.
@@ -6,7 +6,6 @@ Decoding is of one GOP with nano's transformer, K = 1024 and 65536 in turn, from
 """
 
 from collections.abc import Callable
-from random import Random
 
 import torch
 
@@ -14,13 +13,10 @@ from gnvc_vd.bench.harness import Report, best_of, place, square_info, waves
 from gnvc_vd.codecs.load import load_gvc
 from gnvc_vd.zeroshot.codebook import Choice, Codebook
 from gnvc_vd.zeroshot.codec import Gvc
-from gnvc_vd.zeroshot.combinadic import bits, rank, unrank
 from gnvc_vd.zeroshot.encoding import GvcEncoding
 from gnvc_vd.zeroshot.parameters import Parameters
 
 PLACES, SIZE, ATOMS = 99_840, 16_384, 64
-SETS = ((16_384, 64), (16_384, 256), (65_536, 256))
-DRAWN_SETS = 50
 SIDE, FRAMES = 160, 5
 SIZES = (1024, 65_536)
 ROUNDS = 6
@@ -42,13 +38,6 @@ def measure(places: int = PLACES, size: int = SIZE, side: int = SIDE) -> Report:
     chosen = _search(residual, size)
     (again,) = best_of(ROUNDS, lambda: Codebook(size, places, *SEED, device).assemble(chosen), device=device)
     report.add("atoms assembled", f"{1000 * again:.1f} ms", gvc_assemble_ms=1000 * again)
-    for total, count in SETS:
-        there, back = _microseconds_of_sets(total, count)
-        report.add(
-            f"{count} of {total} atoms",
-            f"rank {there:.0f} µs, unrank {back:.0f} µs a set of {bits(total, count)} bits",
-            **{f"gvc_rank_{total}_{count}_us": there, f"gvc_unrank_{total}_{count}_us": back},
-        )
     codec = load_gvc("nano")
     smallest, largest = best_of(ROUNDS, *(_decoding(codec, one, side) for one in SIZES))
     report.add(
@@ -70,17 +59,6 @@ def _drawn_search(residual: torch.Tensor, size: int) -> torch.Tensor:
     for atom in range(size):
         products[atom] = torch.randn(len(residual), generator=generator, device=residual.device) @ residual
     return products.abs().topk(ATOMS).indices
-
-
-def _microseconds_of_sets(size: int, count: int) -> list[float]:
-    """To number a set, and to find it by its number."""
-    random = Random(0)
-    sets = [sorted(random.sample(range(size), count)) for _ in range(DRAWN_SETS)]
-    numbers = [rank(one, size) for one in sets]
-    took = best_of(
-        ROUNDS, lambda: [rank(one, size) for one in sets], lambda: [unrank(one, size, count) for one in numbers]
-    )
-    return [1e6 * seconds / DRAWN_SETS for seconds in took]
 
 
 def _decoding(codec: Gvc, size: int, side: int) -> Callable[[], object]:

@@ -14,6 +14,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from gnvc_vd.common.strict import require
 from gnvc_vd.conventions import PIXEL_MULTIPLE, SPATIAL_STRIDE, TEMPORAL_STRIDE, Frame, UsageError
 
 MIN_TAIL = 9  # a shorter last GOP costs more as an anchor than as a longer GOP before it
@@ -26,15 +27,13 @@ T = TypeVar("T")
 
 def latents_of(frames: int) -> int:
     """Latents that carry this many frames: 1 for the first, then one per four begun."""
-    if frames < 1:
-        raise ValueError(f"{frames} frames have no latents")
+    require(frames >= 1, f"{frames} frames have no latents", ValueError)
     return 1 + (frames - 1 + TEMPORAL_STRIDE - 1) // TEMPORAL_STRIDE
 
 
 def frames_of(latents: int) -> int:
     """Frames that this many latents decode to: always 1 + 4k."""
-    if latents < 1:
-        raise ValueError(f"{latents} latents have no frames")
+    require(latents >= 1, f"{latents} latents have no frames", ValueError)
     return 1 + TEMPORAL_STRIDE * (latents - 1)
 
 

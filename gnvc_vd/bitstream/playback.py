@@ -28,6 +28,15 @@ class Decoding:
     max_pixels: int = MAX_PIXELS
 
 
+def refuse_other_weights(header: Header, own: bytes, whose: str) -> None:
+    """Pictures of a stream that other float weights coded would be wrong, though every symbol is right."""
+    if header.shown_identity != own:
+        raise BitstreamError(
+            f"coded with weights {header.shown_identity.hex()}; {whose} has {own.hex()} and would show wrong pictures "
+            "(--allow-other-weights shows them)"
+        )
+
+
 class UnitDecoder(Protocol):
     """A stream's units in order to frames; what its header says was parsed once, when this was made."""
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from gnvc_vd.bitstream import BitstreamError, Unit
 from gnvc_vd.bitstream.gop import DEFAULT_WINDOW, check_window, frames_of, latents_of
+from gnvc_vd.common.strict import require
 from gnvc_vd.conventions import UsageError
 
 SIGMA_STEPS = 200  # σ_0 and the noise's scale are stored in 1/200
@@ -44,8 +45,7 @@ class Refinement:
 
     @classmethod
     def parse(cls, data: bytes) -> "Refinement":
-        if len(data) != 7:
-            raise BitstreamError(f"{len(data)} bytes of parameters where this codec has 7")
+        require(len(data) == 7, f"{len(data)} bytes of parameters where this codec has 7", BitstreamError)
         steps, sigma, scale, latents = data[:4]
         window, seed = frames_of(latents) if latents else 0, int.from_bytes(data[4:], "big")
         try:

@@ -6,7 +6,7 @@ import types
 import typing
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from gnvc_vd.conventions import GnvcError, UsageError
 
@@ -17,17 +17,14 @@ MAX_NUMBER = 1 << 20  # no size in a description is larger
 
 def read_object(path: Path) -> Mapping[str, object]:
     """The JSON object in a file, which may come from a stranger."""
-    if not path.is_file():
-        raise GnvcError(f"{path}: missing")
-    if path.stat().st_size > MAX_FILE:
-        raise GnvcError(f"{path}: too large to be a description")
+    require(path.is_file(), f"{path}: missing", GnvcError)
+    require(path.stat().st_size <= MAX_FILE, f"{path}: too large to be a description", GnvcError)
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
         raise GnvcError(f"{path}: not JSON ({error})") from error
-    if not isinstance(data, dict):
-        raise GnvcError(f"{path}: not a JSON object")
-    return data
+    require(isinstance(data, dict), f"{path}: not a JSON object", GnvcError)
+    return cast(dict[str, object], data)
 
 
 def parse(kind: type[D], data: object, where: str) -> D:
@@ -52,7 +49,7 @@ def parse(kind: type[D], data: object, where: str) -> D:
 
 
 def require(holds: object, otherwise: str, error: type[Exception] = UsageError) -> None:
-    """A dataclass's own check of its values. `parse` names the place where a ValueError came from."""
+    """The one form of a check of values. Where `parse` reads them it names the place that a ValueError came from."""
     if not holds:
         raise error(otherwise)
 

@@ -77,8 +77,7 @@ class VideoClips(ItemClips):
         path = inside(self.root, entry.path)
         index = _index(path)
         frames = min(entry.frames or index.frames, index.frames - entry.start)
-        if frames < spec.span:
-            raise UnsuitableError(f"{frames} frames, a clip takes {spec.span}")
+        require(frames >= spec.span, f"{frames} frames, a clip takes {spec.span}", UnsuitableError)
         start = entry.start + draws.below(frames - spec.span + 1)
         area = drawn_area(draws, index.height, index.width, spec)
         taken = read_frames(path, index, start, spec.frames, spec.stride, area, self._backend)
@@ -90,11 +89,9 @@ class SeptupletClips(ItemClips):
 
     def __init__(self, root: str | Path, spec: ClipSpec, listed: str = "sep_trainlist.txt") -> None:
         self.root, self.spec = Path(root), spec
-        if spec.span > SEPTUPLET:
-            raise UsageError(f"a septuplet has {SEPTUPLET} frames; a clip of {spec.span} does not fit")
+        require(spec.span <= SEPTUPLET, f"a septuplet has {SEPTUPLET} frames; a clip of {spec.span} does not fit")
         path = self.root / listed
-        if not path.is_file():
-            raise GnvcError(f"{path}: missing; Vimeo-90K's septuplets come with it")
+        require(path.is_file(), f"{path}: missing; Vimeo-90K's septuplets come with it", GnvcError)
         names = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
         super().__init__(names, spec.seed)
 
@@ -115,8 +112,7 @@ class Mixture(Clips):
     """
 
     def __init__(self, parts: Sequence[tuple[Clips, float]], seed: int = 0) -> None:
-        if not parts or min(weight for _, weight in parts) <= 0:
-            raise UsageError("a mixture has parts, and each a weight above 0")
+        require(parts and min(weight for _, weight in parts) > 0, "a mixture has parts, and each a weight above 0")
         self.parts, self.seed = [part for part, _ in parts], seed
         self._owner = _dealt([weight for _, weight in parts])
         self._counts = torch.bincount(self._owner, minlength=len(parts)).tolist()
@@ -134,8 +130,7 @@ class Mixture(Clips):
 
     def source_of(self, number: int) -> tuple[int, int]:
         """Which part shows a sample, and by what number of its own."""
-        if not 0 <= number < 1 << 63:
-            raise IndexError(f"there is no sample {number}")
+        require(0 <= number < 1 << 63, f"there is no sample {number}", IndexError)
         block, place = divmod(number, BLOCK)
         owners = self._owner[order(BLOCK, self.seed, block, MIXING)]
         part = int(owners[place])
@@ -149,8 +144,7 @@ def drawn_area(draws: Draws, height: int, width: int, spec: ClipSpec) -> Area:
     """Where a clip is cut out of a picture: its size times whatever the picture is shrunk by."""
     shrink = max(1.0, min(height, width) / spec.short_side) if spec.short_side else 1.0
     tall, wide = int(spec.height * shrink), int(spec.width * shrink)
-    if tall > height or wide > width:
-        raise UnsuitableError(f"{width}×{height} pixels, a clip takes {wide}×{tall}")
+    require(tall <= height and wide <= width, f"{width}×{height} pixels, a clip takes {wide}×{tall}", UnsuitableError)
     return Area(draws.below(height - tall + 1), draws.below(width - wide + 1), tall, wide)
 
 

@@ -25,6 +25,7 @@ from gnvc_vd.backbone.streaming import VideoVae
 from gnvc_vd.bitstream.gop import latents_of
 from gnvc_vd.common import strict
 from gnvc_vd.common.files import replacing
+from gnvc_vd.common.strict import require
 from gnvc_vd.conventions import LATENT_CHANNELS, SPATIAL_STRIDE, GnvcError, UsageError
 from gnvc_vd.data.clips import ClipSpec
 from gnvc_vd.data.samples import Clips, item_of
@@ -125,8 +126,7 @@ class LatentClips(Clips):
                 f"{folder}: latents of VAE {self.index.vae[:12]}…, not of {identity[:12]}…; compute them again"
             )
         missing = [shard for shard in range(self.index.shards) if not (self.folder / _name(shard)).is_file()]
-        if missing:
-            raise GnvcError(f"{folder}: {len(missing)} of {self.index.shards} shards are not computed yet")
+        require(not missing, f"{folder}: {len(missing)} of {self.index.shards} shards are not computed yet", GnvcError)
         for shard in range(self.index.shards):
             path, wanted = self.folder / _name(shard), [len(self.index.numbers(shard)), *self.index.shape]
             try:
@@ -134,8 +134,7 @@ class LatentClips(Clips):
                     shape = list(file.get_slice("latents").get_shape())
             except SafetensorError as error:
                 raise GnvcError(f"{path}: not a shard of latents ({error})") from error
-            if shape != wanted:
-                raise GnvcError(f"{path}: holds latents {shape}, the index says {wanted}")
+            require(shape == wanted, f"{path}: holds latents {shape}, the index says {wanted}", GnvcError)
 
     def __len__(self) -> int:
         return self.index.count

@@ -64,8 +64,7 @@ class Entry:
             raise ValueError("sizes and counts are not below 0")
         if max(self.width, self.height) > MAX_SIDE:
             raise ValueError(f"{self.width}×{self.height} is beyond {MAX_SIDE} pixels")
-        if self.split not in SPLITS:
-            raise ValueError(f"split {self.split[:20]!r} is neither of {', '.join(SPLITS)}")
+        require(self.split in SPLITS, f"split {self.split[:20]!r} is neither of {', '.join(SPLITS)}", ValueError)
         if self.sha256 is not None and (len(self.sha256) != 64 or set(self.sha256) - set("0123456789abcdef")):
             raise ValueError("sha256 is not 64 lower-case hexadecimal digits")
 
@@ -109,8 +108,7 @@ def entries_of(source: Path, kind: Kind, split: str | None) -> tuple[Path, list[
         root, entries = source, [Entry(path) for path in candidates(source, kind) if relative(path)]
     else:
         root, entries = source.parent, read_manifest(source, kind, split)
-    if not entries:
-        raise GnvcError(f"{source}: no {kind} there" + ("" if split is None else f" for the split {split!r}"))
+    require(entries, f"{source}: no {kind} there" + ("" if split is None else f" for the split {split!r}"), GnvcError)
     return root, entries
 
 
@@ -130,8 +128,7 @@ def split_of(path: str, validation: float) -> str:
 
 def candidates(folder: Path, kind: Kind) -> list[str]:
     """The files of a kind in a folder and those inside it, in the order of their names."""
-    if not folder.is_dir():
-        raise GnvcError(f"{folder}: no such folder")
+    require(folder.is_dir(), f"{folder}: no such folder", GnvcError)
     suffixes = VIDEO_SUFFIXES if kind == "videos" else PHOTO_SUFFIXES
     found = (path for path in folder.rglob("*") if path.suffix.lower() in suffixes and path.is_file())
     return sorted(path.relative_to(folder).as_posix() for path in found)
@@ -165,10 +162,8 @@ def scan(
 
 def opened_manifest(path: Path) -> tuple[Header, Iterator[object]]:
     """The first line, and the rest to be read."""
-    if not path.is_file():
-        raise GnvcError(f"{path}: missing")
-    if path.stat().st_size > MAX_MANIFEST:
-        raise GnvcError(f"{path}: too large to be a manifest")
+    require(path.is_file(), f"{path}: missing", GnvcError)
+    require(path.stat().st_size <= MAX_MANIFEST, f"{path}: too large to be a manifest", GnvcError)
     lines = _lines(path)
     return strict.parse(Header, next(lines, None), f"{path} line 1"), lines
 
@@ -176,8 +171,7 @@ def opened_manifest(path: Path) -> tuple[Header, Iterator[object]]:
 def _lines(path: Path) -> Iterator[object]:
     with path.open("rb") as stream:
         for number, line in enumerate(iter(partial(stream.readline, MAX_LINE + 1), b""), 1):
-            if len(line) > MAX_LINE:
-                raise GnvcError(f"{path} line {number}: too long for an entry")
+            require(len(line) <= MAX_LINE, f"{path} line {number}: too long for an entry", GnvcError)
             try:
                 yield json.loads(line)
             except (ValueError, RecursionError) as error:

@@ -90,8 +90,8 @@ def read_manifest(name: str) -> Manifest:
 def film_of(sequence: Sequence, root: Path) -> tuple[Path, str]:
     """A sequence's file and its sha256, which must be the manifest's where that says one."""
     path = inside(root, sequence.file)
-    if not path.is_file():
-        raise GnvcError(f"{path}: missing; the manifest's root should be the folder that holds {sequence.file}")
+    hint = f"the manifest's root should be the folder that holds {sequence.file}"
+    require(path.is_file(), f"{path}: missing; {hint}", GnvcError)
     found = file_sha256(path)
     if sequence.sha256 not in (None, found):
         raise GnvcError(f"{path} is not the file that the manifest means: its sha256 begins with {found[:12]}")

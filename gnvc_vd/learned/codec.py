@@ -22,7 +22,7 @@ from gnvc_vd.backbone.streaming import State, latents_of_frames
 from gnvc_vd.backbone.weights import Backbone
 from gnvc_vd.bitstream import BitstreamError, CodecId, Header, Unit, whole_stream
 from gnvc_vd.bitstream import gop as gops
-from gnvc_vd.bitstream.playback import Decoding, decoded
+from gnvc_vd.bitstream.playback import Decoding, decoded, refuse_other_weights
 from gnvc_vd.bitstream.refinement import Refinement
 from gnvc_vd.common.noise import normal
 from gnvc_vd.common.strict import require
@@ -185,11 +185,8 @@ class GnvcVd:
             raise BitstreamError(
                 f"coded with model {header.coded_identity.hex()}; {self.name} is {self.coded_identity.hex()}"
             )
-        if header.shown_identity != self.shown_identity and not allow_other_weights:
-            raise BitstreamError(
-                f"coded with weights {header.shown_identity.hex()}; {self.name} has {self.shown_identity.hex()} and "
-                "would show wrong pictures (--allow-other-weights shows them)"
-            )
+        if not allow_other_weights:
+            refuse_other_weights(header, self.shown_identity, self.name)
         return Refinement.parse(header.parameters)
 
 

@@ -12,6 +12,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from gnvc_vd.common.strict import require
 from gnvc_vd.conventions import GnvcError
 
 Method = Literal["pchip", "akima", "cubic"]
@@ -84,8 +85,7 @@ def bd_metric(
 def _points(whose: str, curve: Curve, lower_is_better: bool, method: Method, monotone: bool = True) -> Points:
     """log₁₀ of the rates and quality, in the order of rate; refused where rates, or both as asked, do not rise."""
     rates, values = np.asarray(curve.rates, np.float64), np.asarray(curve.values, np.float64)
-    if method not in FEWEST:
-        raise ValueError(f"a method is one of {', '.join(FEWEST)}, not {method!r}")
+    require(method in FEWEST, f"a method is one of {', '.join(FEWEST)}, not {method!r}", ValueError)
     if rates.ndim != 1 or rates.shape != values.shape:
         raise CurveError(f"{whose}: a curve has one value for each rate, not {values.size} for {rates.size}")
     if len(rates) < FEWEST[method]:
@@ -94,8 +94,7 @@ def _points(whose: str, curve: Curve, lower_is_better: bool, method: Method, mon
         raise CurveError(f"{whose}: a curve's rates are positive and all its numbers finite")
     order = np.argsort(rates, kind="stable")
     rates, values = np.log10(rates[order]), values[order] * (-1 if lower_is_better else 1)
-    if not (np.diff(rates) > 0).all():
-        raise CurveError(f"{whose}: two points of a curve have the same rate")
+    require((np.diff(rates) > 0).all(), f"{whose}: two points of a curve have the same rate", CurveError)
     if monotone and not (np.diff(values) > 0).all():
         direction = "fall" if lower_is_better else "rise"
         raise CurveError(f"{whose}: the metric must {direction} with every step in rate; here it does not")

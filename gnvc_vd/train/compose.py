@@ -9,6 +9,7 @@ import hydra
 from omegaconf import DictConfig, OmegaConf
 
 from gnvc_vd.common import strict
+from gnvc_vd.common.strict import require
 from gnvc_vd.conventions import GnvcError, UsageError
 from gnvc_vd.data.clips import ClipSpec, Mixture
 from gnvc_vd.data.latents import LatentClips, vae_identity
@@ -25,8 +26,7 @@ def training_of(config: DictConfig) -> Training:
     """The plain part of a configuration, parsed strictly."""
     plain = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
     strange = plain.keys() - {field.name for field in fields(Training)}
-    if strange:
-        raise UsageError(f"the configuration holds unknown keys: {', '.join(sorted(strange))}")
+    require(not strange, f"the configuration holds unknown keys: {', '.join(sorted(strange))}")
     given = plain | {"data": json.dumps(plain["data"]["train"])[:1000]}
     adaptor = adaptor_of(given.pop("adaptor"), preset(given["model"]["name"]))
     return replace(strict.parse(Training, given, "configuration"), adaptor=adaptor)
@@ -57,16 +57,14 @@ def sources_of(config: DictConfig | None) -> Sources | None:
     if config is None:
         return None
     parts = list(config.parts)
-    if not parts:
-        raise UsageError("data has no parts to draw clips from")
+    require(parts, "data has no parts to draw clips from")
     strange = [part.source["_target_"] for part in parts if not str(part.source["_target_"]).startswith(OURS)]
     if strange:
         raise UsageError(f"clips come from {' or '.join(OURS)}*, not from {strange[0]}")
 
     def make(spec: ClipSpec) -> Clips:
         fit = [part for part in parts if part.get("shortest", 1) <= spec.frames <= part.get("longest", spec.frames)]
-        if not fit:
-            raise UsageError(f"no part of the data has clips of {spec.frames} frames")
+        require(fit, f"no part of the data has clips of {spec.frames} frames")
         made = [(_made(part.source, spec), float(part.weight)) for part in fit]
         return made[0][0] if len(made) == 1 else Mixture(made, spec.seed)
 

@@ -20,6 +20,7 @@ from gnvc_vd.backbone.folder import DESCRIPTION
 from gnvc_vd.backbone.weights import Backbone, save_backbone
 from gnvc_vd.codecs.load import save
 from gnvc_vd.common import strict
+from gnvc_vd.common.strict import require
 from gnvc_vd.conventions import QUALITIES, GnvcError, UsageError
 from gnvc_vd.train.checkpoint import EMA, STATE, WEIGHTS, Checkpoints, State, fill
 from gnvc_vd.train.compose import sources_of
@@ -91,8 +92,7 @@ def export(
 def load_run(run: Path, checkpoint: Path | None = None, which: Which = "averaged") -> tuple[AnyStage, int]:
     """A run's modules on the CPU, in the precision of their source, with a checkpoint's weights; and its step."""
     record = strict.read_object(run / RUN)
-    if record.keys() != {"training", "environment"}:
-        raise GnvcError(f"{run / RUN}: not the record of a run")
+    require(record.keys() == {"training", "environment"}, f"{run / RUN}: not the record of a run", GnvcError)
     training = strict.parse(Training, record["training"], f"{run / RUN} training")
     taken = checkpoint or Checkpoints(run / CHECKPOINTS, training.run.keep).latest()
     if taken is None or not (taken / STATE).is_file():
@@ -133,8 +133,7 @@ def _note(stage: AnyStage) -> str:
 def _clips(run: Path, training: Training, count: int) -> list[Tensor]:
     """The run's validation clips, or training clips of a run that has none, as its configuration draws them."""
     path = run / HYDRA
-    if not path.is_file():
-        raise GnvcError(f"{path}: missing, so the run's clips are not known")
+    require(path.is_file(), f"{path}: missing, so the run's clips are not known", GnvcError)
     data = OmegaConf.load(path).data
     sources = sources_of(data.validation) or sources_of(data.train)
     assert sources is not None
@@ -143,8 +142,7 @@ def _clips(run: Path, training: Training, count: int) -> list[Tensor]:
 
 def _refuse_other_content(folder: Path) -> None:
     """Only what is not there, empty, or a model folder is replaced."""
-    if folder.exists() and not folder.is_dir():
-        raise UsageError(f"{folder} is a file; give a folder")
+    require(folder.is_dir() or not folder.exists(), f"{folder} is a file; give a folder")
     if folder.is_dir() and any(folder.iterdir()) and not (folder / DESCRIPTION).is_file():
         raise UsageError(f"{folder} holds other things than a model; give another folder")
     folder.parent.mkdir(parents=True, exist_ok=True)

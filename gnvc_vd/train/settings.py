@@ -67,8 +67,7 @@ class Optimisation:
     ema: float = 0.999
 
     def __post_init__(self) -> None:
-        if self.schedule not in SCHEDULES:
-            raise UsageError(f"there is no schedule {self.schedule!r}; there are {', '.join(SCHEDULES)}")
+        require(self.schedule in SCHEDULES, f"there is no schedule {self.schedule!r}; there are {', '.join(SCHEDULES)}")
 
     def rate_at(self, step: int, steps: int) -> float:
         """The learning rate of a step, out of so many."""

@@ -20,7 +20,7 @@ from gnvc_vd.backbone.streaming import VideoVae, frames_of_latents, latents_of_f
 from gnvc_vd.backbone.weights import Backbone, NoTextEncoderError
 from gnvc_vd.bitstream import BitstreamError, CodecId, Header, Unit, whole_stream
 from gnvc_vd.bitstream import gop as gops
-from gnvc_vd.bitstream.playback import Decoding, decoded
+from gnvc_vd.bitstream.playback import Decoding, decoded, refuse_other_weights
 from gnvc_vd.conventions import LATENT_CHANNELS, QUALITIES, Frame, UsageError
 from gnvc_vd.video import Video, VideoInfo
 from gnvc_vd.video.scenes import scenes
@@ -109,12 +109,9 @@ class Gvc:
         if pictures and parameters.chained and parameters.still != self.stills.name:
             needs = STILL_NEEDS[parameters.still]
             raise BitstreamError(f"its given frames are stills of {parameters.still!r}: {needs}")
-        if pictures and header.shown_identity != self.shown_identity and not decoding.allow_other_weights:
-            own = f"{self.name} with these still weights" if self.stills.identity else self.name
-            raise BitstreamError(
-                f"coded with weights {header.shown_identity.hex()}; {own} has {self.shown_identity.hex()} and "
-                "would show wrong pictures (--allow-other-weights shows them)"
-            )
+        if pictures and not decoding.allow_other_weights:
+            whose = f"{self.name} with these still weights" if self.stills.identity else self.name
+            refuse_other_weights(header, self.shown_identity, whose)
         return GvcDecoder(self, header, parameters)
 
     def velocity(self, given: Conditioning, latents: int) -> Velocity:

@@ -89,8 +89,7 @@ def largest(low: int, high: int, fits: Callable[[int], bool]) -> int:
 
 def atoms_of(quality: int) -> int:
     """`--quality` under GVC: eight levels double the atoms."""
-    if not 0 <= quality < QUALITIES:
-        raise UsageError(f"quality is 0 to {QUALITIES - 1}, not {quality}")
+    require(0 <= quality < QUALITIES, f"quality is 0 to {QUALITIES - 1}, not {quality}")
     return max(1, round(2 ** (quality / QUALITIES_PER_DOUBLING)))
 
 

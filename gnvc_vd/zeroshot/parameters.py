@@ -11,6 +11,7 @@ from typing import Literal, get_args
 
 from gnvc_vd.bitstream import BitstreamError, Unit
 from gnvc_vd.bitstream.gop import latents_of
+from gnvc_vd.common.strict import require
 from gnvc_vd.conventions import UsageError
 from gnvc_vd.zeroshot.codebook import MAX_SIZE
 from gnvc_vd.zeroshot.payload import Content, Parsed, atom_bytes, symbol_hash
@@ -52,11 +53,11 @@ class Parameters:
     def __post_init__(self) -> None:
         if not 1 <= self.codebook <= MAX_SIZE or self.codebook & (self.codebook - 1):
             raise UsageError(f"a codebook holds a power of two of atoms up to {MAX_SIZE}, not {self.codebook}")
-        if self.schedule.tail > MAX_TAIL or not 0 <= self.seed <= MAX_SEED:
-            raise UsageError(f"GVC's seeds are 0 to {MAX_SEED}, its last ODE steps at most {MAX_TAIL}")
+        good = self.schedule.tail <= MAX_TAIL and 0 <= self.seed <= MAX_SEED
+        require(good, f"GVC's seeds are 0 to {MAX_SEED}, its last ODE steps at most {MAX_TAIL}")
         for value in (self.schedule.shift, self.schedule.g_scale):
-            if value * SIXTEENTHS != round(value * SIXTEENTHS):
-                raise UsageError(f"shift and g_scale are multiples of 1/{SIXTEENTHS}, not {value}")
+            whole = value * SIXTEENTHS == round(value * SIXTEENTHS)
+            require(whole, f"shift and g_scale are multiples of 1/{SIXTEENTHS}, not {value}")
 
     @property
     def chained(self) -> bool:
@@ -79,8 +80,7 @@ class Parameters:
 
     def open(self, unit: Unit) -> Content:
         """A unit, which may be hostile, checked against its hash."""
-        if unit.policy:
-            raise BitstreamError(f"GOP {unit.index} has policy {unit.policy}, which GVC does not have")
+        require(not unit.policy, f"GOP {unit.index} has policy {unit.policy}, which GVC does not have", BitstreamError)
         parsed = Parsed(unit.payload)
         latents = latents_of(unit.frames + self.repeated(parsed.first))
         counts = parsed.allotment.counts(latents, self.withheld)
@@ -88,8 +88,7 @@ class Parameters:
         strange = content.first is not None and not self.chained
         if strange or (content.last is not None) != (self.mode == "flf2v"):
             raise BitstreamError(f"GOP {unit.index} does not hold the stills of its mode")
-        if symbol_hash(content) != unit.symbol_hash:
-            raise BitstreamError("the symbols are not those that were coded")
+        require(symbol_hash(content) == unit.symbol_hash, "the symbols are not those that were coded", BitstreamError)
         return content
 
     def cost(self, unit: Unit) -> dict[str, int]:
@@ -114,8 +113,7 @@ class Parameters:
 
     @classmethod
     def parse(cls, data: bytes) -> "Parameters":
-        if len(data) != BYTES:
-            raise BitstreamError(f"{len(data)} bytes of parameters where GVC has {BYTES}")
+        require(len(data) == BYTES, f"{len(data)} bytes of parameters where GVC has {BYTES}", BitstreamError)
         packed, values = int.from_bytes(data, "big"), list[int]()
         for width in reversed(WIDTHS):
             values.insert(0, packed & ((1 << width) - 1))

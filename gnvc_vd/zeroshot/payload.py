@@ -13,6 +13,7 @@ import numpy as np
 
 from gnvc_vd.bitstream import BitstreamError
 from gnvc_vd.bitstream.layout import FieldError, Fields, varint
+from gnvc_vd.common.strict import require
 from gnvc_vd.zeroshot.codebook import MAX_ATOMS, Choice
 from gnvc_vd.zeroshot.combinadic import bits, rank, unrank
 
@@ -75,8 +76,7 @@ class Parsed:
         fields = Fields(data)
         try:
             self.flags = fields.byte()
-            if self.flags >= 16:
-                raise BitstreamError("the payload has a part that this program does not know")
+            require(self.flags < 16, "the payload has a part that this program does not know", BitstreamError)
             self.allotment = Allotment(*map(fields.varint, (MAX_ATOMS, MAX_ATOMS, MAX_TAIL_LATENTS)))
             self.sketch = fields.take(SKETCH_BYTES)
             caption, self.first, self.last = (
@@ -91,8 +91,7 @@ class Parsed:
         self._rest = data[fields.place :]
 
     def content(self, counts: Sequence[int], steps: int, size: int) -> Content:
-        if max(counts) > size:
-            raise BitstreamError(f"{max(counts)} atoms are to be chosen out of {size}")
+        require(max(counts) <= size, f"{max(counts)} atoms are to be chosen out of {size}", BitstreamError)
         taken = atom_bytes(counts, steps, size)
         if len(self._rest) < taken or (not self.flags & RESIDUAL and len(self._rest) > taken):
             raise BitstreamError(f"the atoms take {taken} bytes and {len(self._rest)} are there")

@@ -33,6 +33,10 @@ def test_blanks_comments_and_docstrings_do_not_count() -> None:
     assert size.code_lines("") == 0
 
 
+def test_the_package_is_within_its_budget() -> None:
+    assert size.lines_by_room().total() <= size.BUDGET
+
+
 def test_rooms_are_folders_and_their_sum_is_the_package(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
