@@ -196,7 +196,7 @@ def test_all_phases_of_tiny_go_one_after_another_from_photographs(tmp_path: Path
     assert models == [f"outputs/models/{name}-minutes" for name in TINY]
     assert [one.model.start for one in trainings] == [None, *models[:-1]]
     runs = [f"outputs/train/{name}-minutes" for name in TINY]
-    assert [words[0] for words in exports] == runs == calls[-1][1:-1]
+    assert [words[0] for words in exports] == runs == calls[-1][2:-1]
     assert [words[2:] for words in exports] == [[]] * 5 + [["--refit"]]
 
 
