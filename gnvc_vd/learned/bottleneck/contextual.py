@@ -27,7 +27,7 @@ from gnvc_vd.learned.bottleneck.networks import Analysis, DecodedLatent, Extract
 from gnvc_vd.presets import BottleneckPreset
 
 ARITHMETIC = 1  # changes whenever the same integers and bytes would decode to other symbols
-_hash = partial(hashlib.blake2b, digest_size=4)  # of the symbols
+new_hash = partial(hashlib.blake2b, digest_size=4)  # of the symbols
 
 
 class Trained(NamedTuple):
@@ -72,7 +72,7 @@ class Bottleneck(nn.Module):
 
     def forward(self, latents: Tensor, quality: Tensor, uniform: Uniform = torch.rand_like) -> Trained:
         """B 16 T h w with even h and w; each latent's quality, B T; where noise comes from while training."""
-        _check(latents)
+        check_latents(latents)
         decoded, features, bits = [], [], []
         past: DecodedLatent | None = None
         state = None
@@ -128,9 +128,9 @@ class Bottleneck(nn.Module):
 
     def compress(self, latents: Tensor, quality: Sequence[int]) -> tuple[list[Payload], list[DecodedLatent]]:
         """One payload for each clip of the batch, and what a decoder will have; a quality for each latent."""
-        _check(latents)
+        check_latents(latents)
         tables = self._tables()
-        encoders, hashes = [Encoder(tables) for _ in latents], [_hash() for _ in latents]
+        encoders, hashes = [Encoder(tables) for _ in latents], [new_hash() for _ in latents]
         decoded = list(self._code(encoders, hashes, latents.shape[3:], quality, latents.unbind(2)))
         coded = zip(encoders, hashes, strict=True)
         return [Payload(encoder.finish(), digest.digest(), encoder.bits) for encoder, digest in coded], decoded
@@ -144,7 +144,7 @@ class Bottleneck(nn.Module):
             BitstreamError: the bytes are none of ours, or decoded to other symbols than were coded.
         """
         tables = self._tables()
-        decoders, hashes = [Decoder(payload, tables) for payload in payloads], [_hash() for _ in payloads]
+        decoders, hashes = [Decoder(payload, tables) for payload in payloads], [new_hash() for _ in payloads]
         yield from self._code(decoders, hashes, size, quality, [None] * len(quality))
         for decoder, digest, wanted in zip(decoders, hashes, symbol_hashes, strict=True):
             decoder.finish()
@@ -189,6 +189,6 @@ class Bottleneck(nn.Module):
         return DecodedLatent(latent, self.extractor(latent))
 
 
-def _check(latents: Tensor) -> None:
+def check_latents(latents: Tensor) -> None:
     if latents.ndim != 5 or latents.shape[3] % 2 or latents.shape[4] % 2:
         raise ValueError(f"expected latents B 16 T h w with even h and w, not {tuple(latents.shape)}")

@@ -129,7 +129,7 @@ class EntropyModel(nn.Module):
         shape = (len(coders), self.hyper_gains.knots.shape[1], -(-height // Z_STRIDE), -(-width // Z_STRIDE))
         levels = cast(Tensor, self.hyper_level_integers)[quality][:, :, None, None].expand(shape)
         everywhere = torch.ones(shape, dtype=torch.bool, device=quality.device)
-        z_hat = _exchange(coders, levels, everywhere, z) * UNITS
+        z_hat = exchange(coders, levels, everywhere, z) * UNITS
         base = self._base(self.hyper_gains.normalised(z_hat, quality), state, quality, size)
         symbols = torch.zeros(len(coders), self.channels, height, width, dtype=torch.int64, device=quality.device)
         first = self._first_half(symbols)
@@ -140,7 +140,7 @@ class EntropyModel(nn.Module):
                 residual = y.double() - means.double() / UNITS
                 chosen = likelihoods.rounded(residual, likelihoods.scale_of(levels.double()), self.thrift)
                 wanted = chosen.clamp(-LIMIT, LIMIT).long()
-            symbols = torch.where(mask, means + UNITS * _exchange(coders, levels, mask, wanted), symbols)
+            symbols = torch.where(mask, means + UNITS * exchange(coders, levels, mask, wanted), symbols)
         return Coded(symbols, self.gains.normalised(symbols, quality), z_hat)
 
     def _base(self, hyper: Tensor, state: Tensor | None, quality: Tensor, size: Sequence[int]) -> Tensor:
@@ -225,7 +225,7 @@ def _head(preset: BottleneckPreset) -> nn.Sequential:
     return nn.Sequential(IntegerConv(preset.prior, preset.prior, 1), IntegerLeaky(), leave)
 
 
-def _exchange(coders: Coders, indexes: Tensor, mask: Tensor, wanted: Tensor | None) -> Tensor:
+def exchange(coders: Coders, indexes: Tensor, mask: Tensor, wanted: Tensor | None) -> Tensor:
     """The masked symbols of every clip, through its coder; zero elsewhere."""
     clips, places = len(indexes), np.flatnonzero(mask[0].cpu().numpy())
     tables = indexes.reshape(clips, -1).cpu().numpy()

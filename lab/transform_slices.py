@@ -1,0 +1,308 @@
+"""The entropy model of a slice: one temporal frequency of a rotation, 64 channels on a grid of 2×2 blocks.
+
+    ŷ_0, |ŷ_0|, ŷ_a−1, |ŷ_a−1|, Σ|ŷ| of earlier slices ─▶ base ──▶ first stage of ŷ_a ──▶ … ──▶ last stage
+
+It sees only integers that the decoder has: earlier slices, and the stages of this one that are decoded, each beside its
+magnitude; all of them whitened, that is divided by the gain of their quality and by the scale that was measured for
+their channel. So a network that says nothing yet already means those scales, and coding is good before any training.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, cast
+
+import torch
+from torch import Tensor, nn
+
+from gnvc_vd.conventions import QUALITIES
+from gnvc_vd.entropy import likelihoods
+from gnvc_vd.entropy.cdf_tables import LEVELS, SMALLEST, STEP
+from gnvc_vd.entropy.coder import LIMIT
+from gnvc_vd.entropy.integer import (
+    REACH,
+    UNITS,
+    IntegerConv,
+    IntegerLeaky,
+    bounded,
+    rounded_shift,
+    saturated,
+    straight_floor,
+    straight_round,
+)
+from gnvc_vd.learned.bottleneck.gains import FINER, GAIN_BITS, KNOTS, LEVEL_UNITS, through_knots
+from gnvc_vd.learned.bottleneck.hyperprior import MIDDLE, PARAMETER_REACH, Coders, exchange
+
+CHANNELS = 64  # of a slice: 16 of a latent at 2×2 places
+LONGEST = 9  # latents of a rotation
+BANDS = 6  # of frequencies above the lowest: each has gains of its own
+LARGEST = 512.0  # of a gain, and of a scale
+SMALLEST_SCALE = 1e-3
+MIDDLE_SCALE = SMALLEST * math.exp(STEP * MIDDLE)  # of the table that a network means by zero
+ORDER_OF_FOUR = ((0, 2), (3, 1))  # the stage of a place by its row's and its column's parity
+
+
+@dataclass(frozen=True)
+class TransformPreset:
+    """The transform codec at a size: channels of each of its parts."""
+
+    prior: int = 128  # inside the entropy models
+    state: int = 64  # what a slice is told of those before it
+    width: int = 96  # inside the correction
+    blocks: int = 2  # of the correction
+
+
+class Likely(NamedTuple):
+    """While training: ŷ in steps of its quality, whitened, and what it costs each clip."""
+
+    symbols: Tensor
+    values: Tensor
+    bits: Tensor
+
+
+class Coded(NamedTuple):
+    """While coding: ŷ as integers in 1/64 steps, and whitened."""
+
+    symbols: Tensor
+    values: Tensor
+
+
+def rows_of(lowest: bool) -> list[tuple[int, int]]:
+    """The length of a rotation and the slice's number, for every row of the measured scales."""
+    if lowest:
+        return [(length, 0) for length in range(1, LONGEST + 1)]
+    return [(length, number) for length in range(2, LONGEST + 1) for number in range(1, length)]
+
+
+def band_of(length: int, number: int) -> int:
+    """Which gains a slice above the lowest has, by its frequency."""
+    return (2 * number * BANDS - BANDS) // (2 * (length - 1)) if number else 0
+
+
+class SliceEntropy(nn.Module):
+    """For lowest slices, or for all others.
+
+    Args:
+        lowest: which of the two.
+        thrift: how an encoder rounds (likelihoods.rounded).
+    """
+
+    gain_integers: Tensor  # 64 bands C
+    inverse_integers: Tensor  # 64 bands C
+    level_integers: Tensor  # 64 bands C, in 1/256 tables
+    scale_integers: Tensor  # rows C
+    inverse_scale_integers: Tensor  # rows C
+    row_level_integers: Tensor  # rows C, in 1/256 tables
+    quality_integers: Tensor  # 64 P
+    row_integers: Tensor  # rows P
+    log_scale: Tensor  # rows C, measured
+
+    def __init__(self, preset: TransformPreset, lowest: bool, thrift: float = 0.0) -> None:
+        super().__init__()
+        self.lowest, self.thrift, prior = lowest, thrift, preset.prior
+        self.rows = {row: place for place, row in enumerate(rows_of(lowest))}
+        self.stages = 4 if lowest else 2
+        bands = 1 if lowest else BANDS
+        self.context = None if lowest else nn.Sequential(
+            IntegerConv(5 * CHANNELS, preset.state), IntegerConv(preset.state, prior, 1)
+        )  # fmt: skip
+        self.fuse = nn.Sequential(IntegerLeaky(), IntegerConv(prior, prior, 1), IntegerLeaky())
+        self.neighbours = nn.ModuleList(IntegerConv(2 * CHANNELS, prior) for _ in range(self.stages - 1))
+        self.deeper = nn.ModuleList(
+            nn.Sequential(IntegerLeaky(), IntegerConv(prior, prior), IntegerLeaky()) if lowest else nn.Identity()
+            for _ in range(self.stages - 1)
+        )
+        self.heads = nn.ModuleList(_head(prior) for _ in range(self.stages))
+        self.start = nn.Parameter(torch.zeros(KNOTS), requires_grad=False)  # log gain at the knots
+        self.knots = nn.Parameter(torch.zeros(KNOTS, bands, CHANNELS))
+        self.band_gain = nn.Parameter(torch.zeros(bands, 1))
+        self.band_levels = nn.Parameter(torch.zeros(bands, CHANNELS))
+        self.level_knots = nn.Parameter(torch.zeros(KNOTS, CHANNELS))
+        self.quality_knots = nn.Parameter(torch.zeros(KNOTS, prior))
+        self.row_bias = nn.Parameter(torch.zeros(len(self.rows), prior))
+        self.register_buffer("log_scale", torch.zeros(len(self.rows), CHANNELS))
+        shapes = {
+            **dict.fromkeys(("gain", "inverse", "level"), (QUALITIES, bands, CHANNELS)),
+            **dict.fromkeys(("scale", "inverse_scale", "row_level"), (len(self.rows), CHANNELS)),
+            "quality": (QUALITIES, prior),
+            "row": (len(self.rows), prior),
+        }
+        for name, shape in shapes.items():
+            self.register_buffer(f"{name}_integers", torch.zeros(shape, dtype=torch.int32))
+
+    def freeze(self, places: Tensor) -> None:
+        """Its own integers, beside those of its layers."""
+        with torch.no_grad():
+            one = 1 << GAIN_BITS
+            gain = torch.stack([self._log_gain(places, band) for band in range(len(self.band_gain))], 1).double()
+            scale = self.log_scale.double()
+            levels = LEVEL_UNITS * (4 * self._band_level(places).double() + gain / STEP)
+            self.gain_integers.copy_((gain.exp() * one).round())
+            self.inverse_integers.copy_(((-gain).exp() * one).round().clamp_min(1))
+            self.level_integers.copy_(levels.round())
+            self.scale_integers.copy_((scale.exp() * one).round().clamp_min(1))
+            self.inverse_scale_integers.copy_(((-scale).exp() * one).round().clamp_min(1))
+            self.row_level_integers.copy_((4 * LEVEL_UNITS * self._row_level().double()).round())
+            bias = through_knots(self.quality_knots, places)
+            self.quality_integers.copy_((bias * UNITS).round().clamp(-REACH, REACH))
+            self.row_integers.copy_((self.row_bias * UNITS).round().clamp(-REACH, REACH))
+
+    def gain(self, quality: Tensor, band: int) -> Tensor:
+        """What y is multiplied by, B C 1 1: the frozen integers where there are some."""
+        if self.frozen:
+            return self.gain_integers[quality, band][:, :, None, None].float() / (1 << GAIN_BITS)
+        return torch.exp(self._log_gain(quality, band))[:, :, None, None]
+
+    @property
+    def frozen(self) -> bool:
+        return not self.training and bool(self.gain_integers.any())
+
+    def forward(self, y: Tensor, at: tuple[int, int], quality: Tensor, seen: Tensor | None) -> Likely:
+        """y at the scale of its quality, B C h w; which slice of a rotation of which length; B; B 5C h w."""
+        means, scales = torch.zeros_like(y), torch.zeros_like(y)
+
+        def choose(mask: Tensor, mean: Tensor, level: Tensor) -> Tensor:
+            nonlocal means, scales
+            means, scales = torch.where(mask, mean, means), torch.where(mask, level, scales)
+            residual = y - mean
+            chosen = likelihoods.rounded(residual, likelihoods.scale_of(level), self.thrift)
+            return mean + residual + (chosen - residual).detach()
+
+        symbols = self._staged(self._base(y, at, quality, seen), at, quality, choose)
+        bits = likelihoods.bits(symbols - means, likelihoods.scale_of(scales))
+        return Likely(symbols, self.whitened(symbols, at, quality), bits.sum((1, 2, 3)))
+
+    def code(
+        self,
+        coders: Coders,
+        size: Sequence[int],
+        at: tuple[int, int],
+        quality: Tensor,
+        seen: Tensor | None,
+        y: Tensor | None = None,
+    ) -> Coded:
+        """Symbols of y into encoders, or without one out of decoders; `size` is y's height and width."""
+        like = torch.zeros(len(coders), CHANNELS, *size, dtype=torch.int64, device=quality.device)
+        y = None if y is None else torch.nan_to_num(y).clamp(-LIMIT / 2, LIMIT / 2).double()
+
+        def choose(mask: Tensor, mean: Tensor, level: Tensor) -> Tensor:
+            wanted = None
+            if y is not None:
+                residual = y - mean.double() / UNITS
+                chosen = likelihoods.rounded(residual, likelihoods.scale_of(level.double()), self.thrift)
+                wanted = chosen.clamp(-LIMIT, LIMIT).long()
+            return mean + UNITS * exchange(coders, level, mask, wanted)
+
+        symbols = self._staged(self._base(like, at, quality, seen), at, quality, choose)
+        return Coded(symbols, self.whitened(symbols, at, quality))
+
+    def whitened(self, symbols: Tensor, at: tuple[int, int], quality: Tensor) -> Tensor:
+        """ŷ as networks see it: of deviation about one, whatever quality, channel and length."""
+        row, band = self.rows[at], band_of(*at)
+        if symbols.is_floating_point():
+            unit = torch.exp(-self._log_gain(quality, band) - self.log_scale[row])[:, :, None, None]
+            return bounded(straight_round(symbols * unit * UNITS) / UNITS, REACH / UNITS)
+        part = symbols * self.inverse_integers[quality, band].long()[:, :, None, None] >> GAIN_BITS - 8
+        scale = self.inverse_scale_integers[row].long()[:, None, None]
+        return rounded_shift(part.clamp(-(1 << 32), 1 << 32) * scale, GAIN_BITS + 8).clamp(-REACH, REACH)
+
+    def _staged(
+        self, base: Tensor, at: tuple[int, int], quality: Tensor, choose: Callable[[Tensor, Tensor, Tensor], Tensor]
+    ) -> Tensor:
+        """ŷ, stage by stage: `choose` says the symbols of a stage, given their means and tables."""
+        symbols = base.new_zeros(len(base), CHANNELS, *base.shape[2:])
+        for stage, mask in enumerate(self._masks(symbols)):
+            known = base
+            if stage:
+                near = self.neighbours[stage - 1](beside_magnitude(self.whitened(symbols, at, quality)))
+                known = self.deeper[stage - 1](saturated(base + near))
+            raw_mean, raw_level = self.heads[stage](known).chunk(2, dim=1)
+            chosen = choose(mask, self._mean(raw_mean, at, quality), self._level(raw_level, at, quality))
+            symbols = torch.where(mask, chosen, symbols)
+        return symbols
+
+    def _base(self, like: Tensor, at: tuple[int, int], quality: Tensor, seen: Tensor | None) -> Tensor:
+        row, bias = self.rows[at], self.quality_integers[quality].long() + self.row_integers[self.rows[at]].long()
+        if like.is_floating_point():
+            bias = straight_round((through_knots(self.quality_knots, quality) + self.row_bias[row]) * UNITS) / UNITS
+        told = bias[:, :, None, None].expand(-1, -1, *like.shape[2:])
+        if self.context is not None:
+            told = told + self.context(cast(Tensor, seen))
+        return cast(Tensor, self.fuse(saturated(told)))
+
+    def _mean(self, raw: Tensor, at: tuple[int, int], quality: Tensor) -> Tensor:
+        """In steps; integers in 1/64 of them."""
+        row, band = self.rows[at], band_of(*at)
+        if raw.is_floating_point():
+            unit = torch.exp(self._log_gain(quality, band) + self.log_scale[row])[:, :, None, None]
+            return straight_round(raw * unit * UNITS) / UNITS
+        gain = self.gain_integers[quality, band].long()[:, :, None, None]
+        scaled = rounded_shift(raw * self.scale_integers[row].long()[:, None, None], 8)
+        return rounded_shift(scaled * gain, 2 * GAIN_BITS - 8 + FINER).clamp(-LIMIT, LIMIT)
+
+    def _level(self, raw: Tensor, at: tuple[int, int], quality: Tensor) -> Tensor:
+        """The table's index; integers whole."""
+        row, band = self.rows[at], band_of(*at)
+        if raw.is_floating_point():
+            start = self._row_level()[row] + self._band_level(quality)[:, band]
+            told = 4 * start + self._log_gain(quality, band) / STEP
+            return MIDDLE + 4 * raw + told[:, :, None, None]
+        told = self.level_integers[quality, band].long() + self.row_level_integers[row].long()
+        index = MIDDLE + (raw + told[:, :, None, None] + LEVEL_UNITS // 2 >> 8)
+        return index.clamp(0, LEVELS - 1)
+
+    def _log_gain(self, quality: Tensor, band: int) -> Tensor:
+        """B C."""
+        curve = self.start[:, None] + self.knots[:, band] + self.band_gain[band]
+        return bounded(through_knots(curve, quality), -math.log(LARGEST), math.log(LARGEST))
+
+    def _band_level(self, quality: Tensor) -> Tensor:
+        """B bands C, what was learned of a table's index, in quarters of it."""
+        return through_knots(self.level_knots, quality)[:, None] + self.band_levels
+
+    def _row_level(self) -> Tensor:
+        """Rows C, the measured scale as a table's index, likewise."""
+        return (self.log_scale - math.log(MIDDLE_SCALE)) / STEP / 4
+
+    def _masks(self, like: Tensor) -> list[Tensor]:
+        """1 C h w for each stage: what is coded in it."""
+        channels, height, width = like.shape[1:]
+        row = torch.arange(height, device=like.device)[:, None]
+        column = torch.arange(width, device=like.device)
+        channel = torch.arange(channels, device=like.device)[:, None, None]
+        if self.stages == 2:
+            stage = (row + column + channel) % 2
+        else:
+            stage = (torch.tensor(ORDER_OF_FOUR, device=like.device)[row % 2, column % 2] + channel) % 4
+        return [(stage == number)[None] for number in range(self.stages)]
+
+
+def beside_magnitude(values: Tensor) -> Tensor:
+    """Integers or floats, each with how far it is from zero: what a network of few layers needs of both."""
+    return torch.cat([values, values.abs()], dim=1)
+
+
+class Seen:
+    """What earlier slices of a rotation tell the next one."""
+
+    def __init__(self, lowest: Tensor) -> None:
+        self._lowest, self._last = lowest, torch.zeros_like(lowest)
+        self._spent = torch.zeros_like(lowest)
+
+    def context(self) -> Tensor:
+        """B 5C h w; it learns to predict, and what is predicted learns nothing from it."""
+        parts = [beside_magnitude(self._lowest), beside_magnitude(self._last), self._spent]
+        return torch.cat(parts, dim=1).detach()
+
+    def add(self, values: Tensor) -> None:
+        """The next slice, whitened. Its magnitude joins those before it, which count half as much every time."""
+        spent = self._spent
+        half = straight_floor(spent * (UNITS / 2)) / UNITS if spent.is_floating_point() else spent >> 1
+        self._last, self._spent = values, saturated(half + values.abs())
+
+
+def _head(prior: int) -> nn.Sequential:
+    """Its last layer starts at nothing: means of zero, and the measured scales."""
+    leave = IntegerConv(prior, 2 * CHANNELS, 1, finer=FINER, reach=PARAMETER_REACH)
+    nn.init.zeros_(leave.weight)
+    return nn.Sequential(IntegerConv(prior, prior, 1), IntegerLeaky(), leave)

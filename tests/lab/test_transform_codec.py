@@ -1,0 +1,228 @@
+"""The transform codec: orthonormal whatever is learned, good before it is trained, exact, and hostile bytes refused."""
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from gnvc_vd.bitstream import BitstreamError
+from gnvc_vd.conventions import GnvcError
+from gnvc_vd.entropy.integer import FLOAT32_EXACT, REACH, UNITS, IntegerConv
+from gnvc_vd.metrics.block_transform import dct
+from gnvc_vd.train.losses import bits_per_pixel
+from lab.transform_codec import TransformBottleneck
+from lab.transform_slices import BANDS, LONGEST, SliceEntropy, TransformPreset, band_of, rows_of
+
+SMALL = TransformPreset(prior=24, state=16, width=16, blocks=1)
+
+
+def latents(clips: int, count: int, height: int, width: int, seed: int = 0) -> Tensor:
+    """Smooth over time and places, channels of different strength: what a transform is for."""
+    generator = torch.Generator().manual_seed(seed)
+    noise = torch.randn(clips, 16, count + 4, height + 4, width + 4, generator=generator)
+    smooth = torch.nn.functional.avg_pool3d(noise, 5, 1)
+    return 6 * smooth * torch.linspace(0.3, 2, 16)[:, None, None, None] + 0.2
+
+
+def codec(rotation: int = 7, trained: bool = True, seed: int = 0) -> TransformBottleneck:
+    """Measured; and with weights off zero everywhere, as if it had been trained."""
+    torch.manual_seed(seed)
+    model = TransformBottleneck(SMALL, rotation=rotation)
+    model.measure(latents(8, LONGEST, 12, 12, seed=9), 0.05, 12.0)
+    if trained:
+        with torch.no_grad():
+            for name, parameter in model.named_parameters():
+                if not name.endswith("start"):
+                    parameter.add_(0.02 * torch.randn_like(parameter))
+    model.freeze()
+    return model.eval()
+
+
+@pytest.mark.parametrize("count", range(1, LONGEST + 1))
+@pytest.mark.parametrize("training", [True, False])
+def test_the_rotation_keeps_every_distance_and_turns_back(count: int, training: bool) -> None:
+    model = codec()
+    with torch.no_grad():
+        model.rotation.turn.copy_(torch.randn(64, 64))
+    model.freeze()
+    model.train(training)
+    one, other = latents(2, count, 4, 6, 1), latents(2, count, 4, 6, 2)
+    slices = model.rotation(one), model.rotation(other)
+    assert slices[0].shape == (2, count, 64, 2, 3)
+    there, here = (slices[0] - slices[1]).square().sum(), (one - other).square().sum()
+    assert there.item() == pytest.approx(here.item(), rel=1e-4)
+    assert torch.allclose(model.rotation.latents(model.rotation.inverse(slices[0])), one, atol=1e-4)
+    basis = model.rotation.learned_basis()
+    assert torch.allclose(basis @ basis.T, torch.eye(64), atol=1e-5)
+
+
+def test_the_lowest_slice_is_the_mean_over_time() -> None:
+    model = codec(trained=False)
+    x = latents(1, 4, 4, 4)
+    flat = torch.nn.functional.pixel_unshuffle(x.mean(2) - model.rotation.mean[:, None, None], 2)
+    wanted = torch.einsum("ij,bjhw->bihw", model.rotation.measured, flat) * 2  # √4: the transform is orthonormal
+    assert torch.allclose(model.rotation(x)[:, 0], wanted, atol=1e-4)
+    assert torch.allclose(dct(4)[0], torch.full((4,), 0.5, dtype=torch.float64))
+
+
+def test_it_begins_as_the_principal_components_with_their_scales() -> None:
+    model, training = codec(trained=False), latents(8, LONGEST, 12, 12, seed=9)
+    slices = model.rotation(training).transpose(1, 2).transpose(0, 1).flatten(1).double()
+    covariance = slices @ slices.T / slices.shape[1]
+    outside = covariance - torch.diag(covariance.diagonal())
+    assert outside.abs().max() < 1e-4 * covariance.diagonal().max()
+    assert (covariance.diagonal().diff() <= 1e-6).all()  # strongest first
+    for length, number in ((1, 0), (4, 0), (4, 3), (9, 8)):
+        entropy = model.higher if number else model.lowest
+        power = model.rotation(training[:, :, :length])[:, number].square().mean((0, 2, 3))
+        scale = entropy.log_scale[entropy.rows[length, number]].exp()
+        assert torch.allclose(scale.square(), power, rtol=1e-3, atol=1e-5)
+
+
+def test_untrained_an_error_of_symbols_is_the_error_of_latents() -> None:
+    """The correction begins as nothing."""
+    model, x = codec(trained=False).train(), latents(3, 7, 8, 8)
+    quality = torch.tensor([0, 32, 63])
+    out = model(x, quality)
+    slices = model.rotation(out.latents) - model.rotation(x)
+    steps = torch.stack([model.lowest.gain(quality, 0)[:, 0, 0, 0] ** -1])
+    assert torch.allclose(slices.square().sum((1, 2, 3, 4)), (out.latents - x).square().flatten(1).sum(1), rtol=1e-3)
+    assert (slices.abs().flatten(1).amax(1) <= 0.51 * steps * 1.001).all()
+
+
+def test_untrained_it_costs_what_independent_gaussians_of_the_measured_scales_cost() -> None:
+    """At a high rate: h(y) + log2(gain) bits a coefficient, by the scales that were measured."""
+    model = codec(trained=False).train()
+    generator, count = torch.Generator().manual_seed(3), 7
+    rows = [model.lowest.log_scale[model.lowest.rows[count, 0]]]
+    rows += [model.higher.log_scale[model.higher.rows[count, number]] for number in range(1, count)]
+    scales = torch.stack(rows).exp()
+    slices = scales[None, :, :, None, None] * torch.randn(1, count, 64, 8, 8, generator=generator)
+    x = model.rotation.latents(model.rotation.inverse(slices))
+    bits = model(x, torch.tensor([63])).bits.sum()
+    gain = model.lowest.gain(torch.tensor([63]), 0)[0, 0, 0, 0]
+    entropy = (0.5 * np.log2(2 * np.pi * np.e) + torch.log2(scales * gain)).clamp_min(0).sum() * 64
+    assert bits.item() == pytest.approx(entropy.item(), rel=0.03)
+
+
+@pytest.mark.parametrize(("rotation", "count"), [(7, 7), (1, 3), (3, 8), (9, 9), (7, 16), (2, 2)])
+def test_latents_come_back_as_the_encoder_has_them(rotation: int, count: int) -> None:
+    model, x = codec(rotation), latents(2, count, 6, 10)
+    for quality in (0, 40, 63):
+        payloads, known = model.compress(x, [quality] * count)
+        sent = [one.data for one in payloads], [one.symbol_hash for one in payloads]
+        back = list(model.decompress(*sent, (6, 10), [quality] * count))
+        assert len(back) == len(known) == count
+        for there, here in zip(known, back, strict=True):
+            assert torch.equal(there.latent, here.latent) and torch.equal(there.feature, here.feature)
+        for one in payloads:
+            assert 0 < 8 * len(one.data) - one.estimated_bits <= 80
+
+
+def test_a_clip_is_the_same_alone_and_beside_others() -> None:
+    model, x = codec(), latents(3, 7, 6, 6)
+    together, _ = model.compress(x, [30] * 7)
+    for clip in range(3):
+        (alone,), _ = model.compress(x[clip : clip + 1], [30] * 7)
+        sent = ([alone.data], [alone.symbol_hash], (6, 6), [30] * 7)
+        assert len(list(model.decompress(*sent))) == 7
+        assert abs(len(alone.data) - len(together[clip].data)) <= 8  # the float side may round otherwise
+
+
+def test_what_trains_behaves_as_what_codes() -> None:
+    model, x = codec(), latents(2, 7, 8, 8, seed=5)
+    for quality in (0, 32, 63):
+        payloads, known = model.compress(x, [quality] * 7)
+        model.train()
+        with torch.no_grad():
+            out = model(x, torch.full((2,), quality))
+        model.eval()
+        coded = torch.stack([one.latent for one in known], 2)
+        there, here = ((one - x).square().mean().item() for one in (out.latents, coded))
+        assert here == pytest.approx(there, rel=0.03)
+        assert sum(one.estimated_bits for one in payloads) == pytest.approx(out.bits.sum().item(), rel=0.02)
+
+
+def test_a_higher_quality_costs_more_and_errs_less() -> None:
+    model, x = codec(trained=False), latents(2, 7, 8, 8)
+    rates, errors = [], []
+    for quality in range(0, 64, 9):
+        payloads, known = model.compress(x, [quality] * 7)
+        rates.append(sum(len(one.data) for one in payloads))
+        errors.append((torch.stack([one.latent for one in known], 2) - x).square().mean().item())
+    assert rates == sorted(set(rates)) and errors == sorted(set(errors), reverse=True)
+
+
+def test_every_sum_of_products_stays_exact() -> None:
+    model = codec()
+    layers = [layer for layer in model.modules() if isinstance(layer, IntegerConv)]
+    assert len(layers) > 15 and max(layer.largest_sum() for layer in layers) < FLOAT32_EXACT
+
+
+def test_the_largest_integers_do_not_overflow() -> None:
+    """Saturated everywhere: the arithmetic of means and whitening against Python's own integers."""
+    entropy: SliceEntropy = codec().higher
+    entropy.gain_integers.fill_(512 << 16)
+    entropy.scale_integers.fill_(512 << 16)
+    entropy.inverse_integers.fill_(512 << 16)
+    entropy.inverse_scale_integers.fill_(1000 << 16)
+    quality, at = torch.tensor([63]), (7, 3)
+    for raw in ((1 << 15) - 1, -(1 << 15) + 1):
+        exact = ((raw * (512 << 16) + (1 << 7) >> 8) * (512 << 16) + (1 << 27)) >> 28
+        found = entropy._mean(torch.full((1, 64, 1, 1), raw), at, quality)
+        assert found.unique().tolist() == [max(-(1 << 24) + 1, min((1 << 24) - 1, exact))]
+    symbols = torch.full((1, 64, 1, 1), UNITS << 24)
+    assert entropy.whitened(symbols, at, quality).unique().tolist() == [REACH]
+    assert entropy.whitened(-symbols, at, quality).unique().tolist() == [-REACH]
+
+
+def test_bands_cover_all_frequencies_of_every_length() -> None:
+    for length, number in rows_of(lowest=False):
+        assert 0 <= band_of(length, number) < BANDS
+    assert [band_of(7, number) for number in range(1, 7)] == list(range(6))
+    assert len(rows_of(lowest=True)) == 9 and len(rows_of(lowest=False)) == 36
+
+
+def test_damaged_payloads_are_refused() -> None:
+    model, x = codec(), latents(1, 4, 6, 6)
+    (payload,), _ = model.compress(x, [40] * 4)
+    rng = np.random.default_rng(0)
+    for _ in range(60):
+        broken = bytearray(payload.data)
+        broken[rng.integers(len(broken))] ^= 1 << rng.integers(8)
+        if rng.integers(2):
+            broken = broken[: 4 * rng.integers(2, len(broken) // 4)]
+        with pytest.raises(BitstreamError):
+            list(model.decompress([bytes(broken)], [payload.symbol_hash], (6, 6), [40] * 4))
+
+
+def test_a_quality_for_each_latent_is_refused_in_a_sentence() -> None:
+    model = codec()
+    with pytest.raises(GnvcError, match="one quality for a whole GOP"):
+        model.compress(latents(1, 2, 4, 4), [30, 40])
+
+
+def test_training_lowers_the_cost_from_the_first_steps() -> None:
+    """Fifty steps on smooth fields: what training is for, and that gradients reach all of it."""
+    torch.manual_seed(0)
+    model = TransformBottleneck(SMALL)
+    clips = latents(32, 7, 8, 8, seed=1)
+    model.measure(clips, 0.05, 12.0)
+    model.train()
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimiser = torch.optim.AdamW(trained, lr=4e-3, weight_decay=0.0)
+    quality, losses = torch.tensor([10, 25, 40, 55]), []
+    weight = 0.05 * 240 ** (quality / 63)
+    for step in range(50):
+        batch = clips[torch.arange(4) + 4 * (step % 8)]
+        out = model(batch, quality)
+        error = (out.latents - batch).square().flatten(1).mean(1)
+        loss = ((bits_per_pixel(out.bits, batch) + weight * error) / weight.sqrt()).mean()
+        optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(trained, 1.0)
+        optimiser.step()
+        losses.append(loss.item())
+    without = [name for name, one in model.named_parameters() if one.requires_grad and not one.grad.abs().sum()]
+    assert without == []  # by now something has passed every layer that began as nothing
+    assert np.mean(losses[-8:]) < 0.93 * np.mean(losses[:8])
