@@ -27,6 +27,7 @@ from tqdm import tqdm
 
 from gnvc_vd.backbone.streaming import VideoVae
 from gnvc_vd.backbone.weights import load_backbone
+from gnvc_vd.common.files import replacing
 from gnvc_vd.conventions import QUALITIES, Frame, GnvcError, UsageError
 from gnvc_vd.data.latents import LatentClips, vae_identity
 from gnvc_vd.metrics.fidelity import psnr
@@ -76,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         study(arguments)
     except GnvcError as error:
         print(f"study_transform: {error}", file=sys.stderr)
-        return 1
+        return 2 if isinstance(error, UsageError) else 1
     return 0
 
 
@@ -85,8 +86,8 @@ def study(arguments: argparse.Namespace) -> None:
     clips = [clip_of(vae, path, arguments.size) for path in arguments.videos]
     stored = [LatentClips(folder, vae_identity(vae)) for folder in arguments.latents]
     latents = torch.stack([one[number] for one in stored for number in range(len(one))]) if stored else None
-    model = TransformBottleneck(TransformPreset(), RATE.thrift)
     torch.manual_seed(0)
+    model = TransformBottleneck(TransformPreset(), RATE.thrift)
     if arguments.start is not None:
         restore(model, arguments.start)
     elif latents is not None:
@@ -108,7 +109,8 @@ def study(arguments: argparse.Namespace) -> None:
         train(model, latents, arguments.steps)
         points = judge(model, vae, clips, f"step {arguments.steps}, {time.perf_counter() - started:.0f} s")
     if arguments.out is not None:
-        save_file({name: value.contiguous() for name, value in model.state_dict().items()}, arguments.out)
+        with replacing(arguments.out) as unfinished:
+            save_file({name: value.contiguous() for name, value in model.state_dict().items()}, unfinished)
     if arguments.sheet is not None:
         draw(arguments.sheet, clips, points)
 
@@ -178,7 +180,8 @@ def judge(model: TransformBottleneck, vae: VideoVae, clips: Sequence[Clip], when
     found, between = [], []
     for clip in clips:
         points = [_point(model, vae, clip, quality) for quality in LEVELS]
-        between.append(np.interp(np.log(RATES), [math.log(one.bpp) for one in points], [one.psnr for one in points]))
+        rates, ratios = [math.log(one.bpp) for one in points], [one.psnr for one in points]
+        between.append(np.interp(np.log(RATES), rates, ratios, left=math.nan, right=math.nan))
         found.append(points)
         print(f"  {clip.name:24} " + "  ".join(f"{one.bpp:.4f}/{one.psnr:.2f}" for one in points))
         print(f"  {'':24} " + "  ".join(f"{one:5.2f}" for one in between[-1]), flush=True)

@@ -6,7 +6,8 @@
 
 DCT and U are orthonormal, so what is lost in symbols is lost in latents, and nothing is fed back: no recursion over
 floats, in training or in decoding. U starts as the principal components of 2×2 blocks, every channel's scale as it was
-measured, the correction as nothing (`measure`): good at step 0. A GOP is one rotation, or several of the same length.
+measured, the correction as nothing (`measure`): good at step 0. A GOP is one rotation, or several, the last
+of which may be shorter.
 """
 
 import hashlib
@@ -139,12 +140,12 @@ class TransformBottleneck(nn.Module):
             latents: of training clips, N 16 T h w, of as many latents as a rotation will have or more.
         """
         self.rotation.mean.copy_(latents.mean((0, 2, 3, 4)))
+        self.rotation.turn.zero_()
         self.rotation.measured.copy_(torch.eye(CHANNELS))
         self.rotation.freeze()
         longest = self.rotation(latents[:, :, :LONGEST]).transpose(1, 2).transpose(0, 1).flatten(1).double()
         components = torch.linalg.eigh(longest @ longest.T).eigenvectors.flip(1).T
         self.rotation.measured.copy_(components)
-        self.rotation.turn.zero_()
         self.rotation.freeze()
         log_lambda = torch.linspace(math.log(smallest), math.log(largest), KNOTS)
         for model in (self.lowest, self.higher):
@@ -176,14 +177,9 @@ class TransformBottleneck(nn.Module):
             bits += spent
         return Trained(torch.cat(decoded, 2), torch.cat(features, 2), torch.stack(bits, 1))
 
-    def freeze(self, places: Tensor | None = None) -> None:
-        """The export: the integers that decide symbols, their bounds proven, and the tables.
-
-        Args:
-            places: where each of the 64 qualities lies on the scale 0…63 that was trained; as trained by default.
-        """
-        places = torch.arange(QUALITIES) if places is None else places
-        places = places.to(self.table_frequencies.device)
+    def freeze(self) -> None:
+        """The integers that decide symbols, their bounds proven, and the tables."""
+        places = torch.arange(QUALITIES, device=self.table_frequencies.device)
         self.rotation.freeze()
         for layer in self.modules():
             if isinstance(layer, IntegerConv):

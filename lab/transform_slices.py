@@ -1,6 +1,6 @@
 """The entropy model of a slice: one temporal frequency of a rotation, 64 channels on a grid of 2×2 blocks.
 
-    ŷ_0, |ŷ_0|, ŷ_a−1, |ŷ_a−1|, Σ|ŷ| of earlier slices ─▶ base ──▶ first stage of ŷ_a ──▶ … ──▶ last stage
+    ŷ_0, |ŷ_0|, ŷ_a−1, |ŷ_a−1|, decaying Σ|ŷ| ─▶ base ──▶ first stage of ŷ_a ──▶ … ──▶ last stage
 
 It sees only integers that the decoder has: earlier slices, and the stages of this one that are decoded, each beside its
 magnitude; all of them whitened, that is divided by the gain of their quality and by the scale that was measured for
@@ -34,7 +34,7 @@ from gnvc_vd.learned.bottleneck.gains import FINER, GAIN_BITS, KNOTS, LEVEL_UNIT
 from gnvc_vd.learned.bottleneck.hyperprior import MIDDLE, PARAMETER_REACH, Coders, exchange
 
 CHANNELS = 64  # of a slice: 16 of a latent at 2×2 places
-LONGEST = 9  # latents of a rotation
+LONGEST = 9  # latents of a rotation, at most
 BANDS = 6  # of frequencies above the lowest: each has gains of its own
 LARGEST = 512.0  # of a gain, and of a scale
 SMALLEST_SCALE = 1e-3
@@ -283,7 +283,7 @@ def beside_magnitude(values: Tensor) -> Tensor:
 
 
 class Seen:
-    """What earlier slices of a rotation tell the next one."""
+    """What earlier slices of a rotation tell the next one: the lowest, the last, a decaying sum of those between."""
 
     def __init__(self, lowest: Tensor) -> None:
         self._lowest, self._last = lowest, torch.zeros_like(lowest)

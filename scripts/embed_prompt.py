@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from gnvc_vd.backbone.sources import EMPTY_PROMPT
 from gnvc_vd.backbone.weights import embed
 from gnvc_vd.common.files import replacing
-from gnvc_vd.conventions import GnvcError
+from gnvc_vd.conventions import GnvcError, UsageError
 
 
 def main() -> int:
@@ -27,7 +27,7 @@ def main() -> int:
             save_file({"text": text.contiguous()}, part)
     except GnvcError as error:
         print(f"embed_prompt: {error}", file=sys.stderr)
-        return 1
+        return 2 if isinstance(error, UsageError) else 1
     print(target)
     return 0
 

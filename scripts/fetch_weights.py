@@ -34,7 +34,7 @@ def main() -> int:
             print(fetch(name, arguments.text_encoder))
     except GnvcError as error:
         print(f"fetch_weights: {error}", file=sys.stderr)
-        return 1
+        return 2 if isinstance(error, UsageError) else 1
     return 0
 
 

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from gnvc_vd import load_backbone
 from gnvc_vd.common.files import file_sha256
-from gnvc_vd.conventions import GnvcError
+from gnvc_vd.conventions import GnvcError, UsageError
 from gnvc_vd.data.clips import ClipSpec, SeptupletClips, VideoClips
 from gnvc_vd.data.latents import SHARD, LatentIndex, precompute, vae_identity
 from gnvc_vd.data.photos import PhotoClips
@@ -42,7 +42,7 @@ def main() -> int:
         computed(arguments)
     except GnvcError as error:
         print(f"precompute_latents: {error}", file=sys.stderr)
-        return 1
+        return 2 if isinstance(error, UsageError) else 1
     return 0
 
 

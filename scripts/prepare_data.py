@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from gnvc_vd.conventions import GnvcError
+from gnvc_vd.conventions import GnvcError, UsageError
 from gnvc_vd.data.manifests import Entry, candidates, scan, write_manifest
 
 
@@ -35,7 +35,7 @@ def main() -> int:
         write_manifest(arguments.folder / arguments.name, arguments.kind, entries)
     except GnvcError as error:
         print(f"prepare_data: {error}", file=sys.stderr)
-        return 1
+        return 2 if isinstance(error, UsageError) else 1
     kept = sum(entry.split == "validation" for entry in entries)
     written = arguments.folder / arguments.name
     print(f"{written}: {len(entries)} entries, {kept} of them for validation; {broken} files left out")

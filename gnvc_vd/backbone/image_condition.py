@@ -5,7 +5,7 @@ video, grey where it is not given ─▶ VAE ─▶ 16 latent channels ───
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -23,14 +23,6 @@ class Condition(NamedTuple):
 
     channels: Tensor  # B 20 T h w: mask and latent of the given frames
     image: Tensor | None = None  # B tokens image_dim: CLIP embedding, where the preset has one
-
-
-class VelocityModel(Protocol):
-    """E[noise − data | x at σ] under a condition: Wan's transformer (dit.py), or what stands in for it."""
-
-    def velocity(
-        self, x: Tensor, sigma: Tensor | float, condition: Condition | None = None, *, text: Tensor | None = None
-    ) -> Tensor: ...
 
 
 def condition_on(vae: VideoVae, video: Tensor, given: Sequence[int]) -> Condition | None:

@@ -48,7 +48,7 @@ def still_options(parser: argparse.ArgumentParser) -> None:
 
 def gvc_settings(arguments: argparse.Namespace, codec: "Gvc") -> "GvcEncoding":
     from gnvc_vd.presets import codebook_of
-    from gnvc_vd.zeroshot.encoding import DEFAULT_ATOMS, GvcEncoding, atoms_of
+    from gnvc_vd.zeroshot.encoding import GvcEncoding, atoms_of
     from gnvc_vd.zeroshot.parameters import Mode, Parameters
     from gnvc_vd.zeroshot.sde import Schedule
 
@@ -58,11 +58,10 @@ def gvc_settings(arguments: argparse.Namespace, codec: "Gvc") -> "GvcEncoding":
     if arguments.still_weights is not None and arguments.still_quality is not None:
         raise UsageError("--still-quality is AV1's; a file of still weights has one quality")
     schedule = {SCHEDULE[name]: value for name, value in given(arguments, SCHEDULE).items()}
-    codebook = arguments.codebook or codebook_of(codec.prior.dit_preset)
+    codebook = codebook_of(codec.prior.dit_preset) if arguments.codebook is None else arguments.codebook
     overlap, withhold, still = not arguments.no_overlap, bool(arguments.withhold), codec.stills.name
     parameters = Parameters(mode, codebook, Schedule(**schedule), overlap, withhold, still, arguments.seed)
     atoms = arguments.atoms if arguments.quality is None else atoms_of(arguments.quality)
-    atoms = DEFAULT_ATOMS if atoms is None and arguments.bpp is None else atoms
     own = given(arguments, ("gop", "tail_atoms", "tail_step", "still_quality", "caption"))
     return GvcEncoding(atoms, arguments.bpp, scenecut=not arguments.no_scenecut, parameters=parameters, **own)
 

@@ -90,7 +90,7 @@ def _parser() -> argparse.ArgumentParser:
     rate.add_argument("--atoms", type=int, metavar="M", help="gvc: atoms for each latent and step, up to 256")
     encode.add_argument("--gop", type=int, metavar="N", help="frames of a GOP, 1 + 4k (default: 25; gvc: 33)")
     encode.add_argument("--window", type=int, metavar="N", help="frames the refiner sees (default: the model's)")
-    encode.add_argument("--steps", type=int, metavar="L", help="of refinement, for its decoder (default: the model's)")
+    encode.add_argument("--steps", type=int, metavar="L", help="refinement steps to ask for (default: the model's)")
     encode.add_argument("--sigma-0", type=float, metavar="S", help="where refinement starts (default: the model's)")
     encode.add_argument("--noise-scale", type=float, metavar="X", help="of its noise, 0 to 1 (default: the model's)")
     encode.add_argument("--no-scenecut", action="store_true", help="do not start a GOP at a scene cut")
@@ -238,7 +238,9 @@ def _encode(arguments: argparse.Namespace) -> int:
     codec: Codec[Any]
     settings: Any
     if arguments.codec == "gvc":
-        _refuse(arguments, GNVC_VD_OPTIONS, "of GNVC-VD (GVC has --sde-steps)")
+        _refuse(
+            arguments, GNVC_VD_OPTIONS, "of GNVC-VD" + ("" if arguments.steps is None else " (GVC has --sde-steps)")
+        )
         codec = zeroshot = _ready(load_gvc(arguments.model, still_weights=arguments.still_weights), arguments)
         settings = gvc.gvc_settings(arguments, zeroshot)
     else:

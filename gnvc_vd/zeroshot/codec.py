@@ -147,7 +147,7 @@ class _Encoder:
         budget = self._credit + (encoding.bpp or 0.0) * (count * height * width) / 8
         room = budget - len(encoding.caption.encode()) - BESIDE
         coded, given = self._stills(padded, fresh, room)
-        atoms = encoding.atoms
+        atoms = encoding.fixed_atoms
         if atoms is None:
             room -= sum(map(len, coded.values()))
             atoms = encoding.largest_within(room, latents, parameters.withheld)
@@ -190,8 +190,8 @@ class _Encoder:
             return 0
         if self._encoding.still_quality is not None:
             return self._encoding.still_quality
-        if self._encoding.atoms is not None:
-            return quality_of(self._encoding.atoms)
+        if self._encoding.fixed_atoms is not None:
+            return quality_of(self._encoding.fixed_atoms)
 
         def leaves_as_much(quality: int) -> bool:
             stills = sum(len(self._codec.stills.encode(one, quality)) for one in frames)

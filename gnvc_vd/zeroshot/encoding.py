@@ -23,7 +23,7 @@ BESIDE = 48  # bytes of a unit that are neither atoms nor stills, about
 class GvcEncoding:
     """
     Args:
-        atoms: M; None leaves it to `bpp`.
+        atoms: M; None leaves it to `bpp`, and without a rate is 64.
         bpp: each GOP gets as many atoms as its share of the rate buys, and what one leaves goes to the next,
             or what it took too much: nobody foresees a residual.
         tail_atoms: of the last two latents of a chained I2V GOP; None is twice M.
@@ -32,7 +32,7 @@ class GvcEncoding:
         caption: what the model is told of the pictures; every GOP's unit holds it. The empty one costs nothing.
     """
 
-    atoms: int | None = DEFAULT_ATOMS
+    atoms: int | None = None
     bpp: float | None = None
     gop: int = DEFAULT_GOP
     scenecut: bool = True
@@ -44,8 +44,8 @@ class GvcEncoding:
 
     def __post_init__(self) -> None:
         gops.check_gop(self.gop)
-        if (self.atoms is None) == (self.bpp is None):
-            raise UsageError("a GVC stream is encoded at a number of atoms or at a rate, one of the two")
+        both = self.atoms is not None and self.bpp is not None
+        require(not both, "a GVC stream is encoded at a number of atoms or at a rate, one of the two")
         for count in (self.atoms, self.tail_atoms):
             if count is not None and not 0 <= count <= min(MAX_ATOMS, self.parameters.codebook):
                 size = self.parameters.codebook
@@ -57,6 +57,11 @@ class GvcEncoding:
         if len(self.caption.encode(errors="replace")) > MAX_CAPTION or not self.caption.isprintable():
             raise UsageError(f"a caption is one line of text, {MAX_CAPTION} bytes at most")
         require(self.gop > 1 or not self.parameters.shared, "GOPs that share a frame hold more than one")
+
+    @property
+    def fixed_atoms(self) -> int | None:
+        """M of every GOP; None under a rate."""
+        return DEFAULT_ATOMS if self.atoms is None and self.bpp is None else self.atoms
 
     def allotment(self, atoms: int) -> Allotment:
         """Of a GOP with this many atoms for most latents."""

@@ -27,6 +27,7 @@ FAST = ["--sde-steps", "2", "--ode-tail", "1", "--gop", "5", "--atoms", "4"]
         (["--codec", "gvc", "--atoms", "2000"], 2, "2000 atoms cannot be chosen out of 1024"),
         (["--codec", "gvc", "--atoms", "9", "--codebook", "8"], 2, "9 atoms cannot be chosen out of 8"),
         (["--codec", "gvc", "--codebook", "1000"], 2, "power of two"),
+        (["--codec", "gvc", "--codebook", "0"], 2, "power of two"),
         (["--codec", "gvc", "--sde-steps", "3", "--ode-tail", "3"], 2, "fewer than all"),
         (["--codec", "gvc", "--atoms", "3", "--quality", "3"], 2, "not allowed with"),
         (["--codec", "gvc", "--mode", "v2v"], 2, "invalid choice"),
@@ -68,6 +69,8 @@ def test_a_stream_goes_through_every_command(capfd: pytest.CaptureFixture[str], 
         assert code == 2 and "fixes its own steps" in messages
     code, _, messages = here(capfd, "encode", stream, tmp_path / "x.gnvc", "--codec", "gvc", "--steps", 2)
     assert code == 2 and "GVC has --sde-steps" in messages
+    code, _, messages = here(capfd, "encode", stream, tmp_path / "x.gnvc", "--codec", "gvc", "--window", 25)
+    assert code == 2 and "--window: an option of GNVC-VD" in messages and "--sde-steps" not in messages
 
 
 @pytest.mark.slow
@@ -124,4 +127,4 @@ def test_options_reach_the_stream(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     assert (parameters.schedule.shift, parameters.schedule.g_scale, parameters.schedule.reuse) == (5, 2.5, True)
     assert parameters.withhold and not parameters.overlap and encoding.caption == "x"
-    assert gvc_settings(_parser().parse_args(["encode", "a", "b", "--codec", "gvc"]), codec).atoms == 64
+    assert gvc_settings(_parser().parse_args(["encode", "a", "b", "--codec", "gvc"]), codec).fixed_atoms == 64

@@ -183,5 +183,5 @@ def test_the_script_computes_what_training_reads(
     assert out.strip() == f"{tmp_path / 'out'}: latents of 3 clips"
     assert "left out: b.mp4 cannot be read" in err
     assert len(LatentClips(tmp_path / "out", vae_identity(vae))) == 3
-    assert run_script("scripts/precompute_latents.py", *command, 6) == 1
+    assert run_script("scripts/precompute_latents.py", *command, 6) == 2
     assert capsys.readouterr().err.strip() == "precompute_latents: a clip of 6 frames is not 1 + 4k"

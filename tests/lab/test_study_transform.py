@@ -38,6 +38,7 @@ def test_a_codec_that_was_kept_codes_as_it_did_when_its_training_ended(
 
 def test_it_needs_a_beginning_and_says_what_is_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "codec.safetensors").write_bytes(b"none of ours")
-    for options, said in (([], "--latents"), (["--start", str(tmp_path / "codec.safetensors")], "no codec")):
-        assert study_transform.main(["nano", VIDEO, "--size", "64", *options]) == 1
+    strange = ["--start", str(tmp_path / "codec.safetensors")]
+    for options, code, said in (([], 2, "--latents"), (strange, 1, "no codec")):
+        assert study_transform.main(["nano", VIDEO, "--size", "64", *options]) == code
         assert said in capsys.readouterr().err

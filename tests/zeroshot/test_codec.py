@@ -217,6 +217,11 @@ def test_a_rate_is_met_and_what_is_left_goes_to_the_next(
     assert found == pytest.approx(bpp, rel=0.05)
 
 
+def test_a_rate_is_enough_and_so_is_nothing() -> None:
+    assert GvcEncoding().fixed_atoms == 64 and GvcEncoding(atoms=8).fixed_atoms == 8
+    assert replace(GvcEncoding(), bpp=0.3).fixed_atoms is None
+
+
 def test_quality_and_atoms_go_together() -> None:
     counts = [atoms_of(quality) for quality in range(64)]
     assert counts == sorted(counts) and (counts[0], counts[32], counts[48]) == (1, 16, 64) and counts[63] <= 256
@@ -268,7 +273,7 @@ def test_streams_of_others_are_refused(gaussian: Gvc) -> None:
     ("wrong", "said"),
     [
         ({"atoms": 65}, "cannot be chosen out of 64"),
-        ({"atoms": None}, "one of the two"),
+        ({"bpp": 0.3}, "one of the two"),
         ({"tail_step": 65}, "tail's step"),
         ({"gop": 6}, "1 \\+ 4k"),
         ({"still_quality": 64}, "still's quality"),
