@@ -29,7 +29,7 @@ from gnvc_vd.learned.bottleneck.gains import KNOTS, through_knots
 from gnvc_vd.learned.bottleneck.hyperprior import Coders
 from gnvc_vd.learned.bottleneck.networks import DecodedLatent, DepthBlock, convolution
 from gnvc_vd.metrics.block_transform import dct
-from lab.transform_slices import CHANNELS, LONGEST, SMALLEST_SCALE, Seen, SliceEntropy, TransformPreset, band_of
+from lab.transform_slices import CHANNELS, LONGEST, SMALLEST_SCALE, SliceEntropy, SliceHistory, TransformPreset, band_of
 
 GAIN_AT_ONE = 1.5 / math.sqrt(0.605)  # of a quality with λ = 1, where training leads
 DEFAULT_ROTATION = 7  # latents: 25 frames
@@ -224,7 +224,7 @@ class TransformBottleneck(nn.Module):
     ) -> Iterator[DecodedLatent]:
         """Either direction: latents into encoders, or where there are none out of decoders."""
         device = self.table_frequencies.device
-        levels = torch.full((len(coders),), _one(quality), device=device)
+        levels = torch.full((len(coders),), _single_quality(quality), device=device)
         for first in range(0, len(quality), self.length):
             count = min(self.length, len(quality) - first)
             with torch.inference_mode(), torch.autocast(device.type, enabled=False):
@@ -258,9 +258,9 @@ class TransformBottleneck(nn.Module):
         return tables_of(self.table_frequencies)
 
 
-def _after(seen: Seen | None, values: Tensor) -> Seen:
+def _after(seen: SliceHistory | None, values: Tensor) -> SliceHistory:
     if seen is None:
-        return Seen(values.detach())
+        return SliceHistory(values.detach())
     seen.add(values.detach())
     return seen
 
@@ -270,7 +270,7 @@ def _blocks(latents: Tensor) -> Tensor:
     return pixel_unshuffle(latents.transpose(1, 2), 2)
 
 
-def _one(quality: Sequence[int]) -> int:
+def _single_quality(quality: Sequence[int]) -> int:
     if len(set(quality)) != 1:
         raise GnvcError("a transform codec has one quality for a whole GOP: other policies are of contextual codecs")
     return quality[0]

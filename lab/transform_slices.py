@@ -52,7 +52,7 @@ class TransformPreset:
     blocks: int = 2  # of the correction
 
 
-class Likely(NamedTuple):
+class SliceLikelihood(NamedTuple):
     """While training: ŷ in steps of its quality, whitened, and what it costs each clip."""
 
     symbols: Tensor
@@ -60,7 +60,7 @@ class Likely(NamedTuple):
     bits: Tensor
 
 
-class Coded(NamedTuple):
+class CodedSlice(NamedTuple):
     """While coding: ŷ as integers in 1/64 steps, and whitened."""
 
     symbols: Tensor
@@ -157,7 +157,7 @@ class SliceEntropy(nn.Module):
     def frozen(self) -> bool:
         return not self.training and bool(self.gain_integers.any())
 
-    def forward(self, y: Tensor, at: tuple[int, int], quality: Tensor, seen: Tensor | None) -> Likely:
+    def forward(self, y: Tensor, at: tuple[int, int], quality: Tensor, seen: Tensor | None) -> SliceLikelihood:
         """y at the scale of its quality, B C h w; which slice of a rotation of which length; B; B 5C h w."""
         means, scales = torch.zeros_like(y), torch.zeros_like(y)
 
@@ -170,7 +170,7 @@ class SliceEntropy(nn.Module):
 
         symbols = self._staged(self._base(y, at, quality, seen), at, quality, choose)
         bits = likelihoods.bits(symbols - means, likelihoods.scale_of(scales))
-        return Likely(symbols, self.whitened(symbols, at, quality), bits.sum((1, 2, 3)))
+        return SliceLikelihood(symbols, self.whitened(symbols, at, quality), bits.sum((1, 2, 3)))
 
     def code(
         self,
@@ -180,7 +180,7 @@ class SliceEntropy(nn.Module):
         quality: Tensor,
         seen: Tensor | None,
         y: Tensor | None = None,
-    ) -> Coded:
+    ) -> CodedSlice:
         """Symbols of y into encoders, or without one out of decoders; `size` is y's height and width."""
         like = torch.zeros(len(coders), CHANNELS, *size, dtype=torch.int64, device=quality.device)
         y = None if y is None else torch.nan_to_num(y).clamp(-LIMIT / 2, LIMIT / 2).double()
@@ -194,7 +194,7 @@ class SliceEntropy(nn.Module):
             return mean + UNITS * exchange(coders, level, mask, wanted)
 
         symbols = self._staged(self._base(like, at, quality, seen), at, quality, choose)
-        return Coded(symbols, self.whitened(symbols, at, quality))
+        return CodedSlice(symbols, self.whitened(symbols, at, quality))
 
     def whitened(self, symbols: Tensor, at: tuple[int, int], quality: Tensor) -> Tensor:
         """ŷ as networks see it: of deviation about one, whatever quality, channel and length."""
@@ -282,7 +282,7 @@ def beside_magnitude(values: Tensor) -> Tensor:
     return torch.cat([values, values.abs()], dim=1)
 
 
-class Seen:
+class SliceHistory:
     """What earlier slices of a rotation tell the next one: the lowest, the last, a decaying sum of those between."""
 
     def __init__(self, lowest: Tensor) -> None:

@@ -1,9 +1,9 @@
-"""What a codec is: all that files, evaluation and the command line know of one.
+"""The contract that every codec meets: all that files, evaluation and the command line know of a codec.
 
     settings, frames ──encode_units──▶ units        units ──decoder(header)──▶ frames
                                        header says which codec, which model and its parameters
 
-GNVC-VD (learned/) and GVC (zeroshot/) meet it without knowing one another, or this page.
+GNVC-VD (learned/) and GVC (zeroshot/) meet it without knowing one another, or this file.
 """
 
 from collections.abc import Callable, Iterable, Iterator
