@@ -13,7 +13,7 @@ The GNVC-VD paper counts τ = 1 − σ.
 Rates: bits = 8 · (bytes of the file), bpp per pixel of the true (unpadded) video. Quality rises with its number.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Literal
 
@@ -37,17 +37,28 @@ COMMON_RATES = (
 Frame = NDArray[np.uint8]  # H W 3
 Matrix = Literal["bt601", "bt709", "bt2020"]
 ColourRange = Literal["limited", "full"]
+UNSPECIFIED = 2  # H.273's code where a file says nothing
+TRANSFERS = frozenset({1, UNSPECIFIED, *range(4, 19)})  # transfer characteristics that H.273 defines
+TRANSFER_NAMES = {1: "bt709", 6: "bt601", 8: "linear", 13: "srgb", 14: "bt2020", 16: "pq", 18: "hlg"}
 
 
 @dataclass(frozen=True)
 class Colour:
-    """How RGB and YUV relate: the luma coefficients by their standard's name, and the range of the codes."""
+    """How RGB and YUV relate: the luma coefficients by their standard's name, and the range of the codes.
+
+    The transfer function is carried, so that HDR can be told from SDR; nothing is converted by it. Colours that differ
+    in it alone convert alike, and count as equal.
+    """
 
     matrix: Matrix
     range: ColourRange
+    transfer: int = field(default=UNSPECIFIED, compare=False)  # H.273's code
 
     def __str__(self) -> str:
-        return f"{self.matrix} {self.range}"
+        said = f"{self.matrix} {self.range}"
+        if self.transfer == UNSPECIFIED:
+            return said
+        return f"{said}, transfer {TRANSFER_NAMES.get(self.transfer, self.transfer)}"
 
 
 class GnvcError(Exception):

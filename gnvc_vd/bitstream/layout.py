@@ -2,6 +2,9 @@
 
 What is parsed is believed only after its bounds and its CRC have been checked. A unit's CRC goes on from the
 header's, so that a unit from another file does not pass.
+
+Version 2 is written. Version 1 is read too: its header has no transfer function, and its units are those of version 2
+that have no rotation, no σ_0 of their own and no enhancement.
 """
 
 import zlib
@@ -11,11 +14,14 @@ from fractions import Fraction
 from typing import get_args
 
 from gnvc_vd.bitstream.gop import MAX_GOP
+from gnvc_vd.common.strict import require
 from gnvc_vd.conventions import (
     COMMON_RATES,
     MAX_RATE_DENOMINATOR,
     MAX_SIDE,
     QUALITIES,
+    TRANSFERS,
+    UNSPECIFIED,
     Colour,
     ColourRange,
     GnvcError,
@@ -23,19 +29,23 @@ from gnvc_vd.conventions import (
 )
 
 MAGIC = b"GNVC"
-VERSION = 1
-MAX_HEADER = 40
+VERSION = 2  # of what is written
+VERSIONS = (1, VERSION)
+MAX_HEADER = 41
 MAX_PARAMETERS = 7
 MAX_NUMERATOR = (1 << 21) - 1
 MAX_COUNT = (1 << 35) - 1
 POLICIES = 16
-MAX_PAYLOAD = (1 << 23) - 1
+MAX_ROTATION = 9  # latents
+SIGMA_STEPS = 200  # σ_0 is stored in 1/200, as the noise's scale is
+MAX_BODY = (1 << 23) - 1  # of a unit: what lies between its symbol hash and its CRC
 
 UNIT_MARKER = 0xE7  # then the unit's number modulo 256
 END_MARKER = b"\xe8\x1d"
 CRC_BYTES = 4
-UNIT_OVERHEAD = 16  # at most, beside the payload
-SHORT_PAYLOAD = 1 << 15
+UNIT_OVERHEAD = 16  # at most, beside the body
+SHORT_BODY = 1 << 15
+SIGMA_FLAG, ENHANCEMENT_FLAG = 1 << 6, 1 << 7  # beside the quality, in its byte
 
 MATRICES = get_args(Matrix)
 RANGES = get_args(ColourRange)
@@ -62,8 +72,14 @@ class Header:
     rate: Fraction
     colour: Colour
     parameters: bytes = b""  # the codec's own, at most 7 bytes
+    version: int = VERSION
 
     def __post_init__(self) -> None:
+        transfer = self.colour.transfer
+        require(self.version in VERSIONS, f"there is no version {self.version}", ValueError)
+        require(transfer in TRANSFERS, f"H.273 has no transfer function {transfer}", ValueError)
+        silent = self.version == 1 and transfer != UNSPECIFIED
+        require(not silent, "a header of version 1 cannot say a transfer function", ValueError)
         if len(self.coded_identity) != 8 or len(self.shown_identity) != 4:
             raise ValueError("identities are 8 and 4 bytes")
         if not (1 <= self.width <= MAX_SIDE and 1 <= self.height <= MAX_SIDE):
@@ -82,11 +98,15 @@ class Unit:
     policy: int
     symbol_hash: bytes  # 4 bytes over the decoded symbols
     payload: bytes
+    rotation: int = 0  # latents that a rotation of the transform codec takes, up to 9; 0 where there is none
+    sigma_0: float | None = None  # where refinement starts, in steps of 1/200; None is what the header's parameters say
+    enhancement: bytes = b""  # a second payload, which a decoder that does not know it skips
 
     @property
     def size(self) -> int:
         """Its bytes in the stream."""
-        return len(self.payload) + (UNIT_OVERHEAD - 1 if len(self.payload) < SHORT_PAYLOAD else UNIT_OVERHEAD)
+        body = len(_before_payload(self)) + len(self.payload) + len(self.enhancement)
+        return body + (UNIT_OVERHEAD - 1 if body < SHORT_BODY else UNIT_OVERHEAD)
 
 
 @dataclass(frozen=True)
@@ -115,7 +135,8 @@ def pack_header(header: Header) -> bytes:
     else:
         packed_rate = bytes([0]) + varint(rate.numerator) + varint(rate.denominator)
     matrix, colour_range = MATRICES.index(header.colour.matrix), RANGES.index(header.colour.range)
-    body = MAGIC + bytes([VERSION, header.codec << 4 | matrix << 1 | colour_range])
+    body = MAGIC + bytes([header.version, header.codec << 4 | matrix << 1 | colour_range])
+    body += bytes([header.colour.transfer] if header.version > 1 else [])
     body += header.coded_identity + header.shown_identity
     body += varint(header.width) + varint(header.height) + packed_rate
     body += bytes([len(header.parameters)]) + header.parameters
@@ -123,14 +144,15 @@ def pack_header(header: Header) -> bytes:
 
 
 def parse_header(head: bytes) -> tuple[Header, int]:
-    """The header and its size, from the stream's first 40 bytes (or fewer, if it is shorter)."""
+    """The header and its size, from the stream's first 41 bytes (or fewer, if it is shorter)."""
     if head[: len(MAGIC)] != MAGIC:
         raise BitstreamError("not a .gnvc stream" if head else "an empty file, not a .gnvc stream")
-    if len(head) > 4 and head[4] != VERSION:
-        raise BitstreamError(f"a .gnvc stream of version {head[4]}; this program reads version {VERSION}")
-    fields = Fields(head, 5)
+    fields = Fields(head, len(MAGIC))
     try:
-        flags = fields.byte()
+        version = fields.byte()
+        if version not in VERSIONS:
+            raise BitstreamError(f"a .gnvc stream of version {version}; this program reads versions 1 and {VERSION}")
+        flags, transfer = fields.byte(), fields.byte() if version > 1 else UNSPECIFIED
         coded_identity, shown_identity = fields.take(8), fields.take(4)
         width, height, code = fields.varint(MAX_SIDE), fields.varint(MAX_SIDE), fields.byte()
         stated = (fields.varint(MAX_NUMERATOR), fields.varint(MAX_RATE_DENOMINATOR)) if code == 0 else (1, 1)
@@ -139,25 +161,41 @@ def parse_header(head: bytes) -> tuple[Header, int]:
     except FieldError:
         raise BitstreamError("the header is damaged or cut short") from None
     codec, matrix = flags >> 4, flags >> 1 & 7
-    known = codec in tuple(CodecId) and matrix < len(MATRICES) and code <= len(COMMON_RATES)
+    known = codec in tuple(CodecId) and matrix < len(MATRICES) and transfer in TRANSFERS and code <= len(COMMON_RATES)
     if not known or len(parameters) > MAX_PARAMETERS or 0 in (width, height, *stated):
-        raise BitstreamError("the header holds a value that version 1 does not have")
+        raise BitstreamError(f"the header holds a value that version {version} does not have")
     rate = Fraction(*stated) if code == 0 else COMMON_RATES[code - 1]
-    colour = Colour(MATRICES[matrix], RANGES[flags & 1])
-    header = Header(CodecId(codec), coded_identity, shown_identity, width, height, rate, colour, parameters)
+    colour = Colour(MATRICES[matrix], RANGES[flags & 1], transfer)
+    header = Header(CodecId(codec), coded_identity, shown_identity, width, height, rate, colour, parameters, version)
     return header, fields.place
 
 
-def pack_unit(unit: Unit, header_crc: int) -> bytes:
+def pack_unit(unit: Unit, header_crc: int, version: int = VERSION) -> bytes:
     if not 1 <= unit.frames <= MAX_GOP:
         raise BitstreamError(f"a GOP of {unit.frames} frames is not between 1 and {MAX_GOP}")
-    size = len(unit.payload)
-    if size > MAX_PAYLOAD:
-        raise BitstreamError(f"GOP {unit.index} takes {size} bytes, a unit holds {MAX_PAYLOAD}: use shorter GOPs")
-    long = size >= SHORT_PAYLOAD
-    body = bytes([UNIT_MARKER, unit.index & 255]) + (size | long << 23).to_bytes(2 + long, "big")
-    body += bytes([unit.frames, unit.quality, unit.policy]) + unit.symbol_hash + unit.payload
-    return body + _crc(body, header_crc)
+    flags = SIGMA_FLAG * (unit.sigma_0 is not None) | ENHANCEMENT_FLAG * bool(unit.enhancement)
+    within = unit.quality < QUALITIES and unit.policy < POLICIES and unit.rotation <= MAX_ROTATION
+    require(within, f"quality, policy or rotation of GOP {unit.index} is out of bounds", ValueError)
+    require(version > 1 or not (flags or unit.rotation), f"version 1 cannot say what GOP {unit.index} is", ValueError)
+    body = _before_payload(unit) + unit.payload + unit.enhancement
+    if len(body) > MAX_BODY:
+        raise BitstreamError(f"GOP {unit.index} takes {len(body)} bytes, a unit holds {MAX_BODY}: use shorter GOPs")
+    long = len(body) >= SHORT_BODY
+    packed = bytes([UNIT_MARKER, unit.index & 255]) + (len(body) | long << 23).to_bytes(2 + long, "big")
+    packed += bytes([unit.frames, unit.quality | flags, unit.rotation << 4 | unit.policy]) + unit.symbol_hash + body
+    return packed + _crc(packed, header_crc)
+
+
+def _before_payload(unit: Unit) -> bytes:
+    """σ_0 and the enhancement's size, where a unit has them."""
+    start = b"" if unit.sigma_0 is None else bytes([sigma_code(unit.sigma_0)])
+    return start + varint(len(unit.enhancement)) if unit.enhancement else start
+
+
+def sigma_code(sigma_0: float) -> int:
+    """The byte that says where refinement starts; the start is never 0."""
+    require(0 < sigma_0 <= 1, f"σ_0 is above 0 up to 1, not {sigma_0}", ValueError)
+    return max(1, round(sigma_0 * SIGMA_STEPS))
 
 
 def pack_end(end: End, header_crc: int) -> bytes:
@@ -171,20 +209,29 @@ def claimed_size(head: bytes) -> int | None:
         return None
     if head[2] < 128:
         return 15 + int.from_bytes(head[2:4], "big")
-    return 16 + (int.from_bytes(head[2:5], "big") & MAX_PAYLOAD)
+    return 16 + (int.from_bytes(head[2:5], "big") & MAX_BODY)
 
 
-def parse_unit(data: bytes, expected: int, header_crc: int) -> Unit | None:
+def parse_unit(data: bytes, expected: int, header_crc: int, version: int = VERSION) -> Unit | None:
     """The unit that fills `data`, or None. Its number is the nearest to the expected one with this last byte."""
     if len(data) != claimed_size(data) or _crc(data[:-CRC_BYTES], header_crc) != data[-CRC_BYTES:]:
         return None
-    place = 4 if data[2] < 128 else 5
-    frames, quality, policy = data[place : place + 3]
-    if not 1 <= frames <= MAX_GOP or quality >= QUALITIES or policy >= POLICIES:
+    fields = Fields(data[:-CRC_BYTES], 4 if data[2] < 128 else 5)
+    frames, quality, policy, symbol_hash = fields.byte(), fields.byte(), fields.byte(), fields.take(4)
+    flags, rotation = quality & (SIGMA_FLAG | ENHANCEMENT_FLAG), policy >> 4
+    if not 1 <= frames <= MAX_GOP or rotation > MAX_ROTATION or (version == 1 and (flags or rotation)):
+        return None
+    try:
+        sigma = fields.byte() if flags & SIGMA_FLAG else None
+        added = fields.varint(MAX_BODY) if flags & ENHANCEMENT_FLAG else None
+        payload, enhancement = fields.take(fields.left - (added or 0)), fields.take(added or 0)
+    except FieldError:
+        return None
+    if added == 0 or (sigma is not None and not 1 <= sigma <= SIGMA_STEPS):
         return None
     index = expected + (data[1] - expected + 128 & 255) - 128
-    place += 3
-    return Unit(index, frames, quality, policy, data[place : place + 4], data[place + 4 : -CRC_BYTES])
+    quality, policy, sigma_0 = quality & 63, policy & 15, None if sigma is None else sigma / SIGMA_STEPS
+    return Unit(index, frames, quality, policy, symbol_hash, payload, rotation, sigma_0, enhancement)
 
 
 def parse_end(head: bytes, header_crc: int) -> tuple[End | None, int]:
@@ -227,10 +274,14 @@ class Fields:
     def __init__(self, data: bytes, place: int = 0) -> None:
         self._data, self.place = data, place
 
+    @property
+    def left(self) -> int:
+        return len(self._data) - self.place
+
     def take(self, count: int) -> bytes:
-        self.place += count
-        if self.place > len(self._data):
+        if not 0 <= count <= self.left:
             raise FieldError
+        self.place += count
         return self._data[self.place - count : self.place]
 
     def byte(self) -> int:

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 from gnvc_vd.bitstream import BitstreamError, Unit
 from gnvc_vd.bitstream.gop import DEFAULT_WINDOW, check_window, frames_of, latents_of
+from gnvc_vd.bitstream.layout import SIGMA_STEPS, sigma_code
 from gnvc_vd.common.strict import require
 from gnvc_vd.conventions import UsageError
 
-SIGMA_STEPS = 200  # σ_0 and the noise's scale are stored in 1/200
 MAX_STEPS = 100
 MAX_SEED = (1 << 24) - 1
 
@@ -36,12 +36,12 @@ class Refinement:
         return f"refined in {steps} from σ_0 = {self.sigma_0:g}, {noise}, in windows of {self.window} frames"
 
     def cost(self, unit: Unit) -> dict[str, int]:
-        """A unit's payload in bytes, by what they hold."""
-        return {"symbols": len(unit.payload)}
+        """A unit's payload, and its enhancement where it has one, in bytes by what they hold."""
+        return {"symbols": len(unit.payload)} | ({"enhancement": len(unit.enhancement)} if unit.enhancement else {})
 
     def pack(self) -> bytes:
-        sigma, scale = round(self.sigma_0 * SIGMA_STEPS), round(self.noise_scale * SIGMA_STEPS)
-        return bytes([self.steps, max(1, sigma), scale, latents_of(self.window)]) + self.seed.to_bytes(3, "big")
+        sigma, scale = sigma_code(self.sigma_0), round(self.noise_scale * SIGMA_STEPS)
+        return bytes([self.steps, sigma, scale, latents_of(self.window)]) + self.seed.to_bytes(3, "big")
 
     @classmethod
     def parse(cls, data: bytes) -> "Refinement":

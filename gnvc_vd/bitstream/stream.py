@@ -20,15 +20,16 @@ from gnvc_vd.conventions import MAX_PIXELS
 
 CHUNK = 1 << 16
 SEARCH_ALLOWANCE = 1 << 26  # bytes that a search may check at once …
-SEARCH_FACTOR = 8  # … and for every byte that it passes
+SEARCH_FACTOR = 32  # … and for every byte that it passes; in random bytes, candidates of version 2 claim 20
 
-# Where a unit or the closing unit may begin: marker, number, length, frames, quality, policy within their bounds.
-CANDIDATE = re.compile(
-    rb"\xe7.(?:[\x00-\x7f].|[\x80-\xff]..)[\x01-\xfd][\x00-\x3f][\x00-\x0f]|"
-    + re.escape(END_MARKER)
-    + rb"(?:[\x80-\xff]{0,4}[\x00-\x7f]){2}",
-    re.DOTALL,
-)
+
+def _candidate(quality_and_policy: bytes) -> re.Pattern[bytes]:
+    """Where a unit or the closing unit may begin: marker, number, size, frames, quality, policy within their bounds."""
+    unit = rb"\xe7.(?:[\x00-\x7f].|[\x80-\xff]..)[\x01-\xfd]" + quality_and_policy
+    return re.compile(unit + b"|" + re.escape(END_MARKER) + rb"(?:[\x80-\xff]{0,4}[\x00-\x7f]){2}", re.DOTALL)
+
+
+CANDIDATES = {1: _candidate(rb"[\x00-\x3f][\x00-\x0f]"), 2: _candidate(rb".[\x00-\x9f]")}  # by version
 
 
 class Writer:
@@ -37,7 +38,7 @@ class Writer:
     def __init__(self, stream: BinaryIO, header: Header) -> None:
         packed = layout.pack_header(header)
         self._stream = stream
-        self._header_crc = zlib.crc32(packed)
+        self._header_crc, self._version = zlib.crc32(packed), header.version
         self._gops = self._frames = 0
         self.bytes_written = 0
         self._put(packed)
@@ -45,7 +46,7 @@ class Writer:
     def write(self, unit: Unit) -> None:
         if unit.index != self._gops:
             raise ValueError(f"unit {unit.index} written after {self._gops} units")
-        self._put(layout.pack_unit(unit, self._header_crc))
+        self._put(layout.pack_unit(unit, self._header_crc, self._version))
         self._gops += 1
         self._frames += unit.frames
 
@@ -86,6 +87,7 @@ class Reader:
         if width * height > max_pixels:
             raise BitstreamError(f"a picture of {width}×{height} is larger than the limit of {max_pixels} pixels")
         self._header_crc = zlib.crc32(head[:size])
+        self._candidate = CANDIDATES[self.header.version]
         self._input.skip(size)
         self._gops = self._frames = 0  # GOPs passed, lost ones included; frames read
         self._allowance = SEARCH_ALLOWANCE
@@ -133,7 +135,7 @@ class Reader:
         size = layout.claimed_size(head)
         if size is None:
             return None, 0
-        return layout.parse_unit(self._input.peek(size), self._gops, self._header_crc), size
+        return layout.parse_unit(self._input.peek(size), self._gops, self._header_crc, self.header.version), size
 
     def _why_not(self) -> str:
         size = layout.claimed_size(self._input.peek(UNIT_OVERHEAD))
@@ -144,13 +146,13 @@ class Reader:
         """Step forward to the next part that parses, or to the end of the stream."""
         while True:
             start = self._input.offset
-            found = self._input.skip_to_candidate()
+            found = self._input.skip_to(self._candidate)
             self._allowance += SEARCH_FACTOR * (self._input.offset - start + 1)
             if not found:
                 return None, 0
             size = layout.claimed_size(self._input.peek(UNIT_OVERHEAD)) or UNIT_OVERHEAD
             # Checked where the allowance covers it, and where it is short or another part follows it.
-            if size <= self._allowance and (size <= CHUNK or self._input.candidate_follows(size)):
+            if size <= self._allowance and (size <= CHUNK or self._input.follows(self._candidate, size)):
                 self._allowance -= size
                 part, size = self._parse()
                 if part is not None and not (isinstance(part, Unit) and part.index < self._gops):
@@ -198,11 +200,11 @@ class _Buffer:
             del self._held[: self._start]
             self._start = 0
 
-    def skip_to_candidate(self) -> bool:
+    def skip_to(self, candidate: re.Pattern[bytes]) -> bool:
         """To the next place where a part may begin; False at the end of the stream."""
         while True:
             self._fill(CHUNK)
-            found = CANDIDATE.search(self._held, self._start)
+            found = candidate.search(self._held, self._start)
             if found:
                 self.skip(found.start() - self._start)
                 return True
@@ -212,11 +214,11 @@ class _Buffer:
                 return False
             self.skip(held - UNIT_OVERHEAD)
 
-    def candidate_follows(self, size: int) -> bool:
+    def follows(self, candidate: re.Pattern[bytes], size: int) -> bool:
         """Whether a part may begin, or the stream ends, this many bytes on."""
         self._fill(size + UNIT_OVERHEAD)
         place = self._start + size
-        return place == len(self._held) or CANDIDATE.match(self._held, place) is not None
+        return place == len(self._held) or candidate.match(self._held, place) is not None
 
     def _fill(self, count: int) -> None:
         while len(self._held) - self._start < count and not self._ended:

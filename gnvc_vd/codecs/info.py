@@ -25,6 +25,11 @@ class Inspection:
         return self.header.codec.name.lower().replace("_", "-")
 
     @property
+    def overhead(self) -> int:
+        """Bytes that are neither payload nor enhancement."""
+        return self.bytes - sum(len(unit.payload) + len(unit.enhancement) for _, unit in self.units)
+
+    @property
     def bpp(self) -> float | None:
         size = self.header.width, self.header.height
         return bits_per_pixel(self.bytes, *size, self.frames) if self.frames else None
@@ -77,8 +82,8 @@ def _plain(value: object) -> object:
 
 
 def _unit_as_dict(unit: Unit, first_frame: int | None) -> dict[str, object]:
-    said = {name: getattr(unit, name) for name in ("frames", "quality", "policy")}
-    sizes = {"bytes": unit.size, "payload": len(unit.payload)}
+    said = {name: getattr(unit, name) for name in ("frames", "quality", "policy", "rotation", "sigma_0")}
+    sizes = {"bytes": unit.size, "payload": len(unit.payload), "enhancement": len(unit.enhancement)}
     return {"gop": unit.index, "first_frame": first_frame, **said, **sizes, "symbol_hash": unit.symbol_hash}
 
 
@@ -88,20 +93,14 @@ def as_text(found: Inspection) -> str:
         rate = kilobits_per_second(found.bytes, found.frames, header.rate)
         size += f", {found.bpp:.5f} bpp, {rate:.1f} kbit/s"
     lines = [
-        f"codec       {found.codec}, parameters {header.parameters.hex() or 'none'}",
+        f"codec       {found.codec}, parameters {header.parameters.hex() or 'none'}, version {header.version}",
         f"decoding    {found.described}",
         f"model       coded {header.coded_identity.hex()}, shown {header.shown_identity.hex()}",
         f"video       {header.width}×{header.height}, {found.frames} frames at {header.rate}/s, {header.colour}",
         f"size        {size}",
-        f"overhead    {found.bytes - sum(len(unit.payload) for _, unit in found.units)} bytes beside the payloads",
+        f"overhead    {found.overhead} bytes beside the payloads",
+        *_table([_row(unit, first) for first, unit in found.units]),
     ]
-    if found.units:
-        lines += ["", "  GOP   first  frames  quality  policy     bytes  symbol hash"]
-    for first, unit in found.units:
-        lines.append(
-            f"{unit.index:5} {'?' if first is None else first:>7} {unit.frames:7} {unit.quality:8} {unit.policy:7} "
-            f"{unit.size:9}  {unit.symbol_hash.hex()}"
-        )
     for damage in found.damages:
         lost = f"GOPs lost: {'unknown' if damage.lost is None else damage.lost}"
         lines.append(
@@ -109,3 +108,29 @@ def as_text(found: Inspection) -> str:
             f"{damage.reason}; {lost}"
         )
     return "\n".join(lines)
+
+
+def _row(unit: Unit, first_frame: int | None) -> dict[str, str]:
+    """What a unit says, by the column's title; empty where it says nothing."""
+    return {
+        "GOP": str(unit.index),
+        "first": "?" if first_frame is None else str(first_frame),
+        "frames": str(unit.frames),
+        "quality": str(unit.quality),
+        "policy": str(unit.policy),
+        "rotation": str(unit.rotation or ""),
+        "σ_0": "" if unit.sigma_0 is None else f"{unit.sigma_0:g}",
+        "bytes": str(unit.size),
+        "enhancement": str(len(unit.enhancement) or ""),
+        "symbol hash": unit.symbol_hash.hex(),
+    }
+
+
+def _table(rows: list[dict[str, str]]) -> list[str]:
+    """A blank line, titles and rows, without the columns that are empty in every row."""
+    if not rows:
+        return []
+    titles = [title for title in rows[0] if any(row[title] for row in rows)]
+    widths = {title: max(len(title), *(len(row[title]) for row in rows)) for title in titles}
+    lines = [{title: title for title in titles}, *rows]
+    return ["", *("  ".join(line[title].rjust(widths[title]) for title in titles) for line in lines)]

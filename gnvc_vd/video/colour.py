@@ -10,7 +10,8 @@ blue would turn black), so limited-range input is first clamped to just inside w
 
 Chroma siting: left, as in MPEG-2, H.264 and HEVC, and centred for JPEG and MPEG-1. Files that say otherwise are not
 heard: libavfilter's buffers drop the statement, and y4m's is unreliable (tools write "420jpeg" when they do not know).
-Transfer function and primaries are carried by nobody: RGB here is the source's own non-linear R'G'B'.
+Nothing is converted by the transfer function: RGB here is the source's own non-linear R'G'B'. Which one it is, is
+carried beside the pictures; primaries are carried by nobody.
 """
 
 from collections.abc import Callable
@@ -24,11 +25,11 @@ from av.filter import Graph
 from av.video.plane import VideoPlane
 from numpy.typing import NDArray
 
-from gnvc_vd.conventions import Colour, ColourRange, Frame, Matrix
+from gnvc_vd.conventions import TRANSFERS, UNSPECIFIED, Colour, ColourRange, Frame, Matrix
 
 MATRIX_CODES: dict[int, Matrix] = {1: "bt709", 5: "bt601", 6: "bt601", 9: "bt2020"}  # ISO/IEC 23091-2
 MATRIX_OUT = {matrix: code for code, matrix in MATRIX_CODES.items()}  # of primaries too
-TRANSFER_OUT: dict[Matrix, int] = {"bt601": 6, "bt709": 1, "bt2020": 14}
+ASSUMED_TRANSFER: dict[Matrix, int] = {"bt601": 6, "bt709": 1, "bt2020": 14}
 RANGE_CODES: dict[int, ColourRange] = {1: "limited", 2: "full"}
 RANGE_OUT = {name: code for code, name in RANGE_CODES.items()}
 
@@ -55,10 +56,13 @@ def colour_of(frame: av.VideoFrame) -> tuple[Colour, tuple[str, ...]]:
             code = int(frame.colorspace)
             said = "no colour matrix is stated" if code == 2 else f"colour matrix {code} is not supported"
             notices.append(f"{said}; {matrix} is assumed from the picture's size")
+    transfer = int(frame.color_trc)  # libav's codes are H.273's, but for some of its own
+    transfer = transfer if transfer in TRANSFERS else UNSPECIFIED
     if is_rgb:  # limited is the YUV that it may become; RGB itself is always full
-        return Colour(matrix, "limited"), ()
+        return Colour(matrix, "limited", transfer), ()
     full = frame.format.name.startswith("yuvj") or (is_grey and frame.format.name != "gray")
-    return Colour(matrix, RANGE_CODES.get(int(frame.color_range), "full" if full else "limited")), tuple(notices)
+    colour_range = RANGE_CODES.get(int(frame.color_range), "full" if full else "limited")
+    return Colour(matrix, colour_range, transfer), tuple(notices)
 
 
 class Converter:

@@ -6,7 +6,7 @@ Policies, for what a codec with one frame size and one frame rate has to decide:
     variable frame rate   every coded frame exactly once, at the stream's average rate; a notice says so
     rotation, mirroring   applied; size is the size as shown
     alpha                 composited onto black
-    pixel aspect, HDR     sample values pass through as they are; a notice says so
+    pixel aspect, HDR     sample values pass through as they are; a notice says so, and `Colour` which transfer function
     audio, subtitles      not carried; a notice says so
     interlaced            frames as coded, not deinterlaced; a notice says so
 Where libav notices damage or a cut, the frames before it come out and then an error. It does not notice everything:
@@ -32,6 +32,7 @@ from gnvc_vd.conventions import (
     MAX_RATE,
     MAX_RATE_DENOMINATOR,
     MAX_SIDE,
+    UNSPECIFIED,
     Colour,
     Frame,
     GnvcError,
@@ -134,7 +135,7 @@ def open_video(
     Args:
         raw: size, rate and pixel format of a headerless YUV file; needed for .yuv, refused elsewhere.
         rate: overrides the source's frame rate (a folder of pictures has none of its own).
-        colour: overrides matrix and range where the file lies or says nothing.
+        colour: overrides matrix and range where the file lies or says nothing, and its transfer if it states one.
     """
     path = None if str(source) == "-" else Path(source)
     name = _name(path)
@@ -153,6 +154,7 @@ def open_video(
         raise UsageError(f"a frame rate of {rate} is not between 0 and {MAX_RATE}")
     if colour is not None:
         info = replace(info, notices=tuple(notice for notice in info.notices if "assumed" not in notice))
+        colour = replace(colour, transfer=info.colour.transfer) if colour.transfer == UNSPECIFIED else colour
     info = replace(info, rate=rate or info.rate, colour=colour or info.colour)
     return Video(info, _rgb_frames(first, decoded, info, name))
 

@@ -22,8 +22,8 @@ from typing import BinaryIO
 import av
 
 from gnvc_vd.common.files import replacing
-from gnvc_vd.conventions import Colour, Frame, UsageError, assert_frame
-from gnvc_vd.video.colour import MATRIX_OUT, RANGE_OUT, TRANSFER_OUT, assumed_matrix, to_yuv
+from gnvc_vd.conventions import UNSPECIFIED, Colour, Frame, UsageError, assert_frame
+from gnvc_vd.video.colour import ASSUMED_TRANSFER, MATRIX_OUT, RANGE_OUT, assumed_matrix, to_yuv
 from gnvc_vd.video.pictures import write_picture
 from gnvc_vd.video.planes import PlanesOf
 from gnvc_vd.video.reader import RawFormat, VideoError, check_shape
@@ -65,6 +65,7 @@ def create_video(
     Args:
         target: decides the format by its suffix; no suffix means a folder of PNGs, `-` y4m on standard output.
         colour: matrix and range of the YUV to be written; by default limited range, and the matrix by the size rule.
+            mp4, mov and mkv say its transfer function; where it has none, YUV there says its matrix's own.
         pixel_format: of y4m and raw YUV.
     """
     colour = colour or Colour(assumed_matrix(width, height), "limited")
@@ -118,9 +119,12 @@ def _encoded(path: Path, suffix: str, width: int, height: int, rate: Fraction, c
         pixel_format = "bgr0" if codec == "ffv1" else "yuv444p" if width % 2 or height % 2 else "yuv420p"
         stream.pix_fmt = pixel_format
         convert = None if codec == "ffv1" else to_yuv(colour, pixel_format)
+        context.color_trc = colour.transfer
         if convert is not None:
             context.color_range, context.colorspace = RANGE_OUT[colour.range], MATRIX_OUT[colour.matrix]
-            context.color_primaries, context.color_trc = MATRIX_OUT[colour.matrix], TRANSFER_OUT[colour.matrix]
+            context.color_primaries = MATRIX_OUT[colour.matrix]
+            if colour.transfer == UNSPECIFIED:
+                context.color_trc = ASSUMED_TRANSFER[colour.matrix]
 
         def put(frame: Frame, number: int) -> None:
             picture = av.VideoFrame.from_ndarray(frame, format="rgb24")

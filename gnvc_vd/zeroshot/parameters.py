@@ -80,7 +80,9 @@ class Parameters:
 
     def open(self, unit: Unit) -> Content:
         """A unit, which may be hostile, checked against its hash."""
-        require(not unit.policy, f"GOP {unit.index} has policy {unit.policy}, which GVC does not have", BitstreamError)
+        for name in ("policy", "rotation", "sigma_0"):
+            value = getattr(unit, name)
+            require(not value, f"GOP {unit.index} has {name} {value}, which GVC does not have", BitstreamError)
         parsed = Parsed(unit.payload)
         latents = latents_of(unit.frames + self.repeated(parsed.first))
         counts = parsed.allotment.counts(latents, self.withheld)
@@ -92,12 +94,13 @@ class Parameters:
         return content
 
     def cost(self, unit: Unit) -> dict[str, int]:
-        """A unit's payload in bytes, by what they hold."""
+        """A unit's payload, and its enhancement where it has one, in bytes by what they hold."""
         content = self.open(unit)
         atoms = atom_bytes(content.counts, self.schedule.stochastic, self.codebook)
         stills = len(content.first or b"") + len(content.last or b"")
         parts = {"atoms": atoms, "stills": stills, "tail": len(content.residual or b"")}
-        return parts | {"the rest": len(unit.payload) - sum(parts.values())}
+        parts |= {"the rest": len(unit.payload) - sum(parts.values())}
+        return parts | ({"enhancement": len(unit.enhancement)} if unit.enhancement else {})
 
     def pack(self) -> bytes:
         schedule = self.schedule

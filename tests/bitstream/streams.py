@@ -2,6 +2,7 @@
 
 import io
 import zlib
+from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
 from random import Random
@@ -19,6 +20,7 @@ HEADER = Header(
     colour=Colour("bt709", "limited"),
     parameters=b"\x05\x3c\x07",
 )
+HEADERS = {1: replace(HEADER, version=1), 2: HEADER}
 
 
 def units(count: int, payload: int = 60, seed: int = 0) -> list[Unit]:
@@ -27,6 +29,22 @@ def units(count: int, payload: int = 60, seed: int = 0) -> list[Unit]:
         Unit(i, 1 + i % 25, i % 64, i % 2, random.randbytes(4), random.randbytes(random.randint(0, 2 * payload)))
         for i in range(count)
     ]
+
+
+def units_of(version: int, count: int, payload: int = 60, seed: int = 0) -> list[Unit]:
+    """Units that use everything that a version has."""
+    plain, random = units(count, payload, seed), Random(seed + 1)
+    return plain if version == 1 else [enriched(unit, random) for unit in plain]
+
+
+def enriched(unit: Unit, random: Random) -> Unit:
+    """With a rotation, a σ_0 and an enhancement, each of them or not."""
+    return replace(
+        unit,
+        rotation=random.randrange(10),
+        sigma_0=random.choice([None, random.randint(1, 200) / 200]),
+        enhancement=random.randbytes(random.choice([0, 1, 1 + len(unit.payload), 130])),
+    )
 
 
 def packed(parts: list[Unit], header: Header = HEADER) -> bytes:
