@@ -1,5 +1,6 @@
 """Both codecs through the contract alone: what files, evaluation and the command line rely on."""
 
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -51,7 +52,24 @@ def test_every_byte_of_a_payload_is_accounted_for(codec: Codec[Any], settings: o
     for unit in units:
         cost = told.cost(unit)
         assert sum(cost.values()) == len(unit.payload) and min(cost.values()) >= 0
+        assert told.cost(replace(unit, enhancement=bytes(77))) == cost | {"enhancement": 77}
     assert told.describe()
+
+
+@pytest.mark.parametrize(("codec", "settings"), BOTH)
+def test_an_enhancement_that_is_not_known_is_skipped(codec: Codec[Any], settings: object) -> None:
+    units, plain = coded(codec, settings)
+    more = whole_stream(codec.header(INFO, settings), [replace(unit, enhancement=bytes(300)) for unit in units])
+    assert len(more) == len(plain) + 2 * (300 + 2)
+    assert np.array_equal(*(np.concatenate(list(codec.decode(stream))) for stream in (plain, more)))
+
+
+@pytest.mark.parametrize("more", [{"policy": 1}, {"rotation": 7}, {"sigma_0": 0.3}])
+def test_gvc_refuses_what_its_units_do_not_have(more: dict[str, Any]) -> None:
+    settings = GvcEncoding(3, gop=5, scenecut=False, parameters=QUICK)
+    (unit, *_), _ = coded(ZEROSHOT, settings, frames=5)
+    with pytest.raises(BitstreamError, match="which GVC does not have"):
+        ZEROSHOT.decoder(ZEROSHOT.header(INFO, settings)).verify(replace(unit, **more))
 
 
 @pytest.mark.parametrize(("codec", "settings"), BOTH)

@@ -16,7 +16,7 @@ from gnvc_vd.bench.harness import cost
 from gnvc_vd.bitstream.playback import Decoding
 from gnvc_vd.bitstream.refinement import Refinement
 from gnvc_vd.cli.main import main
-from gnvc_vd.conventions import Colour, Frame
+from gnvc_vd.conventions import UNSPECIFIED, Colour, Frame
 from gnvc_vd.learned.codec import Encoding
 from gnvc_vd.video import RawVideo, VideoInfo, create_video, open_video
 from tests.conftest import Cli, names_beside, smooth_clip
@@ -118,6 +118,23 @@ def test_the_stream_says_what_the_encoder_wants_of_refinement(capfd: pytest.Capt
     before = target.read_bytes()
     code, _, messages = here(capfd, "encode", source, target, "--sigma-0", 1.5)
     assert code == 2 and "σ_0 above 0 up to 1" in messages and target.read_bytes() == before
+
+
+def test_the_transfer_function_goes_through_a_stream(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """PQ is told from SDR at the other end; the code values are the same whatever it says."""
+    shown = {}
+    for name, transfer in (("pq", 16), ("unsaid", UNSPECIFIED)):
+        source, stream, target = (tmp_path / f"{name}{suffix}" for suffix in (".mkv", ".gnvc", ".out.mkv"))
+        with create_video(source, 32, 16, Fraction(25), Colour("bt709", "limited", transfer)) as writer:
+            for frame in smooth_clip(16, 32, 5):
+                writer.write(frame)
+        assert here(capfd, "encode", source, stream)[0] == 0
+        assert json.loads(here(capfd, "info", stream, "--json")[1])["colour"]["transfer"] == transfer
+        assert here(capfd, "decode", stream, target, "--steps", "1")[0] == 0
+        with open_video(target) as out:
+            assert out.info.colour.transfer == transfer
+            shown[name] = np.stack(list(out))
+    assert np.array_equal(shown["pq"], shown["unsaid"])
 
 
 def test_damage_exits_1_and_is_concealed_on_request(

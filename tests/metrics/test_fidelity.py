@@ -2,6 +2,7 @@
 
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from gnvc_vd.conventions import Colour
 from gnvc_vd.metrics import UnavailableError
 from gnvc_vd.metrics.fidelity import MsSsim, psnr, psnr_rgb, psnr_yuv
 from gnvc_vd.metrics.pairs import Pairing, as_tensor
-from gnvc_vd.video import ffmpeg, open_video
+from gnvc_vd.video import Picture, ffmpeg, open_video
 from gnvc_vd.video.planes import Planes
 from tests.conftest import noise_clip, smooth_clip
 from tests.metrics.clips import COLOUR, as_frame, noisy, pairs, texture, write
@@ -112,9 +113,15 @@ def test_a_wrong_colour_matrix_is_seen(tmp_path: Path) -> None:
     assert 25 < psnr_yuv(pair.reference_planes, pair.test_planes) < 40
 
 
+def test_a_transfer_function_that_only_one_file_states_leaves_the_codes_as_stored() -> None:
+    frame, stored = noise_clip(16, 16, 1)[0], planes(50, 60, 70)
+    stated = replace(stored, colour=replace(stored.colour, transfer=1))
+    pair = Pairing(COLOUR, "cpu")(Picture(frame, stored), Picture(frame, stated))
+    assert pair.reference_planes is stored and pair.test_planes is stated
+
+
 def test_a_format_that_changes_midway_is_refused() -> None:
     from gnvc_vd.conventions import GnvcError
-    from gnvc_vd.video import Picture
 
     frame = noise_clip(16, 16, 1)[0]
     pairing = Pairing(COLOUR, "cpu")

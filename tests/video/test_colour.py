@@ -123,6 +123,23 @@ def test_what_is_not_stated_follows_the_size_rule() -> None:
     assert colour_of(av.VideoFrame(64, 64, "yuvj420p"))[0] == Colour("bt601", "full")
 
 
+@pytest.mark.parametrize("pixel_format", ["yuv420p", "rgb24", "gray"])
+def test_a_transfer_function_is_what_h273_defines_or_unspecified(pixel_format: str) -> None:
+    for code in range(20):
+        frame = av.VideoFrame(64, 64, pixel_format)
+        frame.color_trc = code
+        assert colour_of(frame)[0].transfer == (code if code in {1, *range(4, 19)} else 2)
+
+
+def test_colours_that_differ_in_the_transfer_function_alone_convert_alike() -> None:
+    said, unsaid = Colour("bt709", "limited", 1), Colour("bt709", "limited")
+    assert said == unsaid and hash(said) == hash(unsaid) and said != Colour("bt709", "full", 1)
+    names = {13: "srgb", 16: "pq", 18: "hlg", 8: "linear", 1: "bt709", 17: "17"}
+    for code, name in names.items():
+        assert str(Colour("bt709", "limited", code)) == f"bt709 limited, transfer {name}"
+    assert str(unsaid) == "bt709 limited"
+
+
 @pytest.mark.parametrize("colour_range", ["limited", "full"])
 @pytest.mark.parametrize(("pixel_format", "depth"), [("gray", 8), ("gray10le", 10), ("gray16le", 16)])
 def test_grey_of_any_depth_is_the_closed_form(pixel_format: str, depth: int, colour_range: ColourRange) -> None:

@@ -2,6 +2,7 @@
 
 import io
 import sys
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -54,6 +55,19 @@ def test_metadata_names_matrix_and_range_and_decides_the_picture(tmp_path: Path)
     untold = next(iter(open_video(as_601)))
     assert told.info.colour == Colour("bt709", "full")
     assert np.abs(next(iter(told)).astype(int) - untold).max() > 10
+
+
+def test_the_transfer_function_is_read_and_changes_no_picture(tmp_path: Path) -> None:
+    tags = ["-c:v", "libx264", "-qp", "0", "-colorspace", "bt709", "-vf"]
+    names = ("smpte2084", "bt709")
+    film = {one: made(tmp_path / f"{one}.mp4", *tags, f"setparams=color_trc={one}", frames=1) for one in names}
+    pq, sdr = (open_video(path) for path in film.values())
+    assert (pq.info.colour.transfer, sdr.info.colour.transfer) == (16, 1)
+    assert any("HDR" in notice for notice in pq.info.notices) and sdr.info.notices == ()
+    assert np.array_equal(next(iter(pq)), next(iter(sdr)))
+    told = Colour("bt601", "full")
+    assert open_video(film["smpte2084"], colour=told).info.colour.transfer == 16
+    assert open_video(film["smpte2084"], colour=replace(told, transfer=18)).info.colour.transfer == 18
 
 
 def test_ntsc_rate_is_a_rational(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gnvc_vd.conventions import Colour, UsageError
+from gnvc_vd.conventions import TRANSFERS, UNSPECIFIED, Colour, UsageError
 from gnvc_vd.video import RawVideo, VideoError, create_video, open_video
 from tests.conftest import largest_difference, names_beside, noise_clip, smooth_clip
 
@@ -51,6 +51,22 @@ def test_mp4_says_its_colour_and_comes_back_in_it(tmp_path: Path, colour: Colour
     video = open_video(written(tmp_path / "clip.mp4", clip, colour=colour))
     assert video.info.colour == colour and video.info.notices == ()
     assert np.abs(np.stack(list(video)).astype(int) - np.stack(clip)).mean() < 1.5
+
+
+@pytest.mark.parametrize("name", ["clip.mp4", "clip.mov", "clip.mkv"])
+def test_transfer_functions_are_said_and_come_back(tmp_path: Path, name: str) -> None:
+    clip = smooth_clip(16, 32, 1)
+    for transfer in TRANSFERS - {UNSPECIFIED}:
+        video = open_video(written(tmp_path / name, clip, colour=Colour("bt709", "limited", transfer)))
+        assert video.info.colour.transfer == transfer
+
+
+def test_what_has_no_transfer_function_says_its_matrixs_own_where_a_matrix_is_said(tmp_path: Path) -> None:
+    clip = smooth_clip(16, 32, 1)
+    for matrix, transfer in (("bt601", 6), ("bt709", 1), ("bt2020", 14)):
+        for name, said in (("clip.mp4", transfer), ("clip.mkv", UNSPECIFIED), ("clip.y4m", UNSPECIFIED)):
+            video = open_video(written(tmp_path / name, clip, colour=Colour(matrix, "limited")))
+            assert video.info.colour.transfer == said
 
 
 def test_y4m_and_raw_yuv_hold_the_same_planes(tmp_path: Path) -> None:
