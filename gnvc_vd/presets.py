@@ -1,6 +1,7 @@
 """Every model size, once. A preset says what to build; weights come from a folder or the hub."""
 
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from gnvc_vd.conventions import LATENT_CHANNELS, UsageError
 
@@ -40,8 +41,8 @@ class DitPreset:
 
 
 @dataclass(frozen=True)
-class BottleneckPreset:
-    """The contextual latent codec at a size: channels of each of its parts."""
+class ContextualPreset:
+    """The latent codec of the paper at a size, latent after latent: channels of each of its parts."""
 
     features: int  # the temporal feature f
     width: int  # inside the transforms
@@ -50,6 +51,27 @@ class BottleneckPreset:
     prior: int  # inside the entropy model
     state: int  # the integer memory of earlier symbols
     blocks: int  # at each resolution of each transform
+    kind: Literal["contextual"] = "contextual"
+
+
+@dataclass(frozen=True)
+class TransformPreset:
+    """The latent codec that starts as a transform code, a rotation of latents at a time, likewise."""
+
+    prior: int  # inside the entropy models
+    state: int  # what a slice is told of those before it
+    width: int  # inside the correction
+    blocks: int  # of the correction
+    kind: Literal["transform"] = "transform"
+
+    @property
+    def features(self) -> int:
+        """Channels of f: the correction's, at latents' own places, how sure each latent is, and the step."""
+        return self.width // 4 + LATENT_CHANNELS + 1
+
+
+BottleneckPreset = ContextualPreset | TransformPreset
+BottleneckKind = Literal["contextual", "transform"]
 
 
 @dataclass(frozen=True)
@@ -61,7 +83,8 @@ class AdaptorPreset:
     lora_rank: int | None = None  # of low-rank corrections to the frozen transformer's attention; None is none
 
 
-REAL_BOTTLENECK = BottleneckPreset(features=192, width=272, symbols=128, hyper=64, prior=256, state=128, blocks=3)
+REAL_CONTEXTUAL = ContextualPreset(features=192, width=272, symbols=128, hyper=64, prior=256, state=128, blocks=3)
+REAL_TRANSFORM = TransformPreset(prior=256, state=128, width=384, blocks=4)
 
 
 @dataclass(frozen=True)
@@ -79,12 +102,17 @@ class Preset:
     name: str
     vae: VaePreset
     dit: DitPreset
-    bottleneck: BottleneckPreset = REAL_BOTTLENECK
+    contextual: ContextualPreset = REAL_CONTEXTUAL
+    transform: TransformPreset = REAL_TRANSFORM
+    kind: BottleneckKind = "contextual"  # the latent codec that it has unless told otherwise
     adaptor: AdaptorPreset = AdaptorPreset(tuple(range(0, 30, 2)))
     source: Source | None = None
     shipped: bool = False  # weights of our own come with the package
     note: str = ""
     codebook: int = 16384  # atoms that GVC chooses from
+
+    def bottleneck(self, kind: BottleneckKind | None = None) -> BottleneckPreset:
+        return self.transform if (kind or self.kind) == "transform" else self.contextual
 
 
 UNIT_MEAN, UNIT_STD = (0.0,) * LATENT_CHANNELS, (1.0,) * LATENT_CHANNELS
@@ -114,7 +142,8 @@ PRESETS = {
             name="nano",
             vae=VaePreset(base_dim=8, latents_mean=UNIT_MEAN, latents_std=UNIT_STD),
             dit=DitPreset(layers=2, heads=2, head_dim=16, ffn_dim=64, freq_dim=32, **OWN_CONDITION),
-            bottleneck=BottleneckPreset(features=16, width=16, symbols=16, hyper=4, prior=16, state=16, blocks=1),
+            contextual=ContextualPreset(features=16, width=16, symbols=16, hyper=4, prior=16, state=16, blocks=1),
+            transform=TransformPreset(prior=16, state=16, width=16, blocks=1),
             adaptor=AdaptorPreset((0,)),
             codebook=1024,
             note="random weights from a seed, for tests: its pictures mean nothing",
@@ -122,8 +151,9 @@ PRESETS = {
         Preset(
             name="tiny",
             vae=VaePreset(base_dim=64, latents_mean=UNIT_MEAN, latents_std=UNIT_STD, architecture="light"),
-            dit=DitPreset(layers=6, heads=4, head_dim=48, ffn_dim=576, **OWN_CONDITION),
-            bottleneck=BottleneckPreset(features=32, width=72, symbols=32, hyper=16, prior=64, state=32, blocks=2),
+            dit=DitPreset(layers=6, heads=4, head_dim=64, ffn_dim=1024, **OWN_CONDITION),
+            contextual=ContextualPreset(features=32, width=72, symbols=32, hyper=16, prior=64, state=32, blocks=2),
+            transform=TransformPreset(prior=128, state=64, width=96, blocks=2),
             adaptor=AdaptorPreset((0, 2, 4)),
             codebook=1024,
             shipped=True,

@@ -17,10 +17,10 @@ from tqdm import tqdm
 
 from gnvc_vd.conventions import QUALITIES
 from gnvc_vd.entropy.integer import IntegerConv
-from gnvc_vd.learned.bottleneck.contextual import Bottleneck
+from gnvc_vd.learned.bottleneck.contextual import Contextual
 from gnvc_vd.learned.bottleneck.hyperprior import EntropyModel, Likely, TemporalState, Uniform
 from gnvc_vd.learned.bottleneck.networks import DecodedLatent, convolution
-from gnvc_vd.presets import BottleneckPreset, preset
+from gnvc_vd.presets import ContextualPreset, preset
 from gnvc_vd.train.losses import bits_per_pixel, rate_distortion, sampled_quality, squared_error
 from gnvc_vd.train.settings import Rate
 from lab.moving_fields import moving_fields
@@ -49,7 +49,7 @@ class Point:
 
 
 def train(
-    model: Bottleneck,
+    model: Contextual,
     steps: int,
     clips: int = 8,
     latents: int = 4,
@@ -80,8 +80,8 @@ def train(
     model.freeze()
 
 
-def retrained(whole: Bottleneck, steps: int, temporal: bool = True, spatial: bool = True, float_prior: bool = False,
-              **options: int) -> Bottleneck:  # fmt: skip
+def retrained(whole: Contextual, steps: int, temporal: bool = True, spatial: bool = True, float_prior: bool = False,
+              **options: int) -> Contextual:  # fmt: skip
     """Entropy models trained anew on the symbols of a trained codec, without one of their parts.
 
     Args:
@@ -90,7 +90,7 @@ def retrained(whole: Bottleneck, steps: int, temporal: bool = True, spatial: boo
         float_prior: a float entropy model that also sees f.
     """
     torch.manual_seed(1)
-    model = (FloatPrior if float_prior else Bottleneck)(whole.preset, whole.thrift)
+    model = (FloatPrior if float_prior else Contextual)(whole.preset, whole.thrift)
     if not temporal:
         model.state.__class__ = NoState
     for part in (model.anchor_entropy, model.entropy) if not spatial else ():
@@ -123,10 +123,10 @@ class FloatConv(IntegerConv):
         return nn.functional.conv2d(x, self.weight, self.bias, padding=self.kernel // 2)
 
 
-class FloatPrior(Bottleneck):
+class FloatPrior(Contextual):
     """With a float entropy model that also sees f, which no stream could be decoded with: it only trains."""
 
-    def __init__(self, preset: BottleneckPreset, thrift: float = 0.0) -> None:
+    def __init__(self, preset: ContextualPreset, thrift: float = 0.0) -> None:
         super().__init__(preset, thrift)
         self.entropy = SeesFeatures(preset, 2 * preset.state, thrift)
         self.peek = convolution(preset.features, preset.state, 2, stride=2)
@@ -150,7 +150,7 @@ class SeesFeatures(EntropyModel):
 
 
 def measure(
-    model: Bottleneck,
+    model: Contextual,
     qualities: Sequence[int],
     clips: int = 4,
     latents: int = 7,
@@ -186,7 +186,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--entropy-steps", type=int, default=600, help="of each variant's entropy models (600)")
     arguments = parser.parse_args(argv)
     torch.manual_seed(0)
-    model = Bottleneck(preset(arguments.preset).bottleneck)
+    model = Contextual(preset(arguments.preset).contextual)
     train(model, arguments.steps)
     print(f"{'':22} quality      bpp  estimated    error")
     show("trained", measure(model, LEVELS))

@@ -19,7 +19,7 @@ from gnvc_vd.conventions import QUALITIES
 from gnvc_vd.entropy.cdf_tables import LEVELS, normal_tables, tables_of
 from gnvc_vd.entropy.coder import Decoder, Encoder
 from gnvc_vd.learned.bottleneck.hyperprior import EntropyModel, freeze
-from gnvc_vd.presets import REAL_BOTTLENECK
+from gnvc_vd.presets import REAL_CONTEXTUAL
 
 HEIGHT, WIDTH = 30, 52  # of y at 832×480
 ROUNDS = 6
@@ -30,9 +30,9 @@ Coding = tuple[Callable[[], Any], Callable[[Any], object]]  # what encodes, and 
 
 @torch.inference_mode()
 def measure() -> Report:
-    report = Report(f"entropy: {REAL_BOTTLENECK.symbols} channels of {HEIGHT}×{WIDTH}, {place()}")
+    report = Report(f"entropy: {REAL_CONTEXTUAL.symbols} channels of {HEIGHT}×{WIDTH}, {place()}")
     torch.manual_seed(0)
-    symbols = REAL_BOTTLENECK.symbols * HEIGHT * WIDTH
+    symbols = REAL_CONTEXTUAL.symbols * HEIGHT * WIDTH
     _add_rows(report, "whole stage", "entropy", symbols, _our_stage(), _their_stage())
     _add_rows(report, "coder alone", "entropy_coder", CODER_SYMBOLS, *_coders())
     return report
@@ -51,11 +51,11 @@ def _add_rows(report: Report, name: str, key: str, symbols: int, ours: Coding, t
 
 
 def _our_stage() -> Coding:
-    model = EntropyModel(REAL_BOTTLENECK, REAL_BOTTLENECK.state).eval()
+    model = EntropyModel(REAL_CONTEXTUAL, REAL_CONTEXTUAL.state).eval()
     freeze(model, torch.arange(QUALITIES))
     tables = tables_of(normal_tables())
-    y = torch.randn(1, REAL_BOTTLENECK.symbols, HEIGHT, WIDTH)
-    state = torch.randint(-100, 100, (1, REAL_BOTTLENECK.state, HEIGHT, WIDTH))
+    y = torch.randn(1, REAL_CONTEXTUAL.symbols, HEIGHT, WIDTH)
+    state = torch.randint(-100, 100, (1, REAL_CONTEXTUAL.state, HEIGHT, WIDTH))
     quality = torch.tensor([20])
 
     def encode() -> bytes:
@@ -73,9 +73,9 @@ def _our_stage() -> Coding:
 
 def _their_stage() -> Coding:
     """MeanScaleHyperprior with our channels: its `compress` from y on, its `decompress` up to y."""
-    model = MeanScaleHyperprior(REAL_BOTTLENECK.prior, REAL_BOTTLENECK.symbols).eval()
+    model = MeanScaleHyperprior(REAL_CONTEXTUAL.prior, REAL_CONTEXTUAL.symbols).eval()
     model.update()
-    y = torch.randn(1, REAL_BOTTLENECK.symbols, 32, 52)[:, :, :HEIGHT]
+    y = torch.randn(1, REAL_CONTEXTUAL.symbols, 32, 52)[:, :, :HEIGHT]
     hyper_size = (-(-HEIGHT // 4), -(-WIDTH // 4))
 
     def parameters(z_strings: list[bytes]) -> tuple[torch.Tensor, torch.Tensor]:

@@ -47,7 +47,7 @@ def measure(setting: Setting | None = None) -> Report:
     sizes, device, on_gpu = preset(setting.preset), setting.device, setting.device == "cuda"
     backbone = random_backbone(sizes, Options(setting.dtype))
     vae, attention = backbone.vae.to(device), backbone.dit.attention
-    refiner = Refiner(backbone.dit, sizes.adaptor, sizes.bottleneck.features).to(device).eval()
+    refiner = Refiner(backbone.dit, sizes.adaptor, sizes.bottleneck().features).to(device).eval()
     report = Report(
         f"refine: {setting.preset}, {WINDOW} frames, {setting.dtype}, attention {attention}, {place(device)}"
     )
@@ -81,7 +81,7 @@ def measure(setting: Setting | None = None) -> Report:
 def window(sizes: Preset, picture: tuple[int, int], device: str) -> tuple[Tensor, Tensor]:
     """l̂ and f."""
     columns, rows = latent_size(*picture)
-    channels = LATENT_CHANNELS + sizes.bottleneck.features
+    channels = LATENT_CHANNELS + sizes.bottleneck().features
     both = torch.zeros(1, channels, latents_of(WINDOW), rows, columns, device=device)
     return both[:, :LATENT_CHANNELS], both[:, LATENT_CHANNELS:]
 
@@ -97,7 +97,7 @@ def operations(sizes: Preset, picture: tuple[int, int], steps: int) -> int:
     """Of one window's refinement, counted without running it."""
     with FakeTensorMode():
         dit = WanDit(build_dit(sizes.dit), sizes.dit, torch.empty(0, sizes.dit.text_dim))
-        refiner = Refiner(dit, sizes.adaptor, sizes.bottleneck.features)
+        refiner = Refiner(dit, sizes.adaptor, sizes.bottleneck().features)
         decoded, features = window(sizes, picture, "cpu")
         with FlopCounterMode(display=False, custom_mapping={CPU_ATTENTION: attention_operations}) as counter:
             refiner(decoded, features, decoded, SIGMA_0, steps)

@@ -27,7 +27,8 @@ from gnvc_vd.bitstream.refinement import Refinement
 from gnvc_vd.codecs.contract import Codec
 from gnvc_vd.common.files import file_sha256, replacing
 from gnvc_vd.conventions import GnvcError, UsageError
-from gnvc_vd.learned.bottleneck.contextual import Bottleneck
+from gnvc_vd.learned.bottleneck.base import Bottleneck
+from gnvc_vd.learned.bottleneck.kinds import bottleneck_of
 from gnvc_vd.learned.bottleneck.schema import stored_names, stored_tensors
 from gnvc_vd.learned.codec import Encoding, GnvcVd, shown_identity_of
 from gnvc_vd.presets import PRESETS, RANDOM_SEED, AdaptorPreset
@@ -51,7 +52,7 @@ def load(name: str | Path | None = None, options: Options | None = None) -> Gnvc
     if reference is not None:
         states = _codec_states(folder, reference)
         with torch.device("meta"):
-            bottleneck = Bottleneck(reference.bottleneck, thrift=reference.thrift)
+            bottleneck = bottleneck_of(reference.bottleneck, reference.thrift)
         fill(bottleneck, states[CODEC_FILE], str(folder), stored_names(bottleneck))
         bottleneck.check(str(folder))
         adaptor = states[ADAPTOR_FILE]
@@ -61,7 +62,7 @@ def load(name: str | Path | None = None, options: Options | None = None) -> Gnvc
     sizes = PRESETS["nano"]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(RANDOM_SEED)
-        bottleneck = Bottleneck(sizes.bottleneck)
+        bottleneck = bottleneck_of(sizes.bottleneck())
         bottleneck.freeze()
     return _assembled(backbone, bottleneck, sizes.adaptor, Refinement())
 
@@ -110,18 +111,19 @@ def save(codec: GnvcVd, folder: Path, name: str, half: bool = False) -> None:
         write_description(part, replace(read_description(part), codec=reference, note=codec.note))
 
 
-def start_from(name: str, bottleneck: Bottleneck, refiner: "Refiner") -> None:
+def start_from(name: str, bottleneck: Bottleneck, refiner: "Refiner") -> bool:
     """A model's trained codec as a beginning, where it has one; its adaptor only if it is of the same layers."""
     folder = model_folder(name)
     reference = _reference(folder)
     if reference is None:
-        return
+        return False
     if reference.bottleneck != bottleneck.preset:
-        raise GnvcError(f"{folder}: its latent codec has other sizes")
+        raise GnvcError(f"{folder}: its latent codec is of another kind or size; model.begin=measured begins anew")
     states = _codec_states(folder, reference)
     fill(bottleneck, states[CODEC_FILE], str(folder), stored_names(bottleneck))
     if reference.adaptor == refiner.preset:
         refiner.load_adaptor(states[ADAPTOR_FILE], str(folder))
+    return True
 
 
 def _reference(folder: Path) -> CodecReference | None:

@@ -70,9 +70,13 @@ def _value(hint: Any, data: Any, where: str) -> object:
         if data is None and type(None) in arguments:
             return None
         kinds = [one for one in arguments if one is not type(None)]
+        if len(kinds) > 1 and all(map(dataclasses.is_dataclass, kinds)):
+            return parse(_kind_of(kinds, data, where), data, where)
         return _value(next((one for one in kinds if type(data) is one), kinds[0]), data, where)
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
         return parse(hint, data, where)
+    if origin is typing.Literal and data in arguments:
+        return data
     if origin is dict and isinstance(data, Mapping):
         return {_value(str, key, where): _value(arguments[1], item, f"{where}.{key}") for key, item in data.items()}
     if origin is tuple and isinstance(data, list | tuple):
@@ -83,3 +87,15 @@ def _value(hint: Any, data: Any, where: str) -> object:
     if (hint is bool and isinstance(data, bool)) or (hint is str and isinstance(data, str) and len(data) <= 1000):
         return data
     raise GnvcError(f"{where} should be {getattr(hint, '__name__', hint)}, not {str(data)[:40]!r}")
+
+
+def _kind_of(kinds: list[type], data: object, where: str) -> type:
+    """The dataclass of several that says of itself, by its default of `kind`, what the data say; the first by default.
+
+    So that what was written before there were several is read as it was meant.
+    """
+    names = {next(one.default for one in dataclasses.fields(kind) if one.name == "kind"): kind for kind in kinds}
+    said = data.get("kind", next(iter(names))) if isinstance(data, Mapping) else None
+    if isinstance(said, str) and said in names:
+        return names[said]
+    raise GnvcError(f"{where} should be an object whose kind is {' or '.join(names)}, not {str(said)[:40]!r}")

@@ -116,11 +116,11 @@ def rounded_shift(x: Tensor, bits: int) -> Tensor:
 
 def straight_round(x: Tensor) -> Tensor:
     """Halves rounded up, as the shift does; the gradient passes as if nothing had been rounded."""
-    return x + (torch.floor(x.detach() + 0.5) - x.detach())
+    return _Straight.apply(x, 0.5)
 
 
 def straight_floor(x: Tensor) -> Tensor:
-    return x + (torch.floor(x.detach()) - x.detach())
+    return _Straight.apply(x, 0.0)
 
 
 def bounded(x: Tensor, low: float, high: float | None = None) -> Tensor:
@@ -129,15 +129,32 @@ def bounded(x: Tensor, low: float, high: float | None = None) -> Tensor:
     return _Bounded.apply(x, low, high)
 
 
+class _Straight(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, half: float) -> Tensor:
+        return (x + half).floor_() if half else x.floor()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        return gradients[0], None
+
+
 class _Bounded(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, low: float, high: float) -> Tensor:
-        ctx.save_for_backward(x)
         ctx.bounds = low, high
+        if x.device.type == "cpu":  # there a look at all of x costs less than the backward pass that it may spare
+            lowest, highest = x.aminmax() if x.numel() else (low, high)
+            ctx.free = bool(lowest >= low) and bool(highest <= high)
+            if ctx.free:
+                return x.view_as(x)
+        ctx.save_for_backward(x)
         return x.clamp(low, high)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        if getattr(ctx, "free", False):
+            return gradients[0], None, None
         (gradient,), (x,), (low, high) = gradients, ctx.saved_tensors, ctx.bounds
         outward = ((x < low) & (gradient > 0)) | ((x > high) & (gradient < 0))
         return gradient.masked_fill(outward, 0), None, None

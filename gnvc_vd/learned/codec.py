@@ -27,7 +27,7 @@ from gnvc_vd.bitstream.refinement import Refinement
 from gnvc_vd.common.noise import normal
 from gnvc_vd.common.strict import require
 from gnvc_vd.conventions import QUALITIES, Frame, UsageError, bits_per_pixel
-from gnvc_vd.learned.bottleneck.contextual import Bottleneck
+from gnvc_vd.learned.bottleneck.base import Bottleneck
 from gnvc_vd.learned.bottleneck.networks import DecodedLatent
 from gnvc_vd.learned.bottleneck.policies import POLICIES, Policy, qualities
 from gnvc_vd.learned.bottleneck.schema import coded_identity, stored_tensors

@@ -22,6 +22,13 @@ class Ema:
         self.average = {name: value.detach().clone() for name, value in self.live.items()}
 
     @torch.no_grad()
+    def restart(self) -> None:
+        """From what is there now."""
+        for name, parameter in self.live.items():
+            self.average[name].copy_(parameter)
+        self.updates = 0
+
+    @torch.no_grad()
     def update(self) -> None:
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
         for name, parameter in self.live.items():

@@ -16,9 +16,11 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, DistributedType
+from safetensors.torch import save_file
 from torch import Tensor
 from tqdm import tqdm
 
+from gnvc_vd.common.files import replacing
 from gnvc_vd.common.strict import stated
 from gnvc_vd.conventions import GnvcError, UsageError
 from gnvc_vd.data.clips import ClipSpec
@@ -29,9 +31,11 @@ from gnvc_vd.train.log import Log
 from gnvc_vd.train.plan import Share, batches
 from gnvc_vd.train.settings import RunSettings, Span, Training
 from gnvc_vd.train.setup import build
+from gnvc_vd.train.stages.codec_stage import CodecStage
 from gnvc_vd.train.stages.stage import Losses, Step
 
-CHECKPOINTS = "checkpoints"
+CHECKPOINTS, START = "checkpoints", "start.safetensors"  # START: what a latent codec began with
+MEASURED_CLIPS = 128  # that it was measured on
 Sources = Callable[[ClipSpec], Clips]
 
 
@@ -61,6 +65,8 @@ class Trainer:
         self.checkpoints = Checkpoints(folder / CHECKPOINTS, training.run.keep)
         self.step, latest = 0, self.checkpoints.latest()
         if latest is not None:
+            if isinstance(self.stage, CodecStage) and (folder / START).is_file():
+                self.stage.begin_with(folder / START)
             self.step = restore(self.optimiser, self.ema, latest, identity(training)).step
         self.accelerator.wait_for_everyone()
 
@@ -69,6 +75,9 @@ class Trainer:
         share = Share(stage, self.accelerator.process_index, self.accelerator.num_processes, run.accumulate)
         log = Log(self.folder, self.training, self.accelerator, self.step)
         clips = validation_clips(validation, self.training, run.clips) if validation is not None else []
+        if self.step == 0 and isinstance(self.stage, CodecStage) and self.stage.begin is not None:
+            self._begin(self.stage, sources)
+            self._judge(log, clips)
         started, first = time.perf_counter(), self.step
         with tqdm(
             total=stage.steps, initial=self.step, desc=self.training.name, unit="step",
@@ -95,6 +104,22 @@ class Trainer:
         last = self.checkpoints.latest()
         assert last is not None
         return last
+
+    def _begin(self, stage: CodecStage, sources: Sources) -> None:
+        """The latent codec's measured start, on the clips of the first steps; the same in every process."""
+        span, start = self.training.stage.spans[0], self.folder / START
+        if self.accelerator.is_main_process:
+            share = Share(
+                replace(self.training.stage, spans=(replace(span, steps=self.training.stage.steps),)), 0, 1, 1
+            )
+            steps = min(self.training.stage.steps, -(-MEASURED_CLIPS // span.batch))
+            clips = batches(sources(spec_of(span, self.training)), share, 0, steps, self.training.run.workers)
+            found = stage.measure(tensors for _, tensors in tqdm(clips, desc="measuring", unit="batch", disable=None))
+            with replacing(start) as part:
+                save_file({name: one.detach().cpu().contiguous() for name, one in found.items()}, part)
+        self.accelerator.wait_for_everyone()
+        stage.begin_with(start)
+        self.ema.restart()
 
     def _step(self, passes: Sequence[tuple[list[int], Tensor]]) -> dict[str, float]:
         """One step of the optimiser over all passes of this process's share."""

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from gnvc_vd.conventions import QUALITIES, GnvcError
-from gnvc_vd.learned.bottleneck.contextual import Bottleneck
+from gnvc_vd.learned.bottleneck.base import Bottleneck
 from gnvc_vd.train.losses import bits_per_pixel
 
 LEVELS = tuple(range(0, QUALITIES, 3))  # places at which the rate is measured: both ends and twenty between

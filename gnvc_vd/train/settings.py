@@ -11,7 +11,7 @@ from itertools import accumulate
 from gnvc_vd.bitstream.refinement import Refinement
 from gnvc_vd.common.strict import require
 from gnvc_vd.conventions import QUALITIES, UsageError
-from gnvc_vd.presets import AdaptorPreset
+from gnvc_vd.presets import AdaptorPreset, BottleneckKind
 
 PHASES = ("vae", "prior", "codec")
 GROUPS = ("encoder", "decoder", "dit", "codec", "adaptor")  # the first two are the VAE's
@@ -165,6 +165,8 @@ class Model:
 
     name: str
     start: str | None = None  # a model folder or preset: its backbone, and its codec where it has one
+    bottleneck: BottleneckKind | None = None  # which latent codec; the preset's by default
+    begin: str | None = None  # of a latent codec: measured, random, or a file of statistics; None goes on from `start`
     bfloat16: bool = False  # the frozen backbone's weights
     vace: str | None = None  # a folder of VACE weights to start the adaptor from
     checkpointing: bool = False  # of the transformer's blocks: time for memory

@@ -3,7 +3,7 @@
 import pytest
 
 from gnvc_vd.backbone.weights import random_backbone
-from gnvc_vd.learned.bottleneck.contextual import Bottleneck
+from gnvc_vd.learned.bottleneck.contextual import Contextual
 from gnvc_vd.learned.refine.refiner import Refiner
 from gnvc_vd.presets import preset
 from lab.training_cost import costs, kept
@@ -12,8 +12,8 @@ from tests.train.runs import training
 
 def test_what_is_kept_is_twenty_bytes_a_trained_parameter_and_the_frozen_weights() -> None:
     sizes = preset("nano")
-    backbone, codec = random_backbone(sizes), Bottleneck(sizes.bottleneck)
-    refiner = Refiner(backbone.dit, sizes.adaptor, sizes.bottleneck.features)
+    backbone, codec = random_backbone(sizes), Contextual(sizes.contextual)
+    refiner = Refiner(backbone.dit, sizes.adaptor, sizes.contextual.features)
     trained = sum(value.numel() for value in [*refiner.adaptor().values(), *codec.parameters()])
     frozen = sum(one.numel() for part in (backbone.vae, backbone.dit) for one in part.parameters())
     found = kept(training("latent", 2))

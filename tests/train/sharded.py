@@ -13,7 +13,7 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from torch import nn
 
-from gnvc_vd.learned.bottleneck.contextual import Bottleneck, Trained
+from gnvc_vd.learned.bottleneck.base import Bottleneck, Trained
 from gnvc_vd.presets import AdaptorPreset
 from gnvc_vd.train.loop import train
 from gnvc_vd.train.settings import Training

@@ -12,7 +12,7 @@ from gnvc_vd.backbone.weights import load_backbone
 from gnvc_vd.codecs.load import load
 from gnvc_vd.conventions import GnvcError, UsageError
 from gnvc_vd.data.clips import ClipSpec
-from gnvc_vd.learned.bottleneck.contextual import Payload
+from gnvc_vd.learned.bottleneck.base import Payload
 from gnvc_vd.train.checkpoint import EMA, STATE, WEIGHTS
 from gnvc_vd.train.export import HYDRA, export, load_run
 from gnvc_vd.train.log import RUN

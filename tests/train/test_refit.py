@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from gnvc_vd.conventions import QUALITIES, GnvcError
-from gnvc_vd.learned.bottleneck.contextual import Bottleneck
+from gnvc_vd.learned.bottleneck.contextual import Contextual
 from gnvc_vd.presets import preset
 from gnvc_vd.train.refit import LEVELS, evenly_placed, rates_of
 from lab.moving_fields import moving_fields
@@ -63,7 +63,7 @@ def test_a_rate_that_never_rises_is_refused(rates: list[float]) -> None:
 
 def test_a_codecs_rates_rise_evenly_at_the_placed_qualities_and_it_is_left_as_it_was() -> None:
     torch.manual_seed(3)
-    model = Bottleneck(preset("nano").bottleneck)
+    model = Contextual(preset("nano").contextual)
     with torch.no_grad():  # a scale that falls at first and then is uneven
         for gains in (model.anchor_entropy.gains, model.entropy.gains):
             gains.knots.copy_(torch.tensor([0.9, 0.5, -0.3, -0.4, 0.0, 1.2, 1.0, 0.9])[:, None].expand_as(gains.knots))

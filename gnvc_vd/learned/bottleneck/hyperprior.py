@@ -10,28 +10,23 @@ a mean μ in 1/64 steps and a table's index; an integer s near y − μ is coded
 One routine codes in both directions: symbols are exchanged with a coder, which writes or reads them.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple, cast
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from gnvc_vd.conventions import QUALITIES
 from gnvc_vd.entropy import integer, likelihoods
 from gnvc_vd.entropy.cdf_tables import LEVELS
-from gnvc_vd.entropy.coder import LIMIT, Decoder, Encoder
+from gnvc_vd.entropy.coder import LIMIT
 from gnvc_vd.entropy.integer import REACH, UNITS, IntegerConv, IntegerLeaky
+from gnvc_vd.learned.bottleneck.exchange import MIDDLE, PARAMETER_REACH, Coders, Uniform, exchange, exchange_masked
 from gnvc_vd.learned.bottleneck.gains import FINER, KNOTS, LEVEL_UNITS, Gains, through_knots
 from gnvc_vd.learned.bottleneck.networks import convolution
-from gnvc_vd.presets import BottleneckPreset
+from gnvc_vd.presets import ContextualPreset
 
 Z_STRIDE = 4  # places of y, each way, that one of z covers
-MIDDLE = 23  # the table of a network that says zero: a scale of about 1.1
-PARAMETER_REACH = (1 << 15) - 1
-
-Coders = Sequence[Encoder | Decoder]  # one for each clip
-Uniform = Callable[[Tensor], Tensor]  # numbers in [0, 1), as many as another tensor's
 
 
 class Likely(NamedTuple):
@@ -58,7 +53,7 @@ class EntropyModel(nn.Module):
         thrift: how an encoder rounds (likelihoods.rounded).
     """
 
-    def __init__(self, preset: BottleneckPreset, state: int, thrift: float = 0.0) -> None:
+    def __init__(self, preset: ContextualPreset, state: int, thrift: float = 0.0) -> None:
         super().__init__()
         self.channels, self.thrift = preset.symbols, thrift
         prior, hyper = preset.prior, preset.hyper
@@ -128,8 +123,7 @@ class EntropyModel(nn.Module):
             z = torch.nan_to_num(self._analysed(y, quality).double()).round().clamp(-LIMIT, LIMIT).long()
         shape = (len(coders), self.hyper_gains.knots.shape[1], -(-height // Z_STRIDE), -(-width // Z_STRIDE))
         levels = cast(Tensor, self.hyper_level_integers)[quality][:, :, None, None].expand(shape)
-        everywhere = torch.ones(shape, dtype=torch.bool, device=quality.device)
-        z_hat = exchange(coders, levels, everywhere, z) * UNITS
+        z_hat = exchange(coders, levels.flatten(1), None if z is None else z.flatten(1)).view(shape) * UNITS
         base = self._base(self.hyper_gains.normalised(z_hat, quality), state, quality, size)
         symbols = torch.zeros(len(coders), self.channels, height, width, dtype=torch.int64, device=quality.device)
         first = self._first_half(symbols)
@@ -140,7 +134,7 @@ class EntropyModel(nn.Module):
                 residual = y.double() - means.double() / UNITS
                 chosen = likelihoods.rounded(residual, likelihoods.scale_of(levels.double()), self.thrift)
                 wanted = chosen.clamp(-LIMIT, LIMIT).long()
-            symbols = torch.where(mask, means + UNITS * exchange(coders, levels, mask, wanted), symbols)
+            symbols = torch.where(mask, means + UNITS * exchange_masked(coders, levels, mask, wanted), symbols)
         return Coded(symbols, self.gains.normalised(symbols, quality), z_hat)
 
     def _base(self, hyper: Tensor, state: Tensor | None, quality: Tensor, size: Sequence[int]) -> Tensor:
@@ -193,7 +187,7 @@ class TemporalState(nn.Module):
     ŷ_1 through its own layer begins the state; every later ŷ moves it. Values saturate.
     """
 
-    def __init__(self, preset: BottleneckPreset) -> None:
+    def __init__(self, preset: ContextualPreset) -> None:
         super().__init__()
         self.begin = IntegerConv(preset.symbols, preset.state)
         self.move = nn.Sequential(
@@ -219,22 +213,7 @@ def freeze(model: nn.Module, places: Tensor) -> None:
             layer.freeze(places)
 
 
-def _head(preset: BottleneckPreset) -> nn.Sequential:
+def _head(preset: ContextualPreset) -> nn.Sequential:
     leave = IntegerConv(preset.prior, 2 * preset.symbols, 1, finer=FINER, reach=PARAMETER_REACH)
     leave.weight.data.mul_(0.1)
     return nn.Sequential(IntegerConv(preset.prior, preset.prior, 1), IntegerLeaky(), leave)
-
-
-def exchange(coders: Coders, indexes: Tensor, mask: Tensor, wanted: Tensor | None) -> Tensor:
-    """The masked symbols of every clip, through its coder; zero elsewhere."""
-    clips, places = len(indexes), np.flatnonzero(mask[0].cpu().numpy())
-    tables = indexes.reshape(clips, -1).cpu().numpy()
-    symbols = np.zeros_like(tables)
-    if wanted is not None:
-        symbols[:, places] = wanted.reshape(clips, -1).cpu().numpy()[:, places]
-    for clip, coder in enumerate(coders):
-        if isinstance(coder, Encoder):
-            coder.put(symbols[clip, places], tables[clip, places])
-        else:
-            symbols[clip, places] = coder.get(tables[clip, places])
-    return torch.from_numpy(symbols).view(indexes.shape).to(indexes.device)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from gnvc_vd.conventions import LATENT_CHANNELS
-from gnvc_vd.presets import BottleneckPreset
+from gnvc_vd.presets import ContextualPreset
 
 # Both are bounded, so that a recursion cannot grow without end: f softly, latents where no normalised one ever is.
 FEATURE_REACH, LATENT_REACH = 4.0, 32.0
@@ -31,7 +31,7 @@ class DecodedLatent(NamedTuple):
 class Analysis(nn.Module):
     """A latent, seen beside the one before if there is one, to y."""
 
-    def __init__(self, preset: BottleneckPreset, context: bool) -> None:
+    def __init__(self, preset: ContextualPreset, context: bool) -> None:
         super().__init__()
         width = preset.width
         inputs = 2 * LATENT_CHANNELS + preset.features if context else LATENT_CHANNELS
@@ -50,7 +50,7 @@ class Analysis(nn.Module):
 class Synthesis(nn.Module):
     """y to a latent; with a context, to what is added to the one before."""
 
-    def __init__(self, preset: BottleneckPreset, context: bool) -> None:
+    def __init__(self, preset: ContextualPreset, context: bool) -> None:
         super().__init__()
         width = preset.width
         self.enter = convolution(preset.symbols, width, 1)
@@ -72,7 +72,7 @@ class Synthesis(nn.Module):
 class Extractor(nn.Module):
     """A decoded latent to the feature that the next latent, and the refiner, are given."""
 
-    def __init__(self, preset: BottleneckPreset) -> None:
+    def __init__(self, preset: ContextualPreset) -> None:
         super().__init__()
         self.enter = convolution(LATENT_CHANNELS, preset.features, 3, padding=1)
         self.blocks = _blocks(preset.features, preset.blocks)

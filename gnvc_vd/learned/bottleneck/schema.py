@@ -11,12 +11,16 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from gnvc_vd.entropy.integer import IntegerConv
-from gnvc_vd.learned.bottleneck.contextual import ARITHMETIC, Bottleneck
+from gnvc_vd.learned.bottleneck.base import Bottleneck
+from gnvc_vd.learned.bottleneck.contextual import Contextual
 from gnvc_vd.learned.bottleneck.gains import Gains
 from gnvc_vd.learned.bottleneck.hyperprior import EntropyModel, TemporalState
 from gnvc_vd.learned.bottleneck.networks import Analysis, DepthBlock, Extractor, Synthesis
-from gnvc_vd.presets import BottleneckPreset
+from gnvc_vd.learned.bottleneck.slices import SliceEntropy
+from gnvc_vd.learned.bottleneck.transform import Correction, Rotation, Transform
+from gnvc_vd.presets import BottleneckPreset, TransformPreset
 
+ARITHMETIC = 1  # changes whenever the same integers and bytes would decode to other symbols
 IDENTITY_BYTES = 8
 
 
@@ -25,7 +29,7 @@ def _same(names: str) -> dict[str, str]:
 
 
 SCHEMA: dict[type[nn.Module], Mapping[str, str]] = {  # version 1: everything that ARITHMETIC 1 wrote
-    Bottleneck: _same(
+    Contextual: _same(
         "anchor_analysis anchor_synthesis analysis synthesis extractor anchor_entropy entropy state"
         " table_frequencies frozen"
     ),
@@ -40,13 +44,24 @@ SCHEMA: dict[type[nn.Module], Mapping[str, str]] = {  # version 1: everything th
     Gains: _same("knots gain_integers inverse_integers level_integers"),
     TemporalState: _same("begin move"),
     IntegerConv: _same("weight bias weight_integers bias_integers shift"),
+    Transform: _same("rotation lowest higher correction places table_frequencies frozen"),
+    Rotation: _same("mean measured basis turn carry"),
+    Correction: _same("enter quality_knots blocks leave"),
+    SliceEntropy: _same(
+        "context fuse neighbours deeper heads start knots band_gain band_levels level_knots quality_knots row_bias"
+        " log_scale gain_integers inverse_integers level_integers scale_integers inverse_scale_integers"
+        " row_level_integers quality_integers row_integers"
+    ),
 }
 
 
 def sizes_text(preset: BottleneckPreset) -> str:
-    """What an identity says of the sizes: version 1 hashed this text, and no other field of a preset."""
-    names = ("features", "width", "symbols", "hyper", "prior", "state", "blocks")
-    return f"BottleneckPreset({', '.join(f'{name}={getattr(preset, name)}' for name in names)})"
+    """What an identity says of the kind and its sizes: version 1 hashed this text, and no other field."""
+    if isinstance(preset, TransformPreset):
+        kind, names = "TransformPreset", ("prior", "state", "width", "blocks")
+    else:
+        kind, names = "BottleneckPreset", ("features", "width", "symbols", "hyper", "prior", "state", "blocks")
+    return f"{kind}({', '.join(f'{name}={getattr(preset, name)}' for name in names)})"
 
 
 def stored_names(model: Bottleneck) -> dict[str, str]:

@@ -4,9 +4,10 @@ PSNR is of a whole clip's squared error, then the mean over clips; `gnvc-vd comp
 """
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -18,17 +19,21 @@ from gnvc_vd.bitstream.playback import Decoding
 from gnvc_vd.codecs.load import start_from
 from gnvc_vd.conventions import LATENT_CHANNELS, Colour, Frame, GnvcError
 from gnvc_vd.data.samples import Draws
-from gnvc_vd.learned.bottleneck.contextual import Bottleneck
+from gnvc_vd.learned.bottleneck.kinds import bottleneck_of
 from gnvc_vd.learned.codec import Encoding, GnvcVd
 from gnvc_vd.metrics.fidelity import psnr
 from gnvc_vd.presets import preset
 from gnvc_vd.train import losses
-from gnvc_vd.train.plan import STEP
+from gnvc_vd.train.checkpoint import fill
+from gnvc_vd.train.plan import ROTATION, STEP
 from gnvc_vd.train.settings import Training
 from gnvc_vd.train.stages.stage import Losses, Step, Verdict, latents_of, perceived, perceptual_of
 from gnvc_vd.video import Video, VideoInfo
 from gnvc_vd.video.pictures import sheets
 from gnvc_vd.video.pixels import pixels_of, to_model
+
+MEASURED = "measured"  # the beginning that is measured on the first batches
+ROTATIONS = (*(7,) * 7, *(9,) * 3, 8, 6, 6, 5, 4, 3, 3, 2, 1)  # lengths in latents, each as often as it is trained
 
 
 class CodecStage(nn.Module):
@@ -46,11 +51,12 @@ class CodecStage(nn.Module):
         self.settings, self.backbone = training, backbone
         self.stage, self.rate, self.vae = training.stage, training.rate, backbone.vae
         model, sizes = training.model, preset(training.model.name)
-        self.bottleneck = Bottleneck(sizes.bottleneck, thrift=training.rate.thrift)
+        self.bottleneck = bottleneck_of(sizes.bottleneck(model.bottleneck), training.rate.thrift)
         vace = None if model.vace is None else Path(model.vace)
-        self.refiner = Refiner(backbone.dit, training.adaptor or sizes.adaptor, sizes.bottleneck.features, vace)
-        if model.start is not None:
-            start_from(model.start, self.bottleneck, self.refiner)
+        self.refiner = Refiner(backbone.dit, training.adaptor or sizes.adaptor, self.bottleneck.preset.features, vace)
+        goes_on = model.start is not None and model.begin is None
+        goes_on = goes_on and start_from(cast(str, model.start), self.bottleneck, self.refiner)
+        self.begin = None if goes_on or model.begin == "random" else model.begin or MEASURED
         if model.checkpointing:
             self.refiner.dit.model.enable_gradient_checkpointing()  # time for memory
         for parameter in self.refiner.parameters():
@@ -63,7 +69,8 @@ class CodecStage(nn.Module):
         with torch.no_grad():
             clean = latents_of(self.vae, clips)
         quality = losses.sampled_quality(draws.uniform(), self.rate, step.progress)
-        coded = self.bottleneck(clean, quality[:, None].expand(-1, clean.shape[2]), draws.uniform_like)
+        levels, rotation = quality[:, None].expand(-1, clean.shape[2]), self._rotation(step, clean.shape[2])
+        coded = self.bottleneck(clean, levels, draws.uniform_like, rotation)
         noise, first = self.stage.noise_scale * draws.normal_like(clean), self._first_latent(step, clean.shape[2])
         window = slice(max(0, first - 1), None)  # what the refiner sees: with the latent before, where there is one
         context = clean[:, :, window.start : first] if first else None
@@ -87,6 +94,30 @@ class CodecStage(nn.Module):
         if "cfm" in terms:
             total = total + weights.cfm * terms["cfm"].mean()
         return Losses(total, terms)
+
+    @torch.no_grad()
+    def measure(self, batches: Iterable[Tensor]) -> dict[str, Tensor]:
+        """Begin with the latent codec as what is best before any training, on these clips; returns what it begins with.
+
+        It may also begin with statistics that were measured before.
+        """
+        if self.begin == MEASURED:
+            latents = torch.cat([latents_of(self.vae, clips.to(self.vae.mean.device)).cpu() for clips in batches])
+            self.bottleneck.measure(latents, self.rate.smallest, self.rate.largest)
+        else:
+            self.begin_with(Path(cast(str, self.begin)))
+        return self.bottleneck.measured()
+
+    @torch.no_grad()
+    def begin_with(self, file: Path) -> None:
+        """What `measure` returned once, from its file."""
+        fill(self.bottleneck.measured(), file)
+
+    def _rotation(self, step: Step, latents: int) -> int:
+        """Of this step: every length is trained, the usual ones most often. A codec without rotations has none."""
+        if not self.bottleneck.usual_rotation(latents):
+            return 0
+        return min(latents, ROTATIONS[Draws(step.seed, step.number, ROTATION).below(len(ROTATIONS))])
 
     def _first_latent(self, step: Step, latents: int) -> int:
         """Where the refined window begins: at the GOP's start, or behind latents that are past and known."""

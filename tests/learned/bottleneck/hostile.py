@@ -16,7 +16,7 @@ import torch
 from gnvc_vd.bitstream import CodecId, Header, Reader, Unit
 from gnvc_vd.bitstream.gop import latent_size, latents_of
 from gnvc_vd.conventions import Colour
-from gnvc_vd.learned.bottleneck.contextual import Bottleneck
+from gnvc_vd.learned.bottleneck.contextual import Contextual
 from gnvc_vd.learned.bottleneck.policies import POLICIES, qualities
 from gnvc_vd.learned.bottleneck.schema import coded_identity
 from tests.bitstream.streams import packed
@@ -26,7 +26,7 @@ from tests.learned.bottleneck.models import from_generator, latents
 MAX_PIXELS = 1 << 18
 
 
-def stream(model: Bottleneck) -> bytes:
+def stream(model: Contextual) -> bytes:
     header = Header(CodecId.GNVC_VD, coded_identity(model), b"shwn", 96, 64, Fraction(25), Colour("bt709", "limited"))
     units = []
     for index, (frames, quality) in enumerate([(9, 40), (5, 10)]):
@@ -36,7 +36,7 @@ def stream(model: Bottleneck) -> bytes:
     return packed(units, header)
 
 
-def decode(model: Bottleneck, data: bytes) -> int:
+def decode(model: Contextual, data: bytes) -> int:
     """Latents decoded, with everything that a file states taken from the file."""
     reader = Reader(io.BytesIO(data), MAX_PIXELS)
     width, height = latent_size(reader.header.width, reader.header.height)

@@ -4,17 +4,17 @@ import numpy as np
 import torch
 
 from gnvc_vd.entropy.integer import IntegerConv
-from gnvc_vd.learned.bottleneck.contextual import Bottleneck
+from gnvc_vd.learned.bottleneck.contextual import Contextual
 from gnvc_vd.learned.bottleneck.gains import Gains
 from gnvc_vd.presets import PRESETS
 
-NANO = PRESETS["nano"].bottleneck
+NANO = PRESETS["nano"].contextual
 
 
-def trained_like(seed: int = 0, **variant: float) -> Bottleneck:
+def trained_like(seed: int = 0, **variant: float) -> Contextual:
     """Weights of usual sizes, frozen: symbols of every scale, means off zero."""
     torch.manual_seed(seed)
-    model = Bottleneck(NANO, **variant).eval()
+    model = Contextual(NANO, **variant).eval()
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.03 * torch.randn_like(parameter))
@@ -22,7 +22,7 @@ def trained_like(seed: int = 0, **variant: float) -> Bottleneck:
     return model
 
 
-def from_generator(seed: int = 0, saturated: bool = False) -> Bottleneck:
+def from_generator(seed: int = 0, saturated: bool = False) -> Contextual:
     """Integers drawn by numpy's PCG64, which is fixed for ever; or all at their bounds, with signs drawn."""
     model = trained_like()
     rng = np.random.Generator(np.random.PCG64(seed))

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from gnvc_vd.bitstream import BitstreamError
 from gnvc_vd.conventions import GnvcError
-from gnvc_vd.learned.bottleneck.contextual import Bottleneck, Payload
+from gnvc_vd.learned.bottleneck.base import Payload
+from gnvc_vd.learned.bottleneck.contextual import Contextual
 from gnvc_vd.learned.bottleneck.networks import LATENT_REACH, DecodedLatent
 from gnvc_vd.learned.bottleneck.policies import qualities
 from gnvc_vd.learned.bottleneck.schema import coded_identity
@@ -26,7 +27,7 @@ MODELS = {
 
 
 def decode(
-    model: Bottleneck, payloads: list[Payload], size: tuple[int, int], quality: list[int]
+    model: Contextual, payloads: list[Payload], size: tuple[int, int], quality: list[int]
 ) -> list[DecodedLatent]:
     return list(model.decompress([p.data for p in payloads], [p.symbol_hash for p in payloads], size, quality))
 
@@ -163,7 +164,7 @@ def test_a_wrong_hash_or_quality_is_noticed() -> None:
 
 def test_an_unfrozen_model_says_so() -> None:
     with pytest.raises(GnvcError, match="no frozen integers"):
-        Bottleneck(NANO).eval().compress(latents(1, 1, 2, 2), [0])
+        Contextual(NANO).eval().compress(latents(1, 1, 2, 2), [0])
 
 
 def test_integers_survive_saving_and_casting(tmp_path: Path) -> None:
@@ -171,7 +172,7 @@ def test_integers_survive_saving_and_casting(tmp_path: Path) -> None:
 
     model = trained_like()
     save_file(model.state_dict(), tmp_path / "codec.safetensors")
-    loaded = Bottleneck(NANO).eval()
+    loaded = Contextual(NANO).eval()
     loaded.load_state_dict(load_file(tmp_path / "codec.safetensors"))
     assert coded_identity(loaded.to(torch.bfloat16)) == coded_identity(model)
     integers = [value for name, value in loaded.named_buffers() if name.endswith("_integers")]
@@ -180,7 +181,7 @@ def test_integers_survive_saving_and_casting(tmp_path: Path) -> None:
 
 def test_training_reaches_every_parameter() -> None:
     torch.manual_seed(0)
-    model = Bottleneck(NANO).train()
+    model = Contextual(NANO).train()
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.02 * torch.randn_like(parameter))

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gnvc_vd.learned.bottleneck.contextual import ARITHMETIC
-from gnvc_vd.learned.bottleneck.schema import coded_identity
+from gnvc_vd.learned.bottleneck.schema import ARITHMETIC, coded_identity
 from tests.learned.bottleneck.models import from_generator, latents
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "payload.json"

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from gnvc_vd.learned.bottleneck.contextual import Bottleneck
+from gnvc_vd.learned.bottleneck.contextual import Contextual
 from lab.moving_fields import moving_fields
 from lab.train_synthetic import Point, measure, retrained, train
 from tests.learned.bottleneck.models import NANO
@@ -12,9 +12,9 @@ LEVELS = (0, 21, 42, 63)
 
 
 @pytest.fixture(scope="module")
-def trained() -> Bottleneck:
+def trained() -> Contextual:
     torch.manual_seed(0)
-    model = Bottleneck(NANO)
+    model = Contextual(NANO)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # small layers: two threads only wait for one another
     train(model, 300, clips=4, latents=3)
@@ -27,7 +27,7 @@ def bits(points: list[Point]) -> float:
 
 
 @pytest.mark.slow
-def test_quality_buys_a_lower_error_with_a_higher_rate(trained: Bottleneck) -> None:
+def test_quality_buys_a_lower_error_with_a_higher_rate(trained: Contextual) -> None:
     points = measure(trained, LEVELS)
     rates, errors = [point.bpp for point in points], [point.error for point in points]
     assert rates == sorted(rates) and errors == sorted(errors, reverse=True)
@@ -37,7 +37,7 @@ def test_quality_buys_a_lower_error_with_a_higher_rate(trained: Bottleneck) -> N
 
 
 @pytest.mark.slow
-def test_the_past_saves_bits_against_anchors_only(trained: Bottleneck) -> None:
+def test_the_past_saves_bits_against_anchors_only(trained: Contextual) -> None:
     """At the first quality that errs no more than anchors at the lowest do: the past moves along its own curve."""
     (anchors,) = measure(trained, (0,), anchors_only=True)
     with_past = next(one for one in measure(trained, range(0, 32, 2)) if one.error <= anchors.error)
@@ -45,7 +45,7 @@ def test_the_past_saves_bits_against_anchors_only(trained: Bottleneck) -> None:
 
 
 @pytest.mark.slow
-def test_decoded_neighbours_save_bits(trained: Bottleneck) -> None:
+def test_decoded_neighbours_save_bits(trained: Contextual) -> None:
     torch.set_num_threads(1)
     options = {"clips": 4, "latents": 3}
     whole, blind = (measure(retrained(trained, 150, spatial=spatial, **options), LEVELS) for spatial in (True, False))

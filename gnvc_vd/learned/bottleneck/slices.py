@@ -1,5 +1,7 @@
 """The entropy model of a slice: one temporal frequency of a rotation, 64 channels on a grid of 2×2 blocks.
 
+A rotation is the run of latents that are transformed together over time. Its first slice is the lowest frequency.
+
     ŷ_0, |ŷ_0|, ŷ_a−1, |ŷ_a−1|, decaying Σ|ŷ| ─▶ base ──▶ first stage of ŷ_a ──▶ … ──▶ last stage
 
 It sees only integers that the decoder has: earlier slices, and the stages of this one that are decoded, each beside its
@@ -9,7 +11,6 @@ their channel. So a network that says nothing yet already means those scales, an
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple, cast
 
 import torch
@@ -30,57 +31,48 @@ from gnvc_vd.entropy.integer import (
     straight_floor,
     straight_round,
 )
+from gnvc_vd.learned.bottleneck.exchange import MIDDLE, PARAMETER_REACH, Coders, exchange
 from gnvc_vd.learned.bottleneck.gains import FINER, GAIN_BITS, KNOTS, LEVEL_UNITS, through_knots
-from gnvc_vd.learned.bottleneck.hyperprior import MIDDLE, PARAMETER_REACH, Coders, exchange
+from gnvc_vd.presets import TransformPreset
 
 CHANNELS = 64  # of a slice: 16 of a latent at 2×2 places
 LONGEST = 9  # latents of a rotation, at most
-BANDS = 6  # of frequencies above the lowest: each has gains of its own
+BANDS = 6  # of frequencies above the lowest: each has gains of its own, and so has a lowest that was foretold
 LARGEST = 512.0  # of a gain, and of a scale
 SMALLEST_SCALE = 1e-3
 MIDDLE_SCALE = SMALLEST * math.exp(STEP * MIDDLE)  # of the table that a network means by zero
 ORDER_OF_FOUR = ((0, 2), (3, 1))  # the stage of a place by its row's and its column's parity
 
-
-@dataclass(frozen=True)
-class TransformPreset:
-    """The transform codec at a size: channels of each of its parts."""
-
-    prior: int = 128  # inside the entropy models
-    state: int = 64  # what a slice is told of those before it
-    width: int = 96  # inside the correction
-    blocks: int = 2  # of the correction
+Place = tuple[int, int]  # a rotation's length, and which of its slices
 
 
 class SliceLikelihood(NamedTuple):
-    """While training: ŷ in steps of its quality, whitened, and what it costs each clip."""
+    """While training: ŷ in steps of its quality, whitened, the tables' indexes, and what it costs each clip."""
 
     symbols: Tensor
     values: Tensor
+    levels: Tensor
     bits: Tensor
 
 
 class CodedSlice(NamedTuple):
-    """While coding: ŷ as integers in 1/64 steps, and whitened."""
+    """While coding: ŷ as integers in 1/64 steps, whitened, and the tables' indexes."""
 
     symbols: Tensor
     values: Tensor
+    levels: Tensor
 
 
-def rows_of(lowest: bool) -> list[tuple[int, int]]:
-    """The length of a rotation and the slice's number, for every row of the measured scales."""
-    if lowest:
-        return [(length, 0) for length in range(1, LONGEST + 1)]
-    return [(length, number) for length in range(2, LONGEST + 1) for number in range(1, length)]
-
-
-def band_of(length: int, number: int) -> int:
-    """Which gains a slice above the lowest has, by its frequency."""
-    return (2 * number * BANDS - BANDS) // (2 * (length - 1)) if number else 0
+def rows_of(lowest: bool) -> list[Place]:
+    """Every row of the measured scales: which slice of a rotation of which length."""
+    return [(length, number) for length in range(1, LONGEST + 1) for number in range(1 if lowest else length)]
 
 
 class SliceEntropy(nn.Module):
-    """For lowest slices, or for all others.
+    """For the lowest slice of a GOP's first rotation, or for all others.
+
+    A later rotation's lowest slice is what was not foretold of it (transform.py): like slices above the lowest it is
+    told of slices before it, those of the rotation before.
 
     Args:
         lowest: which of the two.
@@ -95,6 +87,7 @@ class SliceEntropy(nn.Module):
     row_level_integers: Tensor  # rows C, in 1/256 tables
     quality_integers: Tensor  # 64 P
     row_integers: Tensor  # rows P
+    start: Tensor  # log gain at the knots before anything is learned
     log_scale: Tensor  # rows C, measured
 
     def __init__(self, preset: TransformPreset, lowest: bool, thrift: float = 0.0) -> None:
@@ -102,7 +95,7 @@ class SliceEntropy(nn.Module):
         self.lowest, self.thrift, prior = lowest, thrift, preset.prior
         self.rows = {row: place for place, row in enumerate(rows_of(lowest))}
         self.stages = 4 if lowest else 2
-        bands = 1 if lowest else BANDS
+        bands = 1 if lowest else 1 + BANDS
         self.context = None if lowest else nn.Sequential(
             IntegerConv(5 * CHANNELS, preset.state), IntegerConv(preset.state, prior, 1)
         )  # fmt: skip
@@ -113,13 +106,13 @@ class SliceEntropy(nn.Module):
             for _ in range(self.stages - 1)
         )
         self.heads = nn.ModuleList(_head(prior) for _ in range(self.stages))
-        self.start = nn.Parameter(torch.zeros(KNOTS), requires_grad=False)  # log gain at the knots
         self.knots = nn.Parameter(torch.zeros(KNOTS, bands, CHANNELS))
         self.band_gain = nn.Parameter(torch.zeros(bands, 1))
         self.band_levels = nn.Parameter(torch.zeros(bands, CHANNELS))
         self.level_knots = nn.Parameter(torch.zeros(KNOTS, CHANNELS))
         self.quality_knots = nn.Parameter(torch.zeros(KNOTS, prior))
         self.row_bias = nn.Parameter(torch.zeros(len(self.rows), prior))
+        self.register_buffer("start", torch.zeros(KNOTS))
         self.register_buffer("log_scale", torch.zeros(len(self.rows), CHANNELS))
         shapes = {
             **dict.fromkeys(("gain", "inverse", "level"), (QUALITIES, bands, CHANNELS)),
@@ -147,8 +140,14 @@ class SliceEntropy(nn.Module):
             self.quality_integers.copy_((bias * UNITS).round().clamp(-REACH, REACH))
             self.row_integers.copy_((self.row_bias * UNITS).round().clamp(-REACH, REACH))
 
-    def gain(self, quality: Tensor, band: int) -> Tensor:
+    def band_of(self, at: Place) -> int:
+        """Which gains a slice has, by its frequency."""
+        length, number = at
+        return 1 + (2 * number * BANDS - BANDS) // (2 * (length - 1)) if number else 0
+
+    def gain(self, quality: Tensor, at: Place) -> Tensor:
         """What y is multiplied by, B C 1 1: the frozen integers where there are some."""
+        band = self.band_of(at)
         if self.frozen:
             return self.gain_integers[quality, band][:, :, None, None].float() / (1 << GAIN_BITS)
         return torch.exp(self._log_gain(quality, band))[:, :, None, None]
@@ -157,48 +156,48 @@ class SliceEntropy(nn.Module):
     def frozen(self) -> bool:
         return not self.training and bool(self.gain_integers.any())
 
-    def forward(self, y: Tensor, at: tuple[int, int], quality: Tensor, seen: Tensor | None) -> SliceLikelihood:
+    def forward(self, y: Tensor, at: Place, quality: Tensor, seen: Tensor | None) -> SliceLikelihood:
         """y at the scale of its quality, B C h w; which slice of a rotation of which length; B; B 5C h w."""
-        means, scales = torch.zeros_like(y), torch.zeros_like(y)
+        flat, spent = y.flatten(1), list[Tensor]()
 
-        def choose(mask: Tensor, mean: Tensor, level: Tensor) -> Tensor:
-            nonlocal means, scales
-            means, scales = torch.where(mask, mean, means), torch.where(mask, level, scales)
-            residual = y - mean
-            chosen = likelihoods.rounded(residual, likelihoods.scale_of(level), self.thrift)
-            return mean + residual + (chosen - residual).detach()
+        def choose(places: Tensor, mean: Tensor, level: Tensor) -> Tensor:
+            scale = likelihoods.scale_of(level)
+            residual = flat[:, places] - mean
+            chosen = residual + (likelihoods.rounded(residual, scale, self.thrift) - residual).detach()
+            spent.append(likelihoods.bits(chosen, scale).sum(1))
+            return mean + chosen
 
-        symbols = self._staged(self._base(y, at, quality, seen), at, quality, choose)
-        bits = likelihoods.bits(symbols - means, likelihoods.scale_of(scales))
-        return SliceLikelihood(symbols, self.whitened(symbols, at, quality), bits.sum((1, 2, 3)))
+        symbols, levels = self._staged(self._base(y, at, quality, seen), at, quality, choose)
+        bits = torch.stack(spent).sum(0)
+        return SliceLikelihood(symbols, self.whitened(symbols, at, quality), levels, bits)
 
     def code(
         self,
         coders: Coders,
         size: Sequence[int],
-        at: tuple[int, int],
+        at: Place,
         quality: Tensor,
         seen: Tensor | None,
         y: Tensor | None = None,
     ) -> CodedSlice:
         """Symbols of y into encoders, or without one out of decoders; `size` is y's height and width."""
         like = torch.zeros(len(coders), CHANNELS, *size, dtype=torch.int64, device=quality.device)
-        y = None if y is None else torch.nan_to_num(y).clamp(-LIMIT / 2, LIMIT / 2).double()
+        flat = None if y is None else torch.nan_to_num(y).clamp(-LIMIT / 2, LIMIT / 2).double().flatten(1)
 
-        def choose(mask: Tensor, mean: Tensor, level: Tensor) -> Tensor:
+        def choose(places: Tensor, mean: Tensor, level: Tensor) -> Tensor:
             wanted = None
-            if y is not None:
-                residual = y - mean.double() / UNITS
+            if flat is not None:
+                residual = flat[:, places] - mean.double() / UNITS
                 chosen = likelihoods.rounded(residual, likelihoods.scale_of(level.double()), self.thrift)
                 wanted = chosen.clamp(-LIMIT, LIMIT).long()
-            return mean + UNITS * exchange(coders, level, mask, wanted)
+            return mean + UNITS * exchange(coders, level, wanted)
 
-        symbols = self._staged(self._base(like, at, quality, seen), at, quality, choose)
-        return CodedSlice(symbols, self.whitened(symbols, at, quality))
+        symbols, levels = self._staged(self._base(like, at, quality, seen), at, quality, choose)
+        return CodedSlice(symbols, self.whitened(symbols, at, quality), levels)
 
-    def whitened(self, symbols: Tensor, at: tuple[int, int], quality: Tensor) -> Tensor:
+    def whitened(self, symbols: Tensor, at: Place, quality: Tensor) -> Tensor:
         """ŷ as networks see it: of deviation about one, whatever quality, channel and length."""
-        row, band = self.rows[at], band_of(*at)
+        row, band = self.rows[at], self.band_of(at)
         if symbols.is_floating_point():
             unit = torch.exp(-self._log_gain(quality, band) - self.log_scale[row])[:, :, None, None]
             return bounded(straight_round(symbols * unit * UNITS) / UNITS, REACH / UNITS)
@@ -207,21 +206,29 @@ class SliceEntropy(nn.Module):
         return rounded_shift(part.clamp(-(1 << 32), 1 << 32) * scale, GAIN_BITS + 8).clamp(-REACH, REACH)
 
     def _staged(
-        self, base: Tensor, at: tuple[int, int], quality: Tensor, choose: Callable[[Tensor, Tensor, Tensor], Tensor]
-    ) -> Tensor:
-        """ŷ, stage by stage: `choose` says the symbols of a stage, given their means and tables."""
+        self, base: Tensor, at: Place, quality: Tensor, choose: Callable[[Tensor, Tensor, Tensor], Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """ŷ and the tables' indexes, stage by stage.
+
+        Args:
+            choose: says the symbols of a stage, B N, given their places in a flat slice, means and tables.
+        """
         symbols = base.new_zeros(len(base), CHANNELS, *base.shape[2:])
-        for stage, mask in enumerate(self._masks(symbols)):
+        levels, area = torch.zeros_like(symbols), base.shape[2] * base.shape[3]
+        for stage, places in enumerate(self._stages(base)):
             known = base
             if stage:
                 near = self.neighbours[stage - 1](beside_magnitude(self.whitened(symbols, at, quality)))
                 known = self.deeper[stage - 1](saturated(base + near))
-            raw_mean, raw_level = self.heads[stage](known).chunk(2, dim=1)
-            chosen = choose(mask, self._mean(raw_mean, at, quality), self._level(raw_level, at, quality))
-            symbols = torch.where(mask, chosen, symbols)
-        return symbols
+            raw, channels = self.heads[stage](known).flatten(1), places // area
+            mean = self._mean(raw[:, places], at, quality, channels)
+            level = self._level(raw[:, places + CHANNELS * area], at, quality, channels)
+            chosen = choose(places, mean, level)
+            symbols = symbols.flatten(1).index_copy(1, places, chosen).view_as(symbols)
+            levels = levels.flatten(1).index_copy(1, places, level.detach()).view_as(symbols)
+        return symbols, levels
 
-    def _base(self, like: Tensor, at: tuple[int, int], quality: Tensor, seen: Tensor | None) -> Tensor:
+    def _base(self, like: Tensor, at: Place, quality: Tensor, seen: Tensor | None) -> Tensor:
         row, bias = self.rows[at], self.quality_integers[quality].long() + self.row_integers[self.rows[at]].long()
         if like.is_floating_point():
             bias = straight_round((through_knots(self.quality_knots, quality) + self.row_bias[row]) * UNITS) / UNITS
@@ -230,25 +237,25 @@ class SliceEntropy(nn.Module):
             told = told + self.context(cast(Tensor, seen))
         return cast(Tensor, self.fuse(saturated(told)))
 
-    def _mean(self, raw: Tensor, at: tuple[int, int], quality: Tensor) -> Tensor:
-        """In steps; integers in 1/64 of them."""
-        row, band = self.rows[at], band_of(*at)
+    def _mean(self, raw: Tensor, at: Place, quality: Tensor, channels: Tensor) -> Tensor:
+        """Of symbols of these channels, B N, in steps; integers in 1/64 of them."""
+        row, band = self.rows[at], self.band_of(at)
         if raw.is_floating_point():
-            unit = torch.exp(self._log_gain(quality, band) + self.log_scale[row])[:, :, None, None]
+            unit = torch.exp(self._log_gain(quality, band) + self.log_scale[row])[:, channels]
             return straight_round(raw * unit * UNITS) / UNITS
-        gain = self.gain_integers[quality, band].long()[:, :, None, None]
-        scaled = rounded_shift(raw * self.scale_integers[row].long()[:, None, None], 8)
+        gain = self.gain_integers[quality, band].long()[:, channels]
+        scaled = rounded_shift(raw * self.scale_integers[row].long()[channels], 8)
         return rounded_shift(scaled * gain, 2 * GAIN_BITS - 8 + FINER).clamp(-LIMIT, LIMIT)
 
-    def _level(self, raw: Tensor, at: tuple[int, int], quality: Tensor) -> Tensor:
-        """The table's index; integers whole."""
-        row, band = self.rows[at], band_of(*at)
+    def _level(self, raw: Tensor, at: Place, quality: Tensor, channels: Tensor) -> Tensor:
+        """The tables' indexes, likewise; integers whole."""
+        row, band = self.rows[at], self.band_of(at)
         if raw.is_floating_point():
             start = self._row_level()[row] + self._band_level(quality)[:, band]
             told = 4 * start + self._log_gain(quality, band) / STEP
-            return MIDDLE + 4 * raw + told[:, :, None, None]
+            return MIDDLE + 4 * raw + told[:, channels]
         told = self.level_integers[quality, band].long() + self.row_level_integers[row].long()
-        index = MIDDLE + (raw + told[:, :, None, None] + LEVEL_UNITS // 2 >> 8)
+        index = MIDDLE + (raw + told[:, channels] + LEVEL_UNITS // 2 >> 8)
         return index.clamp(0, LEVELS - 1)
 
     def _log_gain(self, quality: Tensor, band: int) -> Tensor:
@@ -264,17 +271,17 @@ class SliceEntropy(nn.Module):
         """Rows C, the measured scale as a table's index, likewise."""
         return (self.log_scale - math.log(MIDDLE_SCALE)) / STEP / 4
 
-    def _masks(self, like: Tensor) -> list[Tensor]:
-        """1 C h w for each stage: what is coded in it."""
-        channels, height, width = like.shape[1:]
+    def _stages(self, like: Tensor) -> list[Tensor]:
+        """For each stage the places, in a flat slice of this height and width, of what is coded in it."""
+        height, width = like.shape[2:]
         row = torch.arange(height, device=like.device)[:, None]
         column = torch.arange(width, device=like.device)
-        channel = torch.arange(channels, device=like.device)[:, None, None]
+        channel = torch.arange(CHANNELS, device=like.device)[:, None, None]
         if self.stages == 2:
             stage = (row + column + channel) % 2
         else:
             stage = (torch.tensor(ORDER_OF_FOUR, device=like.device)[row % 2, column % 2] + channel) % 4
-        return [(stage == number)[None] for number in range(self.stages)]
+        return [torch.nonzero((stage == number).flatten())[:, 0] for number in range(self.stages)]
 
 
 def beside_magnitude(values: Tensor) -> Tensor:

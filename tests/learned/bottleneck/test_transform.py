@@ -8,10 +8,11 @@ from torch import Tensor
 from gnvc_vd.bitstream import BitstreamError
 from gnvc_vd.conventions import GnvcError
 from gnvc_vd.entropy.integer import FLOAT32_EXACT, REACH, UNITS, IntegerConv
+from gnvc_vd.learned.bottleneck.slices import BANDS, LONGEST, SliceEntropy, rows_of
+from gnvc_vd.learned.bottleneck.transform import Transform
 from gnvc_vd.metrics.block_transform import dct
+from gnvc_vd.presets import TransformPreset
 from gnvc_vd.train.losses import bits_per_pixel
-from lab.transform_codec import TransformBottleneck
-from lab.transform_slices import BANDS, LONGEST, SliceEntropy, TransformPreset, band_of, rows_of
 
 SMALL = TransformPreset(prior=24, state=16, width=16, blocks=1)
 
@@ -24,16 +25,15 @@ def latents(clips: int, count: int, height: int, width: int, seed: int = 0) -> T
     return 6 * smooth * torch.linspace(0.3, 2, 16)[:, None, None, None] + 0.2
 
 
-def codec(rotation: int = 7, trained: bool = True, seed: int = 0) -> TransformBottleneck:
+def codec(trained: bool = True, seed: int = 0) -> Transform:
     """Measured; and with weights off zero everywhere, as if it had been trained."""
     torch.manual_seed(seed)
-    model = TransformBottleneck(SMALL, rotation=rotation)
+    model = Transform(SMALL)
     model.measure(latents(8, LONGEST, 12, 12, seed=9), 0.05, 12.0)
     if trained:
         with torch.no_grad():
-            for name, parameter in model.named_parameters():
-                if not name.endswith("start"):
-                    parameter.add_(0.02 * torch.randn_like(parameter))
+            for parameter in model.parameters():
+                parameter.add_(0.02 * torch.randn_like(parameter))
     model.freeze()
     return model.eval()
 
@@ -83,9 +83,9 @@ def test_untrained_an_error_of_symbols_is_the_error_of_latents() -> None:
     """The correction begins as nothing."""
     model, x = codec(trained=False).train(), latents(3, 7, 8, 8)
     quality = torch.tensor([0, 32, 63])
-    out = model(x, quality)
+    out = model(x, quality[:, None].expand(-1, 7))
     slices = model.rotation(out.latents) - model.rotation(x)
-    steps = torch.stack([model.lowest.gain(quality, 0)[:, 0, 0, 0] ** -1])
+    steps = torch.stack([model.lowest.gain(quality, (7, 0))[:, 0, 0, 0] ** -1])
     assert torch.allclose(slices.square().sum((1, 2, 3, 4)), (out.latents - x).square().flatten(1).sum(1), rtol=1e-3)
     assert (slices.abs().flatten(1).amax(1) <= 0.51 * steps * 1.001).all()
 
@@ -99,19 +99,19 @@ def test_untrained_it_costs_what_independent_gaussians_of_the_measured_scales_co
     scales = torch.stack(rows).exp()
     slices = scales[None, :, :, None, None] * torch.randn(1, count, 64, 8, 8, generator=generator)
     x = model.rotation.latents(model.rotation.inverse(slices))
-    bits = model(x, torch.tensor([63])).bits.sum()
-    gain = model.lowest.gain(torch.tensor([63]), 0)[0, 0, 0, 0]
+    bits = model(x, torch.full((1, count), 63)).bits.sum()
+    gain = model.lowest.gain(torch.tensor([63]), (7, 0))[0, 0, 0, 0]
     entropy = (0.5 * np.log2(2 * np.pi * np.e) + torch.log2(scales * gain)).clamp_min(0).sum() * 64
     assert bits.item() == pytest.approx(entropy.item(), rel=0.03)
 
 
 @pytest.mark.parametrize(("rotation", "count"), [(7, 7), (1, 3), (3, 8), (9, 9), (7, 16), (2, 2)])
 def test_latents_come_back_as_the_encoder_has_them(rotation: int, count: int) -> None:
-    model, x = codec(rotation), latents(2, count, 6, 10)
+    model, x = codec(), latents(2, count, 6, 10)
     for quality in (0, 40, 63):
-        payloads, known = model.compress(x, [quality] * count)
+        payloads, known = model.compress(x, [quality] * count, rotation)
         sent = [one.data for one in payloads], [one.symbol_hash for one in payloads]
-        back = list(model.decompress(*sent, (6, 10), [quality] * count))
+        back = list(model.decompress(*sent, (6, 10), [quality] * count, rotation))
         assert len(back) == len(known) == count
         for there, here in zip(known, back, strict=True):
             assert torch.equal(there.latent, here.latent) and torch.equal(there.feature, here.feature)
@@ -135,7 +135,7 @@ def test_what_trains_behaves_as_what_codes() -> None:
         payloads, known = model.compress(x, [quality] * 7)
         model.train()
         with torch.no_grad():
-            out = model(x, torch.full((2,), quality))
+            out = model(x, torch.full((2, 7), quality))
         model.eval()
         coded = torch.stack([one.latent for one in known], 2)
         there, here = ((one - x).square().mean().item() for one in (out.latents, coded))
@@ -169,7 +169,7 @@ def test_the_largest_integers_do_not_overflow() -> None:
     quality, at = torch.tensor([63]), (7, 3)
     for raw in ((1 << 15) - 1, -(1 << 15) + 1):
         exact = ((raw * (512 << 16) + (1 << 7) >> 8) * (512 << 16) + (1 << 27)) >> 28
-        found = entropy._mean(torch.full((1, 64, 1, 1), raw), at, quality)
+        found = entropy._mean(torch.full((1, 64), raw), at, quality, torch.arange(64))
         assert found.unique().tolist() == [max(-(1 << 24) + 1, min((1 << 24) - 1, exact))]
     symbols = torch.full((1, 64, 1, 1), UNITS << 24)
     assert entropy.whitened(symbols, at, quality).unique().tolist() == [REACH]
@@ -177,10 +177,11 @@ def test_the_largest_integers_do_not_overflow() -> None:
 
 
 def test_bands_cover_all_frequencies_of_every_length() -> None:
+    model = codec(trained=False).higher
     for length, number in rows_of(lowest=False):
-        assert 0 <= band_of(length, number) < BANDS
-    assert [band_of(7, number) for number in range(1, 7)] == list(range(6))
-    assert len(rows_of(lowest=True)) == 9 and len(rows_of(lowest=False)) == 36
+        assert 0 <= model.band_of((length, number)) <= BANDS
+    assert [model.band_of((7, number)) for number in range(7)] == list(range(7))
+    assert len(rows_of(lowest=True)) == 9 and len(rows_of(lowest=False)) == 45
 
 
 def test_damaged_payloads_are_refused() -> None:
@@ -205,7 +206,7 @@ def test_a_quality_for_each_latent_is_refused_in_a_sentence() -> None:
 def test_training_lowers_the_cost_from_the_first_steps() -> None:
     """Fifty steps on smooth fields: what training is for, and that gradients reach all of it."""
     torch.manual_seed(0)
-    model = TransformBottleneck(SMALL)
+    model = Transform(SMALL)
     clips = latents(32, 7, 8, 8, seed=1)
     model.measure(clips, 0.05, 12.0)
     model.train()
@@ -215,7 +216,7 @@ def test_training_lowers_the_cost_from_the_first_steps() -> None:
     weight = 0.05 * 240 ** (quality / 63)
     for step in range(50):
         batch = clips[torch.arange(4) + 4 * (step % 8)]
-        out = model(batch, quality)
+        out = model(batch, quality[:, None].expand(-1, 7), rotation=(7, 3)[step % 2])
         error = (out.latents - batch).square().flatten(1).mean(1)
         loss = ((bits_per_pixel(out.bits, batch) + weight * error) / weight.sqrt()).mean()
         optimiser.zero_grad()

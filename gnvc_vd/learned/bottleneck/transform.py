@@ -1,0 +1,334 @@
+"""A latent codec that is a transform code before it is trained: latents ↔ payloads, a rotation of them at a time.
+
+    l − mean ─2×2 blocks─▶ ─DCT over the rotation─▶ ─basis U─▶ slices y_0 (lowest frequency) … y_T−1
+    y_a ─gain of the quality─▶ entropy model, told earlier slices ─▶ ŷ_a
+    ŷ ─Uᵀ─▶ ─inverse DCT─▶ blocks ─+ correction, in steps of the quantiser─▶ l̂, f
+
+DCT and U are orthonormal, so what is lost in symbols is lost in latents. U starts as the principal components of 2×2
+blocks, every channel's scale as it was measured, the correction as nothing (`measure`): good at step 0.
+
+A GOP is one rotation, or several of one length, the last of which may be shorter. What a later one's lowest slice would
+be if nothing moved is foretold from the blocks before it, in float32, and only what is left is coded. The blocks are
+those before the correction: then the chain from rotation to rotation is linear and cannot grow, so that two machines
+whose floats differ in the last bit do not drift apart, in whatever precision the correction runs.
+"""
+
+import hashlib
+import math
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import conv2d, pixel_shuffle, pixel_unshuffle
+
+from gnvc_vd.conventions import LATENT_CHANNELS, QUALITIES
+from gnvc_vd.entropy import likelihoods
+from gnvc_vd.entropy.integer import REACH, UNITS, IntegerConv, bounded
+from gnvc_vd.learned.bottleneck.base import LAYER_BOUNDS, Bottleneck, Trained, check_latents, hashed
+from gnvc_vd.learned.bottleneck.exchange import Coders, Uniform
+from gnvc_vd.learned.bottleneck.gains import GAIN_BITS, KNOTS, through_knots
+from gnvc_vd.learned.bottleneck.networks import FEATURE_REACH, DecodedLatent, DepthBlock, convolution
+from gnvc_vd.learned.bottleneck.slices import (
+    CHANNELS,
+    LARGEST,
+    LONGEST,
+    SMALLEST_SCALE,
+    Place,
+    SliceEntropy,
+    SliceHistory,
+)
+from gnvc_vd.metrics.block_transform import dct
+from gnvc_vd.presets import TransformPreset
+
+GAIN_AT_ONE = 1.5 / math.sqrt(0.605)  # of a quality with λ = 1, where training leads
+BASIS_PACE = 1 / 40  # of the basis beside all else that trains: faster, it is lost before the rest has learned it
+LARGEST_GAIN = int(LARGEST * (1 << GAIN_BITS))
+
+
+class Transform(Bottleneck):
+    """A rotation of latents at a time, slice after slice."""
+
+    preset: TransformPreset
+    places: Tensor  # of the 64 qualities on the trained scale
+    bounds = LAYER_BOUNDS | {
+        **dict.fromkeys(("gain_integers", "inverse_integers"), (1, LARGEST_GAIN)),
+        **dict.fromkeys(("scale_integers", "inverse_scale_integers"), (1, 1 << 26)),
+        "row_level_integers": (-(1 << 20), 1 << 20),
+        "row_integers": (-REACH, REACH),
+    }
+
+    def __init__(self, preset: TransformPreset, thrift: float = 0.0) -> None:
+        super().__init__(thrift)
+        self.preset = preset
+        self.rotation = Rotation()
+        self.lowest = SliceEntropy(preset, lowest=True, thrift=thrift)
+        self.higher = SliceEntropy(preset, lowest=False, thrift=thrift)
+        self.correction = Correction(preset)
+        self.register_buffer("places", torch.arange(QUALITIES, dtype=torch.float32))
+
+    @torch.no_grad()
+    def measure(self, latents: Tensor, smallest: float, largest: float) -> None:
+        self.rotation.measure(latents)
+        log_lambda = torch.linspace(math.log(smallest), math.log(largest), KNOTS)
+        for model in (self.lowest, self.higher):
+            model.start.copy_(math.log(GAIN_AT_ONE) + log_lambda / 2)
+            for at, row in model.rows.items():
+                power = self._like(latents, at, foretold=not model.lowest).double().square().mean((0, 2, 3))
+                model.log_scale[row] = power.sqrt().clamp_min(SMALLEST_SCALE).log().float()
+
+    def measured(self) -> dict[str, Tensor]:
+        names = ("rotation.mean", "rotation.measured", "rotation.carry", *(
+            f"{model}.{name}" for model in ("lowest", "higher") for name in ("start", "log_scale")
+        ))  # fmt: skip
+        return {name: self.state_dict()[name] for name in names}
+
+    def usual_rotation(self, latents: int) -> int:
+        """As few rotations as there can be, as equal as they can be."""
+        return -(-latents // -(-latents // LONGEST))
+
+    def refusal(self, quality: Sequence[int], rotation: int) -> str | None:
+        if not 1 <= rotation <= LONGEST:
+            return f"a rotation of the transform codec takes 1 to {LONGEST} latents, not {rotation}"
+        if len(set(quality)) != 1:
+            return "the transform codec has one quality for a whole GOP: other policies are of the contextual codec"
+        return None
+
+    def forward(
+        self, latents: Tensor, quality: Tensor, uniform: Uniform = torch.rand_like, rotation: int = 0
+    ) -> Trained:
+        """One quality for each clip, that of its first latent. Symbols are rounded: no noise is drawn."""
+        check_latents(latents)
+        quality = quality[:, 0]
+        past: Past | None = None
+        decoded, features, bits = [], [], []
+        with torch.autocast(latents.device.type, enabled=False):
+            for part in latents.float().split(rotation or self.usual_rotation(latents.shape[2]), dim=2):
+                slices, foretold = self.rotation(part), self._foretold(past, part.shape[2])
+                symbols, errors = [], []
+                seen = None if past is None else past.history
+                for number, y in enumerate(slices.unbind(1)):
+                    model, at = self._model(number, past), (part.shape[2], number)
+                    gain = model.gain(quality, at)
+                    y = y if number else y - foretold
+                    likely = model(y * gain, at, quality, None if seen is None else seen.context())
+                    seen = _after(seen if number else None, likely.values.detach())
+                    symbols.append(likely.symbols / gain)
+                    errors.append(_expected_error(likely.levels, gain.detach()))
+                    bits.append(likely.bits)
+                shown, past = self._decoded(symbols, foretold, errors, cast(SliceHistory, seen), quality)
+                decoded.append(shown.latent)
+                features.append(shown.feature)
+        return Trained(torch.cat(decoded, 2), torch.cat(features, 2), torch.stack(bits, 1))
+
+    def _freeze(self, places: Tensor) -> None:
+        self.rotation.freeze()
+        self.places.copy_(places)
+        for layer in self.modules():
+            if isinstance(layer, IntegerConv):
+                layer.freeze()
+            elif isinstance(layer, SliceEntropy):
+                layer.freeze(places)
+
+    def _code(
+        self,
+        coders: Coders,
+        hashes: "list[hashlib.blake2b]",
+        size: Sequence[int],
+        quality: Sequence[int],
+        rotation: int,
+        latents: Tensor | None,
+    ) -> Iterator[DecodedLatent]:
+        device, past = self.table_frequencies.device, None
+        levels = torch.full((len(coders),), quality[0], device=device)
+        for first in range(0, len(quality), rotation):
+            count = min(rotation, len(quality) - first)
+            with torch.inference_mode(), torch.autocast(device.type, enabled=False):
+                slices = None if latents is None else self.rotation(latents[:, :, first : first + count].float())
+                foretold = self._foretold(past, count)
+                symbols, errors = [], []
+                seen = None if past is None else past.history
+                for number in range(count):
+                    model, at = self._model(number, past), (count, number)
+                    gain = model.gain(levels, at)
+                    y = None if slices is None else slices[:, number]
+                    y = y if y is None or number else y - foretold
+                    context: Tensor | None = None if seen is None else seen.context()
+                    y = None if y is None else y * gain
+                    coded = model.code(coders, (size[0] // 2, size[1] // 2), at, levels, context, y)
+                    hashed(hashes, coded.symbols)
+                    seen = _after(seen if number else None, coded.values)
+                    symbols.append(coded.symbols.float() / UNITS / gain)
+                    errors.append(_expected_error(coded.levels.float(), gain))
+                shown, past = self._decoded(symbols, foretold, errors, cast(SliceHistory, seen), levels)
+            yield from map(DecodedLatent, shown.latent.unbind(2), shown.feature.unbind(2))
+
+    def _decoded(
+        self, symbols: list[Tensor], foretold: Tensor, errors: list[Tensor], seen: SliceHistory, quality: Tensor
+    ) -> tuple[DecodedLatent, "Past"]:
+        """l̂ B 16 T h w and f B F T h w of a rotation, and what it leaves for the next."""
+        place = self.places[quality] if bool(self.frozen) and not self.training else quality
+        log_step = -through_knots(self.lowest.start[:, None], place)[:, 0]
+        blocks = self.rotation.inverse(torch.stack([symbols[0] + foretold, *symbols[1:]], 1))
+        corrected, hidden = self.correction(blocks, place, log_step.exp())
+        feature = torch.cat([hidden, self._sureness(torch.stack(errors, 1), log_step)], dim=2).transpose(1, 2)
+        return DecodedLatent(self.rotation.latents(corrected), feature), Past(blocks[:, -1].detach(), seen)
+
+    def _sureness(self, errors: Tensor, log_step: Tensor) -> Tensor:
+        """How far each latent may be off by what the entropy models said, in steps, and the step; in logarithms.
+
+        Args:
+            errors: expected squared errors of slices, B T 64 h w.
+        """
+        variance = self.rotation.inverse(errors, squared=True)
+        step = log_step[:, None, None, None, None]
+        deviation = pixel_shuffle(variance.clamp_min(1e-12).log() / 2 - step, 2)
+        return torch.cat([deviation, step.expand_as(deviation[:, :, :1])], dim=2)
+
+    def _foretold(self, past: "Past | None", count: int) -> Tensor:
+        """A lowest slice as it would be if nothing moved any more: nothing for a GOP's first rotation."""
+        if past is None:
+            return torch.zeros((), device=self.table_frequencies.device)
+        return self.rotation.foretold(past.blocks, count)
+
+    def _like(self, latents: Tensor, at: Place, foretold: bool) -> Tensor:
+        """Slices of training clips at this place, as far as their length allows; of a later rotation, what is coded.
+
+        How far that can be foretold is measured with it, from blocks that were rounded as λ = 1 would round them.
+        """
+        length, number = at
+        later = foretold and number == 0 and latents.shape[2] > 1
+        there = min(length, latents.shape[2] - later)
+        slices = self.rotation(latents[:, :, int(later) : int(later) + there])
+        if not later:
+            return slices[:, min(number, there - 1)]
+        known = self.rotation.of_blocks(_blocks(latents[:, :, :1] - self.rotation.centre()))[:, 0]
+        known = (known * GAIN_AT_ONE).round() / GAIN_AT_ONE * math.sqrt(there)
+        wanted = slices[:, 0]
+        share = (known * wanted).mean((0, 2, 3)) / known.square().mean((0, 2, 3)).clamp_min(SMALLEST_SCALE**2)
+        self.rotation.carry[length - 1] = share.clamp(0, 1)
+        return wanted - self.rotation.carry[length - 1][:, None, None] * known
+
+    def _model(self, number: int, past: "Past | None") -> SliceEntropy:
+        return self.higher if number or past is not None else self.lowest
+
+
+class Past(NamedTuple):
+    """What a rotation leaves for the next one."""
+
+    blocks: Tensor  # of its last latent, before the correction
+    history: SliceHistory  # of its integers
+
+
+class Rotation(nn.Module):
+    """Latents to slices and back, orthonormal: a DCT over time, and the basis U of 2×2 blocks.
+
+    U is the measured basis turned by a rotation that is learned: Cayley's (I + A)⁻¹ (I − A) of a skew A, which begins
+    as nothing and stays a rotation whatever is learned. Float32, whatever the rest is cast to.
+    """
+
+    mean: Tensor  # 16
+    measured: Tensor  # 64 64, rows are components
+    basis: Tensor  # 64 64, turned: what is used once training is over
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(LATENT_CHANNELS))
+        self.register_buffer("measured", torch.eye(CHANNELS))
+        self.register_buffer("basis", torch.eye(CHANNELS))
+        self.turn = nn.Parameter(torch.zeros(CHANNELS, CHANNELS))
+        self.carry = nn.Parameter(torch.zeros(LONGEST, CHANNELS))  # share of the last latent that the next will have
+
+    def measure(self, latents: Tensor) -> None:
+        self.mean.copy_(latents.mean((0, 2, 3, 4)))
+        self.turn.zero_()
+        self.measured.copy_(torch.eye(CHANNELS))
+        self.freeze()
+        longest = self(latents[:, :, :LONGEST]).transpose(1, 2).transpose(0, 1).flatten(1).double()
+        self.measured.copy_(torch.linalg.eigh(longest @ longest.T).eigenvectors.flip(1).T)
+        self.freeze()
+
+    def forward(self, latents: Tensor) -> Tensor:
+        """B 16 T h w to slices B T 64 h/2 w/2, the lowest frequency first."""
+        blocks = _blocks(latents - self.centre())
+        return self.of_blocks(torch.einsum("at,btchw->bachw", dct(blocks.shape[1]).to(blocks), blocks))
+
+    def inverse(self, slices: Tensor, squared: bool = False) -> Tensor:
+        """Back to blocks B T 64 h/2 w/2.
+
+        Args:
+            squared: slices hold independent squared errors, and so will the blocks.
+        """
+        matrix, basis = dct(slices.shape[1]).to(slices), self._basis()
+        matrix, basis = (matrix.square(), basis.detach().square()) if squared else (matrix, basis)
+        turned = conv2d(slices.flatten(0, 1), basis.T[:, :, None, None]).view_as(slices)
+        return torch.einsum("at,bachw->btchw", matrix, turned)
+
+    def of_blocks(self, blocks: Tensor) -> Tensor:
+        return conv2d(blocks.flatten(0, 1), self._basis()[:, :, None, None]).view_as(blocks)
+
+    def foretold(self, blocks: Tensor, count: int) -> Tensor:
+        """The lowest slice of so many latents that are all like one before them, B 64 h/2 w/2."""
+        share = bounded(self.carry[count - 1].float(), 0, 1) * math.sqrt(count)
+        return share[:, None, None] * self.of_blocks(blocks[:, None])[:, 0]
+
+    def latents(self, blocks: Tensor) -> Tensor:
+        """B T 64 h/2 w/2 to B 16 T h w."""
+        return pixel_shuffle(blocks, 2).transpose(1, 2) + self.centre()
+
+    def learned_basis(self) -> Tensor:
+        skew, one = BASIS_PACE * (self.turn - self.turn.T), torch.eye(CHANNELS, device=self.turn.device)
+        return torch.linalg.solve(one + skew, one - skew) @ self.measured
+
+    def freeze(self) -> None:
+        with torch.no_grad():
+            self.basis.copy_(self.learned_basis())
+
+    def centre(self) -> Tensor:
+        return self.mean[:, None, None, None].float()
+
+    def _basis(self) -> Tensor:
+        return self.learned_basis() if self.training else self.basis.float()
+
+
+class Correction(nn.Module):
+    """What an orthonormal transform cannot say of a decoded rotation: a sum that begins as nothing, in steps."""
+
+    def __init__(self, preset: TransformPreset) -> None:
+        super().__init__()
+        self.enter = convolution(4 * CHANNELS, preset.width, 1)
+        self.quality_knots = nn.Parameter(torch.zeros(KNOTS, preset.width))
+        self.blocks = nn.Sequential(*(DepthBlock(preset.width) for _ in range(preset.blocks)))
+        self.leave = nn.Conv2d(preset.width, CHANNELS, 1)
+        nn.init.zeros_(self.leave.weight)
+        nn.init.zeros_(cast(Tensor, self.leave.bias))
+
+    def forward(self, blocks: Tensor, quality: Tensor, step: Tensor) -> tuple[Tensor, Tensor]:
+        """Blocks B T 64 h w as they should be, and what it saw in them, B T W/4 2h 2w."""
+        count = blocks.shape[1]
+        before, after = blocks[:, [0, *range(count - 1)]], blocks[:, [*range(1, count), count - 1]]
+        seen = torch.cat([blocks, before, after, blocks.mean(1, keepdim=True).expand_as(blocks)], dim=2)
+        told = through_knots(self.quality_knots, quality).repeat_interleave(count, 0)[:, :, None, None]
+        x = seen.flatten(0, 1).to(self.enter.weight.dtype).contiguous(memory_format=torch.channels_last)
+        hidden = self.blocks(self.enter(x) + told)
+        added = self.leave(hidden).float().view_as(blocks)
+        feature = FEATURE_REACH * torch.tanh(pixel_shuffle(hidden, 2).float() / FEATURE_REACH)
+        return blocks + step[:, None, None, None, None] * added, feature.unflatten(0, blocks.shape[:2])
+
+
+def _after(seen: SliceHistory | None, values: Tensor) -> SliceHistory:
+    if seen is None:
+        return SliceHistory(values)
+    seen.add(values)
+    return seen
+
+
+def _expected_error(levels: Tensor, gain: Tensor) -> Tensor:
+    """Squared, of a coefficient of this table after it was rounded: its own variance, or at most a uniform step's."""
+    variance = likelihoods.scale_of(levels).square()
+    return variance / (1 + 12 * variance) / gain.square()
+
+
+def _blocks(latents: Tensor) -> Tensor:
+    """B 16 T h w to B T 64 h/2 w/2."""
+    return pixel_unshuffle(latents.transpose(1, 2), 2)
