@@ -14,7 +14,7 @@ MAX_SEED = (1 << 24) - 1
 
 @dataclass(frozen=True)
 class Refinement:
-    """Refinement as the encoder meant it; a decoder may take other steps, or none."""
+    """Refinement as the encoder meant it; a decoder may take other steps, or none. Without steps there is none."""
 
     steps: int = 5
     sigma_0: float = 0.3
@@ -24,13 +24,15 @@ class Refinement:
 
     def __post_init__(self) -> None:
         check_window(self.window)
-        if not (1 <= self.steps <= MAX_STEPS and 0 < self.sigma_0 <= 1 and 0 <= self.noise_scale <= 1):
-            raise UsageError(f"steps are 1 to {MAX_STEPS}, σ_0 above 0 up to 1, the noise's scale 0 to 1: not {self}")
+        if not (0 <= self.steps <= MAX_STEPS and 0 < self.sigma_0 <= 1 and 0 <= self.noise_scale <= 1):
+            raise UsageError(f"steps are 0 to {MAX_STEPS}, σ_0 above 0 up to 1, the noise's scale 0 to 1: not {self}")
         if not 0 <= self.seed <= MAX_SEED or latents_of(self.window) > 255:
             raise UsageError(f"a seed is 0 to {MAX_SEED}, a window at most {frames_of(255)} frames: not {self}")
 
     def describe(self) -> str:
         """In words, how a decoder is meant to go about it."""
+        if not self.steps:
+            return "as decoded, not refined"
         noise = f"noise × {self.noise_scale:g}, seed {self.seed}" if self.noise_scale else "no noise"
         steps = "1 step" if self.steps == 1 else f"{self.steps} steps"
         return f"refined in {steps} from σ_0 = {self.sigma_0:g}, {noise}, in windows of {self.window} frames"

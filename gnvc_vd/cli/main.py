@@ -31,7 +31,7 @@ C = TypeVar("C", bound="Codec[Any]")
 DONE, REFUSED, MISUSED = 0, 1, 2
 INTERRUPTED = 130
 REFINEMENT = ("window", "steps", "sigma_0", "noise_scale")  # what an encoder may wish; else as the model has it
-GNVC_VD_OPTIONS = (*REFINEMENT, "policy")  # what GNVC-VD alone understands; None is what was not said
+GNVC_VD_OPTIONS = (*REFINEMENT, "policy", "rotation")  # what GNVC-VD alone understands; None is what was not said
 DECODING = ("steps", "refine", "apart", "conceal", "allow_other_weights", "max_pixels")
 
 
@@ -90,11 +90,12 @@ def _parser() -> argparse.ArgumentParser:
     rate.add_argument("--atoms", type=int, metavar="M", help="gvc: atoms for each latent and step, up to 256")
     encode.add_argument("--gop", type=int, metavar="N", help="frames of a GOP, 1 + 4k (default: 25; gvc: 33)")
     encode.add_argument("--window", type=int, metavar="N", help="frames the refiner sees (default: the model's)")
-    encode.add_argument("--steps", type=int, metavar="L", help="refinement steps to ask for (default: the model's)")
+    encode.add_argument("--steps", type=int, metavar="L", help="refinement steps, 0 for none (default: the model's)")
     encode.add_argument("--sigma-0", type=float, metavar="S", help="where refinement starts (default: the model's)")
     encode.add_argument("--noise-scale", type=float, metavar="X", help="of its noise, 0 to 1 (default: the model's)")
     encode.add_argument("--no-scenecut", action="store_true", help="do not start a GOP at a scene cut")
     encode.add_argument("--policy", choices=["constant", "hierarchical"], help="bits over a GOP (default: constant)")
+    encode.add_argument("--rotation", type=_positive, metavar="N", help="latents that a transform codec takes together")
     encode.add_argument("--frames", type=_positive, metavar="N", help="the first N alone")
     encode.add_argument("--seed", type=int, default=0, metavar="S", help="of all noise (default: 0)")
     gvc.gvc_options(encode)
@@ -266,7 +267,7 @@ def _settings(arguments: argparse.Namespace, codec: "GnvcVd") -> "Encoding":
     from gnvc_vd.learned.codec import Encoding
 
     refinement = replace(codec.refinement, seed=arguments.seed, **gvc.given(arguments, REFINEMENT))
-    said = gvc.given(arguments, ("quality", "gop", "policy"))
+    said = gvc.given(arguments, ("quality", "gop", "policy", "rotation"))
     return Encoding(bpp=arguments.bpp, scenecut=not arguments.no_scenecut, refinement=refinement, **said)
 
 

@@ -31,6 +31,7 @@ from gnvc_vd.learned.bottleneck.base import Bottleneck
 from gnvc_vd.learned.bottleneck.networks import DecodedLatent
 from gnvc_vd.learned.bottleneck.policies import POLICIES, Policy, qualities
 from gnvc_vd.learned.bottleneck.schema import coded_identity, stored_tensors
+from gnvc_vd.presets import FORMER_MODELS
 from gnvc_vd.video import Video, VideoInfo
 from gnvc_vd.video.pixels import to_frames
 from gnvc_vd.video.scenes import scenes
@@ -49,6 +50,7 @@ class Encoding:
 
     Args:
         bpp: searches the quality whose stream comes nearest to a rate, instead of taking `quality`.
+        rotation: latents that a transform codec takes together, 1 to 9; as few rotations as there can be by default.
         refinement: what the stream says of it; None is the model's own.
     """
 
@@ -57,6 +59,7 @@ class Encoding:
     gop: int = gops.DEFAULT_WINDOW
     scenecut: bool = True
     policy: Policy = "constant"
+    rotation: int | None = None
     refinement: Refinement | None = None
 
     def __post_init__(self) -> None:
@@ -128,11 +131,15 @@ class GnvcVd:
             info: of the video, which says what the file takes beside its units. Only a rate needs it.
             on_trial: hears of every quality that a search has coded, seven at most, and its rate.
         """
+        several = qualities(settings.quality, 2, settings.policy)
+        refusal = self.bottleneck.refusal(several, settings.rotation or self.bottleneck.usual_rotation(2))
+        if refusal:
+            raise UsageError(refusal)
         clip: Iterable[tuple[int, Tensor]] = self.latents(frames, settings)
 
         def coded(quality: int) -> Iterator[Unit]:
             for index, (count, latents) in enumerate(clip):
-                yield self.unit(index, count, latents, quality, settings.policy)
+                yield self.unit(index, count, latents, quality, settings.policy, settings.rotation)
 
         if settings.bpp is None:
             yield from coded(settings.quality)
@@ -160,9 +167,18 @@ class GnvcVd:
             for gop in gops.cut(scene, settings.gop):
                 yield len(gop), latents_of_frames(self.backbone.vae, gops.pad(np.stack(gop)), self.device)
 
-    def unit(self, index: int, frames: int, latents: Tensor, quality: int, policy: Policy = "constant") -> Unit:
-        (payload,), _ = self.bottleneck.compress(latents, qualities(quality, latents.shape[2], policy))
-        return Unit(index, frames, quality, POLICIES.index(policy), payload.symbol_hash, payload.data)
+    def unit(
+        self,
+        index: int,
+        frames: int,
+        latents: Tensor,
+        quality: int,
+        policy: Policy = "constant",
+        rotation: int | None = None,
+    ) -> Unit:
+        taken = rotation or self.bottleneck.usual_rotation(latents.shape[2])
+        (payload,), _ = self.bottleneck.compress(latents, qualities(quality, latents.shape[2], policy), taken)
+        return Unit(index, frames, quality, POLICIES.index(policy), payload.symbol_hash, payload.data, taken)
 
     def decode(self, stream: bytes | BinaryIO, decoding: Decoding | None = None, **options: Any) -> Iterator[Frame]:
         """Frames T H W 3, window by window; options are fields of `Decoding`: decode(stream, steps=5)."""
@@ -182,9 +198,9 @@ class GnvcVd:
         if header.codec is not CodecId.GNVC_VD:
             raise BitstreamError(f"a stream of {header.codec.name}; this is {CodecId.GNVC_VD.name}")
         if header.coded_identity != self.coded_identity:
-            raise BitstreamError(
-                f"coded with model {header.coded_identity.hex()}; {self.name} is {self.coded_identity.hex()}"
-            )
+            former = FORMER_MODELS.get(header.coded_identity.hex())
+            other = f"model {header.coded_identity.hex()}" if former is None else former
+            raise BitstreamError(f"coded with {other}; {self.name} is {self.coded_identity.hex()}")
         if not allow_other_weights:
             refuse_other_weights(header, self.shown_identity, self.name)
         return Refinement.parse(header.parameters)
@@ -203,7 +219,8 @@ class GnvcVdDecoder:
             raise BitstreamError(f"GOP {unit.index} has policy {unit.policy}, which this program does not know")
         width, height = gops.latent_size(self._header.width, self._header.height)
         levels = qualities(unit.quality, gops.latents_of(unit.frames), POLICIES[unit.policy])
-        return self._codec.bottleneck.decompress([unit.payload], [unit.symbol_hash], (height, width), levels)
+        sent = [unit.payload], [unit.symbol_hash]
+        return self._codec.bottleneck.decompress(*sent, (height, width), levels, unit.rotation)
 
     def verify(self, unit: Unit) -> None:
         """Decode every symbol."""
@@ -228,7 +245,8 @@ class GnvcVdDecoder:
             features = torch.stack([one.feature for one in held], dim=2)
             with torch.inference_mode():
                 context = None if refined is None else refined[:, :, -1:]
-                refined = self._refined(latents, features, context, (unit.index, number))
+                start_at = unit.sigma_0 or self._refinement.sigma_0
+                refined = self._refined(latents, features, context, start_at, (unit.index, number))
                 parts = []
                 for latent in refined.split(1, dim=2):
                     part, state = self._codec.backbone.vae.decode_step(state, latent)
@@ -237,17 +255,19 @@ class GnvcVdDecoder:
             frames = np.concatenate(parts)
             yield gops.crop(frames, min(stop, unit.frames) - start, self._header.width, self._header.height)
 
-    def _refined(self, latents: Tensor, features: Tensor, context: Tensor | None, place: tuple[int, int]) -> Tensor:
+    def _refined(
+        self, latents: Tensor, features: Tensor, context: Tensor | None, sigma_0: float, place: tuple[int, int]
+    ) -> Tensor:
         told, decoding = self._refinement, self._decoding
-        if not decoding.refine:
+        steps = told.steps if decoding.steps is None else decoding.steps
+        if not (decoding.refine and steps):
             return latents if context is None else latents[:, :, 1:]
         noise = told.noise_scale * normal(latents.shape, (told.seed, NOISE_KEY), (*place, 0), latents.device)
-        steps = decoding.steps or told.steps
         if decoding.apart:
             alone = [apart(given if context is None else given[:, :, 1:]) for given in (latents, features, noise)]
-            refined: Tensor = self._codec.refiner(*alone, told.sigma_0, steps)
+            refined: Tensor = self._codec.refiner(*alone, sigma_0, steps)
             return rearrange(refined, "(b t) c 1 h w -> b c t h w", b=len(latents))
-        out: Tensor = self._codec.refiner(latents, features, noise, told.sigma_0, steps, context)
+        out: Tensor = self._codec.refiner(latents, features, noise, sigma_0, steps, context)
         return out
 
 

@@ -142,9 +142,16 @@ class Stage:
         return sum(span.steps for span in self.spans)
 
     @property
+    def refines(self) -> bool:
+        """Whether the loss is of what refinement makes."""
+        return self.unrolled > 0 and bool(self.weights.refined or self.weights.pixel or self.weights.perceptual)
+
+    @property
     def refinement(self) -> Refinement:
-        """How a codec's streams are refined: as its training unrolls it."""
-        return Refinement(steps=max(1, self.unrolled), sigma_0=self.sigma_0, noise_scale=self.noise_scale)
+        """How a codec's streams are refined: as its training unrolls it, or not at all."""
+        return Refinement(
+            steps=self.unrolled if self.refines else 0, sigma_0=self.sigma_0, noise_scale=self.noise_scale
+        )
 
     def spans_in_time(self) -> list[tuple[Span, int, int]]:
         """Each span with its first step, and the first after it."""

@@ -1,4 +1,6 @@
-"""Damaged streams through the decoder at nano size, half signed again: `python -m tests.codecs.hostile_codec N`.
+"""Damaged streams through the decoder at nano size, half signed again:
+
+    python -m tests.codecs.hostile_codec N contextual|transform
 
 Prints one JSON line: how every mutant ended.
 """
@@ -13,13 +15,13 @@ from random import Random
 import torch
 
 from gnvc_vd.bitstream.playback import Decoding
-from gnvc_vd.codecs.load import load
 from gnvc_vd.conventions import Colour
 from gnvc_vd.learned.codec import Encoding, GnvcVd
 from gnvc_vd.video import VideoInfo
 from tests.bitstream.streams import mutated, packed
 from tests.codecs.hostile import end_of, resigned
 from tests.conftest import smooth_clip
+from tests.learned.bottleneck.models import nano_codec
 
 MAX_PIXELS = 1 << 12  # the limit of memory is 256 MiB over the clean decode, so pictures stay small
 
@@ -37,7 +39,7 @@ def decode(codec: GnvcVd, data: bytes, conceal: bool) -> int:
 
 def main() -> None:
     torch.set_num_threads(1)  # a fork inherits no other threads
-    codec, random = load("nano"), Random(0)
+    codec, random = nano_codec(sys.argv[2]), Random(0)  # type: ignore[arg-type]
     whole = stream(codec)
     assert decode(codec, whole, conceal=False) == 10
     ends: Counter[str] = Counter()

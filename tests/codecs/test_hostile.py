@@ -9,17 +9,19 @@ import pytest
 
 
 @pytest.mark.parametrize(
-    ("driver", "count"),
+    ("driver", "count", "kind"),
     [
-        ("tests.codecs.hostile_codec", 16),
-        pytest.param("tests.codecs.hostile_codec", 2000, marks=pytest.mark.slow),
-        pytest.param("tests.learned.bottleneck.hostile", 2000, marks=pytest.mark.slow),
-        pytest.param("tests.codecs.hostile_gvc", 150, marks=pytest.mark.slow),
+        ("tests.codecs.hostile_codec", 16, "contextual"),
+        ("tests.codecs.hostile_codec", 16, "transform"),
+        pytest.param("tests.codecs.hostile_codec", 2000, "contextual", marks=pytest.mark.slow),
+        pytest.param("tests.learned.bottleneck.hostile", 2000, "contextual", marks=pytest.mark.slow),
+        pytest.param("tests.learned.bottleneck.hostile", 2000, "transform", marks=pytest.mark.slow),
+        pytest.param("tests.codecs.hostile_gvc", 150, "", marks=pytest.mark.slow),
     ],
 )
-def test_every_mutant_is_decoded_or_refused(driver: str, count: int) -> None:
+def test_every_mutant_is_decoded_or_refused(driver: str, count: int, kind: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", driver, str(count)],
+        [sys.executable, "-m", driver, str(count), kind],
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,

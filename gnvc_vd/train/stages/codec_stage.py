@@ -152,8 +152,8 @@ class CodecStage(nn.Module):
     def judge(self, clips: Sequence[Tensor]) -> Verdict:
         """Every clip is one GOP; bytes are those of its whole stream."""
         originals = [pixels_of(clip) for clip in clips]
-        codec, stage = self.codec(), self.stage
-        decoding = Decoding(refine=stage.unrolled > 0 and (stage.weights.refined > 0 or stage.weights.pixel > 0))
+        codec = self.codec()
+        decoding = Decoding(refine=self.stage.refines)
         figures: dict[str, float] = {}
         scores: list[float] = []
         shown: dict[str, Frame] = {}

@@ -1,9 +1,12 @@
-"""One file decodes to the same integers, whatever surrounds it."""
+"""One file decodes to the same integers, whatever surrounds it; of both kinds of latent codec."""
 
 import json
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
@@ -11,41 +14,47 @@ from torch import Tensor
 
 from gnvc_vd.bitstream import BitstreamError
 from gnvc_vd.conventions import GnvcError
-from gnvc_vd.learned.bottleneck.base import Payload
-from gnvc_vd.learned.bottleneck.contextual import Contextual
+from gnvc_vd.learned.bottleneck.base import Bottleneck, Payload
+from gnvc_vd.learned.bottleneck.kinds import bottleneck_of
 from gnvc_vd.learned.bottleneck.networks import LATENT_REACH, DecodedLatent
 from gnvc_vd.learned.bottleneck.policies import qualities
 from gnvc_vd.learned.bottleneck.schema import coded_identity
-from tests.learned.bottleneck.models import NANO, from_generator, latents, trained_like
+from gnvc_vd.presets import PRESETS, BottleneckKind
+from tests.learned.bottleneck.models import from_generator, latents, spread, trained_like
 
 SIZES = [(1, 2, 2), (2, 2, 10), (3, 18, 6), (5, 6, 14)]  # latents, height, width
-MODELS = {
-    "random": lambda: from_generator(),
-    "trained-like": lambda: trained_like(),
-    "saturated": lambda: from_generator(saturated=True),
+KINDS: tuple[BottleneckKind, ...] = get_args(BottleneckKind)
+MODELS: dict[str, Callable[[], Bottleneck]] = {
+    f"{kind} {name}": partial(make, kind=kind, **options)
+    for kind in KINDS
+    for name, make, options in (
+        ("random", from_generator, {}),
+        ("trained-like", trained_like, {}),
+        ("saturated", from_generator, {"saturated": True}),
+    )
 }
 
 
 def decode(
-    model: Contextual, payloads: list[Payload], size: tuple[int, int], quality: list[int]
+    model: Bottleneck, payloads: list[Payload], size: tuple[int, int], quality: list[int]
 ) -> list[DecodedLatent]:
     return list(model.decompress([p.data for p in payloads], [p.symbol_hash for p in payloads], size, quality))
 
 
-@pytest.mark.parametrize("kind", MODELS)
+@pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize(("count", "height", "width"), SIZES)
-def test_integers_come_back(kind: str, count: int, height: int, width: int) -> None:
-    model = MODELS[kind]()
-    quality = qualities(7 * count, count, "hierarchical")
+def test_integers_come_back(name: str, count: int, height: int, width: int) -> None:
+    model = MODELS[name]()
+    quality = spread(model, 7 * count, count)
     payloads, shown = model.compress(3 * latents(2, count, height, width), quality)
     decoded = decode(model, payloads, (height, width), quality)  # the symbol hash is the proof
     torch.testing.assert_close(decoded, shown, rtol=0, atol=0, equal_nan=True)
 
 
-@pytest.mark.parametrize("kind", MODELS)
-def test_nothing_around_the_integers_changes_them(kind: str) -> None:
+@pytest.mark.parametrize("name", MODELS)
+def test_nothing_around_the_integers_changes_them(name: str) -> None:
     """Threads, batch, autocast, oneDNN, bfloat16 weights: every way decodes what one way coded."""
-    model, quality, size = MODELS[kind](), [40] * 3, (6, 10)
+    model, quality, size = MODELS[name](), [40] * 3, (6, 10)
     payloads, _ = model.compress(latents(3, 3, *size), quality)
     threads = torch.get_num_threads()
     try:
@@ -71,7 +80,7 @@ torch.set_num_threads(int(sys.argv[1]))
 from gnvc_vd.learned.bottleneck.schema import coded_identity
 from tests.learned.bottleneck.models import from_generator
 job = json.load(sys.stdin)
-model = from_generator()
+model = from_generator(kind=sys.argv[3])
 if sys.argv[2] == "bfloat16":
     model.to(torch.bfloat16)
 out = model.decompress([bytes.fromhex(job["payload"])], [bytes.fromhex(job["hash"])], job["size"], job["quality"])
@@ -80,19 +89,25 @@ print(len(list(out)), coded_identity(model).hex())
 
 
 @pytest.mark.parametrize(("threads", "dtype"), [(1, "float32"), (2, "bfloat16")])
-def test_a_fresh_process_decodes_the_same(threads: int, dtype: str) -> None:
-    model, quality = from_generator(), [10, 63, 0, 30]
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_fresh_process_decodes_the_same(threads: int, dtype: str, kind: BottleneckKind) -> None:
+    model = from_generator(kind=kind)
+    quality = [10, 63, 0, 30] if kind == "contextual" else [20] * 4
     (payload,), _ = model.compress(latents(1, 4, 10, 6), quality)
     job = {"payload": payload.data.hex(), "hash": payload.symbol_hash.hex(), "size": [10, 6], "quality": quality}
     done = subprocess.run(
-        [sys.executable, "-c", DECODER, str(threads), dtype], input=json.dumps(job), capture_output=True, text=True
+        [sys.executable, "-c", DECODER, str(threads), dtype, kind],
+        input=json.dumps(job),
+        capture_output=True,
+        text=True,
     )
     assert done.stdout.split() == ["4", coded_identity(model).hex()], done.stderr[-800:]
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
-def test_a_gpu_decodes_what_a_cpu_coded_and_the_other_way_round() -> None:
-    model, quality, size = from_generator(), [40] * 3, (6, 10)
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_gpu_decodes_what_a_cpu_coded_and_the_other_way_round(kind: BottleneckKind) -> None:
+    model, quality, size = from_generator(kind=kind), [40] * 3, (6, 10)
     payloads, _ = model.compress(latents(2, 3, *size), quality)
     decode(model.cuda(), payloads, size, quality)
     payloads, _ = model.compress(latents(2, 3, *size).cuda(), quality)
@@ -100,15 +115,17 @@ def test_a_gpu_decodes_what_a_cpu_coded_and_the_other_way_round() -> None:
 
 
 @pytest.mark.parametrize("scale", [1e4, 1e12, float("inf"), float("nan")])
-def test_no_latent_is_too_far_out(scale: float) -> None:
-    model, quality = trained_like(), [63] * 2
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_latent_is_too_far_out(scale: float, kind: BottleneckKind) -> None:
+    model, quality = trained_like(kind=kind), [63] * 2
     payloads, _ = model.compress(scale * latents(1, 2, 4, 4), quality)
     decode(model, payloads, (4, 4), quality)
 
 
 @pytest.mark.parametrize("quality", range(64))
-def test_estimated_bits_are_the_payload_s(quality: int) -> None:
-    model, clip = trained_like(), latents(2, 3, 12, 12)
+@pytest.mark.parametrize("kind", KINDS)
+def test_estimated_bits_are_the_payload_s(quality: int, kind: BottleneckKind) -> None:
+    model, clip = trained_like(kind=kind), latents(2, 3, 12, 12)
     payloads, _ = model.compress(clip, [quality] * 3)
     with torch.inference_mode():
         estimated = model(clip, torch.full((2, 3), quality)).bits.sum(1)
@@ -117,9 +134,10 @@ def test_estimated_bits_are_the_payload_s(quality: int) -> None:
         assert abs(payload.estimated_bits - bits) < 0.02 * bits  # frozen against fake-quantised
 
 
-def test_thrift_saves_bits_and_is_nothing_to_a_decoder() -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_thrift_saves_bits_and_is_nothing_to_a_decoder(kind: BottleneckKind) -> None:
     clip, quality = latents(2, 3, 12, 12), [20] * 3
-    plain, thrifty = trained_like(), trained_like(thrift=1 / 15)
+    plain, thrifty = trained_like(kind=kind), trained_like(kind=kind, thrift=1 / 15)
     assert coded_identity(plain) == coded_identity(thrifty)
     sizes = []
     for model in (plain, thrifty):
@@ -133,59 +151,60 @@ def test_thrift_saves_bits_and_is_nothing_to_a_decoder() -> None:
     assert sizes[1] < 0.98 * sizes[0]
 
 
-def test_another_model_is_another_identity_and_cannot_read() -> None:
-    model, other = from_generator(0), from_generator(1)
-    assert len({coded_identity(model), coded_identity(other), coded_identity(trained_like())}) == 3
-    assert (
-        coded_identity(model)
-        == coded_identity(from_generator(0))
-        == coded_identity(from_generator(0).to(torch.bfloat16))
-    )
+@pytest.mark.parametrize("kind", KINDS)
+def test_another_model_is_another_identity_and_cannot_read(kind: BottleneckKind) -> None:
+    make = partial(from_generator, kind=kind)
+    model, other = make(0), make(1)
+    assert len({coded_identity(one) for one in (model, other, trained_like(kind=kind))}) == 3
+    assert coded_identity(model) == coded_identity(make(0)) == coded_identity(make(0).to(torch.bfloat16))
     payloads, _ = model.compress(latents(1, 2, 4, 4), [20, 20])
     with pytest.raises(GnvcError):
         decode(other, payloads, (4, 4), [20, 20])
 
 
-def test_one_changed_integer_changes_the_identity() -> None:
-    model = from_generator()
+@pytest.mark.parametrize(
+    ("kind", "name"), [("contextual", "entropy.first.2.shift"), ("transform", "higher.heads.1.2.shift")]
+)
+def test_one_changed_integer_changes_the_identity(kind: BottleneckKind, name: str) -> None:
+    model = from_generator(kind=kind)
     before = coded_identity(model)
-    model.entropy.first[2].shift[0] += 1
+    model.get_buffer(name)[0] += 1
     assert coded_identity(model) != before
 
 
-def test_a_wrong_hash_or_quality_is_noticed() -> None:
-    model, quality = trained_like(), [30, 30]
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_wrong_hash_or_quality_is_noticed(kind: BottleneckKind) -> None:
+    model, quality = trained_like(kind=kind), [30, 30]
     (payload,), _ = model.compress(latents(1, 2, 8, 8), quality)
     with pytest.raises(BitstreamError, match="not those that were coded"):
         list(model.decompress([payload.data], [b"\0\0\0\0"], (8, 8), quality))
     with pytest.raises(GnvcError):
-        list(model.decompress([payload.data], [payload.symbol_hash], (8, 8), [31, 30]))
+        list(model.decompress([payload.data], [payload.symbol_hash], (8, 8), spread(model, 31, 2)))
 
 
-def test_an_unfrozen_model_says_so() -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_unfrozen_model_says_so(kind: BottleneckKind) -> None:
     with pytest.raises(GnvcError, match="no frozen integers"):
-        Contextual(NANO).eval().compress(latents(1, 1, 2, 2), [0])
+        bottleneck_of(PRESETS["nano"].bottleneck(kind)).eval().compress(latents(1, 1, 2, 2), [0])
 
 
-def test_integers_survive_saving_and_casting(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_integers_survive_saving_and_casting(tmp_path: Path, kind: BottleneckKind) -> None:
     from safetensors.torch import load_file, save_file
 
-    model = trained_like()
-    save_file(model.state_dict(), tmp_path / "codec.safetensors")
-    loaded = Contextual(NANO).eval()
+    model = trained_like(kind=kind)
+    save_file({name: one.contiguous() for name, one in model.state_dict().items()}, tmp_path / "codec.safetensors")
+    loaded = bottleneck_of(model.preset).eval()
     loaded.load_state_dict(load_file(tmp_path / "codec.safetensors"))
     assert coded_identity(loaded.to(torch.bfloat16)) == coded_identity(model)
     integers = [value for name, value in loaded.named_buffers() if name.endswith("_integers")]
     assert integers and all(not value.is_floating_point() for value in integers)
 
 
-def test_training_reaches_every_parameter() -> None:
-    torch.manual_seed(0)
-    model = Contextual(NANO).train()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(0.02 * torch.randn_like(parameter))
-    out = model(latents(2, 3, 8, 8), torch.tensor([[5, 5, 5], [60, 60, 60]]))
+@pytest.mark.parametrize("kind", KINDS)
+def test_training_reaches_every_parameter(kind: BottleneckKind) -> None:
+    model = trained_like(kind=kind).train()
+    out = model(latents(2, 5, 8, 8), torch.tensor([[5] * 5, [60] * 5]), rotation=2 * (kind == "transform"))
     (out.bits.mean() + out.latents.square().mean() + out.features.square().mean()).backward()
     dead = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
     assert dead == []
@@ -198,12 +217,14 @@ def test_policies_are_offsets_within_bounds() -> None:
     assert qualities(0, 3, "hierarchical") == [6, 0, 0]
 
 
-def test_decoding_is_a_stream() -> None:
-    """The first latent comes before the second one's symbols are looked at."""
-    model, quality = from_generator(), [20] * 3
-    (payload,), _ = model.compress(latents(1, 3, 12, 12), quality)
+@pytest.mark.parametrize("kind", KINDS)
+def test_decoding_is_a_stream(kind: BottleneckKind) -> None:
+    """The first latent comes before the second one's symbols are looked at, or those of the second rotation."""
+    model, quality = from_generator(kind=kind), [20] * 3
+    rotation = 1 if kind == "transform" else 0
+    (payload,), _ = model.compress(latents(1, 3, 12, 12), quality, rotation)
     broken = payload.data[: len(payload.data) * 2 // 3 // 4 * 4]
-    out = model.decompress([broken], [payload.symbol_hash], (12, 12), quality)
+    out = model.decompress([broken], [payload.symbol_hash], (12, 12), quality, rotation)
     assert isinstance(next(out).latent, Tensor)
     with pytest.raises(GnvcError):
         list(out)
