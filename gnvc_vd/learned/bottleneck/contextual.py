@@ -21,7 +21,7 @@ from gnvc_vd.bitstream import BitstreamError
 from gnvc_vd.conventions import QUALITIES, GnvcError
 from gnvc_vd.entropy.cdf_tables import LEVELS, TOTAL, Tables, normal_tables, tables_of
 from gnvc_vd.entropy.coder import Decoder, Encoder
-from gnvc_vd.entropy.integer import REACH, UNITS, WEIGHT_REACH, IntegerConv
+from gnvc_vd.entropy.integer import REACH, UNITS, WEIGHT_REACH, IntegerConv, in_one_pass
 from gnvc_vd.learned.bottleneck.hyperprior import Coders, EntropyModel, TemporalState, Uniform, freeze
 from gnvc_vd.learned.bottleneck.networks import Analysis, DecodedLatent, Extractor, Synthesis
 from gnvc_vd.presets import BottleneckPreset
@@ -70,6 +70,7 @@ class Bottleneck(nn.Module):
         self.register_buffer("table_frequencies", normal_tables())
         self.register_buffer("frozen", torch.zeros((), dtype=torch.int64))
 
+    @in_one_pass
     def forward(self, latents: Tensor, quality: Tensor, uniform: Uniform = torch.rand_like) -> Trained:
         """B 16 T h w with even h and w; each latent's quality, B T; where noise comes from while training."""
         check_latents(latents)
