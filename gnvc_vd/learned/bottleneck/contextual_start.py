@@ -110,7 +110,8 @@ def _pass_on(layer: nn.Conv2d, matrix: Tensor, bias: Tensor | None = None, colum
 
 
 def _begin_entropy(model: EntropyModel, scales: Tensor, log_gain: Tensor) -> None:
-    model.gains.knots.copy_(log_gain[:, None] - cast(Tensor, model.gains.rise))
+    rise = cast(Tensor, model.gains.rise)
+    model.gains.knots.copy_(log_gain.to(rise)[:, None] - rise)
     _begin_hyper(model)
     nothing = -MIDDLE - float(log_gain.max()) / STEP  # the narrowest table at every quality: of symbols that are 0 yet
     tables = torch.full((model.channels,), nothing)
