@@ -217,8 +217,8 @@ def train(model: Codec, latents: Tensor, budget: Budget, rated: Sequence[Rated])
             progress.set_postfix(loss=f"{loss.item():.4f}", refresh=False)
             progress.update()
     with torch.no_grad():
-        for one, average in zip(trained, averages, strict=True):
-            one.copy_(average)
+        for parameter, average in zip(trained, averages, strict=True):
+            parameter.copy_(average)
     return Steps(step - skipped, skipped)
 
 
