@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
 from gnvc_vd.conventions import UsageError
+from gnvc_vd.entropy.cdf_tables import SMALLEST, STEP
 from gnvc_vd.learned.bottleneck.contextual import Bottleneck, Trained
 from gnvc_vd.learned.bottleneck.contextual_start import measure
 from gnvc_vd.presets import PRESETS, BottleneckPreset
@@ -94,6 +95,21 @@ def test_anchors_cost_the_entropy_of_rounded_normal_numbers(quality: int) -> Non
     bits = coded(codec(WHOLE), x, quality).bits.mean().item()
     wanted = 100 * sum(entropy(scale * gain(RATE, quality)) for scale in SCALES.tolist())
     assert bits == pytest.approx(wanted, rel=0.05)
+
+
+def test_each_symbol_s_table_has_the_scale_that_was_measured() -> None:
+    """At any quality and whatever was seen, times its gain; and its mean is zero."""
+    model, x, quality = codec(WHOLE), fields(24, 4), torch.tensor([20])
+    first = x[:, :, 0] - x[:, :, 0].mean((0, 2, 3), keepdim=True)
+    for entropy_model, wanted in ((model.anchor_entropy, first[:, :, None]), (model.entropy, x.diff(dim=2))):
+        flat = pixel_unshuffle(wanted.transpose(1, 2), 2).transpose(1, 2).transpose(0, 1).flatten(1).double()
+        scales = torch.linalg.eigvalsh(flat @ flat.T / flat.shape[1]).flip(0).sqrt()
+        base = torch.randn(1, WHOLE.prior, 2, 2)
+        with torch.no_grad():
+            means, tables = entropy_model._mean_and_level(entropy_model.first, base, torch.zeros(1, 64, 2, 2), quality)
+        found = SMALLEST * torch.exp(STEP * tables[0, :, 0, 0].double())
+        assert not means.any()
+        torch.testing.assert_close(found, scales * gain(RATE, 20), rtol=2e-3, atol=0)
 
 
 def test_predicted_latents_cost_the_entropy_of_their_differences() -> None:
