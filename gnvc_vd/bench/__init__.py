@@ -12,7 +12,7 @@ import gnvc_vd.common.compat  # noqa: F401 - before any stage imports compressai
 from gnvc_vd.bench.harness import Report
 from gnvc_vd.conventions import UsageError
 
-STAGES = ("video", "backbone", "entropy", "refine", "codec", "gvc")
+STAGES = ("video", "backbone", "entropy", "refine", "codec", "gvc", "training")
 
 
 def run(stages: Sequence[str], table: bool = True) -> Iterator[str]:

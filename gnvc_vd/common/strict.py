@@ -94,7 +94,7 @@ def _kind_of(kinds: list[type], data: object, where: str) -> type:
 
     So that what was written before there were several is read as it was meant.
     """
-    names = {next(one.default for one in dataclasses.fields(kind) if one.name == "kind"): kind for kind in kinds}
+    names = {str(next(one.default for one in dataclasses.fields(kind) if one.name == "kind")): kind for kind in kinds}
     said = data.get("kind", next(iter(names))) if isinstance(data, Mapping) else None
     if isinstance(said, str) and said in names:
         return names[said]

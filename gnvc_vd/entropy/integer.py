@@ -8,7 +8,10 @@ that saturates at ±1023; weights are 8-bit with a power of two per output chann
 power is chosen so that no sum can reach 2^24, whatever comes in: then float32 products are exact in any order.
 """
 
-from typing import Any
+import functools
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +21,18 @@ REACH = 1023  # a value's largest magnitude, in units
 WEIGHT_REACH = 127
 FLOAT32_EXACT = 1 << 24
 MAX_SHIFT = 14
+
+Model = TypeVar("Model", bound=nn.Module)
+Inputs = ParamSpec("Inputs")
+Output = TypeVar("Output")
+
+
+class Quantised(NamedTuple):
+    """A layer's weights as its integers will be, in floats with straight-through gradients."""
+
+    weight: Tensor
+    bias: Tensor
+    mode: tuple[bool, bool]  # of autograd where they were made: gradients, inference
 
 
 class IntegerConv(nn.Module):
@@ -41,6 +56,8 @@ class IntegerConv(nn.Module):
         self.register_buffer("weight_integers", torch.zeros(outputs, inputs * kernel * kernel, dtype=torch.int16))
         self.register_buffer("bias_integers", torch.zeros(outputs, dtype=torch.int64))
         self.register_buffer("shift", torch.full((outputs,), finer + 1, dtype=torch.int64))
+        self.holds = False  # whether quantised weights are kept for the rest of a pass (quantised_once)
+        self.held: Quantised | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         return self._pretend(x) if x.is_floating_point() else self._exact(x)
@@ -69,13 +86,27 @@ class IntegerConv(nn.Module):
         return scale.log2().floor().clamp(self.finer + 1, MAX_SHIFT).long()
 
     def _pretend(self, x: Tensor) -> Tensor:
-        scale = torch.exp2(self._shifts().float())[:, None, None, None]
-        weight = straight_round(self.weight * scale).clamp(-WEIGHT_REACH, WEIGHT_REACH) / scale
-        bias = straight_round(self.bias * scale.flatten() * UNITS) / (scale.flatten() * UNITS)
+        weight, bias, _ = self._quantised()
         with torch.autocast(x.device.type, enabled=False):
             out = nn.functional.conv2d(x.float(), weight, bias, padding=self.kernel // 2)
         units = UNITS << self.finer
         return bounded(straight_round(out * units) / units, self.reach / units)
+
+    def _quantised(self) -> Quantised:
+        """Made anew; or what this pass has already, unless it was made where no gradient is followed and one is now."""
+        mode = torch.is_grad_enabled(), torch.is_inference_mode_enabled()
+        if self.held is not None and self.held.mode == mode:
+            return self.held
+        made = Quantised(*self._quantise(), mode)
+        if self.holds:
+            self.held = made
+        return made
+
+    def _quantise(self) -> tuple[Tensor, Tensor]:
+        scale = torch.exp2(self._shifts().float())[:, None, None, None]
+        weight = straight_round(self.weight * scale).clamp(-WEIGHT_REACH, WEIGHT_REACH) / scale
+        bias = straight_round(self.bias * scale.flatten() * UNITS) / (scale.flatten() * UNITS)
+        return weight, bias
 
     def _exact(self, x: Tensor) -> Tensor:
         batch, _, height, width = x.shape
@@ -93,6 +124,36 @@ class IntegerConv(nn.Module):
         half = torch.ones_like(shift) << shift >> 1
         sums.add_(self.bias_integers.to(x.device)[:, None] + half).bitwise_right_shift_(shift)
         return sums.clamp_(-self.reach, self.reach).view(batch, -1, height, width).to(home)
+
+
+@contextmanager
+def quantised_once(model: nn.Module) -> Iterator[None]:
+    """Within it every layer of the model quantises its weights when it is first asked, and not again.
+
+    For a forward pass that asks the same layers latent by latent: weights must not change inside. Where a part of the
+    pass is checkpointed, so that it is run again later, checkpoint all of it or none: outside, nothing is held.
+    """
+    layers = [layer for layer in model.modules() if isinstance(layer, IntegerConv) and not layer.holds]
+    try:
+        for layer in layers:
+            layer.holds = True
+        yield
+    finally:
+        for layer in layers:
+            layer.holds, layer.held = False, None
+
+
+def in_one_pass(
+    forward: Callable[Concatenate[Model, Inputs], Output],
+) -> Callable[Concatenate[Model, Inputs], Output]:
+    """A model's forward, its weights quantised once each time it is called."""
+
+    @functools.wraps(forward)
+    def whole(self: Model, /, *inputs: Inputs.args, **options: Inputs.kwargs) -> Output:
+        with quantised_once(self):
+            return forward(self, *inputs, **options)
+
+    return whole
 
 
 class IntegerLeaky(nn.Module):

@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from gnvc_vd.entropy.cdf_tables import LEVELS
-from gnvc_vd.entropy.integer import UNITS
+from gnvc_vd.entropy.integer import UNITS, in_one_pass
+from gnvc_vd.learned.bottleneck import contextual_start
 from gnvc_vd.learned.bottleneck.base import LAYER_BOUNDS, Bottleneck, Trained, check_latents, hashed
 from gnvc_vd.learned.bottleneck.exchange import Coders, Uniform
 from gnvc_vd.learned.bottleneck.hyperprior import EntropyModel, TemporalState, freeze
@@ -46,6 +47,7 @@ class Contextual(Bottleneck):
         self.entropy = EntropyModel(preset, preset.state, thrift)
         self.state = TemporalState(preset)
 
+    @in_one_pass
     def forward(
         self, latents: Tensor, quality: Tensor, uniform: Uniform = torch.rand_like, rotation: int = 0
     ) -> Trained:
@@ -64,6 +66,9 @@ class Contextual(Bottleneck):
             features.append(past.feature)
             bits.append(likely.bits)
         return Trained(torch.stack(decoded, 2), torch.stack(features, 2), torch.stack(bits, 1))
+
+    def measure(self, latents: Tensor, smallest: float, largest: float) -> None:
+        contextual_start.measure(self, latents, smallest, largest)
 
     def measured(self) -> dict[str, Tensor]:
         return dict(self.named_parameters())

@@ -1,14 +1,17 @@
 """Symbols through an entropy coder, in either direction, and what networks say of them."""
 
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from gnvc_vd.entropy.cdf_tables import SMALLEST, STEP
 from gnvc_vd.entropy.coder import Decoder, Encoder
 
 MIDDLE = 23  # the table of a network that says zero: a scale of about 1.1
+MIDDLE_SCALE = SMALLEST * math.exp(STEP * MIDDLE)
 PARAMETER_REACH = (1 << 15) - 1
 
 Coders = Sequence[Encoder | Decoder]  # one for each clip

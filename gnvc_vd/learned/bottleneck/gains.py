@@ -20,6 +20,8 @@ from gnvc_vd.entropy.integer import REACH, UNITS, bounded, rounded_shift, straig
 KNOTS = 8
 GAIN_BITS = 16  # a gain of one is 2^16
 LARGEST_GAIN = 64.0
+GAIN_AT_ONE = 1.5 / math.sqrt(0.605)  # of a quality with λ = 1, where training leads from a measured start
+SMALLEST_SCALE = 1e-3  # that is measured
 FINER = 4  # means leave their network this much finer than a value
 LEVEL_UNITS = 256  # a table's index leaves its network in units of 1/256
 

@@ -58,10 +58,10 @@ SCHEMA: dict[type[nn.Module], Mapping[str, str]] = {  # version 1: everything th
 def sizes_text(preset: BottleneckPreset) -> str:
     """What an identity says of the kind and its sizes: version 1 hashed this text, and no other field."""
     if isinstance(preset, TransformPreset):
-        kind, names = "TransformPreset", ("prior", "state", "width", "blocks")
+        kind, names = "TransformPreset", "prior state width blocks"
     else:
-        kind, names = "BottleneckPreset", ("features", "width", "symbols", "hyper", "prior", "state", "blocks")
-    return f"{kind}({', '.join(f'{name}={getattr(preset, name)}' for name in names)})"
+        kind, names = "BottleneckPreset", "features width symbols hyper prior state blocks"
+    return f"{kind}({', '.join(f'{name}={getattr(preset, name)}' for name in names.split())})"
 
 
 def stored_names(model: Bottleneck) -> dict[str, str]:

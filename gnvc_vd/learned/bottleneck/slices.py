@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from gnvc_vd.conventions import QUALITIES
 from gnvc_vd.entropy import likelihoods
-from gnvc_vd.entropy.cdf_tables import LEVELS, SMALLEST, STEP
+from gnvc_vd.entropy.cdf_tables import LEVELS, STEP
 from gnvc_vd.entropy.coder import LIMIT
 from gnvc_vd.entropy.integer import (
     REACH,
@@ -31,7 +31,7 @@ from gnvc_vd.entropy.integer import (
     straight_floor,
     straight_round,
 )
-from gnvc_vd.learned.bottleneck.exchange import MIDDLE, PARAMETER_REACH, Coders, exchange
+from gnvc_vd.learned.bottleneck.exchange import MIDDLE, MIDDLE_SCALE, PARAMETER_REACH, Coders, exchange
 from gnvc_vd.learned.bottleneck.gains import FINER, GAIN_BITS, KNOTS, LEVEL_UNITS, through_knots
 from gnvc_vd.presets import TransformPreset
 
@@ -39,8 +39,6 @@ CHANNELS = 64  # of a slice: 16 of a latent at 2×2 places
 LONGEST = 9  # latents of a rotation, at most
 BANDS = 6  # of frequencies above the lowest: each has gains of its own, and so has a lowest that was foretold
 LARGEST = 512.0  # of a gain, and of a scale
-SMALLEST_SCALE = 1e-3
-MIDDLE_SCALE = SMALLEST * math.exp(STEP * MIDDLE)  # of the table that a network means by zero
 ORDER_OF_FOUR = ((0, 2), (3, 1))  # the stage of a place by its row's and its column's parity
 
 Place = tuple[int, int]  # a rotation's length, and which of its slices

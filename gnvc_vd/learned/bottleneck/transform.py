@@ -24,16 +24,15 @@ from torch.nn.functional import conv2d, pixel_shuffle, pixel_unshuffle
 
 from gnvc_vd.conventions import LATENT_CHANNELS, QUALITIES
 from gnvc_vd.entropy import likelihoods
-from gnvc_vd.entropy.integer import REACH, UNITS, IntegerConv, bounded
+from gnvc_vd.entropy.integer import REACH, UNITS, IntegerConv, bounded, in_one_pass
 from gnvc_vd.learned.bottleneck.base import LAYER_BOUNDS, Bottleneck, Trained, check_latents, hashed
 from gnvc_vd.learned.bottleneck.exchange import Coders, Uniform
-from gnvc_vd.learned.bottleneck.gains import GAIN_BITS, KNOTS, through_knots
+from gnvc_vd.learned.bottleneck.gains import GAIN_AT_ONE, GAIN_BITS, KNOTS, SMALLEST_SCALE, through_knots
 from gnvc_vd.learned.bottleneck.networks import FEATURE_REACH, DecodedLatent, DepthBlock, convolution
 from gnvc_vd.learned.bottleneck.slices import (
     CHANNELS,
     LARGEST,
     LONGEST,
-    SMALLEST_SCALE,
     Place,
     SliceEntropy,
     SliceHistory,
@@ -41,7 +40,6 @@ from gnvc_vd.learned.bottleneck.slices import (
 from gnvc_vd.metrics.block_transform import dct
 from gnvc_vd.presets import TransformPreset
 
-GAIN_AT_ONE = 1.5 / math.sqrt(0.605)  # of a quality with λ = 1, where training leads
 BASIS_PACE = 1 / 40  # of the basis beside all else that trains: faster, it is lost before the rest has learned it
 LARGEST_GAIN = int(LARGEST * (1 << GAIN_BITS))
 
@@ -94,6 +92,7 @@ class Transform(Bottleneck):
             return "the transform codec has one quality for a whole GOP: other policies are of the contextual codec"
         return None
 
+    @in_one_pass
     def forward(
         self, latents: Tensor, quality: Tensor, uniform: Uniform = torch.rand_like, rotation: int = 0
     ) -> Trained:
