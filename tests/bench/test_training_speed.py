@@ -10,7 +10,7 @@ from gnvc_vd.entropy.integer import IntegerConv
 from gnvc_vd.learned.bottleneck.contextual import Contextual
 from gnvc_vd.presets import preset
 
-NANO = preset("nano").bottleneck
+NANO = preset("nano").contextual
 
 
 @pytest.fixture(autouse=True)

@@ -17,7 +17,7 @@ from gnvc_vd.train.losses import bits_per_pixel, rate_distortion, squared_error
 from gnvc_vd.train.settings import Rate
 from tests.learned.bottleneck.models import NANO
 
-TINY = PRESETS["tiny"].bottleneck
+TINY = PRESETS["tiny"].contextual
 WHOLE = replace(TINY, symbols=64)  # as many as a block has coefficients
 MORE = replace(NANO, symbols=80, width=72)  # 16 of which mean nothing at the start
 RATE = Rate(smallest=0.05, largest=12.0)
