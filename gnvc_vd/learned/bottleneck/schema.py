@@ -16,6 +16,7 @@ from gnvc_vd.learned.bottleneck.contextual import Contextual
 from gnvc_vd.learned.bottleneck.gains import Gains
 from gnvc_vd.learned.bottleneck.hyperprior import EntropyModel, TemporalState
 from gnvc_vd.learned.bottleneck.networks import Analysis, DepthBlock, Extractor, Synthesis
+from gnvc_vd.learned.bottleneck.pyramid import Pyramid
 from gnvc_vd.learned.bottleneck.slices import SliceEntropy
 from gnvc_vd.learned.bottleneck.transform import Correction, Rotation, Transform
 from gnvc_vd.presets import BottleneckPreset, TransformPreset
@@ -44,7 +45,8 @@ SCHEMA: dict[type[nn.Module], Mapping[str, str]] = {  # version 1: everything th
     Gains: _same("knots gain_integers inverse_integers level_integers"),
     TemporalState: _same("begin move"),
     IntegerConv: _same("weight bias weight_integers bias_integers shift"),
-    Transform: _same("rotation lowest higher correction places table_frequencies frozen"),
+    Transform: _same("rotation smooth details higher pyramid correction places table_frequencies frozen"),
+    Pyramid: _same("ratio_integers"),
     Rotation: _same("mean measured basis turn carry"),
     Correction: _same("enter quality_knots blocks leave"),
     SliceEntropy: _same(

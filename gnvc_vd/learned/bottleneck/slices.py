@@ -1,6 +1,7 @@
 """The entropy model of a slice: one temporal frequency of a rotation, 64 channels on a grid of 2×2 blocks.
 
-A rotation is the run of latents that are transformed together over time. Its first slice is the lowest frequency.
+A rotation is the run of latents that are transformed together over time. Its first slice is the lowest frequency; in a
+GOP's first rotation that slice is coded as four bands (pyramid.py), a slice each.
 
     ŷ_0, |ŷ_0|, ŷ_a−1, |ŷ_a−1|, decaying Σ|ŷ| ─▶ base ──▶ first stage of ŷ_a ──▶ … ──▶ last stage
 
@@ -11,7 +12,7 @@ their channel. So a network that says nothing yet already means those scales, an
 
 import math
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, cast
+from typing import Literal, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -37,6 +38,7 @@ from gnvc_vd.presets import TransformPreset
 
 CHANNELS = 64  # of a slice: 16 of a latent at 2×2 places
 LONGEST = 9  # latents of a rotation, at most
+DETAILS = (1, 2, 3)  # bands of a lowest slice beside the smooth one
 BANDS = 6  # of frequencies above the lowest: each has gains of its own, and so has a lowest that was foretold
 LARGEST = 512.0  # of a gain, and of a scale
 ORDER_OF_FOUR = ((0, 2), (3, 1))  # the stage of a place by its row's and its column's parity
@@ -61,19 +63,24 @@ class CodedSlice(NamedTuple):
     levels: Tensor
 
 
-def rows_of(lowest: bool) -> list[Place]:
-    """Every row of the measured scales: which slice of a rotation of which length."""
-    return [(length, number) for length in range(1, LONGEST + 1) for number in range(1 if lowest else length)]
+Part = Literal["smooth", "details", "higher"]  # the first band of a lowest slice, its other three, all other slices
+
+
+def rows_of(part: Part) -> list[Place]:
+    """Every row of the measured scales: which band or slice of a rotation of which length."""
+    lengths = range(1, LONGEST + 1)
+    numbers = {"smooth": lambda length: [0], "details": lambda length: DETAILS, "higher": range}[part]
+    return [(length, number) for length in lengths for number in numbers(length)]
 
 
 class SliceEntropy(nn.Module):
-    """For the lowest slice of a GOP's first rotation, or for all others.
+    """For one part of a rotation.
 
     A later rotation's lowest slice is what was not foretold of it (transform.py): like slices above the lowest it is
     told of slices before it, those of the rotation before.
 
     Args:
-        lowest: which of the two.
+        part: what it codes. The smooth band comes first and is told nothing, so it is coded in more stages.
         thrift: how an encoder rounds (likelihoods.rounded).
     """
 
@@ -88,19 +95,20 @@ class SliceEntropy(nn.Module):
     start: Tensor  # log gain at the knots before anything is learned
     log_scale: Tensor  # rows C, measured
 
-    def __init__(self, preset: TransformPreset, lowest: bool, thrift: float = 0.0) -> None:
+    def __init__(self, preset: TransformPreset, part: Part, thrift: float = 0.0) -> None:
         super().__init__()
-        self.lowest, self.thrift, prior = lowest, thrift, preset.prior
-        self.rows = {row: place for place, row in enumerate(rows_of(lowest))}
-        self.stages = 4 if lowest else 2
-        bands = 1 if lowest else 1 + BANDS
-        self.context = None if lowest else nn.Sequential(
+        self.part, self.thrift, prior = part, thrift, preset.prior
+        self.rows = {row: place for place, row in enumerate(rows_of(part))}
+        first = part == "smooth"
+        self.stages = 4 if first else 2
+        bands = {"smooth": 1, "details": len(DETAILS), "higher": 1 + BANDS}[part]
+        self.context = None if first else nn.Sequential(
             IntegerConv(5 * CHANNELS, preset.state), IntegerConv(preset.state, prior, 1)
         )  # fmt: skip
         self.fuse = nn.Sequential(IntegerLeaky(), IntegerConv(prior, prior, 1), IntegerLeaky())
         self.neighbours = nn.ModuleList(IntegerConv(2 * CHANNELS, prior) for _ in range(self.stages - 1))
         self.deeper = nn.ModuleList(
-            nn.Sequential(IntegerLeaky(), IntegerConv(prior, prior), IntegerLeaky()) if lowest else nn.Identity()
+            nn.Sequential(IntegerLeaky(), IntegerConv(prior, prior), IntegerLeaky()) if first else nn.Identity()
             for _ in range(self.stages - 1)
         )
         self.heads = nn.ModuleList(_head(prior) for _ in range(self.stages))
@@ -139,8 +147,10 @@ class SliceEntropy(nn.Module):
             self.row_integers.copy_((self.row_bias * UNITS).round().clamp(-REACH, REACH))
 
     def band_of(self, at: Place) -> int:
-        """Which gains a slice has, by its frequency."""
+        """Which gains a band has, or a slice by its frequency."""
         length, number = at
+        if self.part == "details":
+            return number - 1
         return 1 + (2 * number * BANDS - BANDS) // (2 * (length - 1)) if number else 0
 
     def gain(self, quality: Tensor, at: Place) -> Tensor:

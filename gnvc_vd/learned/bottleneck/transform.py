@@ -1,7 +1,7 @@
 """A latent codec that is a transform code before it is trained: latents ↔ payloads, a rotation of them at a time.
 
     l − mean ─2×2 blocks─▶ ─DCT over the rotation─▶ ─basis U─▶ slices y_0 (lowest frequency) … y_T−1
-    y_a ─gain of the quality─▶ entropy model, told earlier slices ─▶ ŷ_a
+    y_0 ─▶ four bands, then as every y_a ─gain of the quality─▶ entropy model, told what came earlier ─▶ ŷ_a
     ŷ ─Uᵀ─▶ ─inverse DCT─▶ blocks ─+ correction, in steps of the quantiser─▶ l̂, f
 
 DCT and U are orthonormal, so what is lost in symbols is lost in latents. U starts as the principal components of 2×2
@@ -15,7 +15,7 @@ whose floats differ in the last bit do not drift apart, in whatever precision th
 
 import hashlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, cast
 
 import torch
@@ -29,10 +29,14 @@ from gnvc_vd.learned.bottleneck.base import LAYER_BOUNDS, Bottleneck, Trained, c
 from gnvc_vd.learned.bottleneck.exchange import Coders, Uniform
 from gnvc_vd.learned.bottleneck.gains import GAIN_AT_ONE, GAIN_BITS, KNOTS, SMALLEST_SCALE, through_knots
 from gnvc_vd.learned.bottleneck.networks import FEATURE_REACH, DecodedLatent, DepthBlock, convolution
+from gnvc_vd.learned.bottleneck.pyramid import RATIO_BITS, Pyramid, joined, split, spread
 from gnvc_vd.learned.bottleneck.slices import (
     CHANNELS,
+    DETAILS,
     LARGEST,
     LONGEST,
+    CodedSlice,
+    Part,
     Place,
     SliceEntropy,
     SliceHistory,
@@ -53,6 +57,7 @@ class Transform(Bottleneck):
         **dict.fromkeys(("gain_integers", "inverse_integers"), (1, LARGEST_GAIN)),
         **dict.fromkeys(("scale_integers", "inverse_scale_integers"), (1, 1 << 26)),
         "row_level_integers": (-(1 << 20), 1 << 20),
+        "ratio_integers": (0, 2 << RATIO_BITS),
         "row_integers": (-REACH, REACH),
     }
 
@@ -60,8 +65,10 @@ class Transform(Bottleneck):
         super().__init__(thrift)
         self.preset = preset
         self.rotation = Rotation()
-        self.lowest = SliceEntropy(preset, lowest=True, thrift=thrift)
-        self.higher = SliceEntropy(preset, lowest=False, thrift=thrift)
+        self.smooth = SliceEntropy(preset, "smooth", thrift)
+        self.details = SliceEntropy(preset, "details", thrift)
+        self.higher = SliceEntropy(preset, "higher", thrift)
+        self.pyramid = Pyramid()
         self.correction = Correction(preset)
         self.register_buffer("places", torch.arange(QUALITIES, dtype=torch.float32))
 
@@ -69,15 +76,15 @@ class Transform(Bottleneck):
     def measure(self, latents: Tensor, smallest: float, largest: float) -> None:
         self.rotation.measure(latents)
         log_lambda = torch.linspace(math.log(smallest), math.log(largest), KNOTS)
-        for model in (self.lowest, self.higher):
+        for model in (self.smooth, self.details, self.higher):
             model.start.copy_(math.log(GAIN_AT_ONE) + log_lambda / 2)
             for at, row in model.rows.items():
-                power = self._like(latents, at, foretold=not model.lowest).double().square().mean((0, 2, 3))
+                power = self._like(latents, at, model.part).double().square().mean((0, 2, 3))
                 model.log_scale[row] = power.sqrt().clamp_min(SMALLEST_SCALE).log().float()
 
     def measured(self) -> dict[str, Tensor]:
         names = ("rotation.mean", "rotation.measured", "rotation.carry", *(
-            f"{model}.{name}" for model in ("lowest", "higher") for name in ("start", "log_scale")
+            f"{model}.{name}" for model in ("smooth", "details", "higher") for name in ("start", "log_scale")
         ))  # fmt: skip
         return {name: self.state_dict()[name] for name in names}
 
@@ -99,25 +106,24 @@ class Transform(Bottleneck):
         """One quality for each clip, that of its first latent. Symbols are rounded: no noise is drawn."""
         check_latents(latents)
         quality = quality[:, 0]
+        spent = list[Tensor]()
+
+        def code(model: SliceEntropy, at: Place, y: Tensor | None, size: Size, seen: Tensor | None) -> CodedSlice:
+            likely = model(cast(Tensor, y), at, quality, seen)
+            spent.append(likely.bits)
+            return CodedSlice(likely.symbols, likely.values, likely.levels)
+
         past: Past | None = None
         decoded, features, bits = [], [], []
+        size = latents.shape[3] // 2, latents.shape[4] // 2
         with torch.autocast(latents.device.type, enabled=False):
             for part in latents.float().split(rotation or self.usual_rotation(latents.shape[2]), dim=2):
-                slices, foretold = self.rotation(part), self._foretold(past, part.shape[2])
-                symbols, errors = [], []
-                seen = None if past is None else past.history
-                for number, y in enumerate(slices.unbind(1)):
-                    model, at = self._model(number, past), (part.shape[2], number)
-                    gain = model.gain(quality, at)
-                    y = y if number else y - foretold
-                    likely = model(y * gain, at, quality, None if seen is None else seen.context())
-                    seen = _after(seen if number else None, likely.values.detach())
-                    symbols.append(likely.symbols / gain)
-                    errors.append(_expected_error(likely.levels, gain.detach()))
-                    bits.append(likely.bits)
-                shown, past = self._decoded(symbols, foretold, errors, cast(SliceHistory, seen), quality)
+                shown, past = self._rotated(self.rotation(part), part.shape[2], past, size, quality, code)
                 decoded.append(shown.latent)
                 features.append(shown.feature)
+                first = len(spent) - part.shape[2] + 1  # what comes before it is of one slice, in bands
+                bits += [torch.stack(spent[:first]).sum(0), *spent[first:]]
+                spent.clear()
         return Trained(torch.cat(decoded, 2), torch.cat(features, 2), torch.stack(bits, 1))
 
     def _freeze(self, places: Tensor) -> None:
@@ -128,6 +134,7 @@ class Transform(Bottleneck):
                 layer.freeze()
             elif isinstance(layer, SliceEntropy):
                 layer.freeze(places)
+        self.pyramid.freeze(self._band_scales())
 
     def _code(
         self,
@@ -140,38 +147,74 @@ class Transform(Bottleneck):
     ) -> Iterator[DecodedLatent]:
         device, past = self.table_frequencies.device, None
         levels = torch.full((len(coders),), quality[0], device=device)
+
+        def code(model: SliceEntropy, at: Place, y: Tensor | None, size: Size, seen: Tensor | None) -> CodedSlice:
+            coded = model.code(coders, size, at, levels, seen, y)
+            hashed(hashes, coded.symbols)
+            return CodedSlice(coded.symbols.float() / UNITS, coded.values, coded.levels.float())
+
         for first in range(0, len(quality), rotation):
             count = min(rotation, len(quality) - first)
             with torch.inference_mode(), torch.autocast(device.type, enabled=False):
                 slices = None if latents is None else self.rotation(latents[:, :, first : first + count].float())
-                foretold = self._foretold(past, count)
-                symbols, errors = [], []
-                seen = None if past is None else past.history
-                for number in range(count):
-                    model, at = self._model(number, past), (count, number)
-                    gain = model.gain(levels, at)
-                    y = None if slices is None else slices[:, number]
-                    y = y if y is None or number else y - foretold
-                    context: Tensor | None = None if seen is None else seen.context()
-                    y = None if y is None else y * gain
-                    coded = model.code(coders, (size[0] // 2, size[1] // 2), at, levels, context, y)
-                    hashed(hashes, coded.symbols)
-                    seen = _after(seen if number else None, coded.values)
-                    symbols.append(coded.symbols.float() / UNITS / gain)
-                    errors.append(_expected_error(coded.levels.float(), gain))
-                shown, past = self._decoded(symbols, foretold, errors, cast(SliceHistory, seen), levels)
+                shown, past = self._rotated(slices, count, past, (size[0] // 2, size[1] // 2), levels, code)
             yield from map(DecodedLatent, shown.latent.unbind(2), shown.feature.unbind(2))
 
-    def _decoded(
-        self, symbols: list[Tensor], foretold: Tensor, errors: list[Tensor], seen: SliceHistory, quality: Tensor
+    def _rotated(
+        self, slices: Tensor | None, count: int, past: "Past | None", size: "Size", quality: Tensor, code: "Code"
     ) -> tuple[DecodedLatent, "Past"]:
-        """l̂ B 16 T h w and f B F T h w of a rotation, and what it leaves for the next."""
+        """A rotation, slice after slice: l̂ B 16 T h w and f B F T h w, and what it leaves for the next.
+
+        Args:
+            slices: to be coded, B T 64 h w; none while decoding.
+            code: puts a slice through whatever there is: a model that trains, or coders.
+        """
+        foretold = self._foretold(past, count)
+        seen = None if past is None else past.history
+        symbols, errors = [], []
+
+        def one(model: SliceEntropy, at: Place, y: Tensor | None, size: "Size", seen: SliceHistory | None) -> Found:
+            gain = model.gain(quality, at)
+            said = code(model, at, None if y is None else y * gain, size, None if seen is None else seen.context())
+            return Found(said.symbols / gain, said.values.detach(), _expected_error(said.levels, gain.detach()))
+
+        for number in range(count):
+            y = None if slices is None else slices[:, number] - (0 if number else foretold)
+            if number or past is not None:
+                found = one(self.higher, (count, number), y, size, seen)
+            else:
+                found = self._in_bands(y, count, size, one)
+            seen = _after(seen if number else None, found.values)
+            symbols.append(found.symbols if number else found.symbols + foretold)
+            errors.append(found.errors)
+        shown, blocks = self._decoded(torch.stack(symbols, 1), torch.stack(errors, 1), quality)
+        return shown, Past(blocks[:, -1].detach(), cast(SliceHistory, seen))
+
+    def _in_bands(self, y: Tensor | None, count: int, size: "Size", one: "One") -> "Found":
+        """A first rotation's lowest slice: the smooth band, then the details, each told of those before."""
+        half, seen = (-(-size[0] // 2), -(-size[1] // 2)), None
+        wanted = [None] * 4 if y is None else split(y).unbind(1)
+        bands = list[Found]()
+        for number, band in enumerate(wanted):
+            bands.append(one(self.details if number else self.smooth, (count, number), band, half, seen))
+            seen = _after(seen, bands[-1].values)
+        symbols, values, errors = (torch.stack(parts, 1) for parts in zip(*bands, strict=True))
+        whole = self.pyramid.values(values, self._band_scales(), count, size)
+        return Found(joined(symbols, size), whole, spread(errors, size))
+
+    def _band_scales(self) -> Tensor:
+        """Logarithms, lengths 4 64."""
+        details = self.details.log_scale.unflatten(0, (LONGEST, len(DETAILS)))
+        return torch.cat([self.smooth.log_scale[:, None], details], dim=1)
+
+    def _decoded(self, slices: Tensor, errors: Tensor, quality: Tensor) -> tuple[DecodedLatent, Tensor]:
+        """l̂ B 16 T h w and f B F T h w, and the blocks before they were corrected."""
         place = self.places[quality] if bool(self.frozen) and not self.training else quality
-        log_step = -through_knots(self.lowest.start[:, None], place)[:, 0]
-        blocks = self.rotation.inverse(torch.stack([symbols[0] + foretold, *symbols[1:]], 1))
+        log_step = -through_knots(self.smooth.start[:, None], place)[:, 0]
+        blocks = self.rotation.inverse(slices)
         corrected, hidden = self.correction(blocks, place, log_step.exp())
-        feature = torch.cat([hidden, self._sureness(torch.stack(errors, 1), log_step)], dim=2).transpose(1, 2)
-        return DecodedLatent(self.rotation.latents(corrected), feature), Past(blocks[:, -1].detach(), seen)
+        feature = torch.cat([hidden, self._sureness(errors, log_step)], dim=2).transpose(1, 2)
+        return DecodedLatent(self.rotation.latents(corrected), feature), blocks
 
     def _sureness(self, errors: Tensor, log_step: Tensor) -> Tensor:
         """How far each latent may be off by what the entropy models said, in steps, and the step; in logarithms.
@@ -190,15 +233,18 @@ class Transform(Bottleneck):
             return torch.zeros((), device=self.table_frequencies.device)
         return self.rotation.foretold(past.blocks, count)
 
-    def _like(self, latents: Tensor, at: Place, foretold: bool) -> Tensor:
-        """Slices of training clips at this place, as far as their length allows; of a later rotation, what is coded.
+    def _like(self, latents: Tensor, at: Place, part: Part) -> Tensor:
+        """Bands or slices of training clips at this place, as far as their length allows.
 
-        How far that can be foretold is measured with it, from blocks that were rounded as λ = 1 would round them.
+        Of a later rotation's lowest slice it is what is coded. How far that can be foretold is measured with it, from
+        blocks that were rounded as λ = 1 would round them.
         """
         length, number = at
-        later = foretold and number == 0 and latents.shape[2] > 1
+        later = part == "higher" and number == 0 and latents.shape[2] > 1
         there = min(length, latents.shape[2] - later)
         slices = self.rotation(latents[:, :, int(later) : int(later) + there])
+        if part != "higher":
+            return split(slices[:, 0])[:, number]
         if not later:
             return slices[:, min(number, there - 1)]
         known = self.rotation.of_blocks(_blocks(latents[:, :, :1] - self.rotation.centre()))[:, 0]
@@ -208,8 +254,13 @@ class Transform(Bottleneck):
         self.rotation.carry[length - 1] = share.clamp(0, 1)
         return wanted - self.rotation.carry[length - 1][:, None, None] * known
 
-    def _model(self, number: int, past: "Past | None") -> SliceEntropy:
-        return self.higher if number or past is not None else self.lowest
+
+class Found(NamedTuple):
+    """A slice as it was decoded, whitened, and how far off it may be."""
+
+    symbols: Tensor
+    values: Tensor
+    errors: Tensor
 
 
 class Past(NamedTuple):
@@ -217,6 +268,11 @@ class Past(NamedTuple):
 
     blocks: Tensor  # of its last latent, before the correction
     history: SliceHistory  # of its integers
+
+
+Size = tuple[int, int]
+Code = Callable[[SliceEntropy, Place, Tensor | None, Size, Tensor | None], CodedSlice]
+One = Callable[[SliceEntropy, Place, Tensor | None, Size, SliceHistory | None], Found]
 
 
 class Rotation(nn.Module):

@@ -1,0 +1,82 @@
+"""A lowest slice as four bands, a Haar transform of 2×2 of its places: what is smooth gathers in the first.
+
+    y_0 on h × w places ─▶ smooth, and details across, down and both, each on h/2 × w/2
+
+Orthonormal, so errors and steps mean what they did. A side of odd length is coded with its last place repeated. Entropy
+models of other slices are told of y_0 on its own grid: whitened bands go back there as integers do, exactly.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import pad, pixel_shuffle, pixel_unshuffle
+
+from gnvc_vd.entropy.integer import REACH, UNITS, bounded, rounded_shift, straight_round
+from gnvc_vd.learned.bottleneck.slices import CHANNELS, LONGEST
+
+SIGNS = ((1, 1, 1, 1), (1, -1, 1, -1), (1, 1, -1, -1), (1, -1, -1, 1))  # of each band at the four places; halved
+RATIO_BITS = 12
+
+
+class Pyramid(nn.Module):
+    """Slices to bands and back."""
+
+    ratio_integers: Tensor  # lengths bands C
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("ratio_integers", torch.zeros(LONGEST, len(SIGNS), CHANNELS, dtype=torch.int32))
+
+    def freeze(self, log_scales: Tensor) -> None:
+        self.ratio_integers.copy_((ratios(log_scales.double()) * (1 << RATIO_BITS)).round())
+
+    def values(self, bands: Tensor, log_scales: Tensor, length: int, size: tuple[int, int]) -> Tensor:
+        """Whitened bands, B 4 C h/2 w/2, as the slice they make, whitened by its own scale, B C h w.
+
+        Args:
+            log_scales: of the bands, lengths 4 C.
+        """
+        if bands.is_floating_point():
+            scaled = straight_round(bands * ratios(log_scales)[length - 1][:, :, None, None] * UNITS) / UNITS
+            joined = _joined(scaled, size)
+            return bounded(straight_round(joined / 2 * UNITS) / UNITS, REACH / UNITS)
+        ratio = self.ratio_integers[length - 1].long()[:, :, None, None]
+        joined = _joined(rounded_shift(bands * ratio, RATIO_BITS), size)
+        return rounded_shift(joined, 1).clamp(-REACH, REACH)
+
+
+def split(slice_: Tensor) -> Tensor:
+    """B C h w to bands B 4 C ⌈h/2⌉ ⌈w/2⌉."""
+    height, width = slice_.shape[2:]
+    even = pad(slice_, (0, width % 2, 0, height % 2), mode="replicate")
+    return torch.einsum("kp,bcphw->bkchw", _signs(slice_) / 2, pixel_unshuffle(even, 2).unflatten(1, (-1, 4)))
+
+
+def joined(bands: Tensor, size: tuple[int, int]) -> Tensor:
+    """Bands back to B C h w."""
+    return _joined(bands, size) / 2
+
+
+def spread(errors: Tensor, size: tuple[int, int]) -> Tensor:
+    """Squared errors of bands, as the slice's: each place has a share of all four."""
+    mean = errors.mean(1).repeat_interleave(2, 2).repeat_interleave(2, 3)
+    return mean[:, :, : size[0], : size[1]]
+
+
+def ratios(log_scales: Tensor) -> Tensor:
+    """Of each band's scale to that of the slice which they make, lengths 4 C."""
+    power = (2 * log_scales).exp()
+    return (power / power.mean(1, keepdim=True)).sqrt()
+
+
+def _joined(bands: Tensor, size: tuple[int, int]) -> Tensor:
+    """Their signed sum at each place."""
+    if bands.is_floating_point():
+        places = torch.einsum("kp,bkchw->bcphw", _signs(bands), bands)
+    else:
+        shaped = _signs(bands).T[None, :, :, None, None, None]  # 1 p k: integers have no matrix product
+        places = (shaped * bands[:, None]).sum(2).transpose(1, 2)
+    return pixel_shuffle(places.flatten(1, 2), 2)[:, :, : size[0], : size[1]]
+
+
+def _signs(like: Tensor) -> Tensor:
+    return torch.tensor(SIGNS, dtype=like.dtype, device=like.device)
