@@ -224,7 +224,7 @@ def replaced(header: Header, **values: object) -> Header:
     return Header(**(vars(header) | values))
 
 
-@pytest.mark.parametrize("head", [b"", b"\5\x3c\xc8\7\0", b"\0\x3c\xc8\7", b"\5\x3c\xc9\7", b"\5\0\xc8\1"])
+@pytest.mark.parametrize("head", [b"", b"\5\x3c\xc8\7\0", b"\x65\x3c\xc8\7", b"\5\x3c\xc9\7", b"\5\0\xc8\1"])
 def test_impossible_parameters_are_refused(head: bytes) -> None:
     with pytest.raises(BitstreamError):
         Refinement.parse(head + bytes(3))
@@ -236,10 +236,11 @@ def test_parameters_round_trip() -> None:
     assert (
         Refinement(noise_scale=0).describe() == "refined in 5 steps from σ_0 = 0.3, no noise, in windows of 25 frames"
     )
-    for parameters in (Refinement(), Refinement(1, 0.05, 0.5, 33, 70000)):
+    assert Refinement(steps=0).describe() == "as decoded, not refined"
+    for parameters in (Refinement(), Refinement(0), Refinement(1, 0.05, 0.5, 33, 70000)):
         assert Refinement.parse(parameters.pack()) == parameters
     with pytest.raises(UsageError):
-        Refinement(steps=0)
+        Refinement(steps=-1)
 
 
 def test_a_saved_codec_decodes_to_the_same_pictures(codec: GnvcVd, tmp_path: Path) -> None:

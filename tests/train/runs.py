@@ -37,7 +37,7 @@ def training(
         spans=(Span(steps, frames, size, batch),),
         optimisation=Optimisation(rate=1e-3, schedule="cosine", warmup=2),
     )
-    return Training(f"test-{phase}", Model("nano"), stage, Rate(), run=run)
+    return Training(f"test-{phase}", Model("nano", begin="random"), stage, Rate(), run=run)
 
 
 def clips(spec: ClipSpec) -> ProceduralClips:

@@ -131,7 +131,7 @@ def test_estimated_bits_are_the_payload_s(quality: int, kind: BottleneckKind) ->
         estimated = model(clip, torch.full((2, 3), quality)).bits.sum(1)
     for payload, bits in zip(payloads, estimated.tolist(), strict=True):
         assert abs(8 * len(payload.data) - bits) < 0.01 * bits + 8 * 32
-        assert abs(payload.estimated_bits - bits) < 0.02 * bits  # frozen against fake-quantised
+        assert abs(payload.estimated_bits - bits) < 0.02 * bits + 16  # frozen against fake-quantised
 
 
 @pytest.mark.parametrize("kind", KINDS)
