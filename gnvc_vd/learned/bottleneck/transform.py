@@ -166,7 +166,7 @@ class Transform(Bottleneck):
         self, symbols: list[Tensor], foretold: Tensor, errors: list[Tensor], seen: SliceHistory, quality: Tensor
     ) -> tuple[DecodedLatent, "Past"]:
         """l̂ B 16 T h w and f B F T h w of a rotation, and what it leaves for the next."""
-        place = self.places[quality] if bool(self.frozen) and not self.training else quality
+        place = self.places[quality] if not self.training and bool(self.frozen) else quality
         log_step = -through_knots(self.lowest.start[:, None], place)[:, 0]
         blocks = self.rotation.inverse(torch.stack([symbols[0] + foretold, *symbols[1:]], 1))
         corrected, hidden = self.correction(blocks, place, log_step.exp())
