@@ -3,10 +3,11 @@
 import json
 from dataclasses import dataclass
 
-from gnvc_vd.bitstream import BitstreamError, Damage, End, Header, Reader, Unit
+from gnvc_vd.bitstream import BitstreamError, CodecId, Damage, End, Header, Reader, Unit
 from gnvc_vd.codecs.contract import parameters_of
 from gnvc_vd.codecs.transcode import input_stream
 from gnvc_vd.conventions import MAX_PIXELS, Colour, bits_per_pixel, kilobits_per_second
+from gnvc_vd.presets import BottleneckKind
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,13 @@ class Inspection:
     @property
     def codec(self) -> str:
         return self.header.codec.name.lower().replace("_", "-")
+
+    @property
+    def bottleneck(self) -> BottleneckKind | None:
+        """Which latent codec wrote it: the transform codec's units have a rotation. GVC has none."""
+        if self.header.codec is not CodecId.GNVC_VD or not self.units:
+            return None
+        return "transform" if self.units[0][1].rotation else "contextual"
 
     @property
     def overhead(self) -> int:

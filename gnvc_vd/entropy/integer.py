@@ -204,7 +204,8 @@ class _Bounded(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, low: float, high: float) -> Tensor:
         ctx.bounds = low, high
-        if x.device.type == "cpu":  # there a look at all of x costs less than the backward pass that it may spare
+        has_data = type(x) in (Tensor, nn.Parameter)  # not where costs are computed without any (lab/training_cost.py)
+        if x.device.type == "cpu" and has_data:  # a look at all of x costs less than the backward pass it may spare
             lowest, highest = x.aminmax() if x.numel() else (low, high)
             ctx.free = bool(lowest >= low) and bool(highest <= high)
             if ctx.free:

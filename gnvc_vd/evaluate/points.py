@@ -20,6 +20,7 @@ from gnvc_vd.common.files import file_sha256, write_text
 from gnvc_vd.conventions import GnvcError
 from gnvc_vd.evaluate.evaluation import Contestant, Evaluation
 from gnvc_vd.evaluate.sequences import Prepared, described
+from gnvc_vd.presets import BottleneckKind
 from gnvc_vd.video import ffmpeg
 
 PACKAGES = ("torch", "diffusers", "compressai", "av", "imageio-ffmpeg", "opencv-python-headless", "numpy")
@@ -33,6 +34,7 @@ class Point:
         settings: what decides the result; `key` is its digest, and a point of another key is made again.
         asked: the metrics that were to be computed.
         fresh: a process of its own decoded the stream.
+        bottleneck: the latent codec that wrote it, of GNVC-VD; None of others, and where nobody noted it.
     """
 
     codec: str
@@ -57,6 +59,7 @@ class Point:
     key: str
     settings: dict[str, Any]
     environment: dict[str, str]
+    bottleneck: BottleneckKind | None = None
 
 
 def settings_of(contestant: Contestant, level: int, source: Prepared, evaluation: Evaluation) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from gnvc_vd.baselines.commands import DECODED, SOURCE, Coded, Commands, code
 from gnvc_vd.baselines.external import External
 from gnvc_vd.baselines.hybrid import Hybrid
 from gnvc_vd.codecs.contract import DIALS
+from gnvc_vd.codecs.info import inspect
 from gnvc_vd.common.files import file_sha256, replacing
 from gnvc_vd.common.strict import require
 from gnvc_vd.conventions import GnvcError, bits_per_pixel, kilobits_per_second
@@ -158,6 +159,7 @@ def make(job: Job, device: str) -> None:
         job.path.unlink(missing_ok=True)  # of other settings: its stream goes now
         show(done.decoded, clip, shown_path(folder, job.codec, name, job.level))
         size, digest = done.stream.stat().st_size, file_sha256(done.stream)
+        bottleneck = inspect(str(done.stream)).bottleneck if job.contestant.ours else None
         kept = job.stream_path(done.stream.suffix)
         kept.parent.mkdir(parents=True, exist_ok=True)
         with replacing(kept) as part:
@@ -185,6 +187,7 @@ def make(job: Job, device: str) -> None:
         key=key_of(settings),
         settings=settings,
         environment=environment(device),
+        bottleneck=bottleneck,
     )
     write_point(folder, point)
 

@@ -4,16 +4,23 @@ The mean curve averages rate and figures over sequences at equal levels. A BD-ra
 curve; a third figure is the mean of the sequences' BD-rates, given only where every sequence has one.
 """
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from statistics import fmean
+from typing import TypeVar
 
 from gnvc_vd.conventions import GnvcError
 from gnvc_vd.evaluate.compare import METRICS
 from gnvc_vd.evaluate.points import Point
 from gnvc_vd.metrics.bdrate import SMALLEST_OVERLAP, Curve, bd_metric, bd_rate
+from gnvc_vd.presets import BottleneckKind
 
+BOTTLENECKS: dict[BottleneckKind, str] = {  # GNVC-VD's curves by their latent codec
+    "contextual": "GNVC-VD (contextual, as published)",
+    "transform": "GNVC-VD-T",
+}
 MEAN = "mean"  # the curve that averages sequences
 OF_SEQUENCES = "mean of sequences"
 VALIDATION = "validation_psnr"  # the PSNR that a training states, over all frames of its validation's clips
@@ -48,6 +55,29 @@ class Difference:
     value: float | None = None
     overlap: float | None = None
     reason: str | None = None  # why one of them is not there
+
+
+Named = TypeVar("Named", Point, Row, Difference)
+
+
+def labels_of(points: Iterable[Point]) -> dict[str, str]:
+    """What readers see each codec called, by the name it has in files.
+
+    GNVC-VD is called by its latent codec; where several codecs have the same one, their own names follow.
+    """
+    kinds: dict[str, BottleneckKind | None] = {}
+    for one in points:  # a point of before kinds were noted has none, whatever the others of its codec say
+        kinds[one.codec] = kinds.get(one.codec) or one.bottleneck
+    several = {kind for kind, count in Counter(kinds.values()).items() if count > 1}
+    return {
+        codec: codec if kind is None else BOTTLENECKS[kind] + (f": {codec}" if kind in several else "")
+        for codec, kind in kinds.items()
+    }
+
+
+def labelled(those: Iterable[Named], labels: Mapping[str, str]) -> list[Named]:
+    """Points, rows or differences under the names that readers see."""
+    return [replace(one, codec=labels[one.codec]) for one in those]
 
 
 def rows_of(points: Iterable[Point]) -> list[Row]:

@@ -24,7 +24,7 @@ from gnvc_vd.evaluate.points import Point
 from gnvc_vd.evaluate.run import evaluate
 from gnvc_vd.evaluate.sequences import prepare
 from gnvc_vd.evaluate.test_sets import CLIPS, read_manifest
-from gnvc_vd.report.curves import rows_of
+from gnvc_vd.report.curves import labelled, labels_of, rows_of
 from gnvc_vd.report.evaluation_report import write_report
 from gnvc_vd.report.tables import Table, rate_table
 
@@ -49,7 +49,8 @@ def demo(folder: Path, model: str | None, device: str) -> tuple[Table, Path]:
     reporting = Reporting(anchor="x265", rates=tuple(rates), published=("gnvc-vd", "gvc"))
     whole = replace(ours, codecs=ours.codecs | rivals, report=reporting)
     points = _points(whole, device)
-    return rate_table(rows_of(points), SEQUENCE, METRICS), write_report(whole, points, folder / "report")
+    rows = labelled(rows_of(points), labels_of(points))
+    return rate_table(rows, SEQUENCE, METRICS), write_report(whole, points, folder / "report")
 
 
 def _codecs(model: str | None) -> dict[str, Contestant]:

@@ -2,7 +2,8 @@
 
     points ──▶ rows, BD-rates ──▶ report/  index.html  tables.md  tables.tex  points.csv  bd.csv  METRIC.png  METRIC.pdf
 
-The same points give the same tables, byte for byte; times stand apart, in speed.md.
+The same points give the same tables, byte for byte; times stand apart, in speed.md. What is to be read calls GNVC-VD by
+its latent codec; CSV keeps the names that codecs have in the evaluation and in files.
 """
 
 from collections.abc import Sequence
@@ -14,7 +15,17 @@ from gnvc_vd.evaluate.evaluation import Evaluation
 from gnvc_vd.evaluate.points import Point
 from gnvc_vd.evaluate.test_sets import read_manifest
 from gnvc_vd.report import tables
-from gnvc_vd.report.curves import MEAN, OF_SEQUENCES, Difference, Row, differences, rows_of, sequence_shown
+from gnvc_vd.report.curves import (
+    MEAN,
+    OF_SEQUENCES,
+    Difference,
+    Row,
+    differences,
+    labelled,
+    labels_of,
+    rows_of,
+    sequence_shown,
+)
 from gnvc_vd.report.page import page
 from gnvc_vd.report.plots import plot_metrics
 from gnvc_vd.report.published import PublishedPoint, mean_points, points_of, published_tables, read_paper
@@ -24,13 +35,14 @@ from gnvc_vd.report.tables import Table
 def write_report(evaluation: Evaluation, points: Sequence[Point], folder: Path) -> Path:
     """Everything, anew; the path of the page."""
     metrics, anchor = evaluation.metrics, evaluation.report.anchor
-    rows = rows_of(points)
+    rows, labels = rows_of(points), labels_of(points)
     found = differences(rows, anchor, metrics, evaluation.report.overlap) if anchor else []
+    named = labelled(rows, labels)
     published = _published(evaluation, points)
-    ours = our_tables(rows, found, anchor, metrics)
+    ours = our_tables(named, labelled(found, labels), labels.get(anchor or ""), metrics)
     others = [one for name in evaluation.report.published for one in published_tables(read_paper(name))]
     whole = [*ours, *others]
-    speed = tables.speed_table(points)
+    speed = tables.speed_table(labelled(points, labels))
     about = _about(evaluation, points)
     texts = {
         "tables.md": f"# {evaluation.name}\n\n{about}\n\n{tables.as_markdown(whole)}",
@@ -44,8 +56,8 @@ def write_report(evaluation: Evaluation, points: Sequence[Point], folder: Path) 
         write_text(folder / name, text)
     shown = sequence_shown(rows)
     of = f"mean of {len({one.sequence for one in points})} sequences" if shown == MEAN else shown
-    thick = [name for name, contestant in evaluation.codecs.items() if contestant.ours]
-    plot_metrics(rows, metrics, f"{Path(evaluation.manifest).stem}, {of}", thick, folder, published)
+    thick = [labels[name] for name, contestant in evaluation.codecs.items() if contestant.ours]
+    plot_metrics(named, metrics, f"{Path(evaluation.manifest).stem}, {of}", thick, folder, published)
     return folder / "index.html"
 
 

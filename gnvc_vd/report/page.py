@@ -22,7 +22,7 @@ from gnvc_vd.evaluate.evaluation import Evaluation
 from gnvc_vd.evaluate.points import Point
 from gnvc_vd.evaluate.run import shown_path
 from gnvc_vd.evaluate.test_sets import ASSETS
-from gnvc_vd.report.curves import MEAN, Row
+from gnvc_vd.report.curves import MEAN, Row, labels_of
 from gnvc_vd.report.plots import colour_of
 from gnvc_vd.report.published import PublishedPoint
 from gnvc_vd.report.tables import Table
@@ -59,7 +59,7 @@ def page(
             for name in evaluation.metrics
         ],
         "sequences": sorted(dict.fromkeys(row.sequence for row in rows), key=lambda name: name != MEAN),
-        "codecs": _codecs(evaluation, published),
+        "codecs": _codecs(evaluation, points, published),
         "rows": [*map(vars, rows), *map(_published_row, published)],
         "rates": [f"{rate:g} bpp" for rate in rates],
         "clips": {
@@ -118,11 +118,17 @@ def _videos(folder: Path, shown: Shown) -> dict[str, Path]:
     return paths
 
 
-def _codecs(evaluation: Evaluation, published: Sequence[PublishedPoint]) -> list[dict[str, str]]:
-    """With a colour each, the same as in the plots."""
-    own = [(name, contestant.kind) for name, contestant in evaluation.codecs.items()]
-    named = dict.fromkeys([*own, *((one.label, "published") for one in published)])
-    return [{"name": name, "kind": kind, "colour": colour_of(place)} for place, (name, kind) in enumerate(named)]
+def _codecs(
+    evaluation: Evaluation, points: Sequence[Point], published: Sequence[PublishedPoint]
+) -> list[dict[str, str]]:
+    """With what readers see each called and a colour, both the same as in the plots."""
+    labels = labels_of(points)
+    own = [(name, labels.get(name, name), contestant.kind) for name, contestant in evaluation.codecs.items()]
+    known = dict.fromkeys([*own, *((one.label, one.label, "published") for one in published)])
+    return [
+        {"name": name, "label": label, "kind": kind, "colour": colour_of(place)}
+        for place, (name, label, kind) in enumerate(known)
+    ]
 
 
 def _published_row(one: PublishedPoint) -> dict[str, Any]:

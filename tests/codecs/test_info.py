@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gnvc_vd.bitstream import Header, Unit
+from gnvc_vd.bitstream import CodecId, Header, Unit
 from gnvc_vd.codecs.info import Inspection, as_json, as_text, inspect
 from gnvc_vd.conventions import Colour
 from tests.bitstream.streams import HEADER, HEADERS, packed, units
@@ -72,3 +72,12 @@ def test_the_transfer_function_is_said_where_it_is_known(tmp_path: Path) -> None
     assert "bt2020 limited, transfer pq\n" in as_text(pq)
     assert json.loads(as_json(pq))["colour"] == {"matrix": "bt2020", "range": "limited", "transfer": 16}
     assert "bt709 limited\n" in as_text(inspected(tmp_path, PLAIN))
+
+
+def test_a_streams_latent_codec_is_told_by_its_rotations(tmp_path: Path) -> None:
+    rotated = [replace(unit, rotation=7) for unit in PLAIN]
+    assert inspected(tmp_path, PLAIN).bottleneck == "contextual"
+    assert inspected(tmp_path, PLAIN, HEADERS[1]).bottleneck == "contextual"
+    assert inspected(tmp_path, rotated).bottleneck == "transform"
+    assert inspected(tmp_path, []).bottleneck is None
+    assert inspected(tmp_path, PLAIN, replace(HEADER, codec=CodecId.GVC)).bottleneck is None

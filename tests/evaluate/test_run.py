@@ -69,6 +69,16 @@ def test_a_point_is_bytes_of_its_stream_and_figures_of_what_it_decodes_to(first:
         assert found.figures == point.figures and found.frames == FRAMES
 
 
+def test_a_point_of_before_latent_codecs_were_noted_is_read(tmp_path: Path) -> None:
+    write_point(tmp_path, replace(point("gnvc-vd", "s0", 1, 0.1), bottleneck="transform"))
+    path = path_of(tmp_path, "gnvc-vd", "s0", 1)
+    new, told = read_point(path), json.loads(path.read_text())
+    assert told.pop("bottleneck") == "transform"
+    path.write_text(json.dumps(told))
+    old = read_point(path)
+    assert new is not None and old is not None and old == replace(new, bottleneck=None)
+
+
 def test_nothing_of_this_machine_is_in_a_point(first: Evaluation) -> None:
     text = path_of(Path(first.folder), "x265", "s0", 24).read_text()
     assert str(Path(first.folder).parent) not in text and sys.prefix not in text
@@ -336,6 +346,7 @@ def test_our_codec_is_decoded_by_a_process_of_its_own(tmp_path: Path) -> None:
     assert refined.bytes == unrefined.bytes and refined.stream_sha256 == unrefined.stream_sha256
     assert refined.encode_seconds == unrefined.encode_seconds  # encoded once
     assert refined.figures != unrefined.figures
+    assert refined.bottleneck == unrefined.bottleneck == "contextual"  # nano's
 
 
 @pytest.mark.slow

@@ -4,16 +4,19 @@ import csv
 import io
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from gnvc_vd.baselines.hybrid import Hybrid
 from gnvc_vd.conventions import UsageError
-from gnvc_vd.evaluate.evaluation import Reporting
+from gnvc_vd.evaluate.evaluation import Contestant, Ours, Reporting
 from gnvc_vd.evaluate.points import Point
 from gnvc_vd.evaluate.run import shown_path
-from gnvc_vd.report.curves import MEAN, OF_SEQUENCES, differences, rows_of
+from gnvc_vd.presets import BottleneckKind
+from gnvc_vd.report.curves import MEAN, OF_SEQUENCES, Row, differences, labels_of, rows_of
 from gnvc_vd.report.evaluation_report import our_tables, write_report
 from gnvc_vd.report.page import nearest, page
 from gnvc_vd.report.tables import as_latex, as_markdown, differences_csv, points_csv, speed_table
@@ -167,6 +170,62 @@ def test_a_report_is_whole_and_the_same_for_the_same_points(tmp_path: Path) -> N
     assert before["vmaf.png"].startswith(b"\x89PNG") and before["vmaf.pdf"].startswith(b"%PDF")
     markdown = before["tables.md"].decode()
     assert "| GNVC-VD | −89.4 | −94.5 | −86.5 | −96.1 | −90.8 |" in markdown and "not measured here" in markdown
+
+
+def noted(codec: str, kind: BottleneckKind | None, scale: float = 1) -> list[Point]:
+    return [replace(one, bottleneck=kind) for one in curve(codec, "s0", scale)]
+
+
+def test_gnvc_vd_is_called_by_its_latent_codec_and_by_its_own_name_too_where_several_have_the_same() -> None:
+    paper, ours = noted("gnvc-vd", "contextual"), noted("new", "transform")
+    assert labels_of([*paper, *ours, *noted("x265", None)]) == {
+        "gnvc-vd": "GNVC-VD (contextual, as published)",
+        "new": "GNVC-VD-T",
+        "x265": "x265",
+    }
+    assert labels_of([*ours, *noted("new-unrefined", "transform"), *paper]) == {
+        "new": "GNVC-VD-T: new",
+        "new-unrefined": "GNVC-VD-T: new-unrefined",
+        "gnvc-vd": "GNVC-VD (contextual, as published)",
+    }
+    older = replace(ours[0], bottleneck=None)
+    assert labels_of([older, *ours[1:]]) == labels_of([*ours[1:], older]) == {"new": "GNVC-VD-T"}
+    assert labels_of([*noted("x264", None), *noted("x265", None)]) == {"x264": "x264", "x265": "x265"}
+
+
+def test_what_is_read_calls_a_codec_by_its_label_and_csv_by_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made_up_set(tmp_path, sequences=1)
+    codecs = {"x265": Contestant(hybrid=Hybrid("x265", (0,))), "new": Contestant(ours=Ours((0, 1, 2)))}
+    whole = evaluation(tmp_path, codecs=codecs, metrics=METRICS, report=Reporting(anchor="x265"))
+    points = [*noted("x265", None, 2), *noted("new", "transform")]
+    for one in points:
+        for path in (
+            shown_path(Path(whole.folder), one.codec, "s0", one.level),
+            shown_path(Path(whole.folder), "source", "s0"),
+        ):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(b"video")
+    legends: list[tuple[list[str], list[str]]] = []
+
+    def plotted(rows: Sequence[Row], metrics: object, title: object, thick: Sequence[str], *_: object) -> None:
+        legends.append((list(dict.fromkeys(row.codec for row in rows)), list(thick)))
+
+    monkeypatch.setattr("gnvc_vd.report.evaluation_report.plot_metrics", plotted)
+    text = write_report(whole, points, tmp_path / "report").read_text(encoding="utf-8")
+    assert legends == [(["x265", "GNVC-VD-T"], ["GNVC-VD-T"])]
+    markdown, speed = ((tmp_path / "report" / name).read_text() for name in ("tables.md", "speed.md"))
+    assert "| GNVC-VD-T | −50.0 | −50.0 | – |" in markdown and "| GNVC-VD-T | 1.000 | 0.500 |" in speed
+    assert "| new |" not in markdown + speed
+    for name in ("points.csv", "bd.csv"):
+        read = [row["codec"] for row in csv.DictReader(io.StringIO((tmp_path / "report" / name).read_text()))]
+        assert "new" in read and "GNVC-VD-T" not in read
+    held = re.search(r'id="data">(.*?)</script>', text, re.S)
+    assert held is not None
+    data = json.loads(held[1])
+    assert [(one["name"], one["label"]) for one in data["codecs"]] == [("x265", "x265"), ("new", "GNVC-VD-T")]
+    assert {row["codec"] for row in data["rows"]} == {"x265", "new"}  # what its parts find one another by
 
 
 def test_the_page_holds_its_data_and_asks_for_nothing(tmp_path: Path) -> None:

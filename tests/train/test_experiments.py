@@ -152,6 +152,29 @@ def test_one_model_for_all_rates_widens_in_its_warm_up_and_goes_on_from_there() 
     assert phases[1].stage.spans == training("experiment=paper_stage1").stage.spans
 
 
+def test_the_transform_codecs_phases_go_on_from_its_measured_start_and_end_on_its_usual_rotation() -> None:
+    phases = [training(f"experiment=transform_{phase}") for phase in ("warmup", "stage1", "stage2")]
+    others = [training(f"experiment=variable_rate_{phase}") for phase in ("warmup", "stage1", "stage2")]
+    assert [one.model.start for one in phases] == [None, *(f"outputs/models/{one.name}" for one in phases[:2])]
+    assert [one.model.begin for one in phases] == ["measured", None, None]
+    assert {one.model.bottleneck for one in phases} == {"transform"}
+    assert {one.model.bottleneck for one in others} == {None} and preset("wan2.1-1.3b").kind == "contextual"
+    assert len({one.rate for one in phases}) == 1  # a quality means the same λ, and an encoder rounds the same way
+    rate = phases[0].rate
+    assert (rate.smallest, rate.largest, rate.thrift, rate.quality, rate.widening) == (0.005, 12.0, 0.08, None, False)
+    small = training("experiment=tiny_transform")
+    assert phases[0].stage.optimisation == small.stage.optimisation and rate == small.rate
+    peaks = [one.stage.optimisation.rate for one in phases]
+    assert peaks == sorted(peaks, reverse=True) and peaks[1] == others[1].stage.optimisation.rate
+    for one, other in zip(phases, others, strict=True):
+        assert one.stage.spans[-1].frames == 25 and one.stage.optimisation.weight_decay == 0
+        assert (one.data, one.run, one.stage.weights) == (other.data, other.run, other.stage.weights)
+        assert one.stage.steps == other.stage.steps and {span.batch for span in one.stage.spans} == {
+            span.batch for span in other.stage.spans
+        }
+    assert phases[0].stage.spans[0].frames == 33  # all nine latents of the longest rotation are measured
+
+
 def test_tinys_phases_start_from_one_another_and_its_codec_from_the_model_that_ships() -> None:
     phases = [training(f"experiment={name}") for name in TINY]
     before = [None, "outputs/models/tiny_vae", "outputs/models/tiny_prior", "tiny"]

@@ -3,6 +3,7 @@ const data = JSON.parse(document.getElementById("data").textContent);
 const $ = (id) => document.getElementById(id);
 const SVG = "http://www.w3.org/2000/svg";
 const codecs = new Map(data.codecs.map((codec) => [codec.name, codec]));
+const named = (codec) => codecs.get(codec)?.label ?? codec;
 const label = new Map(data.metrics.map((metric) => [metric.key, metric.label]));
 
 function element(name, parent, attributes = {}, text = null) {
@@ -107,7 +108,7 @@ function hover(event) {
   tip.hidden = found === null;
   if (found === null) return;
   const row = found.row;
-  const lines = [`${row.codec}${row.level === null ? "" : `, level ${row.level}`}`, `${row.bpp.toFixed(5)} bpp`];
+  const lines = [`${named(row.codec)}${row.level === null ? "" : `, level ${row.level}`}`, `${row.bpp.toFixed(5)} bpp`];
   if (row.bytes) lines.push(`${row.bytes} bytes, ${row.kbps.toFixed(1)} kbit/s`);
   for (const { key } of data.metrics) if (row.figures[key] != null) lines.push(`${label.get(key)}  ${figure(key, row.figures[key])}`);
   if (row.note) lines.push(row.note);
@@ -121,7 +122,7 @@ function hover(event) {
 
 function legend() {
   for (const codec of data.codecs) {
-    const button = element("button", $("legend"), { "aria-pressed": "true" }, codec.name);
+    const button = element("button", $("legend"), { "aria-pressed": "true" }, codec.label);
     button.style.setProperty("--of", codec.colour);
     button.onclick = () => {
       hidden.has(codec.name) ? hidden.delete(codec.name) : hidden.add(codec.name);

@@ -18,7 +18,7 @@ async function drawStrips() {
       if (turn !== drawing) return;
       context.drawImage(reader, 0, row, width, 1, 0, number, width, 1);
     }
-    $("drawing").textContent = `${codec}: ${frames} frames`;
+    $("drawing").textContent = `${named(codec)}: ${frames} frames`;
   }
   $("drawing").textContent = `row ${row} of ${height}, ${frames} frames`;
   $("strips").dataset.row = row;

@@ -22,7 +22,7 @@ const rowOf = (codec) => data.rows.find((row) =>
   row.codec === codec && row.sequence === $("sequence").value && row.level === shownRow(codec));
 
 function caption(codec) {
-  return codec === "source" ? "source" : `${codec} · ${bpp(rowOf(codec).bpp)} bpp`;
+  return codec === "source" ? "source" : `${named(codec)} · ${bpp(rowOf(codec).bpp)} bpp`;
 }
 
 function offered() {
@@ -127,7 +127,7 @@ function compareFigures() {
   for (const text of ["", "bpp", "kbit/s", ...data.metrics.map((metric) => metric.label)]) element("th", head, {}, text);
   for (const side of sides) {
     const codec = $(side).value, line = element("tr", table);
-    element("td", line, {}, `${side}: ${codec}`);
+    element("td", line, {}, `${side}: ${named(codec)}`);
     const row = codec === "source" ? null : rowOf(codec);
     element("td", line, {}, row ? row.bpp.toFixed(5) : "–");
     element("td", line, {}, row ? row.kbps.toFixed(1) : "–");

@@ -209,7 +209,7 @@ class Transform(Bottleneck):
 
     def _decoded(self, slices: Tensor, errors: Tensor, quality: Tensor) -> tuple[DecodedLatent, Tensor]:
         """l̂ B 16 T h w and f B F T h w, and the blocks before they were corrected."""
-        place = self.places[quality] if bool(self.frozen) and not self.training else quality
+        place = self.places[quality] if not self.training and bool(self.frozen) else quality
         log_step = -through_knots(self.smooth.start[:, None], place)[:, 0]
         blocks = self.rotation.inverse(slices)
         corrected, hidden = self.correction(blocks, place, log_step.exp())
