@@ -26,8 +26,10 @@ PARAMETERS: dict[tuple[str, BottleneckKind], dict[str, int]] = {  # of each part
     },
     ("wan2.1-1.3b", "transform"): {
         "rotation": 4_672,
-        "lowest": 3_121_729,
+        "smooth": 3_121_729,
+        "details": 971_331,
         "higher": 978_247,
+        "pyramid": 0,
         "correction": 4_871_104,
     },
     ("tiny", "contextual"): {
@@ -40,7 +42,14 @@ PARAMETERS: dict[tuple[str, BottleneckKind], dict[str, int]] = {  # of each part
         "entropy": 116_704,
         "state": 36_960,
     },
-    ("tiny", "transform"): {"rotation": 4_672, "lowest": 1_037_377, "higher": 434_183, "correction": 182_368},
+    ("tiny", "transform"): {
+        "rotation": 4_672,
+        "smooth": 1_037_377,
+        "details": 429_571,
+        "higher": 434_183,
+        "pyramid": 0,
+        "correction": 182_368,
+    },
 }
 KINDS: tuple[BottleneckKind, ...] = ("contextual", "transform")
 
