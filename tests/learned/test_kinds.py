@@ -1,0 +1,152 @@
+"""Both kinds of latent codec in the whole codec: what each refuses, and that the refiner does not know which it is."""
+
+from dataclasses import replace
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import torch
+
+from gnvc_vd.bitstream import BitstreamError, Reader, Unit, whole_stream
+from gnvc_vd.bitstream.playback import Decoding
+from gnvc_vd.common import strict
+from gnvc_vd.conventions import Colour, GnvcError, UsageError
+from gnvc_vd.learned.codec import Encoding
+from gnvc_vd.presets import FORMER_MODELS, PRESETS, BottleneckKind, ContextualPreset, TransformPreset
+from gnvc_vd.video import VideoInfo
+from tests.conftest import smooth_clip
+from tests.learned.bottleneck.models import nano_codec
+
+INFO = VideoInfo(48, 32, Fraction(25), None, Colour("bt709", "limited"), "", "")
+KINDS: tuple[BottleneckKind, ...] = ("contextual", "transform")
+
+
+def units(kind: BottleneckKind, frames: int = 17, **options: object) -> list[Unit]:
+    encoding = Encoding(gop=17, scenecut=False, **options)  # type: ignore[arg-type]
+    return list(nano_codec(kind).encode_units(iter(smooth_clip(32, 48, frames)), encoding))
+
+
+def stream(kind: BottleneckKind, coded: list[Unit], **header: object) -> bytes:
+    codec = nano_codec(kind)
+    return whole_stream(replace(codec.header(INFO, Encoding()), **header), coded)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("way", [Decoding(steps=1), Decoding(steps=1, apart=True), Decoding(refine=False)])
+def test_a_stream_decodes_in_every_way(kind: BottleneckKind, way: Decoding) -> None:
+    coded = units(kind)
+    shown = np.concatenate(list(nano_codec(kind).decode(stream(kind, coded), way)))
+    assert shown.shape == (17, 32, 48, 3)
+    again = np.concatenate(list(nano_codec(kind).decode(stream(kind, units(kind)), way)))
+    assert np.array_equal(shown, again)
+
+
+def test_a_unit_says_its_rotation() -> None:
+    assert [one.rotation for one in units("contextual")] == [0]
+    assert [one.rotation for one in units("transform")] == [5]
+    assert [one.rotation for one in units("transform", rotation=2)] == [2]
+    assert [one.rotation for one in units("transform", frames=24)] == [7]  # a short tail joins the GOP
+
+
+def test_as_few_rotations_as_there_can_be_as_equal_as_they_can_be() -> None:
+    codec = nano_codec("transform").bottleneck
+    assert [codec.usual_rotation(count) for count in (1, 7, 9, 10, 18, 19, 25, 64)] == [1, 7, 9, 5, 9, 7, 9, 8]
+
+
+@pytest.mark.parametrize("rotation", [1, 3, 9])
+def test_a_rotation_of_every_length_decodes_alike(rotation: int) -> None:
+    data = stream("transform", units("transform", rotation=rotation))
+    shown = np.concatenate(list(nano_codec("transform").decode(data, refine=False)))
+    assert shown.shape[0] == 17
+
+
+def test_what_a_kind_cannot_do_is_refused_before_anything_is_written() -> None:
+    with pytest.raises(UsageError, match="one quality for a whole GOP"):
+        units("transform", policy="hierarchical")
+    with pytest.raises(UsageError, match="has no rotation"):
+        units("contextual", rotation=3)
+    with pytest.raises(UsageError, match="1 to 9 latents, not 10"):
+        units("transform", rotation=10)
+
+
+@pytest.mark.parametrize(
+    ("kind", "change", "reason"),
+    [
+        ("transform", {"rotation": 0}, "1 to 9 latents"),
+        ("transform", {"policy": 1}, "one quality for a whole GOP"),
+        ("contextual", {"rotation": 3}, "has no rotation"),
+        ("transform", {"rotation": 4}, "GOP 0 is damaged"),  # other symbols than were coded
+    ],
+)
+def test_a_unit_of_the_other_kind_is_refused(kind: BottleneckKind, change: dict[str, int], reason: str) -> None:
+    (unit,) = units(kind)
+    with pytest.raises(BitstreamError, match=reason):
+        list(nano_codec(kind).decode(stream(kind, [replace(unit, **change)])))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_where_refinement_starts_may_differ_from_gop_to_gop(kind: BottleneckKind) -> None:
+    codec, (unit,) = nano_codec(kind), units(kind)
+
+    def shown(unit: Unit, sigma_0: float) -> np.ndarray:
+        told = replace(codec.refinement, steps=1, sigma_0=sigma_0)
+        data = whole_stream(codec.header(INFO, Encoding(refinement=told)), [unit])
+        return np.concatenate(list(codec.decode(data)))
+
+    as_header, as_unit = shown(unit, 0.5), shown(replace(unit, sigma_0=0.5), 0.1)
+    assert np.array_equal(as_header, as_unit) and not np.array_equal(as_header, shown(unit, 0.1))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_without_steps_a_stream_is_shown_as_decoded(kind: BottleneckKind) -> None:
+    codec, coded = nano_codec(kind), units(kind)
+    plain = replace(codec.refinement, steps=0)
+    data = whole_stream(codec.header(INFO, Encoding(refinement=plain)), coded)
+    decoded = np.concatenate(list(codec.decode(data)))
+    assert np.array_equal(decoded, np.concatenate(list(codec.decode(data, refine=False))))
+    assert not np.array_equal(decoded, np.concatenate(list(codec.decode(data, steps=1))))
+
+
+def test_a_stream_of_a_former_model_says_where_that_is() -> None:
+    (identity, words), *_ = FORMER_MODELS.items()
+    data = stream("transform", units("transform"), coded_identity=bytes.fromhex(identity))
+    with pytest.raises(BitstreamError, match=r"first edition of tiny.*commit e57d395.*--model"):
+        list(nano_codec("transform").decode(data))
+    assert "assets/tiny" in words
+
+
+def test_features_are_what_the_preset_says_in_time_order() -> None:
+    """The last latent of a rotation changed: what f says of the step stays, what the correction saw of it does not."""
+    codec = nano_codec("transform").bottleneck
+    latents = torch.randn(1, 16, 5, 4, 6, generator=torch.Generator().manual_seed(0))
+    _, known = codec.compress(latents, [40] * 5)
+    step = torch.stack([one.feature[0, -1] for one in known])
+    assert all(one.feature.shape == (1, codec.preset.features, 4, 6) for one in known)
+    assert step.unique().numel() == 1  # one quality: one step everywhere
+
+
+def test_how_sure_a_latent_is_follows_from_the_tables() -> None:
+    """Orthonormal transforms: equal errors of all slices are as large in every latent, whatever the basis."""
+    codec = nano_codec("transform").bottleneck
+    errors, log_step = torch.full((1, 5, 64, 2, 3), 0.04), torch.tensor([0.3])
+    sure = codec._sureness(errors, log_step)  # type: ignore[operator]
+    assert sure.shape == (1, 5, 17, 4, 6)
+    assert torch.allclose(sure[:, :, :16], torch.full((1,), float(np.log(0.2)) - 0.3), atol=1e-4)
+    assert torch.allclose(sure[:, :, 16:], torch.full((1,), 0.3))
+
+
+def test_a_description_says_its_kind_and_older_ones_are_the_papers() -> None:
+    hint = ContextualPreset | TransformPreset
+    sizes = vars(PRESETS["nano"].transform)
+    assert strict._value(hint, sizes, "codec") == PRESETS["nano"].transform
+    older = {name: value for name, value in vars(PRESETS["nano"].contextual).items() if name != "kind"}
+    assert strict._value(hint, older, "codec") == PRESETS["nano"].contextual
+    with pytest.raises(GnvcError, match="kind is contextual or transform, not 'fractal'"):
+        strict._value(hint, {**sizes, "kind": "fractal"}, "codec")
+
+
+def test_info_knows_the_kind(tmp_path: object) -> None:
+    import io
+
+    (unit,) = (part for part in Reader(io.BytesIO(stream("transform", units("transform")))) if isinstance(part, Unit))
+    assert unit.rotation == 5 and unit.policy == 0
