@@ -20,7 +20,7 @@ def main() -> int:
     parser.add_argument("--checkpoint", type=Path, help="one of RUN/checkpoints (the newest)")
     parser.add_argument("--live", action="store_true", help="the last step's weights instead of their average")
     parser.add_argument("--refit", action="store_true", help="move the qualities so that their rates rise evenly")
-    parser.add_argument("--half", action="store_true", help="half the size: float16, but for the latent codec")
+    parser.add_argument("--half", action="store_true", help="half the size: float16, but for what decides symbols")
     parser.add_argument("--name", help="what the model calls itself (the run's name)")
     arguments = parser.parse_args()
     which = "live" if arguments.live else "averaged"

@@ -92,13 +92,16 @@ def load_for(
 
 
 def save(codec: GnvcVd, folder: Path, name: str, half: bool = False) -> None:
-    """A model folder with everything in it; what only shows, not what decides symbols, in half precision if wanted."""
+    """A model folder with everything in it; weights in half precision if wanted, but not what decides symbols."""
     from safetensors.torch import save_file
 
     with replacing(folder) as part:
         save_backbone(codec.backbone, part, name, half)
         adaptor = {key: value.half() if half else value for key, value in codec.refiner.adaptor().items()}
-        contents = {CODEC_FILE: stored_tensors(codec.bottleneck), ADAPTOR_FILE: adaptor}
+        bottleneck = stored_tensors(codec.bottleneck)
+        if half:
+            bottleneck |= {key: value.half() for key, value in bottleneck.items() if key.endswith(".weight")}
+        contents = {CODEC_FILE: bottleneck, ADAPTOR_FILE: adaptor}
         for file, state in contents.items():
             save_file({key: value.detach().cpu().contiguous() for key, value in state.items()}, part / file)
         reference = CodecReference(
@@ -155,4 +158,6 @@ def _assembled(
 def _codec_states(folder: Path, reference: CodecReference) -> dict[str, dict[str, Tensor]]:
     if set(reference.files) != {CODEC_FILE, ADAPTOR_FILE}:
         raise GnvcError(f"{folder}: a codec is {CODEC_FILE} and {ADAPTOR_FILE}, not {sorted(reference.files)}")
-    return {file: read_tensors([checked_file(folder, file, sha)]) for file, sha in reference.files.items()}
+    states = {file: read_tensors([checked_file(folder, file, sha)]) for file, sha in reference.files.items()}
+    codec = states[CODEC_FILE]  # computed in float32, however it was kept
+    return states | {CODEC_FILE: {key: one.float() if one.is_floating_point() else one for key, one in codec.items()}}

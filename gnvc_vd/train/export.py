@@ -31,6 +31,7 @@ from gnvc_vd.train.refit import LEVELS, Refit, evenly_placed, rates_of
 from gnvc_vd.train.settings import Training
 from gnvc_vd.train.setup import AnyStage, build
 from gnvc_vd.train.stages.codec_stage import CodecStage
+from gnvc_vd.train.stages.stage import latents_of
 from gnvc_vd.video.pixels import to_model
 
 Which = Literal["averaged", "live"]
@@ -63,8 +64,9 @@ def export(
         which: the averaged weights, or those of the last step.
         name: what the model calls itself; the run's name by default.
         refit: move the qualities along the trained scale so that their rates rise evenly (refit.py).
-        clips: uint8 3 T H W, for what is measured; drawn from the run's own data by default.
-        half: keep float weights in half precision, but for those of the latent codec.
+        clips: uint8 3 T H W, or latents where a codec is re-fitted, for what is measured; drawn from the run's own data
+            by default.
+        half: keep float weights in half precision, but not what decides symbols.
     """
     _refuse_other_content(folder)
     stage, step = load_run(run, checkpoint, which)
@@ -78,7 +80,7 @@ def export(
         if refit:
             drawn = clips or _clips(run, training, REFIT_CLIPS)
             with torch.inference_mode():
-                latents = torch.cat([backbone.vae.encode(to_model(clip[None])) for clip in drawn])
+                latents = torch.cat([latents_of(backbone.vae, clip[None]) for clip in drawn])
             found = evenly_placed(LEVELS, rates_of(stage.bottleneck, latents, LEVELS))
             places = torch.tensor(found.places)
         save(stage.codec(note, places), folder, name, half)

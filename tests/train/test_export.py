@@ -115,6 +115,10 @@ def test_half_the_size_keeps_what_decides_symbols(runs: Path, tmp_path: Path) ->
     for one, other in ((whole.backbone.vae, half.backbone.vae), (whole.refiner, half.refiner)):
         rounded = dict(other.named_parameters())
         assert all(torch.equal(rounded[name], value.half().float()) for name, value in one.named_parameters())
+    rounded = half.bottleneck.state_dict()
+    for name, value in whole.bottleneck.state_dict().items():
+        kept = value.half().float() if name.endswith(".weight") else value
+        assert torch.equal(rounded[name], kept) and rounded[name].dtype == value.dtype
     sizes = [(folder / "vae.safetensors").stat().st_size for folder in (runs / "models" / "warmup", tmp_path / "half")]
     assert 0.5 < sizes[1] / sizes[0] < 0.6
 
