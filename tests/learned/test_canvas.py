@@ -1,7 +1,9 @@
 """A canvas: what shifting keeps, what packing says, what hostile bytes may not, and whole streams that have one."""
 
+import json
 from dataclasses import replace
 from fractions import Fraction
+from pathlib import Path
 from random import Random
 
 import numpy as np
@@ -19,6 +21,7 @@ from gnvc_vd.metrics.fidelity import psnr
 from gnvc_vd.presets import BottleneckKind
 from gnvc_vd.video import VideoInfo
 from tests.bitstream.streams import bodies, mutated, packed, read, signed
+from tests.codecs.test_transcode import here, video
 from tests.conftest import smooth_clip
 from tests.learned.bottleneck.models import nano_codec
 
@@ -295,6 +298,20 @@ def test_gops_with_a_canvas_may_be_picked(codec: GnvcVd) -> None:
     stream = whole_stream(codec.header(info(CLIP), SETTINGS), units)
     shown, only = (np.concatenate(list(codec.decode(stream, refine=False, first_gop=first))) for first in (0, 1))
     assert len(shown) == 24 and (shown[12:] == only).all()
+
+
+def test_the_command_line_finds_a_canvas_and_leaves_it_off(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    source, target, out = video(tmp_path / "in.y4m", list(CLIP)), tmp_path / "o.gnvc", tmp_path / "out"
+    for said, canvas in (((), True), (("--canvas", "auto"), True), (("--canvas", "off"), False)):
+        assert here(capfd, "encode", source, target, *said)[0] == 0
+        (unit,) = json.loads(here(capfd, "info", target, "--json")[1])["units"]
+        assert (unit["policy"], unit["canvas"]) == (0, canvas)
+        assert here(capfd, "verify", target)[:2] == (0, "1 GOPs read, all whole\n")
+    assert here(capfd, "encode", source, target)[0] == 0
+    pixels = CLIP[0, ..., 0].size
+    assert here(capfd, "decode", target, out, "--no-refine")[0] == 0 and len(list(out.iterdir())) == 12
+    _, verdict, _ = here(capfd, "verify", target, "--max-pixels", pixels)
+    assert "GOP 0: a canvas of" in verdict and f"above the limit of {pixels} pixels" in verdict
 
 
 def test_a_canvas_above_the_limit_of_pixels_is_refused(codec: GnvcVd) -> None:
