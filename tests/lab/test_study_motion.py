@@ -11,7 +11,7 @@ from gnvc_vd.data.clips import ClipSpec
 from gnvc_vd.data.latents import LatentIndex, precompute, vae_identity
 from gnvc_vd.data.procedural import ProceduralClips
 from gnvc_vd.metrics.block_transform import dct
-from lab import study_levels, study_motion
+from lab import study_motion
 from lab.motion_proxy import choice_bits, chosen, followed, lowest, split_basis, whole
 from tests.learned.bottleneck.models import nano_codec
 
@@ -71,17 +71,3 @@ def test_it_prints_both_tables(
     named = [line.split(" | ")[0][2:] for line in rows]
     assert named[-3:] == [study_motion.ROTATION, study_motion.LOWEST, "the lowest slice, Haar of 2×2"]
     assert named.count("city 64×64") == named.count("city 64×64, canvas") == len(study_motion.QUALITIES)
-
-
-def test_two_levels_keep_every_distance_and_both_kinds_are_trained() -> None:
-    codec = study_motion.transform_of(nano_codec("transform"))
-    latents = torch.randn(2, 16, 7, 8, 12)
-    one, two = (study_levels.bands_of(codec.eval(), latents, levels) for levels in (1, 2))
-    assert two.shape == (2, 4, 64, 2, 3)
-    assert two.square().sum().item() == pytest.approx(one.square().sum().item(), rel=1e-5)
-    for bands in (one, two):
-        untrained, model = (study_levels.trained(bands, codec.preset, 7, n) for n in (0, 3))
-        changed = [not torch.equal(a, b) for a, b in zip(untrained.parameters(), model.parameters(), strict=True)]
-        assert any(changed)
-        ((coarse, large), (fine, small)) = study_levels.curve(model, bands[:1], (0, 63))
-        assert 0 < coarse < fine and large > small > 0
