@@ -4,7 +4,7 @@ What is parsed is believed only after its bounds and its CRC have been checked. 
 header's, so that a unit from another file does not pass.
 
 Version 2 is written. Version 1 is read too: its header has no transfer function, and its units are those of version 2
-that have no rotation, no σ_0 of their own and no enhancement.
+that have no rotation, no canvas, no σ_0 of their own and no enhancement.
 """
 
 import zlib
@@ -35,7 +35,8 @@ MAX_HEADER = 41
 MAX_PARAMETERS = 7
 MAX_NUMERATOR = (1 << 21) - 1
 MAX_COUNT = (1 << 35) - 1
-POLICIES = 16
+POLICIES = 8
+CANVAS_FLAG = 1 << 3  # beside the policy
 MAX_ROTATION = 9  # latents
 SIGMA_STEPS = 200  # σ_0 is stored in 1/200, as the noise's scale is
 MAX_BODY = (1 << 23) - 1  # of a unit: what lies between its symbol hash and its CRC
@@ -95,12 +96,13 @@ class Unit:
     index: int
     frames: int
     quality: int
-    policy: int
+    policy: int  # 0 … 7
     symbol_hash: bytes  # 4 bytes over the decoded symbols
     payload: bytes
     rotation: int = 0  # latents that a rotation of the transform codec takes, up to 9; 0 where there is none
     sigma_0: float | None = None  # where refinement starts, in steps of 1/200; None is what the header's parameters say
     enhancement: bytes = b""  # a second payload, which a decoder that does not know it skips
+    canvas: bool = False  # whether the payload begins with a canvas that takes a camera's pan out
 
     @property
     def size(self) -> int:
@@ -176,13 +178,15 @@ def pack_unit(unit: Unit, header_crc: int, version: int = VERSION) -> bytes:
     flags = SIGMA_FLAG * (unit.sigma_0 is not None) | ENHANCEMENT_FLAG * bool(unit.enhancement)
     within = unit.quality < QUALITIES and unit.policy < POLICIES and unit.rotation <= MAX_ROTATION
     require(within, f"quality, policy or rotation of GOP {unit.index} is out of bounds", ValueError)
-    require(version > 1 or not (flags or unit.rotation), f"version 1 cannot say what GOP {unit.index} is", ValueError)
+    known = version > 1 or not (flags or unit.rotation or unit.canvas)
+    require(known, f"version 1 cannot say what GOP {unit.index} is", ValueError)
     body = _before_payload(unit) + unit.payload + unit.enhancement
     if len(body) > MAX_BODY:
         raise BitstreamError(f"GOP {unit.index} takes {len(body)} bytes, a unit holds {MAX_BODY}: use shorter GOPs")
     long = len(body) >= SHORT_BODY
     packed = bytes([UNIT_MARKER, unit.index & 255]) + (len(body) | long << 23).to_bytes(2 + long, "big")
-    packed += bytes([unit.frames, unit.quality | flags, unit.rotation << 4 | unit.policy]) + unit.symbol_hash + body
+    policy = unit.rotation << 4 | CANVAS_FLAG * unit.canvas | unit.policy
+    packed += bytes([unit.frames, unit.quality | flags, policy]) + unit.symbol_hash + body
     return packed + _crc(packed, header_crc)
 
 
@@ -218,8 +222,8 @@ def parse_unit(data: bytes, expected: int, header_crc: int, version: int = VERSI
         return None
     fields = Fields(data[:-CRC_BYTES], 4 if data[2] < 128 else 5)
     frames, quality, policy, symbol_hash = fields.byte(), fields.byte(), fields.byte(), fields.take(4)
-    flags, rotation = quality & (SIGMA_FLAG | ENHANCEMENT_FLAG), policy >> 4
-    if not 1 <= frames <= MAX_GOP or rotation > MAX_ROTATION or (version == 1 and (flags or rotation)):
+    flags, rotation, canvas = quality & (SIGMA_FLAG | ENHANCEMENT_FLAG), policy >> 4, bool(policy & CANVAS_FLAG)
+    if not 1 <= frames <= MAX_GOP or rotation > MAX_ROTATION or (version == 1 and (flags or rotation or canvas)):
         return None
     try:
         sigma = fields.byte() if flags & SIGMA_FLAG else None
@@ -230,8 +234,8 @@ def parse_unit(data: bytes, expected: int, header_crc: int, version: int = VERSI
     if added == 0 or (sigma is not None and not 1 <= sigma <= SIGMA_STEPS):
         return None
     index = expected + (data[1] - expected + 128 & 255) - 128
-    quality, policy, sigma_0 = quality & 63, policy & 15, None if sigma is None else sigma / SIGMA_STEPS
-    return Unit(index, frames, quality, policy, symbol_hash, payload, rotation, sigma_0, enhancement)
+    quality, policy, sigma_0 = quality & 63, policy & 7, None if sigma is None else sigma / SIGMA_STEPS
+    return Unit(index, frames, quality, policy, symbol_hash, payload, rotation, sigma_0, enhancement, canvas)
 
 
 def parse_end(head: bytes, header_crc: int) -> tuple[End | None, int]:

@@ -29,7 +29,7 @@ def _candidate(quality_and_policy: bytes) -> re.Pattern[bytes]:
     return re.compile(unit + b"|" + re.escape(END_MARKER) + rb"(?:[\x80-\xff]{0,4}[\x00-\x7f]){2}", re.DOTALL)
 
 
-CANDIDATES = {1: _candidate(rb"[\x00-\x3f][\x00-\x0f]"), 2: _candidate(rb".[\x00-\x9f]")}  # by version
+CANDIDATES = {1: _candidate(rb"[\x00-\x3f][\x00-\x07]"), 2: _candidate(rb".[\x00-\x9f]")}  # by version
 
 
 class Writer:

@@ -31,7 +31,7 @@ C = TypeVar("C", bound="Codec[Any]")
 DONE, REFUSED, MISUSED = 0, 1, 2
 INTERRUPTED = 130
 REFINEMENT = ("window", "steps", "sigma_0", "noise_scale")  # what an encoder may wish; else as the model has it
-GNVC_VD_OPTIONS = (*REFINEMENT, "policy", "rotation")  # what GNVC-VD alone understands; None is what was not said
+GNVC_VD_OPTIONS = (*REFINEMENT, "policy", "rotation", "canvas")  # GNVC-VD's alone; None is what was not said
 DECODING = ("steps", "refine", "apart", "conceal", "allow_other_weights", "max_pixels")
 
 
@@ -96,6 +96,9 @@ def _parser() -> argparse.ArgumentParser:
     encode.add_argument("--no-scenecut", action="store_true", help="do not start a GOP at a scene cut")
     encode.add_argument("--policy", choices=["constant", "hierarchical"], help="bits over a GOP (default: constant)")
     encode.add_argument("--rotation", type=_positive, metavar="N", help="latents that a transform codec takes together")
+    encode.add_argument(
+        "--canvas", choices=["auto", "off"], help="take a camera's pan out where it pays (default: auto)"
+    )
     encode.add_argument("--frames", type=_positive, metavar="N", help="the first N alone")
     encode.add_argument("--seed", type=int, default=0, metavar="S", help="of all noise (default: 0)")
     gvc.gvc_options(encode)
@@ -267,7 +270,7 @@ def _settings(arguments: argparse.Namespace, codec: "GnvcVd") -> "Encoding":
     from gnvc_vd.learned.codec import Encoding
 
     refinement = replace(codec.refinement, seed=arguments.seed, **gvc.given(arguments, REFINEMENT))
-    said = gvc.given(arguments, ("quality", "gop", "policy", "rotation"))
+    said = gvc.given(arguments, ("quality", "gop", "policy", "rotation", "canvas"))
     return Encoding(bpp=arguments.bpp, scenecut=not arguments.no_scenecut, refinement=refinement, **said)
 
 

@@ -90,7 +90,7 @@ def _plain(value: object) -> object:
 
 
 def _unit_as_dict(unit: Unit, first_frame: int | None) -> dict[str, object]:
-    said = {name: getattr(unit, name) for name in ("frames", "quality", "policy", "rotation", "sigma_0")}
+    said = {name: getattr(unit, name) for name in ("frames", "quality", "policy", "canvas", "rotation", "sigma_0")}
     sizes = {"bytes": unit.size, "payload": len(unit.payload), "enhancement": len(unit.enhancement)}
     return {"gop": unit.index, "first_frame": first_frame, **said, **sizes, "symbol_hash": unit.symbol_hash}
 
@@ -126,6 +126,7 @@ def _row(unit: Unit, first_frame: int | None) -> dict[str, str]:
         "frames": str(unit.frames),
         "quality": str(unit.quality),
         "policy": str(unit.policy),
+        "canvas": "yes" if unit.canvas else "",
         "rotation": str(unit.rotation or ""),
         "σ_0": "" if unit.sigma_0 is None else f"{unit.sigma_0:g}",
         "bytes": str(unit.size),

@@ -120,7 +120,7 @@ def verify_file(codec_for: CodecFor, source: str, max_pixels: int = MAX_PIXELS) 
     damages: list[Damage] = []
     with input_stream(source) as stream:
         reader = Reader(stream, max_pixels)
-        decoder = codec_for(reader.header).decoder(reader.header, pictures=False)
+        decoder = codec_for(reader.header).decoder(reader.header, Decoding(max_pixels=max_pixels), pictures=False)
         for part in tqdm(reader, unit="GOP", desc="verifying", disable=None):
             if isinstance(part, Damage):
                 damages.append(part)

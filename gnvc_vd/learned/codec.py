@@ -1,7 +1,7 @@
 """GNVC-VD assembled: frames to units of a .gnvc stream, and back.
 
-    frames ─scenes, GOPs─▶ VAE ─▶ bottleneck ─▶ unit …
-    unit … ─▶ bottleneck ─l̂, f─▶ windows ─▶ refiner ─▶ VAE ─▶ frames
+    frames ─scenes, GOPs─▶ canvas, where one pays ─▶ VAE ─▶ bottleneck ─▶ unit …
+    unit … ─▶ bottleneck ─l̂, f─▶ windows ─▶ refiner ─▶ VAE ─▶ out of the canvas ─▶ frames
 
 Both directions are generators: encoding holds a GOP of frames, decoding a window of latents.
 """
@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -31,6 +31,8 @@ from gnvc_vd.learned.bottleneck.base import Bottleneck
 from gnvc_vd.learned.bottleneck.networks import DecodedLatent
 from gnvc_vd.learned.bottleneck.policies import POLICIES, Policy, qualities
 from gnvc_vd.learned.bottleneck.schema import coded_identity, stored_tensors
+from gnvc_vd.learned.canvas import Canvas
+from gnvc_vd.learned.pan_search import steadied
 from gnvc_vd.presets import FORMER_MODELS
 from gnvc_vd.video import Video, VideoInfo
 from gnvc_vd.video.pixels import to_frames
@@ -51,6 +53,7 @@ class Encoding:
     Args:
         bpp: searches the quality whose stream comes nearest to a rate, instead of taking `quality`.
         rotation: latents that a transform codec takes together, 1 to 9; as few rotations as there can be by default.
+        canvas: whether a camera's pan is taken out of the GOPs where that pays, or of none.
         refinement: what the stream says of it; None is the model's own.
     """
 
@@ -60,11 +63,20 @@ class Encoding:
     scenecut: bool = True
     policy: Policy = "constant"
     rotation: int | None = None
+    canvas: Literal["auto", "off"] = "auto"
     refinement: Refinement | None = None
 
     def __post_init__(self) -> None:
         gops.check_gop(self.gop)
         require(0 <= self.quality < QUALITIES, f"quality is 0 to {QUALITIES - 1}, not {self.quality}")
+
+
+class Gop(NamedTuple):
+    """What units of any quality are made of."""
+
+    frames: int
+    latents: Tensor  # 1 16 T h w
+    canvas: Canvas | None
 
 
 @dataclass(eq=False, repr=False)
@@ -135,11 +147,11 @@ class GnvcVd:
         refusal = self.bottleneck.refusal(several, settings.rotation or self.bottleneck.usual_rotation(2))
         if refusal:
             raise UsageError(refusal)
-        clip: Iterable[tuple[int, Tensor]] = self.latents(frames, settings)
+        clip: Iterable[Gop] = self.latents(frames, settings)
 
         def coded(quality: int) -> Iterator[Unit]:
-            for index, (count, latents) in enumerate(clip):
-                yield self.unit(index, count, latents, quality, settings.policy, settings.rotation)
+            for index, gop in enumerate(clip):
+                yield self.unit(index, gop, quality, settings.policy, settings.rotation)
 
         if settings.bpp is None:
             yield from coded(settings.quality)
@@ -147,7 +159,7 @@ class GnvcVd:
         if info is None:
             raise UsageError("a rate is of a whole file: encode_units must be told what video it is of")
         clip = list(clip)
-        header, total = self.header(info, settings), sum(count for count, _ in clip)
+        header, total = self.header(info, settings), sum(gop.frames for gop in clip)
         # Bisection over quality: the units whose rate is within tolerance, or else the nearest that was seen.
         low, high = 0, QUALITIES - 1
         nearest, best = math.inf, list[Unit]()
@@ -161,24 +173,24 @@ class GnvcVd:
             low, high = (quality + 1, high) if bpp < settings.bpp else (low, quality - 1)
         yield from best
 
-    def latents(self, frames: Iterable[Frame], settings: Encoding) -> Iterator[tuple[int, Tensor]]:
-        """Each GOP's frame count and its latents, 1 16 T h w."""
+    def latents(self, frames: Iterable[Frame], settings: Encoding) -> Iterator[Gop]:
+        """Each GOP on its canvas, where it has one, as latents."""
         for scene in scenes(frames) if settings.scenecut else iter([iter(frames)]):
             for gop in gops.cut(scene, settings.gop):
-                yield len(gop), latents_of_frames(self.backbone.vae, gops.pad(np.stack(gop)), self.device)
+                pictures = np.stack(gop)
+                canvas, placed = steadied(pictures) if settings.canvas == "auto" else (None, pictures)
+                latents = latents_of_frames(self.backbone.vae, gops.pad(placed), self.device)
+                yield Gop(len(gop), latents, canvas)
 
     def unit(
-        self,
-        index: int,
-        frames: int,
-        latents: Tensor,
-        quality: int,
-        policy: Policy = "constant",
-        rotation: int | None = None,
+        self, index: int, gop: Gop, quality: int, policy: Policy = "constant", rotation: int | None = None
     ) -> Unit:
-        taken = rotation or self.bottleneck.usual_rotation(latents.shape[2])
-        (payload,), _ = self.bottleneck.compress(latents, qualities(quality, latents.shape[2], policy), taken)
-        return Unit(index, frames, quality, POLICIES.index(policy), payload.symbol_hash, payload.data, taken)
+        count, number = gop.latents.shape[2], POLICIES.index(policy)
+        taken = rotation or self.bottleneck.usual_rotation(count)
+        (coded,), _ = self.bottleneck.compress(gop.latents, qualities(quality, count, policy), taken)
+        payload = coded.data if gop.canvas is None else gop.canvas.pack() + coded.data
+        has_canvas = gop.canvas is not None
+        return Unit(index, gop.frames, quality, number, coded.symbol_hash, payload, taken, canvas=has_canvas)
 
     def decode(self, stream: bytes | BinaryIO, decoding: Decoding | None = None, **options: Any) -> Iterator[Frame]:
         """Frames T H W 3, window by window; options are fields of `Decoding`: decode(stream, steps=5)."""
@@ -215,12 +227,23 @@ class GnvcVdDecoder:
 
     def symbols(self, unit: Unit) -> Iterator[DecodedLatent]:
         """A unit's latents, with the check of its symbol hash after the last."""
+        return self._opened(unit)[1]
+
+    def _opened(self, unit: Unit) -> tuple[Canvas | None, Iterator[DecodedLatent]]:
+        """A unit's canvas, where it has one, and its latents."""
         if unit.policy >= len(POLICIES):
             raise BitstreamError(f"GOP {unit.index} has policy {unit.policy}, which this program does not know")
-        width, height = gops.latent_size(self._header.width, self._header.height)
+        size, canvas, symbols = (self._header.height, self._header.width), None, unit.payload
+        if unit.canvas:
+            canvas, place = Canvas.parse(unit.payload, unit.frames, *size)
+            size, symbols = canvas.size, unit.payload[place:]
+            limit = self._decoding.max_pixels
+            within = size[0] * size[1] <= limit
+            require(within, f"a canvas of {size[1]}×{size[0]} is above the limit of {limit} pixels", BitstreamError)
+        width, height = gops.latent_size(size[1], size[0])
         levels = qualities(unit.quality, gops.latents_of(unit.frames), POLICIES[unit.policy])
-        sent = [unit.payload], [unit.symbol_hash]
-        return self._codec.bottleneck.decompress(*sent, (height, width), levels, unit.rotation)
+        sent = [symbols], [unit.symbol_hash]
+        return canvas, self._codec.bottleneck.decompress(*sent, (height, width), levels, unit.rotation)
 
     def verify(self, unit: Unit) -> None:
         """Decode every symbol."""
@@ -232,7 +255,7 @@ class GnvcVdDecoder:
 
     def frames(self, unit: Unit) -> Iterator[Frame]:
         """A GOP's frames, window by window."""
-        decoded = self.symbols(unit)
+        canvas, decoded = self._opened(unit)
         count = gops.latents_of(unit.frames)
         held: list[DecodedLatent] = []  # the window's latents, and the one before it
         refined: Tensor | None = None
@@ -252,8 +275,11 @@ class GnvcVdDecoder:
                     part, state = self._codec.backbone.vae.decode_step(state, latent)
                     parts.append(to_frames(part[0]))
             start, stop = gops.frame_span(window.start, window.stop)
-            frames = np.concatenate(parts)
-            yield gops.crop(frames, min(stop, unit.frames) - start, self._header.width, self._header.height)
+            frames, shown = np.concatenate(parts), min(stop, unit.frames) - start
+            if canvas is None:
+                yield gops.crop(frames, shown, self._header.width, self._header.height)
+            else:
+                yield canvas.returned(gops.crop(frames, shown, canvas.size[1], canvas.size[0]), start)
 
     def _refined(
         self, latents: Tensor, features: Tensor, context: Tensor | None, sigma_0: float, place: tuple[int, int]

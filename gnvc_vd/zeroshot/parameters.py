@@ -80,7 +80,7 @@ class Parameters:
 
     def open(self, unit: Unit) -> Content:
         """A unit, which may be hostile, checked against its hash."""
-        for name in ("policy", "rotation", "sigma_0"):
+        for name in ("policy", "rotation", "sigma_0", "canvas"):
             value = getattr(unit, name)
             require(not value, f"GOP {unit.index} has {name} {value}, which GVC does not have", BitstreamError)
         parsed = Parsed(unit.payload)

@@ -38,12 +38,13 @@ def units_of(version: int, count: int, payload: int = 60, seed: int = 0) -> list
 
 
 def enriched(unit: Unit, random: Random) -> Unit:
-    """With a rotation, a σ_0 and an enhancement, each of them or not."""
+    """With a rotation, a σ_0, an enhancement and a canvas, each of them or not."""
     return replace(
         unit,
         rotation=random.randrange(10),
         sigma_0=random.choice([None, random.randint(1, 200) / 200]),
         enhancement=random.randbytes(random.choice([0, 1, 1 + len(unit.payload), 130])),
+        canvas=random.random() < 0.5,
     )
 
 

@@ -85,7 +85,7 @@ def test_streams_round_trip(version: int, seed: int, count: int) -> None:
 
 @pytest.mark.parametrize("size", [0, 1, (1 << 15) - 1, 1 << 15, 100_000, MAX_BODY])
 def test_payloads_of_every_length_cost_at_most_16_bytes_more(size: int) -> None:
-    unit = Unit(0, 25, 63, 15, b"hash", Random(0).randbytes(size))
+    unit = Unit(0, 25, 63, 7, b"hash", Random(0).randbytes(size))
     stream = packed([unit])
     assert unit.size - size <= UNIT_OVERHEAD and unit.size == len(stream) - len(packed([]))
     assert read(stream)[0] == unit
@@ -105,7 +105,7 @@ def test_payloads_of_every_length_cost_at_most_16_bytes_more(size: int) -> None:
 def test_sigma_and_an_enhancement_cost_what_they_take(payload: int, enhancement: int, around: int) -> None:
     random = Random(0)
     content = random.randbytes(payload), random.randbytes(enhancement)
-    unit = Unit(0, 25, 63, 15, b"hash", content[0], rotation=9, sigma_0=1.0, enhancement=content[1])
+    unit = Unit(0, 25, 63, 7, b"hash", content[0], rotation=9, sigma_0=1.0, enhancement=content[1], canvas=True)
     stream = packed([unit])
     assert unit.size == payload + enhancement + around == len(stream) - len(packed([]))
     assert read(stream)[0] == unit
@@ -343,6 +343,8 @@ def body_of(head: bytes, body: bytes) -> bytes:
     ("head", "body", "unit"),
     [
         (b"\x14\x91", b"payload", Unit(0, 5, 20, 1, b"hash", b"payload", 9)),
+        (b"\x14\x09", b"payload", Unit(0, 5, 20, 1, b"hash", b"payload", canvas=True)),
+        (b"\x14\x7f", b"payload", Unit(0, 5, 20, 7, b"hash", b"payload", 7, canvas=True)),
         (b"\x14\xa1", b"payload", None),  # a rotation of ten latents
         (b"\x54\x01", b"\x01payload", Unit(0, 5, 20, 1, b"hash", b"payload", 0, 0.005)),
         (b"\x54\x01", b"\xc8payload", Unit(0, 5, 20, 1, b"hash", b"payload", 0, 1.0)),
@@ -370,7 +372,7 @@ def test_what_a_signed_unit_may_say_is_bounded(head: bytes, body: bytes, unit: U
 
 def test_a_signed_unit_of_version_1_says_no_more_than_version_1_does() -> None:
     start, end = bodies(packed([], HEADERS[1]))
-    for head in (b"\x54\x01", b"\x94\x01", b"\x14\x11", b"\x14\xf1"):
+    for head in (b"\x54\x01", b"\x94\x01", b"\x14\x11", b"\x14\xf1", b"\x14\x08", b"\x14\x09"):
         found = read(signed([start, body_of(head, b"\x03payloadabc"), end]))
         assert not any(isinstance(part, Unit) for part in found)
     found = read(signed([start, body_of(b"\x14\x01", b"\x03payloadabc"), end]))
@@ -395,14 +397,14 @@ def test_what_does_not_fit_a_unit_is_refused_when_written() -> None:
     with pytest.raises(BitstreamError, match="not between 1 and 253"):
         writer.write(Unit(0, 254, 0, 0, b"hash", b""))
     good = Unit(0, 25, 0, 0, b"hash", b"")
-    for wrong in ({"quality": 64}, {"policy": 16}, {"rotation": 10}, {"sigma_0": 0.0}, {"sigma_0": 1.01}):
+    for wrong in ({"quality": 64}, {"policy": 8}, {"rotation": 10}, {"sigma_0": 0.0}, {"sigma_0": 1.01}):
         with pytest.raises(ValueError, match=r"out of bounds|above 0 up to 1"):
             writer.write(replace(good, **wrong))  # type: ignore[arg-type]
 
 
 def test_version_1_is_not_written_with_what_it_cannot_say() -> None:
     writer, good = Writer(io.BytesIO(), HEADERS[1]), Unit(0, 25, 0, 0, b"hash", b"")
-    for more in ({"rotation": 1}, {"sigma_0": 0.3}, {"enhancement": b"e"}):
+    for more in ({"rotation": 1}, {"sigma_0": 0.3}, {"enhancement": b"e"}, {"canvas": True}):
         with pytest.raises(ValueError, match="version 1 cannot say"):
             writer.write(replace(good, **more))  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="version 1 cannot say a transfer function"):
@@ -432,9 +434,10 @@ def fuzz(rounds: int, seed: int, version: int) -> None:
         outcomes["refused"] += found is None
         for part in found or []:
             if isinstance(part, Unit):
-                assert 1 <= part.frames <= MAX_GOP and part.quality < 64 and part.policy < 16 and part.index >= 0
+                assert 1 <= part.frames <= MAX_GOP and part.quality < 64 and part.policy < 8 and part.index >= 0
                 assert part.rotation <= 9 and (part.sigma_0 is None or 0.005 <= part.sigma_0 <= 1)
-                assert version == 2 or (part.rotation, part.sigma_0, part.enhancement) == (0, None, b"")
+                later = (part.rotation, part.sigma_0, part.enhancement, part.canvas)
+                assert version == 2 or later == (0, None, b"", False)
             outcomes["units"] += isinstance(part, Unit)
             outcomes["damages"] += isinstance(part, Damage)
     assert all(count > rounds / 50 for count in outcomes.values()), f"the fuzzer misses a branch: {outcomes}"
@@ -518,7 +521,7 @@ GOLDEN_2 = (
 UNITS_2 = [
     Unit(0, 25, 20, 1, b"\x01\x02\x03\x04", b"rotated", rotation=7),
     Unit(1, 9, 63, 0, b"\x05\x06\x07\x08", b"refined from elsewhere", sigma_0=0.105),
-    Unit(2, 253, 0, 15, b"\xfd\xfe\xff\x00", b"", enhancement=bytes(range(200))),
+    Unit(2, 253, 0, 7, b"\xfd\xfe\xff\x00", b"", enhancement=bytes(range(200)), canvas=True),
     Unit(3, 1, 5, 0, b"\x09\x0a\x0b\x0c", b"all of it", rotation=9, sigma_0=1.0, enhancement=b"more"),
     Unit(4, 5, 1, 0, b"\x0d\x0e\x0f\x10", b"plain"),
 ]

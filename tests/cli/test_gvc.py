@@ -39,6 +39,7 @@ FAST = ["--sde-steps", "2", "--ode-tail", "1", "--gop", "5", "--atoms", "4"]
         (["--still-weights", "w.safetensors"], 2, "--still-weights: an option for --codec gvc"),
         (["--codec", "gvc", "--window", "13"], 2, "--window: an option of GNVC-VD"),
         (["--codec", "gvc", "--policy", "constant"], 2, "--policy: an option of GNVC-VD"),
+        (["--codec", "gvc", "--canvas", "off"], 2, "--canvas: an option of GNVC-VD"),
     ],
 )
 @pytest.mark.usefixtures("beside_a_clip")

@@ -12,11 +12,15 @@ from fractions import Fraction
 from functools import partial
 from random import Random
 
+import numpy as np
 import torch
 
+from gnvc_vd.backbone.streaming import latents_of_frames
+from gnvc_vd.bitstream.gop import pad
 from gnvc_vd.bitstream.playback import Decoding
 from gnvc_vd.conventions import Colour
-from gnvc_vd.learned.codec import Encoding, GnvcVd
+from gnvc_vd.learned.canvas import Canvas
+from gnvc_vd.learned.codec import Encoding, GnvcVd, Gop
 from gnvc_vd.video import VideoInfo
 from tests.bitstream.streams import mutated, packed
 from tests.codecs.hostile import end_of, resigned
@@ -29,7 +33,10 @@ MAX_PIXELS = 1 << 12  # the limit of memory is 256 MiB over the clean decode, so
 def stream(codec: GnvcVd) -> bytes:
     encoding = Encoding(gop=5, scenecut=False)
     header = codec.header(VideoInfo(20, 16, Fraction(25), None, Colour("bt709", "limited"), "", ""), encoding)
-    return packed(list(codec.encode_units(iter(smooth_clip(16, 20, 10)), encoding)), header)
+    plain, canvas = smooth_clip(16, 20, 10), Canvas(np.array([(t // 2, -3 * t) for t in range(5)]), 16, 20)
+    placed = pad(canvas.placed(np.stack(smooth_clip(16, 20, 5))))
+    gop = Gop(5, latents_of_frames(codec.backbone.vae, placed, codec.device), canvas)
+    return packed([*codec.encode_units(iter(plain), encoding), codec.unit(2, gop, encoding.quality)], header)
 
 
 def decode(codec: GnvcVd, data: bytes, conceal: bool) -> int:
@@ -41,7 +48,7 @@ def main() -> None:
     torch.set_num_threads(1)  # a fork inherits no other threads
     codec, random = nano_codec(sys.argv[2]), Random(0)  # type: ignore[arg-type]
     whole = stream(codec)
-    assert decode(codec, whole, conceal=False) == 10
+    assert decode(codec, whole, conceal=False) == 15
     ends: Counter[str] = Counter()
     for number in range(int(sys.argv[1])):
         data = resigned(whole, random) if number % 2 else mutated(whole, random)

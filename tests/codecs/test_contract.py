@@ -64,7 +64,7 @@ def test_an_enhancement_that_is_not_known_is_skipped(codec: Codec[Any], settings
     assert np.array_equal(*(np.concatenate(list(codec.decode(stream))) for stream in (plain, more)))
 
 
-@pytest.mark.parametrize("more", [{"policy": 1}, {"rotation": 7}, {"sigma_0": 0.3}])
+@pytest.mark.parametrize("more", [{"policy": 1}, {"rotation": 7}, {"sigma_0": 0.3}, {"canvas": True}])
 def test_gvc_refuses_what_its_units_do_not_have(more: dict[str, Any]) -> None:
     settings = GvcEncoding(3, gop=5, scenecut=False, parameters=QUICK)
     (unit, *_), _ = coded(ZEROSHOT, settings, frames=5)

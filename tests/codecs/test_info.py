@@ -15,7 +15,7 @@ PLAIN = units(3)
 RICH = [
     PLAIN[0],
     replace(PLAIN[1], rotation=7, enhancement=bytes(900)),
-    replace(PLAIN[2], sigma_0=0.105, enhancement=bytes(4)),
+    replace(PLAIN[2], sigma_0=0.105, enhancement=bytes(4), canvas=True),
 ]
 
 
@@ -44,18 +44,18 @@ def test_a_plain_stream_has_no_column_for_what_it_does_not_use(tmp_path: Path, v
     assert json.loads(as_json(found))["version"] == version
 
 
-def test_rotation_sigma_and_enhancement_are_shown_where_a_unit_has_them(tmp_path: Path) -> None:
+def test_what_else_a_unit_has_is_shown_where_it_has_it(tmp_path: Path) -> None:
     found = inspected(tmp_path, RICH)
     titles, *rows = table(found)
-    assert " ".join(titles) == "GOP first frames quality policy rotation σ_0 bytes enhancement symbol hash"
+    assert " ".join(titles) == "GOP first frames quality policy canvas rotation σ_0 bytes enhancement symbol hash"
     assert rows[0][5:] == [str(RICH[0].size), RICH[0].symbol_hash.hex()]
     assert rows[1][5:] == ["7", str(RICH[1].size), "900", RICH[1].symbol_hash.hex()]
-    assert rows[2][5:] == ["0.105", str(RICH[2].size), "4", RICH[2].symbol_hash.hex()]
+    assert rows[2][5:] == ["yes", "0.105", str(RICH[2].size), "4", RICH[2].symbol_hash.hex()]
     said = json.loads(as_json(found))["units"]
-    assert [(one["rotation"], one["sigma_0"], one["enhancement"]) for one in said] == [
-        (0, None, 0),
-        (7, None, 900),
-        (0, 0.105, 4),
+    assert [(one["canvas"], one["rotation"], one["sigma_0"], one["enhancement"]) for one in said] == [
+        (False, 0, None, 0),
+        (False, 7, None, 900),
+        (True, 0, 0.105, 4),
     ]
     assert [one["payload"] for one in said] == [len(unit.payload) for unit in PLAIN]
 

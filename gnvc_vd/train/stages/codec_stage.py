@@ -159,7 +159,7 @@ class CodecStage(nn.Module):
         shown: dict[str, Frame] = {}
         levels = self.settings.run.qualities if self.rate.quality is None else (self.rate.quality,)
         for quality in levels:
-            encoding = Encoding(quality, gop=originals[0].shape[0], scenecut=False)
+            encoding = Encoding(quality, gop=originals[0].shape[0], scenecut=False, canvas="off")
             points = []
             for video in originals:
                 size, found = _coded(codec, video, encoding, decoding)
