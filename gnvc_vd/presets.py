@@ -155,7 +155,7 @@ PRESETS = {
         Preset(
             name="tiny",
             vae=VaePreset(base_dim=64, latents_mean=UNIT_MEAN, latents_std=UNIT_STD, architecture="light"),
-            dit=DitPreset(layers=6, heads=4, head_dim=64, ffn_dim=1024, **OWN_CONDITION),
+            dit=DitPreset(layers=6, heads=4, head_dim=48, ffn_dim=576, **OWN_CONDITION),
             contextual=ContextualPreset(features=32, width=72, symbols=32, hyper=16, prior=64, state=32, blocks=2),
             transform=TransformPreset(prior=128, state=64, width=96, blocks=2),
             adaptor=AdaptorPreset((0, 2, 4)),
