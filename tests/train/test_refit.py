@@ -1,5 +1,6 @@
 """Qualities placed along a trained scale, on curves that are known and on a codec."""
 
+import copy
 import math
 
 import numpy as np
@@ -11,6 +12,7 @@ from gnvc_vd.learned.bottleneck.contextual import Contextual
 from gnvc_vd.presets import preset
 from gnvc_vd.train.refit import LEVELS, evenly_placed, rates_of
 from lab.moving_fields import moving_fields
+from tests.learned.bottleneck.models import latents, trained_like
 
 SCALE = list(range(64))
 
@@ -81,3 +83,21 @@ def test_a_codecs_rates_rise_evenly_at_the_placed_qualities_and_it_is_left_as_it
     assert rates == sorted(rates) and rates[0] == pytest.approx(min(raw), rel=0.02)
     expected = [found.expected[quality] for quality in range(0, QUALITIES, 7)]
     assert rates == pytest.approx(expected, rel=0.08)
+
+
+def test_a_transform_codecs_qualities_are_moved_with_all_that_depends_on_them() -> None:
+    """Rates rise evenly; a moved quality codes and decodes as the trained one where it lies now."""
+    model = trained_like(kind="transform")
+    fields = 3 * latents(2, 5, 20, 20, seed=4)
+    found = evenly_placed(LEVELS, rates_of(model, fields, LEVELS))
+    moved = copy.deepcopy(model)
+    moved.freeze(torch.tensor(found.places))
+    rates = []
+    for quality in range(0, QUALITIES, 7):
+        payloads, _ = moved.compress(fields, [quality] * 5)
+        rates.append(sum(payload.estimated_bits for payload in payloads) / (2 * 17 * 160 * 160))
+    assert rates == pytest.approx([found.expected[quality] for quality in range(0, QUALITIES, 7)], rel=0.1)
+    whole = torch.arange(QUALITIES).flip(0)
+    moved.freeze(whole)  # quality 10 where 53 was
+    for one, other in zip(moved.compress(fields, [10] * 5)[1], model.compress(fields, [53] * 5)[1], strict=True):
+        assert torch.equal(one.latent, other.latent) and torch.equal(one.feature, other.feature)
