@@ -64,6 +64,10 @@ class TransformPreset:
     blocks: int  # of the correction
     kind: Literal["transform"] = "transform"
 
+    def __post_init__(self) -> None:
+        if self.width % 4:
+            raise ValueError(f"a correction's width is a multiple of 4, not {self.width}")
+
     @property
     def features(self) -> int:
         """Channels of f: the correction's, at latents' own places, how sure each latent is, and the step."""
@@ -115,10 +119,6 @@ class Preset:
         return self.transform if (kind or self.kind) == "transform" else self.contextual
 
 
-FORMER_MODELS = {  # by their coded identity: what a stream of one that this program no longer ships is told
-    "440f491f2d6dfda0": "the first edition of tiny, which is gnvc_vd/assets/tiny of commit e57d395: give a copy of that"
-    " folder as --model",
-}
 UNIT_MEAN, UNIT_STD = (0.0,) * LATENT_CHANNELS, (1.0,) * LATENT_CHANNELS
 
 WAN_VAE = VaePreset(

@@ -1,4 +1,4 @@
-"""A latent codec that starts as a transform code (transform_codec.py), trained on stored latents, judged by payloads.
+"""The transform codec (learned/bottleneck/transform.py) trained alone on stored latents, and judged by payloads.
 
 python -m lab.study_transform BACKBONE VIDEO… --latents FOLDER… [--steps 1200] [--out codec.safetensors] [--sheet PNG]
 python -m lab.study_transform BACKBONE VIDEO… --start codec.safetensors [--sheet PNG]

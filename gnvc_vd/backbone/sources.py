@@ -253,6 +253,10 @@ def fill(
             f"{where}: the weights do not fit the described network: {len(missing)} tensors missing, "
             f"{len(strange)} unknown, {len(resized)} of another size (for one {[*missing, *strange, *resized][0]!r})"
         )
+    for path, value in state.items():
+        found_type, wanted_type = tensors[names[path]].dtype, value.dtype
+        fits = found_type.is_floating_point if wanted_type.is_floating_point else found_type == wanted_type
+        require(fits, f"{where}: {names[path]} holds {found_type} in place of {wanted_type}", GnvcError)
     module.load_state_dict({path: tensors[name] for path, name in names.items()}, strict=True, assign=True)
 
 

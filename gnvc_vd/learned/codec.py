@@ -33,7 +33,6 @@ from gnvc_vd.learned.bottleneck.policies import POLICIES, Policy, qualities
 from gnvc_vd.learned.bottleneck.schema import coded_identity, stored_tensors
 from gnvc_vd.learned.canvas import Canvas
 from gnvc_vd.learned.pan_search import steadied
-from gnvc_vd.presets import FORMER_MODELS
 from gnvc_vd.video import Video, VideoInfo
 from gnvc_vd.video.pixels import to_frames
 from gnvc_vd.video.scenes import scenes
@@ -68,6 +67,7 @@ class Encoding:
 
     def __post_init__(self) -> None:
         gops.check_gop(self.gop)
+        require(self.canvas in ("auto", "off"), f"a canvas is auto or off, not {self.canvas!r}")
         require(0 <= self.quality < QUALITIES, f"quality is 0 to {QUALITIES - 1}, not {self.quality}")
 
 
@@ -210,9 +210,9 @@ class GnvcVd:
         if header.codec is not CodecId.GNVC_VD:
             raise BitstreamError(f"a stream of {header.codec.name}; this is {CodecId.GNVC_VD.name}")
         if header.coded_identity != self.coded_identity:
-            former = FORMER_MODELS.get(header.coded_identity.hex())
-            other = f"model {header.coded_identity.hex()}" if former is None else former
-            raise BitstreamError(f"coded with {other}; {self.name} is {self.coded_identity.hex()}")
+            raise BitstreamError(
+                f"coded with model {header.coded_identity.hex()}; {self.name} is {self.coded_identity.hex()}"
+            )
         if not allow_other_weights:
             refuse_other_weights(header, self.shown_identity, self.name)
         return Refinement.parse(header.parameters)
@@ -255,15 +255,15 @@ class GnvcVdDecoder:
 
     def frames(self, unit: Unit) -> Iterator[Frame]:
         """A GOP's frames, window by window."""
-        canvas, decoded = self._opened(unit)
+        canvas, coming = self._opened(unit)
         count = gops.latents_of(unit.frames)
         held: list[DecodedLatent] = []  # the window's latents, and the one before it
         refined: Tensor | None = None
         state: State | None = None
         for number, window in enumerate(gops.windows(count, self._refinement.window)):
-            held = held[-1:] + [next(decoded) for _ in range(window.stop - window.start)]
+            held = held[-1:] + [next(coming) for _ in range(window.stop - window.start)]
             if window.stop == count:
-                next(decoded, None)  # the symbol hash, before the last pictures are shown
+                next(coming, None)  # the symbol hash, before the last pictures are shown
             latents = torch.stack([one.latent for one in held], dim=2)
             features = torch.stack([one.feature for one in held], dim=2)
             with torch.inference_mode():

@@ -118,9 +118,11 @@ def _between(other: Tensor, target: Tensor, offset: Offset) -> tuple[float, floa
         return 0.0, 0.0
     blur = torch.tensor([1.0, 2.0, 1.0]) / 4
     here, there = (conv2d(one[None, None], (blur[:, None] * blur)[None, None])[0, 0] for one in (here, there))
-    mean, difference = (here + there) / 2, (there - here)[1:-1, 1:-1].flatten()
-    slopes = torch.stack([mean[2:, 1:-1] - mean[:-2, 1:-1], mean[1:-1, 2:] - mean[1:-1, :-2]]).flatten(1) / 2
+    mean, difference = (here + there) / 2, (there - here)[1:-1, 1:-1].flatten().double()
+    slopes = torch.stack([mean[2:, 1:-1] - mean[:-2, 1:-1], mean[1:-1, 2:] - mean[1:-1, :-2]]).flatten(1).double() / 2
     weighted = slopes * LARGEST_DIFFERENCE / difference.abs().clamp_min(LARGEST_DIFFERENCE)
-    lacking = -torch.linalg.solve(weighted @ slopes.T + 1e-3 * torch.eye(2), weighted @ difference)
+    normal = weighted @ slopes.T
+    ridge = 1e-3 + 1e-6 * normal.trace()  # of a picture of stripes, which moves along them unseen
+    lacking = -torch.linalg.solve(normal + ridge * torch.eye(2), weighted @ difference)
     down, right = lacking.clamp(-0.5, 0.5).tolist()
     return down, right

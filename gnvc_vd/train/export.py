@@ -26,7 +26,7 @@ from gnvc_vd.train.checkpoint import EMA, STATE, WEIGHTS, Checkpoints, State, fi
 from gnvc_vd.train.compose import sources_of
 from gnvc_vd.train.ema import trained
 from gnvc_vd.train.log import RUN
-from gnvc_vd.train.loop import CHECKPOINTS, START, validation_clips
+from gnvc_vd.train.loop import CHECKPOINTS, validation_clips
 from gnvc_vd.train.refit import LEVELS, Refit, evenly_placed, rates_of
 from gnvc_vd.train.settings import Training
 from gnvc_vd.train.setup import AnyStage, build
@@ -102,8 +102,8 @@ def load_run(run: Path, checkpoint: Path | None = None, which: Which = "averaged
     state = strict.parse(State, strict.read_object(taken / STATE), str(taken / STATE))
     plain = replace(training.stage, weights=replace(training.stage.weights, perceptual=0.0))  # no network to judge
     stage = build(replace(training, model=replace(training.model, bfloat16=False), stage=plain))
-    if isinstance(stage, CodecStage) and (run / START).is_file():
-        stage.begin_with(run / START)
+    if isinstance(stage, CodecStage):
+        stage.go_on(run)
     fill(trained(stage), taken / (EMA if which == "averaged" else WEIGHTS))
     stage.eval().requires_grad_(False)
     return stage, state.step

@@ -9,7 +9,7 @@ Every step is a function of the seed and its number. So a training that was stop
 import hashlib
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,10 +31,10 @@ from gnvc_vd.train.log import Log
 from gnvc_vd.train.plan import Share, batches
 from gnvc_vd.train.settings import RunSettings, Span, Training
 from gnvc_vd.train.setup import build
-from gnvc_vd.train.stages.codec_stage import CodecStage
+from gnvc_vd.train.stages.codec_stage import START, CodecStage
 from gnvc_vd.train.stages.stage import Losses, Step
 
-CHECKPOINTS, START = "checkpoints", "start.safetensors"  # START: what a latent codec began with
+CHECKPOINTS = "checkpoints"
 MEASURED_CLIPS = 128  # that it was measured on
 Sources = Callable[[ClipSpec], Clips]
 
@@ -65,8 +65,8 @@ class Trainer:
         self.checkpoints = Checkpoints(folder / CHECKPOINTS, training.run.keep)
         self.step, latest = 0, self.checkpoints.latest()
         if latest is not None:
-            if isinstance(self.stage, CodecStage) and (folder / START).is_file():
-                self.stage.begin_with(folder / START)
+            if isinstance(self.stage, CodecStage):
+                self.stage.go_on(folder)
             self.step = restore(self.optimiser, self.ema, latest, identity(training)).step
         self.accelerator.wait_for_everyone()
 
@@ -109,12 +109,14 @@ class Trainer:
         """The latent codec's measured start, on the clips of the first steps; the same in every process."""
         span, start = self.training.stage.spans[0], self.folder / START
         if self.accelerator.is_main_process:
-            share = Share(
-                replace(self.training.stage, spans=(replace(span, steps=self.training.stage.steps),)), 0, 1, 1
-            )
             steps = min(self.training.stage.steps, -(-MEASURED_CLIPS // span.batch))
-            clips = batches(sources(spec_of(span, self.training)), share, 0, steps, self.training.run.workers)
-            found = stage.measure(tensors for _, tensors in tqdm(clips, desc="measuring", unit="batch", disable=None))
+            share = Share(replace(self.training.stage, spans=(replace(span, steps=steps),)), 0, 1, 1)
+
+            def clips() -> Iterator[Tensor]:
+                drawn = batches(sources(spec_of(span, self.training)), share, 0, steps, self.training.run.workers)
+                yield from (one for _, one in tqdm(drawn, total=steps, desc="measuring", unit="batch", disable=None))
+
+            found = stage.measure(clips)
             with replacing(start) as part:
                 save_file({name: one.detach().cpu().contiguous() for name, one in found.items()}, part)
         self.accelerator.wait_for_everyone()

@@ -189,7 +189,7 @@ class RunSettings:
     compile: bool = False  # the transformer's blocks: a minute at the start for a quarter of each step
     workers: int = 0
     log_every: int = 10
-    validate_every: int = 0  # 0: at the end alone
+    validate_every: int = 0  # 0: at the end alone; a measured start is judged before the first step too
     save_every: int = 1000
     keep: int = 3
     trackers: tuple[str, ...] = ()  # wandb, tensorboard

@@ -333,3 +333,12 @@ def test_a_unit_of_version_1_has_no_canvas(codec: GnvcVd) -> None:
     assert isinstance(found[0], Damage) and not any(isinstance(part, Unit) for part in found)
     with pytest.raises(ValueError, match="version 1 cannot say"):
         packed([replace(unit, canvas=True)], header)
+
+
+@pytest.mark.parametrize("width", [2, 5, 16])
+def test_stripes_that_hide_where_they_move_are_no_trouble(width: int) -> None:
+    """Slopes down and across are equal everywhere: least squares alone has no answer."""
+    row, column = np.arange(96)[:, None], np.arange(96)
+    frames = [((row + column + 2 * t) // width % 2 * 200).astype(np.uint8) for t in range(9)]
+    canvas, _ = steadied(np.stack(frames)[..., None].repeat(3, 3))
+    assert canvas is None or canvas.within

@@ -14,9 +14,9 @@ from gnvc_vd.data.procedural import ProceduralClips
 from gnvc_vd.presets import BottleneckKind
 from gnvc_vd.train.export import export, load_run
 from gnvc_vd.train.log import FIGURES, read_figures
-from gnvc_vd.train.loop import START, Trainer, train
+from gnvc_vd.train.loop import Trainer, train
 from gnvc_vd.train.settings import Model, Training
-from gnvc_vd.train.stages.codec_stage import ROTATIONS, CodecStage
+from gnvc_vd.train.stages.codec_stage import ROTATIONS, START, CodecStage
 from gnvc_vd.train.stages.stage import Step
 from tests.train.runs import SETTINGS, clips, equal, training
 
@@ -57,7 +57,7 @@ def test_the_points_of_step_0_are_of_the_measured_codec(tmp_path: Path) -> None:
     """Before anything is trained its bytes are counted, and quality means what it will."""
     train(measured("transform", 1), clips, clips, tmp_path)
     first = read_figures(tmp_path / FIGURES)[0]
-    assert first["step"] == 0 and first["validation_bpp_63"] > 3 * first["validation_bpp_0"] > 0
+    assert first["step"] == 0 and first["validation_bpp_63"] > 1.2 * first["validation_bpp_0"] > 0
 
 
 def test_it_is_measured_on_the_clips_of_the_first_steps(tmp_path: Path) -> None:

@@ -131,6 +131,9 @@ class Bottleneck(nn.Module):
 
     def check(self, where: str) -> None:
         """Refuse integers that no export writes: a stranger's file must not reach arithmetic that overflows."""
+        for name, value in self.state_dict().items():
+            if value.is_floating_point() and not bool(value.isfinite().all()):
+                raise GnvcError(f"{where}: {name} holds what is no number")
         integers = {name: value for name, value in self.named_buffers() if not value.is_floating_point()}
         for name, value in integers.items():
             low, high = self.bounds[name.rpartition(".")[2]]

@@ -17,6 +17,7 @@ from typing import Literal, NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
+from gnvc_vd.bitstream.layout import MAX_ROTATION
 from gnvc_vd.conventions import QUALITIES
 from gnvc_vd.entropy import likelihoods
 from gnvc_vd.entropy.cdf_tables import LEVELS, STEP
@@ -37,10 +38,11 @@ from gnvc_vd.learned.bottleneck.gains import FINER, GAIN_BITS, KNOTS, LEVEL_UNIT
 from gnvc_vd.presets import TransformPreset
 
 CHANNELS = 64  # of a slice: 16 of a latent at 2×2 places
-LONGEST = 9  # latents of a rotation, at most
+LONGEST = MAX_ROTATION  # latents of a rotation, at most
 DETAILS = (1, 2, 3)  # bands of a lowest slice beside the smooth one
 BANDS = 6  # of frequencies above the lowest: each has gains of its own, and so has a lowest that was foretold
-LARGEST = 512.0  # of a gain, and of a scale
+LARGEST = 512.0  # of a gain
+LARGEST_INTEGER, LARGEST_SCALE_INTEGER = 512 << GAIN_BITS, 1024 << GAIN_BITS  # of gains, scales and their inverses
 ORDER_OF_FOUR = ((0, 2), (3, 1))  # the stage of a place by its row's and its column's parity
 
 Place = tuple[int, int]  # a rotation's length, and which of its slices
@@ -136,11 +138,11 @@ class SliceEntropy(nn.Module):
             gain = torch.stack([self._log_gain(places, band) for band in range(len(self.band_gain))], 1).double()
             scale = self.log_scale.double()
             levels = LEVEL_UNITS * (4 * self._band_level(places).double() + gain / STEP)
-            self.gain_integers.copy_((gain.exp() * one).round())
-            self.inverse_integers.copy_(((-gain).exp() * one).round().clamp_min(1))
+            self.gain_integers.copy_((gain.exp() * one).round().clamp(1, LARGEST_INTEGER))
+            self.inverse_integers.copy_(((-gain).exp() * one).round().clamp(1, LARGEST_INTEGER))
             self.level_integers.copy_(levels.round())
-            self.scale_integers.copy_((scale.exp() * one).round().clamp_min(1))
-            self.inverse_scale_integers.copy_(((-scale).exp() * one).round().clamp_min(1))
+            self.scale_integers.copy_((scale.exp() * one).round().clamp(1, LARGEST_SCALE_INTEGER))
+            self.inverse_scale_integers.copy_(((-scale).exp() * one).round().clamp(1, LARGEST_SCALE_INTEGER))
             self.row_level_integers.copy_((4 * LEVEL_UNITS * self._row_level().double()).round())
             bias = through_knots(self.quality_knots, places)
             self.quality_integers.copy_((bias * UNITS).round().clamp(-REACH, REACH))

@@ -20,20 +20,22 @@ from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import conv2d, pixel_shuffle, pixel_unshuffle
+from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
-from gnvc_vd.conventions import LATENT_CHANNELS, QUALITIES
+from gnvc_vd.common.strict import require
+from gnvc_vd.conventions import LATENT_CHANNELS, QUALITIES, GnvcError
 from gnvc_vd.entropy import likelihoods
 from gnvc_vd.entropy.integer import REACH, UNITS, IntegerConv, bounded, in_one_pass
 from gnvc_vd.learned.bottleneck.base import LAYER_BOUNDS, Bottleneck, Trained, check_latents, hashed
 from gnvc_vd.learned.bottleneck.exchange import Coders, Uniform
-from gnvc_vd.learned.bottleneck.gains import GAIN_AT_ONE, GAIN_BITS, KNOTS, SMALLEST_SCALE, through_knots
+from gnvc_vd.learned.bottleneck.gains import GAIN_AT_ONE, KNOTS, SMALLEST_SCALE, through_knots
 from gnvc_vd.learned.bottleneck.networks import FEATURE_REACH, DecodedLatent, DepthBlock, convolution
 from gnvc_vd.learned.bottleneck.pyramid import RATIO_BITS, Pyramid, joined, split, spread
 from gnvc_vd.learned.bottleneck.slices import (
     CHANNELS,
     DETAILS,
-    LARGEST,
+    LARGEST_INTEGER,
+    LARGEST_SCALE_INTEGER,
     LONGEST,
     CodedSlice,
     Part,
@@ -45,7 +47,6 @@ from gnvc_vd.metrics.block_transform import dct
 from gnvc_vd.presets import TransformPreset
 
 BASIS_PACE = 1 / 40  # of the basis beside all else that trains: faster, it is lost before the rest has learned it
-LARGEST_GAIN = int(LARGEST * (1 << GAIN_BITS))
 
 
 class Transform(Bottleneck):
@@ -54,8 +55,8 @@ class Transform(Bottleneck):
     preset: TransformPreset
     places: Tensor  # of the 64 qualities on the trained scale
     bounds = LAYER_BOUNDS | {
-        **dict.fromkeys(("gain_integers", "inverse_integers"), (1, LARGEST_GAIN)),
-        **dict.fromkeys(("scale_integers", "inverse_scale_integers"), (1, 1 << 26)),
+        **dict.fromkeys(("gain_integers", "inverse_integers"), (1, LARGEST_INTEGER)),
+        **dict.fromkeys(("scale_integers", "inverse_scale_integers"), (1, LARGEST_SCALE_INTEGER)),
         "row_level_integers": (-(1 << 20), 1 << 20),
         "ratio_integers": (0, 2 << RATIO_BITS),
         "row_integers": (-REACH, REACH),
@@ -72,9 +73,15 @@ class Transform(Bottleneck):
         self.correction = Correction(preset)
         self.register_buffer("places", torch.arange(QUALITIES, dtype=torch.float32))
 
+    def check(self, where: str) -> None:
+        super().check(where)
+        on_scale = bool(self.places.min() >= 0) and bool(self.places.max() <= QUALITIES - 1)
+        require(on_scale, f"{where}: a quality lies outside the trained scale", GnvcError)
+
     @torch.no_grad()
     def measure(self, latents: Tensor, smallest: float, largest: float) -> None:
         self.rotation.measure(latents)
+        self.rotation.measure_carry(latents)
         log_lambda = torch.linspace(math.log(smallest), math.log(largest), KNOTS)
         for model in (self.smooth, self.details, self.higher):
             model.start.copy_(math.log(GAIN_AT_ONE) + log_lambda / 2)
@@ -236,23 +243,15 @@ class Transform(Bottleneck):
     def _like(self, latents: Tensor, at: Place, part: Part) -> Tensor:
         """Bands or slices of training clips at this place, as far as their length allows.
 
-        Of a later rotation's lowest slice it is what is coded. How far that can be foretold is measured with it, from
-        blocks that were rounded as λ = 1 would round them.
+        Of a later rotation's lowest slice it is what is coded, beside what is foretold.
         """
         length, number = at
-        later = part == "higher" and number == 0 and latents.shape[2] > 1
-        there = min(length, latents.shape[2] - later)
-        slices = self.rotation(latents[:, :, int(later) : int(later) + there])
-        if part != "higher":
-            return split(slices[:, 0])[:, number]
-        if not later:
-            return slices[:, min(number, there - 1)]
-        known = self.rotation.of_blocks(_blocks(latents[:, :, :1] - self.rotation.centre()))[:, 0]
-        known = (known * GAIN_AT_ONE).round() / GAIN_AT_ONE * math.sqrt(there)
-        wanted = slices[:, 0]
-        share = (known * wanted).mean((0, 2, 3)) / known.square().mean((0, 2, 3)).clamp_min(SMALLEST_SCALE**2)
-        self.rotation.carry[length - 1] = share.clamp(0, 1)
-        return wanted - self.rotation.carry[length - 1][:, None, None] * known
+        if part == "higher" and number == 0 and latents.shape[2] > 1:
+            known, wanted = self.rotation.followed(latents, length)
+            return wanted - self.rotation.carry[length - 1][:, None, None] * known
+        there = min(length, latents.shape[2])
+        slices = self.rotation(latents[:, :, :there])
+        return slices[:, min(number, there - 1)] if part == "higher" else split(slices[:, 0])[:, number]
 
 
 class Found(NamedTuple):
@@ -279,7 +278,8 @@ class Rotation(nn.Module):
     """Latents to slices and back, orthonormal: a DCT over time, and the basis U of 2×2 blocks.
 
     U is the measured basis turned by a rotation that is learned: Cayley's (I + A)⁻¹ (I − A) of a skew A, which begins
-    as nothing and stays a rotation whatever is learned. Float32, whatever the rest is cast to.
+    as nothing and stays a rotation whatever is learned. Its arithmetic is
+    float32, whatever the rest is cast to.
     """
 
     mean: Tensor  # 16
@@ -303,6 +303,23 @@ class Rotation(nn.Module):
         self.measured.copy_(torch.linalg.eigh(longest @ longest.T).eigenvectors.flip(1).T)
         self.freeze()
 
+    def measure_carry(self, latents: Tensor) -> None:
+        """How much of a latent the next rotation keeps, channel by channel; nothing where clips have one latent."""
+        self.carry.zero_()
+        for length in range(1, LONGEST + 1) if latents.shape[2] > 1 else ():
+            known, wanted = self.followed(latents, length)
+            share = (known * wanted).mean((0, 2, 3)) / known.square().mean((0, 2, 3)).clamp_min(SMALLEST_SCALE**2)
+            self.carry[length - 1] = share.clamp(0, 1)
+
+    def followed(self, latents: Tensor, length: int) -> tuple[Tensor, Tensor]:
+        """Of clips' first latent what a decoder would foretell from it in full, and the lowest slice of those after.
+
+        It is rounded as λ = 1 would round it; those after it are of this length, or as many as there are.
+        """
+        after = latents[:, :, 1 : 1 + length]
+        known = self.of_blocks(_blocks(latents[:, :, :1] - self.centre()))[:, 0]
+        return (known * GAIN_AT_ONE).round() / GAIN_AT_ONE * math.sqrt(after.shape[2]), self(after)[:, 0]
+
     def forward(self, latents: Tensor) -> Tensor:
         """B 16 T h w to slices B T 64 h/2 w/2, the lowest frequency first."""
         blocks = _blocks(latents - self.centre())
@@ -316,11 +333,10 @@ class Rotation(nn.Module):
         """
         matrix, basis = dct(slices.shape[1]).to(slices), self._basis()
         matrix, basis = (matrix.square(), basis.detach().square()) if squared else (matrix, basis)
-        turned = conv2d(slices.flatten(0, 1), basis.T[:, :, None, None]).view_as(slices)
-        return torch.einsum("at,bachw->btchw", matrix, turned)
+        return torch.einsum("at,bakhw,kc->btchw", matrix, slices, basis)
 
     def of_blocks(self, blocks: Tensor) -> Tensor:
-        return conv2d(blocks.flatten(0, 1), self._basis()[:, :, None, None]).view_as(blocks)
+        return torch.einsum("kc,btchw->btkhw", self._basis(), blocks)  # a product: convolutions may run in TF32
 
     def foretold(self, blocks: Tensor, count: int) -> Tensor:
         """The lowest slice of so many latents that are all like one before them, B 64 h/2 w/2."""
@@ -365,7 +381,9 @@ class Correction(nn.Module):
         seen = torch.cat([blocks, before, after, blocks.mean(1, keepdim=True).expand_as(blocks)], dim=2)
         told = through_knots(self.quality_knots, quality).repeat_interleave(count, 0)[:, :, None, None]
         x = seen.flatten(0, 1).to(self.enter.weight.dtype).contiguous(memory_format=torch.channels_last)
-        hidden = self.blocks(self.enter(x) + told)
+        # A latent at a time where no gradient is followed: pictures may be large.
+        rows = [slice(None)] if self.training else [slice(row, row + 1) for row in range(len(x))]
+        hidden = torch.cat([self.blocks(self.enter(x[row]) + told[row]) for row in rows])
         added = self.leave(hidden).float().view_as(blocks)
         feature = FEATURE_REACH * torch.tanh(pixel_shuffle(hidden, 2).float() / FEATURE_REACH)
         return blocks + step[:, None, None, None, None] * added, feature.unflatten(0, blocks.shape[:2])

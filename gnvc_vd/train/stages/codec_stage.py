@@ -4,7 +4,7 @@ PSNR is of a whole clip's squared error, then the mean over clips; `gnvc-vd comp
 """
 
 import copy
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import cast
@@ -32,6 +32,7 @@ from gnvc_vd.video import Video, VideoInfo
 from gnvc_vd.video.pictures import sheets
 from gnvc_vd.video.pixels import pixels_of, to_model
 
+START = "start.safetensors"  # in a run's folder: what its latent codec began with
 MEASURED = "measured"  # the beginning that is measured on the first batches
 ROTATIONS = (*(7,) * 7, *(9,) * 3, 8, 6, 6, 5, 4, 3, 3, 2, 1)  # lengths in latents, each as often as it is trained
 
@@ -96,13 +97,13 @@ class CodecStage(nn.Module):
         return Losses(total, terms)
 
     @torch.no_grad()
-    def measure(self, batches: Iterable[Tensor]) -> dict[str, Tensor]:
+    def measure(self, batches: Callable[[], Iterable[Tensor]]) -> dict[str, Tensor]:
         """Begin with the latent codec as what is best before any training, on these clips; returns what it begins with.
 
         It may also begin with statistics that were measured before.
         """
         if self.begin == MEASURED:
-            latents = torch.cat([latents_of(self.vae, clips.to(self.vae.mean.device)).cpu() for clips in batches])
+            latents = torch.cat([latents_of(self.vae, clips.to(self.vae.mean.device)) for clips in batches()])
             self.bottleneck.measure(latents, self.rate.smallest, self.rate.largest)
         else:
             self.begin_with(Path(cast(str, self.begin)))
@@ -112,6 +113,14 @@ class CodecStage(nn.Module):
     def begin_with(self, file: Path) -> None:
         """What `measure` returned once, from its file."""
         fill(self.bottleneck.measured(), file)
+
+    def go_on(self, run: Path) -> None:
+        """What a run began with, where its checkpoints need it beside what trains."""
+        trained = {name for name, one in self.bottleneck.named_parameters()}
+        if (run / START).is_file():
+            self.begin_with(run / START)
+        elif self.begin is not None and not trained >= self.bottleneck.measured().keys():
+            raise GnvcError(f"{run / START}: missing, and what the run began with is nowhere else")
 
     def _rotation(self, step: Step, latents: int) -> int:
         """Of this step: every length is trained, the usual ones most often. A codec without rotations has none."""
