@@ -38,7 +38,7 @@ class Refinement:
         return f"refined in {steps} from σ_0 = {self.sigma_0:g}, {noise}, in windows of {self.window} frames"
 
     def cost(self, unit: Unit) -> dict[str, int]:
-        """A unit's payload, and its enhancement where it has one, in bytes by what they hold."""
+        """Bytes of a unit by what they hold: symbols (with the canvas, where there is one), and an enhancement."""
         return {"symbols": len(unit.payload)} | ({"enhancement": len(unit.enhancement)} if unit.enhancement else {})
 
     def pack(self) -> bytes:

@@ -128,10 +128,10 @@ def test_how_sure_a_latent_is_follows_from_the_tables() -> None:
     """Orthonormal transforms: equal errors of all slices are as large in every latent, whatever the basis."""
     codec = nano_codec("transform").bottleneck
     errors, log_step = torch.full((1, 5, 64, 2, 3), 0.04), torch.tensor([0.3])
-    sure = codec._sureness(errors, log_step)  # type: ignore[operator]
-    assert sure.shape == (1, 5, 17, 4, 6)
-    assert torch.allclose(sure[:, :, :16], torch.full((1,), float(np.log(0.2)) - 0.3), atol=1e-4)
-    assert torch.allclose(sure[:, :, 16:], torch.full((1,), 0.3))
+    found = codec._uncertainty(errors, log_step)  # type: ignore[operator]
+    assert found.shape == (1, 5, 17, 4, 6)
+    assert torch.allclose(found[:, :, :16], torch.full((1,), float(np.log(0.2)) - 0.3), atol=1e-4)
+    assert torch.allclose(found[:, :, 16:], torch.full((1,), 0.3))
 
 
 def test_a_description_says_its_kind_and_older_ones_are_the_papers() -> None:

@@ -6,6 +6,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
@@ -13,7 +14,7 @@ from torch import Tensor
 from gnvc_vd.data.clips import ClipSpec
 from gnvc_vd.data.procedural import ProceduralClips
 from gnvc_vd.train.checkpoint import EMA, OPTIMISER, WEIGHTS
-from gnvc_vd.train.loop import train
+from gnvc_vd.train.loop import Trainer, train
 from gnvc_vd.train.settings import Model, Optimisation, Rate, RunSettings, Span, Stage, Training, Weights
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
@@ -42,6 +43,22 @@ def training(
 
 def clips(spec: ClipSpec) -> ProceduralClips:
     return ProceduralClips(spec)
+
+
+def stopped_after(told: Training, steps: int, folder: Path) -> None:
+    """The same training, ended early as by a stop after a save."""
+    trainer = Trainer(told, folder)
+    original = trainer._step
+
+    def step(passes: object) -> dict[str, float]:
+        if trainer.step == steps:
+            trainer.checkpoints.wait()
+            raise KeyboardInterrupt
+        return original(passes)  # type: ignore[arg-type]
+
+    trainer._step = step  # type: ignore[method-assign, assignment]
+    with pytest.raises(KeyboardInterrupt):
+        trainer.run(clips, None)
 
 
 def tensors(checkpoint: Path) -> dict[str, Tensor]:

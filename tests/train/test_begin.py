@@ -18,7 +18,7 @@ from gnvc_vd.train.loop import Trainer, train
 from gnvc_vd.train.settings import Model, Training
 from gnvc_vd.train.stages.codec_stage import ROTATIONS, START, CodecStage
 from gnvc_vd.train.stages.stage import Step
-from tests.train.runs import SETTINGS, clips, equal, training
+from tests.train.runs import SETTINGS, clips, equal, stopped_after, training
 
 KINDS: tuple[BottleneckKind, ...] = ("contextual", "transform")
 
@@ -31,18 +31,7 @@ def measured(kind: BottleneckKind, steps: int = 2, begin: str | None = None) -> 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_stop_after_the_start_changes_nothing(kind: BottleneckKind, tmp_path: Path) -> None:
     whole = train(measured(kind, 3), clips, None, tmp_path / "whole")
-    trainer = Trainer(measured(kind, 3), tmp_path / "stopped")
-    original = trainer._step
-
-    def step(passes: object) -> dict[str, float]:
-        if trainer.step == 2:
-            trainer.checkpoints.wait()
-            raise KeyboardInterrupt
-        return original(passes)  # type: ignore[arg-type]
-
-    trainer._step = step  # type: ignore[method-assign, assignment]
-    with pytest.raises(KeyboardInterrupt):
-        trainer.run(clips, None)
+    stopped_after(measured(kind, 3), 2, tmp_path / "stopped")
     assert equal(whole, train(measured(kind, 3), clips, None, tmp_path / "stopped"))
 
 

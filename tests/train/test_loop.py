@@ -23,10 +23,20 @@ from gnvc_vd.train import loop
 from gnvc_vd.train.checkpoint import EMA, WEIGHTS
 from gnvc_vd.train.log import FIGURES, read_figures
 from gnvc_vd.train.loop import Trainer, train
-from gnvc_vd.train.settings import Training
 from gnvc_vd.train.stages.codec_stage import CodecStage
 from gnvc_vd.train.stages.stage import Verdict
-from tests.train.runs import ENVIRONMENT, PHASES, SETTINGS, clips, equal, newest, tensors, torchrun, training
+from tests.train.runs import (
+    ENVIRONMENT,
+    PHASES,
+    SETTINGS,
+    clips,
+    equal,
+    newest,
+    stopped_after,
+    tensors,
+    torchrun,
+    training,
+)
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "loss_curve.json"
 REFRESH = "GNVC_VD_REFRESH_GOLDEN"
@@ -36,22 +46,6 @@ TOLERANCE = 1e-3  # of a loss, from one CPU's rounding to another's, over 20 ste
 @pytest.fixture(autouse=True)
 def one_thread() -> None:
     torch.set_num_threads(1)
-
-
-def stopped_after(told: Training, steps: int, folder: Path) -> None:
-    """The same training, ended early as by a stop after a save."""
-    trainer = Trainer(told, folder)
-    original = trainer._step
-
-    def step(passes: object) -> dict[str, float]:
-        if trainer.step == steps:
-            trainer.checkpoints.wait()
-            raise KeyboardInterrupt
-        return original(passes)  # type: ignore[arg-type]
-
-    trainer._step = step  # type: ignore[method-assign, assignment]
-    with pytest.raises(KeyboardInterrupt):
-        trainer.run(clips, None)
 
 
 @pytest.mark.parametrize(

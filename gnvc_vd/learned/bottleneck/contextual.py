@@ -61,7 +61,7 @@ class Contextual(Bottleneck):
                 y = model.gains.multiply(self._analyse(latent, past), level)
                 likely = model(y, state, level, uniform)
                 past = self._synthesise(model.gains.divide(likely.symbols, level), past)
-                state = self.state(state, likely.values.detach())  # it learns to foretell, not to be foretold
+                state = self.state(state, likely.values.detach())  # it learns to predict, not to be predicted
             decoded.append(past.latent)
             features.append(past.feature)
             bits.append(likely.bits)

@@ -9,7 +9,6 @@ from the output by the last layer that would let them in, which training opens a
 no means and the scales that were measured, whatever they see.
 """
 
-import math
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 import torch
@@ -21,7 +20,7 @@ from gnvc_vd.conventions import LATENT_CHANNELS
 from gnvc_vd.entropy.cdf_tables import STEP
 from gnvc_vd.entropy.integer import UNITS, IntegerConv
 from gnvc_vd.learned.bottleneck.exchange import MIDDLE, MIDDLE_SCALE
-from gnvc_vd.learned.bottleneck.gains import FINER, GAIN_AT_ONE, KNOTS, LEVEL_UNITS, SMALLEST_SCALE
+from gnvc_vd.learned.bottleneck.gains import FINER, LEVEL_UNITS, SMALLEST_SCALE, measured_log_gains
 from gnvc_vd.learned.bottleneck.hyperprior import EntropyModel
 from gnvc_vd.learned.bottleneck.networks import Analysis, DepthBlock, Synthesis
 
@@ -49,7 +48,7 @@ def measure(model: "Contextual", latents: Tensor, smallest: float, largest: floa
         latents: of training clips, N 16 T h w with at least two of each, the first as a GOP begins.
     """
     require(latents.shape[2] > 1, "what differs from latent to latent is measured on clips of two latents or more")
-    log_gain = math.log(GAIN_AT_ONE) + torch.linspace(math.log(smallest), math.log(largest), KNOTS) / 2
+    log_gain = measured_log_gains(smallest, largest)
     mean = latents[:, :, 0].mean((0, 2, 3))
     blocks = pixel_unshuffle((latents - mean[:, None, None, None]).transpose(1, 2), 2)  # N T 64 h/2 w/2
     count = min(COEFFICIENTS, model.preset.symbols, model.preset.width)

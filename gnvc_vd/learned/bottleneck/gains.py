@@ -101,6 +101,11 @@ class Gains(nn.Module):
         return torch.exp(self.log_gain(quality))
 
 
+def measured_log_gains(smallest: float, largest: float) -> Tensor:
+    """What a measured start sets at the knots, for λ from the smallest to the largest: a step goes as 1/√λ."""
+    return math.log(GAIN_AT_ONE) + torch.linspace(math.log(smallest), math.log(largest), KNOTS) / 2
+
+
 def through_knots(curve: Tensor, quality: Tensor) -> Tensor:
     """Knots × C read at each quality, linear between knots: B → B C."""
     place = quality.to(curve.dtype) / (QUALITIES - 1) * (KNOTS - 1)

@@ -40,7 +40,7 @@ from gnvc_vd.presets import TransformPreset
 CHANNELS = 64  # of a slice: 16 of a latent at 2×2 places
 LONGEST = MAX_ROTATION  # latents of a rotation, at most
 DETAILS = (1, 2, 3)  # bands of a lowest slice beside the smooth one
-BANDS = 6  # of frequencies above the lowest: each has gains of its own, and so has a lowest that was foretold
+BANDS = 6  # of frequencies above the lowest: each has gains of its own, and so has a lowest that was predicted
 LARGEST = 512.0  # of a gain
 LARGEST_INTEGER, LARGEST_SCALE_INTEGER = 512 << GAIN_BITS, 1024 << GAIN_BITS  # of gains, scales and their inverses
 ORDER_OF_FOUR = ((0, 2), (3, 1))  # the stage of a place by its row's and its column's parity
@@ -78,8 +78,8 @@ def rows_of(part: Part) -> list[Place]:
 class SliceEntropy(nn.Module):
     """For one part of a rotation.
 
-    A later rotation's lowest slice is what was not foretold of it (transform.py): like slices above the lowest it is
-    told of slices before it, those of the rotation before.
+    A later rotation's lowest slice is its difference from a prediction (transform.py). Its entropy model sees the
+    slices of the rotation before, as that of a higher slice sees those of its own.
 
     Args:
         part: what it codes. The smooth band comes first and is told nothing, so it is coded in more stages.

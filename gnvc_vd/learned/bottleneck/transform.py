@@ -8,7 +8,7 @@ DCT and U are orthonormal, so what is lost in symbols is lost in latents. U star
 blocks, every channel's scale as it was measured, the correction as nothing (`measure`): good at step 0.
 
 A GOP is one rotation, or several of one length, the last of which may be shorter. What a later one's lowest slice would
-be if nothing moved is foretold from the blocks before it, in float32, and only what is left is coded. The blocks are
+be if nothing moved is predicted from the blocks before it, in float32, and only the difference is coded. The blocks are
 those before the correction: then the chain from rotation to rotation is linear and cannot grow, so that two machines
 whose floats differ in the last bit do not drift apart, in whatever precision the correction runs.
 """
@@ -28,7 +28,7 @@ from gnvc_vd.entropy import likelihoods
 from gnvc_vd.entropy.integer import REACH, UNITS, IntegerConv, bounded, in_one_pass
 from gnvc_vd.learned.bottleneck.base import LAYER_BOUNDS, Bottleneck, Trained, check_latents, hashed
 from gnvc_vd.learned.bottleneck.exchange import Coders, Uniform
-from gnvc_vd.learned.bottleneck.gains import GAIN_AT_ONE, KNOTS, SMALLEST_SCALE, through_knots
+from gnvc_vd.learned.bottleneck.gains import GAIN_AT_ONE, KNOTS, SMALLEST_SCALE, measured_log_gains, through_knots
 from gnvc_vd.learned.bottleneck.networks import FEATURE_REACH, DecodedLatent, DepthBlock, convolution
 from gnvc_vd.learned.bottleneck.pyramid import RATIO_BITS, Pyramid, joined, split, spread
 from gnvc_vd.learned.bottleneck.slices import (
@@ -82,11 +82,10 @@ class Transform(Bottleneck):
     def measure(self, latents: Tensor, smallest: float, largest: float) -> None:
         self.rotation.measure(latents)
         self.rotation.measure_carry(latents)
-        log_lambda = torch.linspace(math.log(smallest), math.log(largest), KNOTS)
         for model in (self.smooth, self.details, self.higher):
-            model.start.copy_(math.log(GAIN_AT_ONE) + log_lambda / 2)
+            model.start.copy_(measured_log_gains(smallest, largest))
             for at, row in model.rows.items():
-                power = self._like(latents, at, model.part).double().square().mean((0, 2, 3))
+                power = self._samples_at(latents, at, model.part).double().square().mean((0, 2, 3))
                 model.log_scale[row] = power.sqrt().clamp_min(SMALLEST_SCALE).log().float()
 
     def measured(self) -> dict[str, Tensor]:
@@ -176,7 +175,7 @@ class Transform(Bottleneck):
             slices: to be coded, B T 64 h w; none while decoding.
             code: puts a slice through whatever there is: a model that trains, or coders.
         """
-        foretold = self._foretold(past, count)
+        prediction = self._prediction(past, count)
         seen = None if past is None else past.history
         symbols, errors = [], []
 
@@ -186,13 +185,13 @@ class Transform(Bottleneck):
             return Found(said.symbols / gain, said.values.detach(), _expected_error(said.levels, gain.detach()))
 
         for number in range(count):
-            y = None if slices is None else slices[:, number] - (0 if number else foretold)
+            y = None if slices is None else slices[:, number] - (0 if number else prediction)
             if number or past is not None:
                 found = one(self.higher, (count, number), y, size, seen)
             else:
                 found = self._in_bands(y, count, size, one)
             seen = _after(seen if number else None, found.values)
-            symbols.append(found.symbols if number else found.symbols + foretold)
+            symbols.append(found.symbols if number else found.symbols + prediction)
             errors.append(found.errors)
         shown, blocks = self._decoded(torch.stack(symbols, 1), torch.stack(errors, 1), quality)
         return shown, Past(blocks[:, -1].detach(), cast(SliceHistory, seen))
@@ -220,10 +219,10 @@ class Transform(Bottleneck):
         log_step = -through_knots(self.smooth.start[:, None], place)[:, 0]
         blocks = self.rotation.inverse(slices)
         corrected, hidden = self.correction(blocks, place, log_step.exp())
-        feature = torch.cat([hidden, self._sureness(errors, log_step)], dim=2).transpose(1, 2)
+        feature = torch.cat([hidden, self._uncertainty(errors, log_step)], dim=2).transpose(1, 2)
         return DecodedLatent(self.rotation.latents(corrected), feature), blocks
 
-    def _sureness(self, errors: Tensor, log_step: Tensor) -> Tensor:
+    def _uncertainty(self, errors: Tensor, log_step: Tensor) -> Tensor:
         """How far each latent may be off by what the entropy models said, in steps, and the step; in logarithms.
 
         Args:
@@ -234,20 +233,20 @@ class Transform(Bottleneck):
         deviation = pixel_shuffle(variance.clamp_min(1e-12).log() / 2 - step, 2)
         return torch.cat([deviation, step.expand_as(deviation[:, :, :1])], dim=2)
 
-    def _foretold(self, past: "Past | None", count: int) -> Tensor:
+    def _prediction(self, past: "Past | None", count: int) -> Tensor:
         """A lowest slice as it would be if nothing moved any more: nothing for a GOP's first rotation."""
         if past is None:
             return torch.zeros((), device=self.table_frequencies.device)
-        return self.rotation.foretold(past.blocks, count)
+        return self.rotation.predicted(past.blocks, count)
 
-    def _like(self, latents: Tensor, at: Place, part: Part) -> Tensor:
+    def _samples_at(self, latents: Tensor, at: Place, part: Part) -> Tensor:
         """Bands or slices of training clips at this place, as far as their length allows.
 
-        Of a later rotation's lowest slice it is what is coded, beside what is foretold.
+        Of a later rotation's lowest slice it is what is coded: its difference from the prediction.
         """
         length, number = at
         if part == "higher" and number == 0 and latents.shape[2] > 1:
-            known, wanted = self.rotation.followed(latents, length)
+            known, wanted = self.rotation.last_and_next(latents, length)
             return wanted - self.rotation.carry[length - 1][:, None, None] * known
         there = min(length, latents.shape[2])
         slices = self.rotation(latents[:, :, :there])
@@ -278,8 +277,7 @@ class Rotation(nn.Module):
     """Latents to slices and back, orthonormal: a DCT over time, and the basis U of 2×2 blocks.
 
     U is the measured basis turned by a rotation that is learned: Cayley's (I + A)⁻¹ (I − A) of a skew A, which begins
-    as nothing and stays a rotation whatever is learned. Its arithmetic is
-    float32, whatever the rest is cast to.
+    as nothing and stays a rotation whatever is learned. Its arithmetic is float32, whatever the rest is cast to.
     """
 
     mean: Tensor  # 16
@@ -307,14 +305,14 @@ class Rotation(nn.Module):
         """How much of a latent the next rotation keeps, channel by channel; nothing where clips have one latent."""
         self.carry.zero_()
         for length in range(1, LONGEST + 1) if latents.shape[2] > 1 else ():
-            known, wanted = self.followed(latents, length)
+            known, wanted = self.last_and_next(latents, length)
             share = (known * wanted).mean((0, 2, 3)) / known.square().mean((0, 2, 3)).clamp_min(SMALLEST_SCALE**2)
             self.carry[length - 1] = share.clamp(0, 1)
 
-    def followed(self, latents: Tensor, length: int) -> tuple[Tensor, Tensor]:
-        """Of clips' first latent what a decoder would foretell from it in full, and the lowest slice of those after.
+    def last_and_next(self, latents: Tensor, length: int) -> tuple[Tensor, Tensor]:
+        """The lowest slice that a clip's first latent would be if it went on, and the one of the latents after it.
 
-        It is rounded as λ = 1 would round it; those after it are of this length, or as many as there are.
+        The first is rounded as λ = 1 would round it. The second is of a rotation of this length, or of what is there.
         """
         after = latents[:, :, 1 : 1 + length]
         known = self.of_blocks(_blocks(latents[:, :, :1] - self.centre()))[:, 0]
@@ -338,7 +336,7 @@ class Rotation(nn.Module):
     def of_blocks(self, blocks: Tensor) -> Tensor:
         return torch.einsum("kc,btchw->btkhw", self._basis(), blocks)  # a product: convolutions may run in TF32
 
-    def foretold(self, blocks: Tensor, count: int) -> Tensor:
+    def predicted(self, blocks: Tensor, count: int) -> Tensor:
         """The lowest slice of so many latents that are all like one before them, B 64 h/2 w/2."""
         share = bounded(self.carry[count - 1].float(), 0, 1) * math.sqrt(count)
         return share[:, None, None] * self.of_blocks(blocks[:, None])[:, 0]

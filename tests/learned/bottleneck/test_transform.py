@@ -10,6 +10,7 @@ from torch import Tensor
 from gnvc_vd.bitstream import BitstreamError
 from gnvc_vd.conventions import GnvcError
 from gnvc_vd.entropy.integer import FLOAT32_EXACT, REACH, UNITS, IntegerConv
+from gnvc_vd.learned.bottleneck.exchange import PARAMETER_REACH
 from gnvc_vd.learned.bottleneck.pyramid import Pyramid, joined, split, spread
 from gnvc_vd.learned.bottleneck.slices import BANDS, LONGEST, SliceEntropy, rows_of
 from gnvc_vd.learned.bottleneck.transform import Transform
@@ -171,13 +172,12 @@ def test_every_sum_of_products_stays_exact() -> None:
 def test_the_largest_integers_do_not_overflow() -> None:
     """Saturated everywhere: the arithmetic of means and whitening against Python's own integers."""
     entropy: SliceEntropy = codec().higher
-    entropy.gain_integers.fill_(512 << 16)
-    entropy.scale_integers.fill_(512 << 16)
-    entropy.inverse_integers.fill_(512 << 16)
-    entropy.inverse_scale_integers.fill_(1000 << 16)
+    for name in ("gain", "inverse", "scale", "inverse_scale"):
+        getattr(entropy, f"{name}_integers").fill_(Transform.bounds[f"{name}_integers"][1])
+    gain, scale = (Transform.bounds[f"{name}_integers"][1] for name in ("gain", "scale"))
     quality, at = torch.tensor([63]), (7, 3)
-    for raw in ((1 << 15) - 1, -(1 << 15) + 1):
-        exact = ((raw * (512 << 16) + (1 << 7) >> 8) * (512 << 16) + (1 << 27)) >> 28
+    for raw in (PARAMETER_REACH, -PARAMETER_REACH):
+        exact = ((raw * scale + (1 << 7) >> 8) * gain + (1 << 27)) >> 28
         found = entropy._mean(torch.full((1, 64), raw), at, quality, torch.arange(64))
         assert found.unique().tolist() == [max(-(1 << 24) + 1, min((1 << 24) - 1, exact))]
     symbols = torch.full((1, 64, 1, 1), UNITS << 24)
@@ -278,8 +278,8 @@ def test_errors_of_bands_are_shared_by_the_places_that_they_make() -> None:
     assert torch.equal(spread(errors, (3, 5)), torch.full((1, 64, 3, 5), 2.5))
 
 
-def test_what_stands_still_is_foretold() -> None:
-    """Nine latents that are alike, in rotations of three: a foretold slice leaves its quantiser's error to be coded."""
+def test_what_stands_still_is_predicted() -> None:
+    """Nine latents that are alike, in rotations of three: of a predicted slice the quantiser's error is coded."""
     model, still = codec(trained=False), latents(1, 1, 8, 8).expand(-1, -1, 9, -1, -1).contiguous()
     sizes, errors = [], []
     for share in (0.0, 1.0):
