@@ -28,7 +28,7 @@ from gnvc_vd.common.files import replacing
 from gnvc_vd.common.strict import require
 from gnvc_vd.conventions import LATENT_CHANNELS, SPATIAL_STRIDE, GnvcError, UsageError
 from gnvc_vd.data.clips import ClipSpec
-from gnvc_vd.data.samples import Clips, item_of
+from gnvc_vd.data.samples import Clips, Draws, item_of
 from gnvc_vd.video.pixels import to_model
 
 INDEX = "index.json"
@@ -59,12 +59,16 @@ class LatentIndex:
     @property
     def shape(self) -> tuple[int, int, int, int]:
         """Of one clip's latents."""
-        clip = self.clip
-        return LATENT_CHANNELS, latents_of(clip.frames), clip.height // SPATIAL_STRIDE, clip.width // SPATIAL_STRIDE
+        return shape_of(self.clip)
 
     def numbers(self, shard: int) -> range:
         """The samples in a shard."""
         return range(self.count)[shard * self.shard :][: self.shard]
+
+
+def shape_of(clip: ClipSpec) -> tuple[int, int, int, int]:
+    """Of a clip's latents."""
+    return LATENT_CHANNELS, latents_of(clip.frames), clip.height // SPATIAL_STRIDE, clip.width // SPATIAL_STRIDE
 
 
 def vae_identity(vae: VideoVae) -> str:
@@ -113,12 +117,16 @@ def precompute(
 class LatentClips(Clips):
     """Precomputed latents by sample number, 16 t h w float32; a pass takes each once.
 
+    Smaller clips are cut out of larger ones: their first frames, which no later frame changes, at a place that is drawn
+    anew in every pass. Near its border such a latent has seen more than a VAE that is given the smaller clip.
+
     Args:
         identity: `vae_identity` of the VAE that will be used with them; latents of another are refused.
-        seed: of the order of each pass.
+        seed: of the order of each pass, and of the places.
+        clip: what is wanted of each; as they were computed by default.
     """
 
-    def __init__(self, folder: str | Path, identity: str, seed: int = 0) -> None:
+    def __init__(self, folder: str | Path, identity: str, seed: int = 0, clip: ClipSpec | None = None) -> None:
         self.folder, self.seed = Path(folder), seed
         self.index = read_index(self.folder)
         if identity != self.index.vae:
@@ -135,15 +143,25 @@ class LatentClips(Clips):
             except SafetensorError as error:
                 raise GnvcError(f"{path}: not a shard of latents ({error})") from error
             require(shape == wanted, f"{path}: holds latents {shape}, the index says {wanted}", GnvcError)
+        there, clip = self.index.clip, clip or self.index.clip
+        self._shape = shape_of(clip)
+        if any(large < small for large, small in zip(self.index.shape, self._shape, strict=True)):
+            raise GnvcError(
+                f"{folder}: latents of {there.frames} frames {there.width}×{there.height}, "
+                f"too small for {clip.frames} frames {clip.width}×{clip.height}"
+            )
 
     def __len__(self) -> int:
         return self.index.count
 
     def __getitem__(self, number: int) -> Tensor:
         shard, row = divmod(item_of(number, len(self), self.seed), self.index.shard)
+        (_, _, rows, columns), (_, frames, height, width) = self.index.shape, self._shape
+        draws = Draws(self.seed, number)
+        top, left = draws.below(1 + rows - height), draws.below(1 + columns - width)
         with safe_open(self.folder / _name(shard), "pt") as file:
             latent: Tensor = file.get_slice("latents")[row]
-        return latent.float()
+        return latent[:, :frames, top : top + height, left : left + width].float()
 
 
 def read_index(folder: Path) -> LatentIndex:

@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from gnvc_vd.common import strict
 from gnvc_vd.common.strict import require
-from gnvc_vd.conventions import GnvcError, UsageError
+from gnvc_vd.conventions import UsageError
 from gnvc_vd.data.clips import ClipSpec, Mixture
 from gnvc_vd.data.latents import LatentClips, vae_identity
 from gnvc_vd.data.samples import Clips
@@ -83,17 +83,9 @@ def _made(source: DictConfig, spec: ClipSpec) -> Clips:
 
 
 def stored_latents(spec: ClipSpec, folder: str, name: str, start: str | None) -> LatentClips:
-    """Latents made before, of the VAE that a training starts from and of clips of the wanted shape.
+    """Latents made before, of the VAE that a training starts from, at least as large as the clips that are wanted.
 
     Args:
         name, start: the training's model.
     """
-    vae = backbone_of(Model(name, start)).vae
-    latents = LatentClips(folder, vae_identity(vae), spec.seed)
-    there = latents.index.clip
-    if (there.frames, there.height, there.width) != (spec.frames, spec.height, spec.width):
-        raise GnvcError(
-            f"{folder}: latents of {there.frames} frames {there.width}×{there.height}; "
-            f"a span of this training has {spec.frames} frames {spec.width}×{spec.height}"
-        )
-    return latents
+    return LatentClips(folder, vae_identity(backbone_of(Model(name, start)).vae), spec.seed, spec)
