@@ -155,9 +155,10 @@ PRESETS = {
         Preset(
             name="tiny",
             vae=VaePreset(base_dim=64, latents_mean=UNIT_MEAN, latents_std=UNIT_STD, architecture="light"),
-            dit=DitPreset(layers=6, heads=4, head_dim=48, ffn_dim=576, **OWN_CONDITION),
+            dit=DitPreset(layers=6, heads=4, head_dim=64, ffn_dim=1024, **OWN_CONDITION),
             contextual=ContextualPreset(features=32, width=72, symbols=32, hyper=16, prior=64, state=32, blocks=2),
             transform=TransformPreset(prior=128, state=64, width=96, blocks=2),
+            kind="transform",
             adaptor=AdaptorPreset((0, 2, 4)),
             codebook=1024,
             shipped=True,
@@ -168,6 +169,11 @@ PRESETS = {
         Preset("wan2.1-14b-flf2v", WAN_VAE, WAN_14B_FLF2V, source=Source("Wan-AI/Wan2.1-FLF2V-14B-720P-diffusers")),
     )
 }  # fmt: skip
+
+
+SHIPPED_BEFORE = {  # models that came with the package once, by what their streams say of the weights that show them
+    **dict.fromkeys(("eeae77e0", "b8b34dd9"), "tiny's first edition, gnvc_vd/assets/tiny of commit e57d395"),
+}
 
 
 def preset(name: str) -> Preset:

@@ -10,6 +10,7 @@ import numpy as np
 from gnvc_vd.bitstream import BitstreamError, Damage, End, Header, Reader, Unit
 from gnvc_vd.bitstream.gop import MAX_GOP
 from gnvc_vd.conventions import MAX_PIXELS, Frame
+from gnvc_vd.presets import SHIPPED_BEFORE
 
 SMALLEST_UNIT = 15  # bytes
 
@@ -28,12 +29,18 @@ class Decoding:
     max_pixels: int = MAX_PIXELS
 
 
+def whose_stream(header: Header) -> str:
+    """Where the model of a stream is to be had, for the end of a refusal, if that is known."""
+    model = SHIPPED_BEFORE.get(header.shown_identity.hex())
+    return f" (--model with {model})" if model else ""
+
+
 def refuse_other_weights(header: Header, own: bytes, whose: str) -> None:
     """Pictures of a stream that other float weights coded would be wrong, though every symbol is right."""
     if header.shown_identity != own:
         raise BitstreamError(
             f"coded with weights {header.shown_identity.hex()}; {whose} has {own.hex()} and would show wrong pictures "
-            "(--allow-other-weights shows them)"
+            f"(--allow-other-weights shows them){whose_stream(header)}"
         )
 
 

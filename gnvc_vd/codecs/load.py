@@ -67,6 +67,12 @@ def load(name: str | Path | None = None, options: Options | None = None) -> Gnvc
     return _assembled(backbone, bottleneck, sizes.adaptor, Refinement())
 
 
+def refines(name: str | Path | None = None) -> bool:
+    """Whether a model refines what its latent codec decodes; one that was trained without a refiner does not."""
+    reference = _reference(model_folder(name or DEFAULT_MODEL))
+    return reference is None or reference.refinement.steps > 0
+
+
 def load_gvc(
     name: str | Path | None = None, options: Options | None = None, still_weights: str | Path | None = None
 ) -> Gvc:

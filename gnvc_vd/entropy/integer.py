@@ -27,6 +27,14 @@ Inputs = ParamSpec("Inputs")
 Output = TypeVar("Output")
 
 
+class Frozen(NamedTuple):
+    """A layer's integers as the factors of exact products."""
+
+    weights: Tensor  # O K, of a float type in which no sum of products is rounded
+    bias: Tensor  # O 1, and the half that a shift rounds by
+    shift: Tensor  # O 1
+
+
 class Quantised(NamedTuple):
     """A layer's weights as its integers will be, in floats with straight-through gradients."""
 
@@ -56,8 +64,9 @@ class IntegerConv(nn.Module):
         self.register_buffer("weight_integers", torch.zeros(outputs, inputs * kernel * kernel, dtype=torch.int16))
         self.register_buffer("bias_integers", torch.zeros(outputs, dtype=torch.int64))
         self.register_buffer("shift", torch.full((outputs,), finer + 1, dtype=torch.int64))
-        self.holds = False  # whether quantised weights are kept for the rest of a pass (quantised_once)
+        self.holds = False  # whether what is made of weights is kept for the rest of a pass (quantised_once)
         self.held: Quantised | None = None
+        self.factors: Frozen | None = None  # likewise, of the integers
 
     def forward(self, x: Tensor) -> Tensor:
         return self._pretend(x) if x.is_floating_point() else self._exact(x)
@@ -113,25 +122,35 @@ class IntegerConv(nn.Module):
         home = x.device
         if home.type == "mps":  # no exact type there: the coded world runs on the CPU
             x = x.cpu()
-        whole = x.device.type == "cpu" and torch.get_float32_matmul_precision() == "highest"
-        dtype = torch.float32 if whole and self.largest_sum() < FLOAT32_EXACT else torch.float64
+        weights, bias, shift = self._factors(x.device)
         with torch.autocast(x.device.type, enabled=False):
-            x = x.to(dtype)
+            x = x.to(weights.dtype)
             unfolded = self.kernel > 1
             columns = nn.functional.unfold(x, self.kernel, padding=self.kernel // 2) if unfolded else x.flatten(2)
-            sums = torch.matmul(self.weight_integers.to(x.device, dtype), columns).to(torch.int64)
-        shift = self.shift.to(x.device)[:, None] - self.finer
-        half = torch.ones_like(shift) << shift >> 1
-        sums.add_(self.bias_integers.to(x.device)[:, None] + half).bitwise_right_shift_(shift)
+            sums = torch.matmul(weights, columns).to(torch.int64)
+        sums.add_(bias).bitwise_right_shift_(shift)
         return sums.clamp_(-self.reach, self.reach).view(batch, -1, height, width).to(home)
+
+    def _factors(self, device: torch.device) -> Frozen:
+        """Made anew; or what this pass has already."""
+        if self.factors is not None and self.factors.weights.device == device:
+            return self.factors
+        whole = device.type == "cpu" and torch.get_float32_matmul_precision() == "highest"
+        dtype = torch.float32 if whole and self.largest_sum() < FLOAT32_EXACT else torch.float64
+        shift = self.shift.to(device)[:, None] - self.finer
+        half = torch.ones_like(shift) << shift >> 1
+        made = Frozen(self.weight_integers.to(device, dtype), self.bias_integers.to(device)[:, None] + half, shift)
+        if self.holds:
+            self.factors = made
+        return made
 
 
 @contextmanager
 def quantised_once(model: nn.Module) -> Iterator[None]:
-    """Within it every layer of the model quantises its weights when it is first asked, and not again.
+    """Within it every layer of the model prepares its weights when it is first asked, and not again.
 
-    For a forward pass that asks the same layers latent by latent: weights must not change inside. Where a part of the
-    pass is checkpointed, so that it is run again later, checkpoint all of it or none: outside, nothing is held.
+    For a pass that asks the same layers latent by latent: neither weights nor integers must change inside. Where a part
+    of the pass is checkpointed, so that it is run again later, checkpoint all of it or none: outside, nothing is held.
     """
     layers = [layer for layer in model.modules() if isinstance(layer, IntegerConv) and not layer.holds]
     try:
@@ -140,7 +159,7 @@ def quantised_once(model: nn.Module) -> Iterator[None]:
         yield
     finally:
         for layer in layers:
-            layer.holds, layer.held = False, None
+            layer.holds, layer.held, layer.factors = False, None, None
 
 
 def in_one_pass(
@@ -161,7 +180,7 @@ class IntegerLeaky(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if x.is_floating_point():
-            return torch.maximum(x, straight_floor(x * (UNITS / 8)) / UNITS)
+            return _Leaky.apply(x)
         return torch.maximum(x, x >> 3)
 
 
@@ -188,6 +207,18 @@ def bounded(x: Tensor, low: float, high: float | None = None) -> Tensor:
     """x within ±low, or between low and high. Out of bounds, only gradients that lead back pass."""
     low, high = (-low, low) if high is None else (low, high)
     return _Bounded.apply(x, low, high)
+
+
+class _Leaky(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return torch.maximum(x, (x * (UNITS / 8)).floor_().div_(UNITS))
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        (x,) = ctx.saved_tensors
+        return torch.ops.aten.leaky_relu_backward(*gradients, x, 1 / 8, False)
 
 
 class _Straight(torch.autograd.Function):

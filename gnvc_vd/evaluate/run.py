@@ -24,9 +24,10 @@ from gnvc_vd.baselines.external import External
 from gnvc_vd.baselines.hybrid import Hybrid
 from gnvc_vd.codecs.contract import DIALS
 from gnvc_vd.codecs.info import inspect
+from gnvc_vd.codecs.load import refines
 from gnvc_vd.common.files import file_sha256, replacing
 from gnvc_vd.common.strict import require
-from gnvc_vd.conventions import GnvcError, bits_per_pixel, kilobits_per_second
+from gnvc_vd.conventions import GnvcError, UsageError, bits_per_pixel, kilobits_per_second
 from gnvc_vd.evaluate.compare import compare
 from gnvc_vd.evaluate.evaluation import Contestant, Evaluation, Ours, words
 from gnvc_vd.evaluate.points import Point, environment, key_of, path_of, read_point, settings_of, write_point
@@ -104,10 +105,14 @@ def evaluate(
         _prepared(one, evaluation)
     together()
     sources = [_prepared(one, evaluation) for one in sequences]
+    codecs = {name: one for name, one in evaluation.codecs.items() if not _another_name(one)}
+    anchor = evaluation.report.anchor
+    if anchor is not None and anchor not in codecs:
+        raise UsageError(f"{anchor} is the anchor, and its model does not refine: give another with report.anchor")
     all_jobs = [
         Job(evaluation, name, level, source)
         for source in sources
-        for name, contestant in evaluation.codecs.items()
+        for name, contestant in codecs.items()
         for level in contestant.codec.levels
     ]
     jobs = [job for job in all_jobs if not evaluation.only or job.codec in evaluation.only]
@@ -137,6 +142,12 @@ def evaluate(
     whole = tuple(point for point in points if point is not None)
     kept = len(jobs) - len(waiting)
     return Done(len(mine) - len(failures), kept, tuple(failures), whole if len(whole) == len(points) else None)
+
+
+def _another_name(contestant: Contestant) -> bool:
+    """Whether it is what a model does by itself, by another name: one that does not refine, told not to."""
+    ours = contestant.ours
+    return ours is not None and ours.decode.get("no-refine") is True and not refines(ours.model)
 
 
 def make(job: Job, device: str) -> None:

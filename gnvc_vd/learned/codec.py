@@ -22,7 +22,7 @@ from gnvc_vd.backbone.streaming import State, latents_of_frames
 from gnvc_vd.backbone.weights import Backbone
 from gnvc_vd.bitstream import BitstreamError, CodecId, Header, Unit, whole_stream
 from gnvc_vd.bitstream import gop as gops
-from gnvc_vd.bitstream.playback import Decoding, decoded, refuse_other_weights
+from gnvc_vd.bitstream.playback import Decoding, decoded, refuse_other_weights, whose_stream
 from gnvc_vd.bitstream.refinement import Refinement
 from gnvc_vd.common.noise import normal
 from gnvc_vd.common.strict import require
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 NOISE_KEY = 0x474E5643  # the second half of a noise key; the stream's seed is the first
 BPP_TOLERANCE = 0.05
 DEFAULT_QUALITY = 32
+NO_REFINER = "was trained without a refiner: its streams are shown as decoded, in no steps"
 
 
 @dataclass(frozen=True)
@@ -108,6 +109,11 @@ class GnvcVd:
             return self.load_refiner().eval().to(self.device)
 
     @property
+    def refines(self) -> bool:
+        """Whether it was trained to, so that an encoder or a decoder may choose how."""
+        return self.refinement.steps > 0
+
+    @property
     def device(self) -> torch.device:
         return self.bottleneck.table_frequencies.device
 
@@ -120,6 +126,7 @@ class GnvcVd:
 
     def header(self, info: VideoInfo, settings: Encoding) -> Header:
         refinement, size = settings.refinement or self.refinement, (info.width, info.height)
+        require(self.refines or not refinement.steps, f"{self.name} {NO_REFINER}")
         identities = self.coded_identity, self.shown_identity
         return Header(CodecId.GNVC_VD, *identities, *size, info.rate, info.colour, refinement.pack())
 
@@ -203,6 +210,8 @@ class GnvcVd:
             pictures: whether any are wanted; without, symbols alone are verified, whatever weights coded them.
         """
         decoding = decoding or Decoding()
+        if (decoding.steps or decoding.apart) and not self.refines:
+            raise UsageError(f"{self.name} {NO_REFINER}")
         return GnvcVdDecoder(self, header, decoding, self.check(header, decoding.allow_other_weights or not pictures))
 
     def check(self, header: Header, allow_other_weights: bool = False) -> Refinement:
@@ -212,6 +221,7 @@ class GnvcVd:
         if header.coded_identity != self.coded_identity:
             raise BitstreamError(
                 f"coded with model {header.coded_identity.hex()}; {self.name} is {self.coded_identity.hex()}"
+                f"{whose_stream(header)}"
             )
         if not allow_other_weights:
             refuse_other_weights(header, self.shown_identity, self.name)

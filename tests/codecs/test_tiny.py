@@ -1,10 +1,10 @@
 """The codec that comes with the package: its files, a stream that was committed, and what it does to unseen clips."""
 
 import hashlib
-import json
 import os
 import shutil
 from dataclasses import replace
+from fractions import Fraction
 from functools import cache
 from itertools import islice
 from pathlib import Path
@@ -14,10 +14,12 @@ import pytest
 
 from gnvc_vd import load
 from gnvc_vd.backbone import sources
-from gnvc_vd.bitstream import Unit, whole_stream
-from gnvc_vd.bitstream.playback import Decoding
-from gnvc_vd.codecs.load import ADAPTOR_FILE, CODEC_FILE
-from gnvc_vd.conventions import Frame, GnvcError
+from gnvc_vd.bitstream import BitstreamError, CodecId, Header, Unit, whole_stream
+from gnvc_vd.bitstream.playback import Decoding, refuse_other_weights
+from gnvc_vd.bitstream.refinement import Refinement
+from gnvc_vd.codecs.info import as_text, inspect
+from gnvc_vd.codecs.load import ADAPTOR_FILE, CODEC_FILE, refines
+from gnvc_vd.conventions import Colour, Frame, GnvcError, UsageError
 from gnvc_vd.evaluate.test_sets import CLIPS
 from gnvc_vd.learned.codec import Encoding, GnvcVd
 from gnvc_vd.metrics.fidelity import psnr
@@ -25,8 +27,9 @@ from gnvc_vd.video import open_video
 from tests.backbone.test_tiny_backbone import REFRESH, golden
 
 STREAM = Path(__file__).parents[1] / "golden" / "tiny.gnvc"
+FIRST_EDITION = STREAM.with_name("tiny_v1.gnvc")
 ASSETS = Path(sources.__file__).parent.parent / "assets" / "tiny"
-LARGEST = 24e6  # bytes, of everything that is tiny's
+LARGEST = 32e6  # bytes, of everything that is tiny's
 FRAMES, TOP, LEFT, HEIGHT, WIDTH = 13, 26, 64, 128, 192
 
 
@@ -91,8 +94,27 @@ def test_a_changed_byte_is_refused(tmp_path: Path, file: str) -> None:
         shown(codec, STREAM.read_bytes(), Decoding())
 
 
-def test_it_says_how_it_is_refined(tiny: GnvcVd) -> None:
-    told = json.loads((ASSETS / "model.json").read_text())["codec"]["refinement"]
-    way = tiny.refinement
-    assert (way.sigma_0, way.noise_scale) == (told["sigma_0"], told["noise_scale"]) == (0.1, 0.5)
-    assert way.steps == 1
+def test_it_does_not_refine_and_says_so_to_who_asks_for_steps(tiny: GnvcVd) -> None:
+    assert not tiny.refines and not refines() and refines("nano")
+    stream = STREAM.read_bytes()
+    assert np.array_equal(shown(tiny, stream, Decoding()), shown(tiny, stream, Decoding(refine=False)))
+    for wish in (Decoding(steps=1), Decoding(apart=True)):
+        with pytest.raises(UsageError, match="tiny was trained without a refiner"):
+            shown(tiny, stream, wish)
+    with open_video(CLIPS / "bunny.mp4") as video, pytest.raises(UsageError, match="shown as decoded, in no steps"):
+        tiny.header(video.info, Encoding(refinement=Refinement(steps=1)))
+
+
+def test_a_stream_of_its_first_edition_says_where_that_is() -> None:
+    """Of container version 1 too, which is read as ever."""
+    found = inspect(str(FIRST_EDITION))
+    assert found.header.version == 1 and not found.damages
+    assert "parameters 01146407000000, version 1\n" in as_text(found)
+    where = r"\(--model with tiny's first edition, gnvc_vd/assets/tiny of commit e57d395\)"
+    for pictures in (True, False):
+        with pytest.raises(BitstreamError, match=rf"coded with model 440f491f2d6dfda0; tiny is \w+ {where}"):
+            load().decoder(found.header, pictures=pictures)
+    sizes = 16, 16, Fraction(25), Colour("bt709", "limited")
+    zero_shot = Header(CodecId.GVC, bytes(8), bytes.fromhex("b8b34dd9"), *sizes, b"")
+    with pytest.raises(BitstreamError, match=rf"tiny has 00000000 and would show wrong .* {where}"):
+        refuse_other_weights(zero_shot, bytes(4), "tiny")

@@ -15,8 +15,7 @@ import pytest
 
 from gnvc_vd.bitstream import BitstreamError, CodecId, End, Header, Reader, Unit, Writer
 from gnvc_vd.bitstream.playback import Decoding
-from gnvc_vd.codecs.info import as_text, inspect
-from gnvc_vd.codecs.load import load, load_for
+from gnvc_vd.codecs.load import load_for
 from gnvc_vd.conventions import UNSPECIFIED, Colour
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -85,12 +84,3 @@ def test_it_is_decoded(name: str) -> None:
     frames = np.concatenate(list(load_for(header, "nano").decode(stream, decoding)))
     assert frames.shape == (EXPECTED[name]["frames"], header.height, header.width, 3)
     assert frames.std() > 1  # nano's pictures mean nothing, but they are no blank
-
-
-def test_tinys_stream_is_of_version_1_too() -> None:
-    found = inspect(str(GOLDEN / "tiny.gnvc"))
-    assert found.header.version == 1 and not found.damages
-    assert "parameters 01146407000000, version 1\n" in as_text(found)
-    decoder = load("tiny").decoder(found.header, pictures=False)
-    for _, unit in found.units:
-        decoder.verify(unit)

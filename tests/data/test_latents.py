@@ -81,6 +81,20 @@ def test_half_precision_is_a_rounding(vae: WanVae, computed: Path, tmp_path: Pat
         assert torch.allclose(half[number], whole[number], rtol=2**-10, atol=1e-3)
 
 
+def test_smaller_clips_are_cut_out_of_larger_ones_at_another_place_in_every_pass(vae: WanVae, computed: Path) -> None:
+    whole = LatentClips(computed, vae_identity(vae), seed=4)
+    cut = LatentClips(computed, vae_identity(vae), seed=4, clip=ClipSpec(frames=1, height=16, width=16))
+    places = set()
+    for number in range(40):
+        of = whole[number][:, :1]
+        fits = [x for x in range(3) if torch.equal(cut[number], of[:, :, :, x : x + 2])]
+        assert len(fits) == 1 and torch.equal(cut[number], cut[number])
+        places.add((number % 5, *fits))
+    assert len({place for _, place in places}) == 3 and len(places) > 9
+    with pytest.raises(GnvcError, match=r"latents of 5 frames 32×16, too small for 5 frames 16×32"):
+        LatentClips(computed, vae_identity(vae), clip=ClipSpec(frames=5, height=32, width=16))
+
+
 def test_interrupted_work_goes_on_where_it_stopped(vae: WanVae, computed: Path, tmp_path: Path) -> None:
     done: list[int] = []
     with pytest.raises(RuntimeError, match="power"):

@@ -10,6 +10,7 @@ magnitude; all of them whitened, that is divided by the gain of their quality an
 their channel. So a network that says nothing yet already means those scales, and coding is good before any training.
 """
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple, cast
@@ -225,7 +226,9 @@ class SliceEntropy(nn.Module):
         """
         symbols = base.new_zeros(len(base), CHANNELS, *base.shape[2:])
         levels, area = torch.zeros_like(symbols), base.shape[2] * base.shape[3]
-        for stage, places in enumerate(self._stages(base)):
+        # Made once for a size, but not of what holds no data (lab/training_cost.py).
+        listed = places_of_stages if type(base) is Tensor else places_of_stages.__wrapped__
+        for stage, places in enumerate(listed(self.stages, *base.shape[2:], base.device)):
             known = base
             if stage:
                 near = self.neighbours[stage - 1](beside_magnitude(self.whitened(symbols, at, quality)))
@@ -281,21 +284,23 @@ class SliceEntropy(nn.Module):
         """Rows C, the measured scale as a table's index, likewise."""
         return (self.log_scale - math.log(MIDDLE_SCALE)) / STEP / 4
 
-    def _stages(self, like: Tensor) -> list[Tensor]:
-        """For each stage the places, in a flat slice of this height and width, of what is coded in it.
 
-        Every stage has as many of a place's channels, so a stable sort by stage, cut evenly, is what lists them; how
-        long the lists are depends on no data, which lets costs be computed without any (lab/training_cost.py).
-        """
-        height, width = like.shape[2:]
-        row = torch.arange(height, device=like.device)[:, None]
-        column = torch.arange(width, device=like.device)
-        channel = torch.arange(CHANNELS, device=like.device)[:, None, None]
-        if self.stages == 2:
+@functools.lru_cache(maxsize=16)
+def places_of_stages(stages: int, height: int, width: int, device: torch.device) -> tuple[Tensor, ...]:
+    """For each stage the places, in a flat slice of this size, of what is coded in it.
+
+    Every stage has as many of a place's channels, so a stable sort by stage, cut evenly, is what lists them; how long
+    the lists are depends on no data, which lets costs be computed without any (lab/training_cost.py).
+    """
+    with torch.inference_mode(False):  # whoever asks first, it is there for everyone
+        row = torch.arange(height, device=device)[:, None]
+        column = torch.arange(width, device=device)
+        channel = torch.arange(CHANNELS, device=device)[:, None, None]
+        if stages == 2:
             stage = (row + column + channel) % 2
         else:
-            stage = (torch.tensor(ORDER_OF_FOUR, device=like.device)[row % 2, column % 2] + channel) % 4
-        return list(stage.flatten().to(torch.uint8).argsort(stable=True).chunk(self.stages))  # bytes sort quickly
+            stage = (torch.tensor(ORDER_OF_FOUR, device=device)[row % 2, column % 2] + channel) % 4
+        return stage.flatten().to(torch.uint8).argsort(stable=True).chunk(stages)  # bytes sort quickly
 
 
 def beside_magnitude(values: Tensor) -> Tensor:

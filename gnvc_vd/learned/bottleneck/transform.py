@@ -25,7 +25,7 @@ from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 from gnvc_vd.common.strict import require
 from gnvc_vd.conventions import LATENT_CHANNELS, QUALITIES, GnvcError
 from gnvc_vd.entropy import likelihoods
-from gnvc_vd.entropy.integer import REACH, UNITS, IntegerConv, bounded, in_one_pass
+from gnvc_vd.entropy.integer import REACH, UNITS, IntegerConv, bounded, in_one_pass, quantised_once
 from gnvc_vd.learned.bottleneck.base import LAYER_BOUNDS, Bottleneck, Trained, check_latents, hashed
 from gnvc_vd.learned.bottleneck.exchange import Coders, Uniform
 from gnvc_vd.learned.bottleneck.gains import GAIN_AT_ONE, KNOTS, SMALLEST_SCALE, measured_log_gains, through_knots
@@ -161,7 +161,7 @@ class Transform(Bottleneck):
 
         for first in range(0, len(quality), rotation):
             count = min(rotation, len(quality) - first)
-            with torch.inference_mode(), torch.autocast(device.type, enabled=False):
+            with quantised_once(self), torch.inference_mode(), torch.autocast(device.type, enabled=False):
                 slices = None if latents is None else self.rotation(latents[:, :, first : first + count].float())
                 shown, past = self._rotated(slices, count, past, (size[0] // 2, size[1] // 2), levels, code)
             yield from map(DecodedLatent, shown.latent.unbind(2), shown.feature.unbind(2))
