@@ -42,7 +42,7 @@ from lab.study_transform import (
     transform_rates,
 )
 
-RANDOM_RATE = 1e-3  # of a contextual codec from scratch (configs/train/experiment/tiny_warmup.yaml)
+RANDOM_RATE = 1e-3  # of a contextual codec from scratch
 MEASURED_TRANSFORM_RATE = 1e-3  # at the entropy models' 4e-3 the KLT that it starts with is lost in some dozen steps
 FLOATS = ("anchor_analysis.", "anchor_synthesis.", "analysis.", "synthesis.", "extractor.")  # the rest is entropy
 

@@ -162,7 +162,7 @@ def test_the_transform_codecs_phases_go_on_from_its_measured_start_and_end_on_it
     assert len({one.rate for one in phases}) == 1  # a quality means the same λ, and an encoder rounds the same way
     rate = phases[0].rate
     assert (rate.smallest, rate.largest, rate.thrift, rate.quality, rate.widening) == (0.005, 12.0, 0.08, None, False)
-    small = training("experiment=tiny_transform")
+    small = training("experiment=tiny_warmup")
     assert phases[0].stage.optimisation == small.stage.optimisation and rate == small.rate
     peaks = [one.stage.optimisation.rate for one in phases]
     assert peaks == sorted(peaks, reverse=True) and peaks[1] == others[1].stage.optimisation.rate
@@ -184,9 +184,11 @@ def test_tinys_phases_start_from_one_another_and_its_codec_from_the_model_that_s
     assert [one.stage.trains for one in phases] == trained
     assert all(one.run.cpu and one.model.name == "tiny" for one in phases)
     warmup, latent, pixel = (one.rate for one in phases[3:])
-    assert (warmup.smallest, warmup.largest) == (latent.smallest, latent.largest)
-    assert pixel.smallest < latent.smallest and pixel.largest < latent.largest
-    assert [warmup.widening, latent.widening, pixel.widening] == [True, False, False]
+    assert warmup == latent == pixel  # a quality means the same λ, and an encoder rounds the same way
+    assert {one.model.bottleneck for one in phases} == {None} and preset("tiny").kind == "transform"
+    assert [one.model.begin for one in phases] == [None] * 3 + ["measured", None, None]
+    frames = {span.frames for span in phases[3].stage.spans}
+    assert frames == {25, 33}  # the usual rotation of 7 latents, and the longest of 9
 
 
 @pytest.mark.parametrize("name", TINY)
