@@ -56,6 +56,7 @@ def export(
     refit: bool = False,
     clips: Sequence[Tensor] | None = None,
     half: bool = False,
+    thrift: float | None = None,
 ) -> Exported:
     """Make a model folder of a run.
 
@@ -67,9 +68,10 @@ def export(
         clips: uint8 3 T H W, or latents where a codec is re-fitted, for what is measured; drawn from the run's own data
             by default.
         half: keep float weights in half precision, but not what decides symbols.
+        thrift: how the codec's encoder rounds; as in training by default. No decoder depends on it.
     """
     _refuse_other_content(folder)
-    stage, step = load_run(run, checkpoint, which)
+    stage, step = load_run(run, checkpoint, which, thrift)
     training, backbone = stage.settings, stage.backbone
     if refit and (training.stage.phase != "codec" or training.rate.quality is not None):
         raise UsageError(f"{run}: only a codec that was trained at all qualities can be re-fitted")
@@ -91,7 +93,9 @@ def export(
     return Exported(step, found)
 
 
-def load_run(run: Path, checkpoint: Path | None = None, which: Which = "averaged") -> tuple[AnyStage, int]:
+def load_run(
+    run: Path, checkpoint: Path | None = None, which: Which = "averaged", thrift: float | None = None
+) -> tuple[AnyStage, int]:
     """A run's modules on the CPU, in the precision of their source, with a checkpoint's weights; and its step."""
     record = strict.read_object(run / RUN)
     require(record.keys() == {"training", "environment"}, f"{run / RUN}: not the record of a run", GnvcError)
@@ -101,7 +105,8 @@ def load_run(run: Path, checkpoint: Path | None = None, which: Which = "averaged
         raise GnvcError(f"{taken or run / CHECKPOINTS}: no checkpoint there")
     state = strict.parse(State, strict.read_object(taken / STATE), str(taken / STATE))
     plain = replace(training.stage, weights=replace(training.stage.weights, perceptual=0.0))  # no network to judge
-    stage = build(replace(training, model=replace(training.model, bfloat16=False), stage=plain))
+    rate = training.rate if thrift is None else replace(training.rate, thrift=thrift)
+    stage = build(replace(training, model=replace(training.model, bfloat16=False), stage=plain, rate=rate))
     if isinstance(stage, CodecStage):
         stage.go_on(run)
     fill(trained(stage), taken / (EMA if which == "averaged" else WEIGHTS))

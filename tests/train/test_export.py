@@ -108,6 +108,17 @@ def test_a_trained_codec_codes_as_the_run_that_it_was_exported_from(runs: Path) 
     assert all(torch.equal(one.latent, other.latent) for one, other in zip(decoded, again, strict=True))
 
 
+def test_an_encoder_may_round_with_another_thrift_than_in_training(runs: Path, tmp_path: Path) -> None:
+    for thrift in (None, 0.5):
+        export(runs / "warmup", tmp_path / str(thrift), thrift=thrift)
+    plain, thrifty = (load(tmp_path / str(thrift)) for thrift in (None, 0.5))
+    assert (plain.bottleneck.thrift, thrifty.bottleneck.thrift) == (0.0, 0.5)
+    assert plain.coded_identity == thrifty.coded_identity  # either decodes what the other encodes
+    latents = torch.randn(1, 16, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    sizes = [len(one.bottleneck.compress(latents, [40] * 3)[0][0].data) for one in (plain, thrifty)]
+    assert sizes[1] < sizes[0]
+
+
 def test_half_the_size_keeps_what_decides_symbols(runs: Path, tmp_path: Path) -> None:
     export(runs / "warmup", tmp_path / "half", half=True)
     whole, half = load(runs / "models" / "warmup"), load(tmp_path / "half")
