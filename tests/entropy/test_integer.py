@@ -126,3 +126,12 @@ def test_gradients_pass_rounding_and_lead_back_into_bounds() -> None:
     x = torch.tensor([-2.0, -2.0, 0.3, 2.0, 2.0], requires_grad=True)
     (bounded(straight_round(x), 1) * torch.tensor([1.0, -1.0, 1.0, 1.0, -1.0])).sum().backward()
     assert x.grad is not None and x.grad.tolist() == [0, -1, 1, 1, 0]
+
+
+def test_a_leaky_layer_has_the_slopes_of_a_leaky_line() -> None:
+    """Of floats too it is rounded down to whole units; its gradient is that of max(x, x/8), and x/8's at nothing."""
+    x = (torch.arange(-20, 21).float() / UNITS).requires_grad_()
+    out = IntegerLeaky()(x)
+    assert torch.equal((out * UNITS).long(), IntegerLeaky()(torch.arange(-20, 21)))
+    out.sum().backward()
+    assert x.grad is not None and x.grad.tolist() == [1 / 8] * 21 + [1] * 20
