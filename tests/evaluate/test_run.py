@@ -287,6 +287,23 @@ def test_every_evaluation_composes(name: str) -> None:
     assert anchor is None or found.codecs[anchor].hybrid or name == "refinement"
 
 
+def test_what_a_model_does_anyway_stands_under_one_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Told not to refine, a model that does not is the same codec again: it gets no points, and is no anchor."""
+    made_up_set(tmp_path, sequences=1)
+    names = ("tiny", "nano")
+    codecs = {
+        f"{name}-{decode}": Contestant(ours=Ours((32,), model=name, decode={"no-refine": True} if decode else {}))
+        for name in names
+        for decode in (0, 1)
+    }
+    made: list[str] = []
+    monkeypatch.setattr("gnvc_vd.evaluate.run.make", lambda job, device: made.append(job.codec))
+    evaluate(evaluation(tmp_path, codecs=codecs, report=Reporting()), "cpu")
+    assert made == ["tiny-0", "nano-0", "nano-1"]
+    with pytest.raises(UsageError, match=r"tiny-1 is the anchor, .* give another with report\.anchor"):
+        evaluate(evaluation(tmp_path, codecs=codecs, report=Reporting(anchor="tiny-1")), "cpu")
+
+
 @pytest.mark.parametrize("name", ["small", "uvg", "public", "refinement"])
 def test_our_codec_stands_with_and_without_refinement(name: str) -> None:
     found = evaluation_of(composed_of("evaluate", f"experiment={name}", "codecs.gnvc-vd.ours.model=other")[0])

@@ -152,6 +152,8 @@ def test_a_report_is_whole_and_the_same_for_the_same_points(tmp_path: Path) -> N
         metrics=METRICS,
         report=Reporting(anchor="x265", rates=(0.02, 0.1), published=("gnvc-vd", "gvc")),
     )
+    left_out = {"unrefined": Contestant(ours=Ours((0,)))}  # it has no points where its model does not refine
+    whole = replace(whole, codecs=whole.codecs | left_out)
     named = {"anchor": "x265", "half": "x264"}
     points = [Point(**{**vars(one), "codec": named[one.codec]}) for one in POINTS if one.codec in named]
     fake_videos(Path(whole.folder))
