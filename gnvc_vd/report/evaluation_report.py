@@ -87,8 +87,10 @@ def _about(evaluation: Evaluation, points: Sequence[Point]) -> str:
     manifest = read_manifest(evaluation.manifest)
     first, gop = points[0], evaluation.gop or manifest.gop
     sequences = len({one.sequence for one in points})
+    rates = ", ".join(f"{rate:g}" for rate in sorted({round(one.rate, 2) for one in points}))
     return (
-        f"{manifest.title}, {sequences} of its sequences, {first.frames} frames of {first.width} × {first.height}; "
+        f"{manifest.title}, {sequences} of its sequences, {first.frames} frames of {first.width} × {first.height}, "
+        f"{rates} a second; "
         f"our codecs in GOPs of {gop}. {len(points)} points, each coded to a file, decoded by another process and "
         "measured. Bits are bytes of that file."
     )

@@ -63,8 +63,7 @@ def page(
         "rows": [*map(vars, rows), *map(_published_row, published)],
         "rates": [f"{rate:g} bpp" for rate in rates],
         "clips": {
-            one.sequence: {"width": one.width, "height": one.height, "frames": one.frames}
-            | {"rate": one.kbps * 1000 * one.frames / (8 * one.bytes)}  # frames a second
+            one.sequence: {"width": one.width, "height": one.height, "frames": one.frames} | {"rate": one.rate}
             for one in points
             if one.sequence in shown
         },
