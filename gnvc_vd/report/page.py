@@ -122,7 +122,7 @@ def _codecs(
 ) -> list[dict[str, str]]:
     """With what readers see each called and a colour, both the same as in the plots."""
     labels = labels_of(points)
-    own = [(name, labels.get(name, name), contestant.kind) for name, contestant in evaluation.codecs.items()]
+    own = [(name, labels[name], one.kind) for name, one in evaluation.codecs.items() if name in labels]
     known = dict.fromkeys([*own, *((one.label, one.label, "published") for one in published)])
     return [
         {"name": name, "label": label, "kind": kind, "colour": colour_of(place)}
