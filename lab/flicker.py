@@ -17,11 +17,10 @@ from torch import Tensor
 from gnvc_vd.conventions import Frame
 from gnvc_vd.metrics import UnavailableError
 from gnvc_vd.metrics.optical_flow import FlowEstimator, dis, warped
-from gnvc_vd.metrics.pairs import Pair
+from gnvc_vd.metrics.pairs import LUMA, Pair
 from gnvc_vd.metrics.temporal import Step, Steps
 
 Distance = Callable[[Tensor, Tensor], Tensor]
-LUMA = np.array([0.2126, 0.7152, 0.0722])
 
 
 @dataclass(frozen=True)

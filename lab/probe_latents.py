@@ -1,5 +1,7 @@
 """What a VAE's latents are worth: quality uncoded, and under an ideal transform code at some rates.
 
+Below the clips stands the VAE's own pattern: the lattice that it gives pictures of one colour, the mean of some.
+
 python -m lab.probe_latents MODEL VIDEO… [--rates 0.02 0.006] [--frames 25] [--size 256] [--sheet PNG]
 
 The sheet shows for each clip some frames side by side, a row for the original, the uncoded one and each rate; below
@@ -8,8 +10,9 @@ them one column of pixels over time, where flicker shows.
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -21,14 +24,17 @@ from gnvc_vd.backbone.weights import load_backbone, random_backbone
 from gnvc_vd.conventions import Colour, Frame, GnvcError
 from gnvc_vd.evaluate.compare import Panel
 from gnvc_vd.metrics.ideal import IdealCode
+from gnvc_vd.metrics.lattice import STRIDES, lattices
 from gnvc_vd.metrics.pairs import Pairing
 from gnvc_vd.presets import PRESETS
-from gnvc_vd.video import Picture
+from gnvc_vd.video import Picture, open_video
 from gnvc_vd.video.pictures import sheets, write_picture
 from gnvc_vd.video.pixels import pixels_of, to_frames, to_model
 from lab.probe_clips import middle_clips
 
-METRICS = ("psnr_rgb", "st_lpips_alex", "vmaf")
+LATTICES = tuple(f"lattice_{stride}" for stride in STRIDES)
+METRICS = ("cvvdp", "vmaf", "st_lpips_alex", "psnr_rgb", *LATTICES)
+COLOURS = ((64, 64, 64), (128, 128, 128), (192, 192, 192), (192, 64, 64), (64, 192, 64), (64, 64, 192))
 BT709 = Colour("bt709", "limited")
 
 
@@ -42,7 +48,7 @@ class Judged:
 
 
 @torch.inference_mode()
-def judge(vae: VideoVae, clip: Tensor, rates: Sequence[float]) -> list[Judged]:
+def judge(vae: VideoVae, clip: Tensor, rates: Sequence[float], frame_rate: Fraction) -> list[Judged]:
     """A clip, uint8 3 T H W with sides in multiples of 16, uncoded and at each rate in bits per pixel."""
     video, original = to_model(clip[None].to(vae.mean.device)), pixels_of(clip)
     latents = vae.encode(video)
@@ -51,14 +57,25 @@ def judge(vae: VideoVae, clip: Tensor, rates: Sequence[float]) -> list[Judged]:
     for rate in (None, *rates):
         coded = latents if rate is None else code.at_bits(rate * clip[0].numel()).latents.to(latents.device)
         frames = to_frames(vae.decode(coded)[0])
-        rows.append(Judged(rate, _figures(original, frames), frames))
+        rows.append(Judged(rate, _figures(original, frames, frame_rate), frames))
     return rows
 
 
-def _figures(original: Frame, shown: Frame) -> dict[str, float | None]:
+@torch.inference_mode()
+def own_lattices(vae: VideoVae, frames: int, size: int) -> dict[str, float]:
+    """Of pictures of one colour, uncoded, the mean over COLOURS."""
+    found = []
+    for colour in COLOURS:
+        clip = torch.tensor(colour, dtype=torch.uint8).view(3, 1, 1, 1).expand(3, frames, size, size)
+        shown = to_frames(vae.decode(vae.encode(to_model(clip[None].to(vae.mean.device))))[0])
+        found.append(lattices(pixels_of(clip), shown))
+    return {name: float(np.mean([one[name] for one in found])) for name in LATTICES}
+
+
+def _figures(original: Frame, shown: Frame, frame_rate: Fraction) -> dict[str, float | None]:
     """As `gnvc-vd compare` measures."""
     height, width = original.shape[1:3]
-    panel = Panel(METRICS, width, height, "dis", "cpu")
+    panel = Panel(METRICS, width, height, frame_rate, "dis", "cpu")
     try:
         pairing = Pairing(BT709, "cpu")
         for one, other in zip(original, shown, strict=True):
@@ -94,16 +111,23 @@ def probe(arguments: argparse.Namespace) -> None:
     pictures: list[Frame] = []
     for path in arguments.videos:
         clip, shown = next(middle_clips(path, arguments.frames, arguments.size)), {}
-        for row in judge(backbone.vae, clip, arguments.rates):
+        with open_video(path) as video:
+            frame_rate = video.info.rate
+        for row in judge(backbone.vae, clip, arguments.rates, frame_rate):
             rate = "uncoded" if row.bpp is None else f"{row.bpp:.4f}"
-            figures = "".join(f"{'–' if found is None else f'{found:.4f}':>15}" for found in row.figures.values())
-            print(f"{path[-32:]:32} {rate:>8}{figures}", flush=True)
+            print(_line(path, rate, row.figures), flush=True)
             shown[rate] = row.frames
         pictures += sheets(pixels_of(clip), shown).values()
+    print(_line("pictures of one colour", "uncoded", own_lattices(backbone.vae, arguments.frames, arguments.size)))
     if arguments.sheet is not None:
         widest = max(picture.shape[1] for picture in pictures)
         padded = [np.pad(picture, ((0, 8), (0, widest - picture.shape[1]), (0, 0))) for picture in pictures]
         write_picture(arguments.sheet, np.concatenate(padded))
+
+
+def _line(clip: str, rate: str, figures: Mapping[str, float | None]) -> str:
+    known = [figures.get(name) for name in METRICS]
+    return f"{clip[-32:]:32} {rate:>8}" + "".join(f"{'–' if one is None else f'{one:.4f}':>15}" for one in known)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from fractions import Fraction
 from itertools import islice, zip_longest
 
 import torch
@@ -18,7 +19,9 @@ from tqdm import tqdm
 from gnvc_vd.common.strict import require
 from gnvc_vd.conventions import GnvcError
 from gnvc_vd.metrics import fidelity, perceptual
+from gnvc_vd.metrics.cvvdp import DISPLAY, ColorVideoVdp
 from gnvc_vd.metrics.fidelity import MsSsim, psnr_rgb, psnr_yuv
+from gnvc_vd.metrics.lattice import Lattice
 from gnvc_vd.metrics.optical_flow import FLOWS, FlowEstimator, dis, raft
 from gnvc_vd.metrics.pairs import FrameMean, Measure, Pair, Pairing
 from gnvc_vd.metrics.perceptual import dists, lpips, st_lpips
@@ -42,6 +45,8 @@ def _psnr_of_planes(pair: Pair) -> float:
 
 
 METRICS = {
+    "cvvdp": Metric(f"ColorVideoVDP ({DISPLAY}), JOD", lambda panel: panel.visible()),
+    "vmaf": Metric("VMAF", lambda panel: panel.enter_context(closing(Vmaf()))),
     "psnr_rgb": Metric("PSNR RGB, dB", lambda _: FrameMean(psnr_rgb)),
     "psnr_yuv": Metric("PSNR YUV 6:1:1, dB", lambda _: FrameMean(_psnr_of_planes)),
     "ms_ssim": Metric("MS-SSIM", lambda panel: panel.network(MsSsim(), fidelity.check_size)),
@@ -50,18 +55,21 @@ METRICS = {
     "dists": Metric("DISTS", lambda panel: panel.network(dists()), lower_is_better=True),
     "st_lpips_alex": Metric("ST-LPIPS (AlexNet)", lambda panel: panel.network(st_lpips("alex")), lower_is_better=True),
     "st_lpips_vgg": Metric("ST-LPIPS (VGG)", lambda panel: panel.network(st_lpips("vgg")), lower_is_better=True),
-    "vmaf": Metric("VMAF", lambda panel: panel.enter_context(closing(Vmaf()))),
     "e_warp": Metric("E_warp", lambda panel: WarpingError(panel.flow()), lower_is_better=True),
+    "lattice_2": Metric("lattice of stride 2, levels", lambda _: Lattice(2), lower_is_better=True),
+    "lattice_4": Metric("lattice of stride 4, levels", lambda _: Lattice(4), lower_is_better=True),
+    "lattice_8": Metric("lattice of stride 8, levels", lambda _: Lattice(8), lower_is_better=True),
 }
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What `compare` found: a figure per metric, None where `missing` says why."""
+    """What `compare` found: a figure per metric, None where `missing` says why; `viewing` is what cvvdp depends on."""
 
     frames: int
     width: int
     height: int
+    viewing: str
     figures: dict[str, float | None]
     missing: dict[str, str]
     notices: tuple[str, ...]
@@ -75,7 +83,9 @@ class Comparison:
     def as_text(self) -> str:
         lines = [f"{self.frames} frames of {self.width}×{self.height}"]
         for name, figure in self.figures.items():
-            lines.append(f"{name:14}{f'{figure:.4f}' if figure is not None else f'–  {self.missing[name]}'}")
+            viewing = f"  JOD, {self.viewing}" if name == "cvvdp" else ""
+            said = f"–  {self.missing[name]}" if figure is None else f"{figure:.4f}{viewing}"
+            lines.append(f"{name:14}{said}")
         return "\n".join(lines)
 
 
@@ -115,7 +125,8 @@ def compare(
         sizes = [(video.info.width, video.info.height) for video in (first, second)]
         said = "{} is {}×{} and {} {}×{}: only videos of one size can be compared"
         require(sizes[0] == sizes[1], said.format(reference, *sizes[0], test, *sizes[1]), GnvcError)
-        panel = stack.enter_context(Panel(metrics, *sizes[0], flow, device))
+        rate = first.info.rate
+        panel = stack.enter_context(Panel(metrics, *sizes[0], rate, flow, device))
         notices = list(_notices(reference, first, test, second))
         pairing = Pairing(first.info.colour, device)
         total = min((n for n in (frames, first.info.frames, second.info.frames) if n is not None), default=None)
@@ -130,7 +141,8 @@ def compare(
             count += 1
         figures = panel.figures()
     seconds = time.perf_counter() - start
-    return Comparison(count, *sizes[0], figures, panel.missing, tuple(notices), seconds, panel.seconds)
+    viewing = f"display {DISPLAY}, {float(rate):.6g} frames a second"
+    return Comparison(count, *sizes[0], viewing, figures, panel.missing, tuple(notices), seconds, panel.seconds)
 
 
 class Panel(ExitStack):
@@ -139,9 +151,9 @@ class Panel(ExitStack):
     `close` ends what runs beside us.
     """
 
-    def __init__(self, metrics: Sequence[str], width: int, height: int, flow: str, device: str) -> None:
+    def __init__(self, metrics: Sequence[str], width: int, height: int, rate: Fraction, flow: str, device: str) -> None:
         super().__init__()
-        self._size, self._flow, self._device = (width, height), flow, device
+        self._size, self._rate, self._flow, self._device = (width, height), rate, flow, device
         self.missing: dict[str, str] = {}
         self.seconds = dict.fromkeys(METRICS, 0.0)
         self._running: dict[str, Measure] = {}
@@ -158,6 +170,9 @@ class Panel(ExitStack):
         check_size(*self._size)
         on_device = module.to(self._device)
         return FrameMean(torch.inference_mode()(lambda pair: float(on_device(*pair.tensors))))
+
+    def visible(self) -> ColorVideoVdp:
+        return ColorVideoVdp(*self._size, self._rate, self._device)
 
     def flow(self) -> FlowEstimator:
         return raft(self._device) if self._flow == "raft" else dis

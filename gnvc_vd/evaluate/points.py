@@ -61,6 +61,11 @@ class Point:
     environment: dict[str, str]
     bottleneck: BottleneckKind | None = None
 
+    @property
+    def rate(self) -> float:
+        """Frames a second."""
+        return self.kbps * 1000 * self.frames / (8 * self.bytes)
+
 
 def settings_of(contestant: Contestant, level: int, source: Prepared, evaluation: Evaluation) -> dict[str, Any]:
     """What decides a point's bytes and pictures, as plain data."""

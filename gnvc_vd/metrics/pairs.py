@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -12,6 +13,8 @@ from gnvc_vd.metrics import UnavailableError
 from gnvc_vd.video import Picture
 from gnvc_vd.video.pixels import to_video
 from gnvc_vd.video.planes import Planes, PlanesOf
+
+LUMA = np.array([0.2126, 0.7152, 0.0722])  # of R, G and B, after BT.709, for measures of levels as they are seen
 
 
 @dataclass(frozen=True)

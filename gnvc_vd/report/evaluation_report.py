@@ -56,6 +56,7 @@ def write_report(evaluation: Evaluation, points: Sequence[Point], folder: Path) 
         write_text(folder / name, text)
     shown = sequence_shown(rows)
     of = f"mean of {len({one.sequence for one in points})} sequences" if shown == MEAN else shown
+    # A codec without points is another name of one that has them (evaluate/run.py).
     thick = [labels[name] for name, contestant in evaluation.codecs.items() if contestant.ours and name in labels]
     plot_metrics(named, metrics, f"{Path(evaluation.manifest).stem}, {of}", thick, folder, published)
     return folder / "index.html"
@@ -87,8 +88,10 @@ def _about(evaluation: Evaluation, points: Sequence[Point]) -> str:
     manifest = read_manifest(evaluation.manifest)
     first, gop = points[0], evaluation.gop or manifest.gop
     sequences = len({one.sequence for one in points})
+    rates = ", ".join(f"{rate:g}" for rate in sorted({round(one.rate, 2) for one in points}))
     return (
-        f"{manifest.title}, {sequences} of its sequences, {first.frames} frames of {first.width} × {first.height}; "
+        f"{manifest.title}, {sequences} of its sequences, {first.frames} frames of {first.width} × {first.height}, "
+        f"{rates} a second; "
         f"our codecs in GOPs of {gop}. {len(points)} points, each coded to a file, decoded by another process and "
         "measured. Bits are bytes of that file."
     )

@@ -63,8 +63,7 @@ def page(
         "rows": [*map(vars, rows), *map(_published_row, published)],
         "rates": [f"{rate:g} bpp" for rate in rates],
         "clips": {
-            one.sequence: {"width": one.width, "height": one.height, "frames": one.frames}
-            | {"rate": one.kbps * 1000 * one.frames / (8 * one.bytes)}  # frames a second
+            one.sequence: {"width": one.width, "height": one.height, "frames": one.frames} | {"rate": one.rate}
             for one in points
             if one.sequence in shown
         },
@@ -123,7 +122,7 @@ def _codecs(
 ) -> list[dict[str, str]]:
     """With what readers see each called and a colour, both the same as in the plots."""
     labels = labels_of(points)
-    own = [(name, labels.get(name, name), contestant.kind) for name, contestant in evaluation.codecs.items()]
+    own = [(name, labels[name], one.kind) for name, one in evaluation.codecs.items() if name in labels]
     known = dict.fromkeys([*own, *((one.label, one.label, "published") for one in published)])
     return [
         {"name": name, "label": label, "kind": kind, "colour": colour_of(place)}

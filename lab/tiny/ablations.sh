@@ -33,7 +33,7 @@ judge() {
     case $1 in no_refinement) way=+codecs.gnvc-vd.ours.decode.no-refine=true ;; *) way= ;; esac
     "$python" scripts/evaluate.py experiment=public folder="$judged/$1" root="$root" "only=[gnvc-vd]" \
         codecs.gnvc-vd.ours.model="$out/models/$1" codecs.gnvc-vd.ours.levels="[0,21,42,63]" \
-        "metrics=[psnr_rgb,st_lpips_alex,e_warp]" at_once=2 $way
+        "metrics=[cvvdp,vmaf,st_lpips_alex,psnr_rgb,e_warp]" at_once=2 $way
 }
 
 # variant NAME STAGE_1_OVERRIDES STAGE_2_OVERRIDES MORE…, overrides divided by blanks

@@ -22,7 +22,8 @@ from tests.metrics.clips import as_frame, noisy, pan, texture, write
 from tests.metrics.test_fidelity import ffmpeg_psnr
 from tests.metrics.test_vmaf import of_files
 
-OFFLINE = ("psnr_rgb", "psnr_yuv", "ms_ssim", "st_lpips_alex", "st_lpips_vgg", "vmaf", "e_warp")
+LATTICES = ("lattice_2", "lattice_4", "lattice_8")
+OFFLINE = ("cvvdp", "vmaf", "psnr_rgb", "psnr_yuv", "ms_ssim", "st_lpips_alex", "st_lpips_vgg", "e_warp", *LATTICES)
 QUICK = ("psnr_rgb", "psnr_yuv", "vmaf", "e_warp")
 
 
@@ -45,9 +46,9 @@ def test_json_has_every_key_and_the_figures_are_the_measures_own(
     out, said = capfd.readouterr()
     assert out.count("\n") == 1
     found = json.loads(out)
-    assert list(found)[:10] == list(METRICS)
+    assert list(found)[: len(METRICS)] == list(METRICS)
     assert set(found) - set(METRICS) == {
-        *("frames", "width", "height", "missing", "notices", "seconds", "seconds_by_metric")
+        *("frames", "width", "height", "viewing", "missing", "notices", "seconds", "seconds_by_metric")
     }
     assert (found["frames"], found["width"], found["height"]) == (2, 176, 168)
     assert found["psnr_yuv"] == pytest.approx(np.mean(ffmpeg_psnr(Path(files[0]), Path(files[1]), tmp_path)), abs=0.02)
@@ -56,6 +57,8 @@ def test_json_has_every_key_and_the_figures_are_the_measures_own(
     assert "vgg16-397923af.pth" in found["missing"]["dists"] and str(tmp_path) in found["missing"]["lpips_alex"]
     assert set(found["seconds_by_metric"]) == set(OFFLINE)
     assert 0.9 < found["ms_ssim"] < 1 and 1 < found["e_warp"] < 100
+    assert 8 < found["cvvdp"] < 10 and found["viewing"] == "display standard_fhd, 25 frames a second"
+    assert all(abs(found[name]) < 0.3 for name in LATTICES)  # of noise
     assert 0 < found["st_lpips_alex"] < 0.2 and 0 < found["st_lpips_vgg"] < 0.2
     assert "no colour matrix is stated" in found["notices"][0] and "no colour matrix is stated" in said
 
@@ -72,13 +75,14 @@ def test_each_network_is_the_one_that_its_key_names(tmp_path: Path) -> None:
 
 def test_text_is_a_line_a_metric_with_reasons(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     files = of_clips(smooth_clip(40, 48, 3), tmp_path)
-    assert main(["compare", *files, "--metrics", "psnr_rgb,ms_ssim,e_warp"]) == 0
+    assert main(["compare", *files, "--metrics", "psnr_rgb,ms_ssim,cvvdp"]) == 0
     lines = capfd.readouterr().out.splitlines()
     assert lines[0] == "3 frames of 48×40" and [line.split()[0] for line in lines[1:]] == list(METRICS)
-    figure = compare(*files, metrics=["psnr_rgb"]).figures["psnr_rgb"]
-    assert lines[1] == f"psnr_rgb      {figure:.4f}"
-    assert lines[3] == "ms_ssim       –  needs pictures of at least 161 pixels each way, not 48×40"
-    assert lines[4] == "lpips_alex    –  not asked for"
+    figures = compare(*files, metrics=["psnr_rgb", "cvvdp"]).figures
+    assert lines[1] == f"cvvdp         {figures['cvvdp']:.4f}  JOD, display standard_fhd, 25 frames a second"
+    assert lines[2] == "vmaf          –  not asked for"
+    assert lines[3] == f"psnr_rgb      {figures['psnr_rgb']:.4f}"
+    assert lines[5] == "ms_ssim       –  needs pictures of at least 161 pixels each way, not 48×40"
 
 
 def test_a_copy_is_perfect_and_alone(tmp_path: Path) -> None:
@@ -87,6 +91,7 @@ def test_a_copy_is_perfect_and_alone(tmp_path: Path) -> None:
     found = compare(path, path, metrics=[name for name in OFFLINE if name != "st_lpips_vgg"])
     figures = found.figures
     assert (figures["psnr_rgb"], figures["psnr_yuv"], figures["st_lpips_alex"]) == (100, 100, 0)
+    assert figures["cvvdp"] == 10 and [figures[name] for name in LATTICES] == [0, 0, 0]
     assert figures["ms_ssim"] == pytest.approx(1, abs=1e-6) and (figures["vmaf"] or 0) > 95
     assert figures["e_warp"] == pytest.approx(0, abs=1e-6)  # still
     assert found.missing["st_lpips_vgg"] == "not asked for" and "st_lpips_vgg" not in found.seconds_by_metric

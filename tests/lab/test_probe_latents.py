@@ -1,6 +1,7 @@
 """The ideal transform code against the closed forms of rate–distortion theory."""
 
 import math
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from gnvc_vd.metrics.block_transform import dct
 from gnvc_vd.metrics.fidelity import psnr
 from gnvc_vd.metrics.ideal import IdealCode
 from gnvc_vd.video.pixels import pixels_of
-from lab.probe_latents import judge
+from lab.probe_latents import COLOURS, LATTICES, judge, own_lattices
 
 
 def white(deviations: Tensor, side: int = 64, seed: int = 0) -> Tensor:
@@ -69,10 +70,31 @@ def test_a_vae_is_judged_uncoded_and_by_rate() -> None:
     """More bits of the same latents bring the picture nearer to the uncoded one."""
     vae = load_backbone("nano").vae
     clip = torch.randint(0, 256, (3, 5, 64, 64), generator=torch.Generator().manual_seed(0)).byte()
-    uncoded, much, little = judge(vae, clip, (20.0, 0.01))
+    uncoded, much, little = judge(vae, clip, (20.0, 0.01), Fraction(25))
     assert (uncoded.bpp, much.bpp, little.bpp) == (None, 20.0, 0.01)
     assert much.figures["psnr_rgb"] == pytest.approx(uncoded.figures["psnr_rgb"], abs=0.05)
     assert much.figures["st_lpips_alex"] == pytest.approx(uncoded.figures["st_lpips_alex"], abs=0.02)
     assert little.figures["vmaf"] is not None and little.figures != much.figures
     ratio = np.mean([psnr(one, other) for one, other in zip(pixels_of(clip), uncoded.frames, strict=True)])
     assert uncoded.figures["psnr_rgb"] == pytest.approx(ratio, abs=1e-9)
+
+
+def test_the_pattern_that_a_vae_gives_plain_pictures_is_its_own() -> None:
+    """A decoder that adds ±6 levels to every other pixel has that as its lattice, and none otherwise."""
+
+    class Plain:
+        mean = torch.zeros(1)
+        added = 0.0
+
+        def encode(self, video: Tensor) -> Tensor:
+            return video
+
+        def decode(self, latents: Tensor) -> Tensor:
+            chequers = torch.arange(48)[:, None].add(torch.arange(48)) % 2 * 2.0 - 1
+            return latents + self.added / 127.5 * chequers
+
+    vae = Plain()
+    assert own_lattices(vae, 2, 48) == dict.fromkeys(LATTICES, 0)  # type: ignore[arg-type]
+    vae.added = 6.0
+    assert own_lattices(vae, 2, 48) == pytest.approx(dict.fromkeys(LATTICES, 6), abs=0.1)  # type: ignore[arg-type]
+    assert all(20 < level < 235 for colour in COLOURS for level in colour)  # none is cut off

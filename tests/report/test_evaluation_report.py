@@ -200,6 +200,7 @@ def test_what_is_read_calls_a_codec_by_its_label_and_csv_by_its_name(
 ) -> None:
     made_up_set(tmp_path, sequences=1)
     codecs = {"x265": Contestant(hybrid=Hybrid("x265", (0,))), "new": Contestant(ours=Ours((0, 1, 2)))}
+    codecs["new-unrefined"] = Contestant(ours=Ours((0, 1, 2)))  # without points: it does what "new" does
     whole = evaluation(tmp_path, codecs=codecs, metrics=METRICS, report=Reporting(anchor="x265"))
     points = [*noted("x265", None, 2), *noted("new", "transform")]
     for one in points:

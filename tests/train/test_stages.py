@@ -2,13 +2,14 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 from gnvc_vd.backbone import flow
 from gnvc_vd.backbone.image_condition import condition_on
-from gnvc_vd.conventions import SPATIAL_STRIDE, GnvcError, UsageError
+from gnvc_vd.conventions import SPATIAL_STRIDE, Frame, GnvcError, UsageError
 from gnvc_vd.data.samples import Draws
 from gnvc_vd.metrics.perceptual import st_lpips
 from gnvc_vd.train import losses
@@ -326,3 +327,24 @@ def test_slopes_are_those_of_finite_differences() -> None:
         bias[0] -= 2 * step
         below = rate()
     assert bias.grad[0].item() == pytest.approx(((above - below) / (2 * step)).item(), rel=0.05)
+
+
+def test_validations_have_the_lattice_of_what_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Grey clips that come back with chequers of ±5 levels, which repeat at every even stride."""
+    clips = [torch.full((3, 9, 64, 64), level, dtype=torch.uint8) for level in (100, 150)]
+    chequers = np.indices((64, 64)).sum(0)[..., None] % 2 * 10 - 5
+
+    def decoded(_: Tensor) -> Tensor:
+        levels = torch.from_numpy(100 + chequers[..., 0]) / 127.5 - 1
+        return levels.expand(1, 3, 9, 64, 64)
+
+    def coded(_: object, video: Frame, *__: object) -> tuple[int, Frame]:
+        return 100, (video + chequers).astype(np.uint8)
+
+    vae, codec = build(training("vae", size=64)), codec_stage("warmup")
+    monkeypatch.setattr(vae.vae, "decode", decoded)
+    monkeypatch.setattr("gnvc_vd.train.stages.codec_stage._coded", coded)
+    found = {vae: vae.judge(clips).figures, codec: codec.judge(clips).figures}
+    for stage, behind in ((vae, ""), (vae, "_at_0.02_bpp"), (codec, "_32")):
+        figures = [found[stage][f"lattice_{stride}{behind}"] for stride in (2, 4, 8)]
+        assert figures == pytest.approx([5, 5, 5], abs=0.1), behind

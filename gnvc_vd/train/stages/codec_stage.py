@@ -22,6 +22,7 @@ from gnvc_vd.data.samples import Draws
 from gnvc_vd.learned.bottleneck.kinds import bottleneck_of
 from gnvc_vd.learned.codec import Encoding, GnvcVd
 from gnvc_vd.metrics.fidelity import psnr
+from gnvc_vd.metrics.lattice import STRIDES, lattices
 from gnvc_vd.presets import preset
 from gnvc_vd.train import losses
 from gnvc_vd.train.checkpoint import fill
@@ -173,10 +174,12 @@ class CodecStage(nn.Module):
             for video in originals:
                 size, found = _coded(codec, video, encoding, decoding)
                 error = np.square((video.astype(np.float64) - found) / 127.5).mean()
-                points.append((8 * size / video[..., 0].size, psnr(video, found), error))
+                patterns = lattices(video, found).values()
+                points.append((8 * size / video[..., 0].size, psnr(video, found), error, *patterns))
                 shown.setdefault(f"quality {quality}", found)
-            bpp, ratio, error = np.mean(points, axis=0).tolist()
+            bpp, ratio, error, *patterns = np.mean(points, axis=0).tolist()
             figures |= {f"bpp_{quality}": bpp, f"psnr_{quality}": ratio}
+            figures |= {f"lattice_{stride}_{quality}": one for stride, one in zip(STRIDES, patterns, strict=True)}
             weight = losses.lambda_of(torch.tensor([quality]), self.rate)
             scores.append(float((bpp + weight * error) / weight.sqrt()))
         return Verdict(float(np.mean(scores)), figures, sheets(originals[0], shown))

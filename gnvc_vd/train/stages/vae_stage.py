@@ -13,6 +13,7 @@ from gnvc_vd.backbone.weights import Backbone
 from gnvc_vd.conventions import Frame
 from gnvc_vd.metrics.fidelity import psnr
 from gnvc_vd.metrics.ideal import IdealCode
+from gnvc_vd.metrics.lattice import lattices
 from gnvc_vd.train import losses
 from gnvc_vd.train.settings import Training
 from gnvc_vd.train.stages.stage import Losses, Step, Verdict, perceived, perceptual_of
@@ -68,6 +69,8 @@ class VaeStage(nn.Module):
             "psnr": _mean_psnr(originals, uncoded),
             "psnr_first_frame": _mean_psnr([clip[:1] for clip in originals], [clip[:1] for clip in uncoded]),
             f"psnr_at_{JUDGED_RATE}_bpp": _mean_psnr(originals, coded),
+            **_mean_lattices(originals, uncoded),
+            **{f"{name}_at_{JUDGED_RATE}_bpp": one for name, one in _mean_lattices(originals, coded).items()},
         }
         shown = {"reconstruction": uncoded[0], f"{JUDGED_RATE} bpp": coded[0]}
         return Verdict(-figures["psnr"], figures, sheets(originals[0], shown))
@@ -75,3 +78,8 @@ class VaeStage(nn.Module):
 
 def _mean_psnr(originals: Sequence[Frame], found: Sequence[Frame]) -> float:
     return float(np.mean([psnr(a, b) for a, b in zip(originals, found, strict=True)]))
+
+
+def _mean_lattices(originals: Sequence[Frame], found: Sequence[Frame]) -> dict[str, float]:
+    each = [lattices(a, b) for a, b in zip(originals, found, strict=True)]
+    return {name: float(np.mean([one[name] for one in each])) for name in each[0]}

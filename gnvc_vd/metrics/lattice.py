@@ -1,0 +1,56 @@
+"""Patterns that repeat with a codec's strides and stand still in the picture: the lattice, or canvas, that eyes see.
+
+    luma of test − reference ──mean over frames──▶ H W ──mean over blocks──▶ s × s phases ──root mean square──▶ levels
+
+Perceptual distances hardly mind such patterns, since the networks behind them stride through the picture, too. Moving
+pictures have errors of any phase, so that what stays after the mean over frames is a pattern; what chance leaves is
+measured at strides that no codec here has, and subtracted: a codec without a pattern reads near 0.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gnvc_vd.conventions import Frame
+from gnvc_vd.metrics import UnavailableError, check_sides
+from gnvc_vd.metrics.pairs import LUMA, Pair
+
+STRIDES = (2, 4, 8)
+CHANCE = (3, 5, 7)
+SMALLEST = 32  # pixels: four blocks of the largest stride
+
+
+def lattice(error: NDArray[np.float64], stride: int) -> float:
+    """Of an error H W, the mean of a clip's frames, in 8-bit levels."""
+    return folded(error, stride) - float(np.mean([folded(error, other) for other in CHANCE]))
+
+
+def folded(error: NDArray[np.float64], stride: int) -> float:
+    """The root mean square over phases (y mod s, x mod s) of the error's means there, less the mean of all."""
+    rows, columns = (side // stride for side in error.shape)
+    blocks = error[: rows * stride, : columns * stride].reshape(rows, stride, columns, stride)
+    return float(blocks.mean((0, 2)).std())
+
+
+def lattices(reference: Frame, test: Frame) -> dict[str, float]:
+    """Of two clips T H W 3, by the names that they have in `gnvc-vd compare`."""
+    error = np.mean(test, 0, np.float64) - np.mean(reference, 0, np.float64)
+    return {f"lattice_{stride}": lattice(error @ LUMA, stride) for stride in STRIDES}
+
+
+class Lattice:
+    """The lattice of a video at one stride; it holds one picture, the sum of errors."""
+
+    def __init__(self, stride: int) -> None:
+        self._stride, self._count = stride, 0
+        self._sum: NDArray[np.int32] | None = None
+
+    def add(self, pair: Pair) -> None:
+        error = pair.test.astype(np.int32) - pair.reference
+        self._sum = error if self._sum is None else self._sum + error
+        self._count += 1
+
+    def value(self) -> float:
+        if self._sum is None:
+            raise UnavailableError("needs at least one frame")
+        check_sides(SMALLEST, self._sum.shape[1], self._sum.shape[0])
+        return lattice(self._sum @ LUMA / self._count, self._stride)
