@@ -8,7 +8,6 @@ orders. No clip depends on the clips before it.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -17,14 +16,14 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from gnvc_vd.common.strict import MAX_NUMBER, require
-from gnvc_vd.conventions import MAX_SIDE, PIXEL_MULTIPLE, TEMPORAL_STRIDE, Frame, GnvcError, UsageError
+from gnvc_vd.conventions import MAX_SIDE, PIXEL_MULTIPLE, TEMPORAL_STRIDE, GnvcError, UsageError
 from gnvc_vd.data.manifests import entries_of, inside
+from gnvc_vd.data.material import Film, Material
 from gnvc_vd.data.samples import MIXING, Clips, Draws, ItemClips, UnsuitableError, order
 from gnvc_vd.video.pictures import read_picture
-from gnvc_vd.video.seeking import Area, Backend, index_film, read_frames
+from gnvc_vd.video.seeking import Area, Backend
 
 SEPTUPLET = 7
-KEPT_INDEXES = 4096
 BLOCK = 1024  # samples within which a mixture's shares are exact
 
 
@@ -71,17 +70,27 @@ class VideoClips(ItemClips):
         self.root, self._entries = entries_of(Path(source), "videos", split)
         super().__init__([entry.name for entry in self._entries], spec.seed)
         self.spec, self._backend = spec, backend
+        self._material: Material | None = None
+
+    def keep_in(self, material: Material) -> None:
+        self._material = material
+        material.want(self._all(self._film))
 
     def _clip(self, item: int, draws: Draws) -> Tensor:
-        entry, spec = self._entries[item], self.spec
-        path = inside(self.root, entry.path)
-        index = _index(path)
-        frames = min(entry.frames or index.frames, index.frames - entry.start)
+        film, spec = self._film(item), self.spec
+        frames, height, width = film.shape
         require(frames >= spec.span, f"{frames} frames, a clip takes {spec.span}", UnsuitableError)
-        start = entry.start + draws.below(frames - spec.span + 1)
-        area = drawn_area(draws, index.height, index.width, spec)
-        taken = read_frames(path, index, start, spec.frames, spec.stride, area, self._backend)
-        return finished(taken, draws, spec)
+        start = draws.below(frames - spec.span + 1)
+        area = drawn_area(draws, height, width, spec)
+        if self._material is None:
+            return finished(film.read(start, spec.frames, spec.stride, area), draws, spec)
+        taken = self._material[film][start : start + spec.span : spec.stride]
+        part = taken[:, :, area.top : area.top + area.height, area.left : area.left + area.width]
+        return finished(part.float(), draws, spec)  # not every device has a filter for bytes
+
+    def _film(self, item: int) -> Film:
+        entry = self._entries[item]
+        return Film(inside(self.root, entry.path), entry.start, entry.frames, self._backend)
 
 
 class SeptupletClips(ItemClips):
@@ -101,7 +110,8 @@ class SeptupletClips(ItemClips):
         frames = [read_picture(folder / f"im{number}.png") for number in range(first, first + spec.span, spec.stride)]
         height, width = frames[0].shape[:2]
         area = drawn_area(draws, height, width, spec)
-        return finished(np.stack([area.cut(frame) for frame in frames]), draws, spec)
+        cut = np.stack([area.cut(frame) for frame in frames])
+        return finished(torch.from_numpy(cut).permute(0, 3, 1, 2), draws, spec)
 
 
 class Mixture(Clips):
@@ -120,6 +130,10 @@ class Mixture(Clips):
     def __len__(self) -> int:
         return sum(len(part) for part in self.parts)
 
+    def keep_in(self, material: Material) -> None:
+        for part in self.parts:
+            part.keep_in(material)
+
     @property
     def skipped(self) -> dict[str, str]:
         return {f"part {i}: {name}": why for i, part in enumerate(self.parts) for name, why in part.skipped.items()}
@@ -137,9 +151,6 @@ class Mixture(Clips):
         return part, block * self._counts[part] + int((owners[:place] == part).sum())
 
 
-_index = lru_cache(KEPT_INDEXES)(index_film)  # of a film: read once, by whatever data set shows it
-
-
 def drawn_area(draws: Draws, height: int, width: int, spec: ClipSpec) -> Area:
     """Where a clip is cut out of a picture: its size times whatever the picture is shrunk by."""
     shrink = max(1.0, min(height, width) / spec.short_side) if spec.short_side else 1.0
@@ -148,11 +159,13 @@ def drawn_area(draws: Draws, height: int, width: int, spec: ClipSpec) -> Area:
     return Area(draws.below(height - tall + 1), draws.below(width - wide + 1), tall, wide)
 
 
-def finished(frames: Frame, draws: Draws, spec: ClipSpec) -> Tensor:
-    """T h w 3 uint8 as cut out, shrunk and perhaps mirrored: 3 T H W."""
-    clip, size = torch.from_numpy(frames).permute(0, 3, 1, 2), (spec.height, spec.width)
+def finished(clip: Tensor, draws: Draws, spec: ClipSpec) -> Tensor:
+    """Frames as cut out, T 3 h w in levels, shrunk and perhaps mirrored: 3 T H W uint8."""
+    size = (spec.height, spec.width)
     if clip.shape[2:] != size:
         clip = interpolate(clip.contiguous(), size, mode="bilinear", antialias=True)
+    if clip.is_floating_point():
+        clip = clip.round().to(torch.uint8)
     if spec.flip and draws.chance(0.5):
         clip = clip.flip(3)
     return clip.transpose(0, 1).contiguous()

@@ -3,15 +3,13 @@
 from functools import partial
 from pathlib import Path
 
-import torch
 from torch import Tensor
-from torch.nn.functional import interpolate
 
 from gnvc_vd.data.clips import ClipSpec
 from gnvc_vd.data.manifests import entries_of, inside
+from gnvc_vd.data.material import Material, Photo
 from gnvc_vd.data.samples import Draws, ItemClips, UnsuitableError
 from gnvc_vd.data.scenery import moving
-from gnvc_vd.video.pictures import read_picture
 
 LONGEST_SIDE = 1920  # pixels; larger photographs are shrunk when they are read
 MEMORY = 1 << 30  # bytes
@@ -38,6 +36,11 @@ class PhotoClips(ItemClips):
         super().__init__([entry.name for entry in self._entries], spec.seed)
         self.spec, self._longest_side, self._room = spec, longest_side, memory
         self._kept: dict[int, Tensor] = {}
+        self._material: Material | None = None
+
+    def keep_in(self, material: Material) -> None:
+        self._material, self._kept = material, {}
+        material.want(self._all(self._file))
 
     def _clip(self, item: int, draws: Draws) -> Tensor:
         other = draws.below(len(self))
@@ -49,17 +52,17 @@ class PhotoClips(ItemClips):
         """3 H W uint8."""
         if item in self._kept:
             return self._kept[item]
-        picture = read_picture(inside(self.root, self._entries[item].path))
-        photo = torch.from_numpy(picture).permute(2, 0, 1).contiguous()
-        shrink = max(photo.shape[1:]) / self._longest_side
-        if shrink > 1:
-            size = [max(1, round(side / shrink)) for side in photo.shape[1:]]
-            photo = interpolate(photo[None], size, mode="bilinear", antialias=True)[0]
+        file = self._file(item)
+        photo = file.read() if self._material is None else self._material[file]
         if photo.shape[1] <= self.spec.height or photo.shape[2] <= self.spec.width:
             raise UnsuitableError(
                 f"{photo.shape[2]}×{photo.shape[1]} pixels, a clip is {self.spec.width}×{self.spec.height}"
             )
-        if photo.nbytes <= self._room:
+        if self._material is None and photo.nbytes <= self._room:
             self._kept[item] = photo
             self._room -= photo.nbytes
         return photo
+
+    def _file(self, item: int) -> Photo:
+        entry = self._entries[item]
+        return Photo(inside(self.root, entry.path), self._longest_side, entry.height, entry.width)

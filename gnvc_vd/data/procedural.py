@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from gnvc_vd.data.clips import ClipSpec
+from gnvc_vd.data.material import Material
 from gnvc_vd.data.samples import Clips, Draws
 from gnvc_vd.data.scenery import moving
 
@@ -21,7 +22,10 @@ class ProceduralClips(Clips):
     """A new clip for every number."""
 
     def __init__(self, spec: ClipSpec) -> None:
-        self.spec = spec
+        self.spec, self._device = spec, torch.device("cpu")
+
+    def keep_in(self, material: Material) -> None:
+        self._device = material.device
 
     def __len__(self) -> int:
         return ENDLESS
@@ -33,7 +37,7 @@ class ProceduralClips(Clips):
         height, width = (int(CANVAS * side) for side in (self.spec.height, self.spec.width))
         makers = (texture, dead_leaves, gratings, edges)
         background, nearer = (makers[draws.below(len(makers))](draws, height, width) for _ in range(2))
-        return moving(draws, background, nearer, self.spec)
+        return moving(draws, background.to(self._device), nearer.to(self._device), self.spec)
 
 
 def texture(draws: Draws, height: int, width: int) -> Tensor:

@@ -9,22 +9,28 @@ n batches of B goes on with numbers n·B, n·B + 1, … and sees what it would h
 
 import functools
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset
 
 from gnvc_vd.common.noise import WORD, philox, words
 from gnvc_vd.conventions import GnvcError
+from gnvc_vd.data.material import Material
 from gnvc_vd.video import VideoError
 
-CONTENT, ORDER, MIXING = 0, 1 << 30, 1 << 31  # what a stream of numbers is for; attempts are added to the first
+# What a stream of numbers is for; attempts are added to the first.
+CONTENT, ORDER, MIXING, BANKED = 0, 1 << 30, 1 << 31, 7 << 28
 ATTEMPTS = 100
 UNREADABLE, UNSUITABLE = 1, 2
 REASONS = {UNREADABLE: "cannot be read", UNSUITABLE: "is too short or too small"}
 
+CPU = torch.device("cpu")
 log = logging.getLogger(__name__)
+Found = TypeVar("Found")
 
 
 class UnsuitableError(GnvcError):
@@ -57,9 +63,9 @@ class Draws:
     def chance(self, probability: float) -> bool:
         return self.uniform() < probability
 
-    def generator(self) -> torch.Generator:
-        """For whole fields of numbers, on the CPU."""
-        return torch.Generator().manual_seed(self.word() << 31 | self.word() >> 1)
+    def generator(self, device: torch.device | str = "cpu") -> torch.Generator:
+        """For whole fields of numbers; each kind of device has its own."""
+        return torch.Generator(device).manual_seed(self.word() << 31 | self.word() >> 1)
 
 
 def item_of(number: int, count: int, seed: int) -> int:
@@ -77,6 +83,15 @@ def order(count: int, seed: int, turn: int, purpose: int = ORDER) -> Tensor:
     return torch.argsort(keys.flatten()[:count], stable=True)
 
 
+@dataclass(frozen=True)
+class Loading:
+    """How batches of clips come about."""
+
+    workers: int = 0  # loader processes
+    device: torch.device = CPU  # where clips are made that need not come from loader processes
+    memory: float = 16.0  # gigabytes of it that they may take
+
+
 class Clips(Dataset[Tensor]):
     """Training clips by sample number, 3 T H W uint8: `len` is one pass over them, later numbers are later passes."""
 
@@ -87,6 +102,14 @@ class Clips(Dataset[Tensor]):
     def skipped(self) -> dict[str, str]:
         """Names and reasons of what was passed over so far, by this process and its loader processes."""
         return {}
+
+    def batches(self, taken: Sequence[list[int]], loading: Loading) -> Iterator[Tensor]:
+        """The clips of these numbers, in this order."""
+        pinned = torch.cuda.is_available()
+        yield from DataLoader(self, batch_sampler=taken, num_workers=loading.workers, pin_memory=pinned)
+
+    def keep_in(self, material: Material) -> None:
+        """Make clips on the material's device from now on, out of what it keeps; a source may know no such way."""
 
 
 class ItemClips(Clips):
@@ -127,7 +150,12 @@ class ItemClips(Clips):
         """The clip of an item; VideoError or UnsuitableError where it gives none."""
         raise NotImplementedError
 
-    def _tried(self, item: int, make: Callable[[], Tensor]) -> Tensor | None:
+    def _all(self, make: Callable[[int], Found]) -> list[Found]:
+        """What `make` makes of every item that is not passed over."""
+        tried = (self._tried(item, functools.partial(make, item)) for item in range(len(self)))
+        return [found for found in tried if found is not None]
+
+    def _tried(self, item: int, make: Callable[[], Found]) -> Found | None:
         """What `make` makes of an item, or None where the item is passed over."""
         try:
             return make()

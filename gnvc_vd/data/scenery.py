@@ -23,7 +23,7 @@ BLOB = 2  # how many times the frame the mask is, each way
 
 
 def moving(draws: Draws, background: Tensor, nearer: Tensor, spec: ClipSpec) -> Tensor:
-    """A clip of two pictures 3 H W uint8, the second seen only where there are two layers."""
+    """A clip of two pictures 3 H W uint8 on one device, the second seen only where there are two layers."""
     height, width = spec.height, spec.width
     motion = drawn_motion(draws, height, width)
     angle = draws.uniform(-0.2, 0.2) if draws.chance(0.5) else 0.0
@@ -31,20 +31,21 @@ def moving(draws: Draws, background: Tensor, nearer: Tensor, spec: ClipSpec) -> 
     seen = warp(background, far, height, width)
     if draws.chance(TWO_LAYERS):
         near = _somewhere(draws, nearer, motion.faster(draws.uniform(*NEARER)), angle, spec)
-        mask = warp(blob(draws, height, width), glued(near, height, width), height, width).clamp(0, 1)
+        mask = warp(blob(draws, height, width, seen.device), glued(near, height, width), height, width).clamp(0, 1)
         seen = seen + mask * (warp(nearer, near, height, width) - seen)
     if draws.chance(GRAINY):
-        seen = seen + draws.uniform(0.5, STRONGEST_GRAIN) * torch.randn(seen.shape, generator=draws.generator())
+        strength, generator = draws.uniform(0.5, STRONGEST_GRAIN), draws.generator(seen.device)
+        seen = seen + strength * torch.randn(seen.shape, generator=generator, device=seen.device)
     if spec.flip and draws.chance(0.5):
         seen = seen.flip(3)
     return seen.round().clamp(0, 255).to(torch.uint8)
 
 
-def blob(draws: Draws, height: int, width: int) -> Tensor:
+def blob(draws: Draws, height: int, width: int, device: torch.device | str = "cpu") -> Tensor:
     """A mask of 0 and 1 with soft edges, 1 2h 2w: the heights of a smooth field that reach a level."""
     generator = draws.generator()
     cells = 3 + draws.below(4)
-    field = torch.rand(1, 1, cells, cells, generator=generator)
+    field = torch.rand(1, 1, cells, cells, generator=generator).to(device)
     field = interpolate(field, (BLOB * height, BLOB * width), mode="bicubic", align_corners=True)[0, 0]
     level = torch.quantile(field[::4, ::4].flatten(), 1 - draws.uniform(*COVERED))
     slope = field.diff(dim=0).abs().mean() + field.diff(dim=1).abs().mean()

@@ -12,7 +12,9 @@ from gnvc_vd.common import strict
 from gnvc_vd.common.strict import require
 from gnvc_vd.conventions import UsageError
 from gnvc_vd.data.clips import ClipSpec, Mixture
+from gnvc_vd.data.device import Bank, BankedClips
 from gnvc_vd.data.latents import LatentClips, vae_identity
+from gnvc_vd.data.material import Material
 from gnvc_vd.data.samples import Clips
 from gnvc_vd.presets import AdaptorPreset, Preset, preset
 from gnvc_vd.train.loop import Sources
@@ -52,7 +54,8 @@ def adaptor_of(given: dict[str, Any], sizes: Preset) -> AdaptorPreset | None:
 def sources_of(config: DictConfig | None) -> Sources | None:
     """What makes a dataset for clips of any shape: the parts, mixed by their weights.
 
-    A part may say for how many frames it is there, `shortest` and `longest`: septuplets have no clips of nine.
+    A part may say for how many frames it is there, `shortest` and `longest`: septuplets have no clips of nine. With a
+    `bank` the clips are made on the training's device, out of files that are decoded once for all shapes.
     """
     if config is None:
         return None
@@ -61,12 +64,16 @@ def sources_of(config: DictConfig | None) -> Sources | None:
     strange = [part.source["_target_"] for part in parts if not str(part.source["_target_"]).startswith(OURS)]
     if strange:
         raise UsageError(f"clips come from {' or '.join(OURS)}*, not from {strange[0]}")
+    given = config.get("bank")
+    bank = None if given is None else strict.parse(Bank, OmegaConf.to_container(given, resolve=True), "data.bank")
+    material = Material()
 
     def make(spec: ClipSpec) -> Clips:
         fit = [part for part in parts if part.get("shortest", 1) <= spec.frames <= part.get("longest", spec.frames)]
         require(fit, f"no part of the data has clips of {spec.frames} frames")
         made = [(_made(part.source, spec), float(part.weight)) for part in fit]
-        return made[0][0] if len(made) == 1 else Mixture(made, spec.seed)
+        mixed = made[0][0] if len(made) == 1 else Mixture(made, spec.seed)
+        return mixed if bank is None else BankedClips(mixed, spec, bank, material)
 
     return make
 

@@ -24,7 +24,7 @@ from gnvc_vd.common.files import replacing
 from gnvc_vd.common.strict import stated
 from gnvc_vd.conventions import GnvcError, UsageError
 from gnvc_vd.data.clips import ClipSpec
-from gnvc_vd.data.samples import Clips
+from gnvc_vd.data.samples import Clips, Loading
 from gnvc_vd.train.checkpoint import Checkpoints, State, restore, snapshot
 from gnvc_vd.train.ema import Ema
 from gnvc_vd.train.log import Log
@@ -50,6 +50,7 @@ class Trainer:
     def __init__(self, training: Training, folder: Path) -> None:
         self.training, self.folder = training, folder
         self.accelerator = _accelerator(training.run, folder)
+        self.loading = Loading(training.run.workers, self.accelerator.device, training.run.memory)
         self.stage = build(training)
         if training.run.shard:
             from gnvc_vd.train.sharding import shard
@@ -87,7 +88,7 @@ class Trainer:
                 start = max(start, self.step)
                 if start >= stop:
                     continue
-                passes = batches(sources(spec_of(span, self.training)), share, start, stop, run.workers)
+                passes = batches(sources(spec_of(span, self.training)), share, start, stop, self.loading)
                 for _ in range(start, stop):
                     figures = self._step([next(passes) for _ in range(run.accumulate)])
                     progress.update()
@@ -113,7 +114,7 @@ class Trainer:
             share = Share(replace(self.training.stage, spans=(replace(span, steps=steps),)), 0, 1, 1)
 
             def clips() -> Iterator[Tensor]:
-                drawn = batches(sources(spec_of(span, self.training)), share, 0, steps, self.training.run.workers)
+                drawn = batches(sources(spec_of(span, self.training)), share, 0, steps, self.loading)
                 yield from (one for _, one in tqdm(drawn, total=steps, desc="measuring", unit="batch", disable=None))
 
             found = stage.measure(clips)

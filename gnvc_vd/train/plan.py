@@ -12,10 +12,9 @@ from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from gnvc_vd.conventions import UsageError
-from gnvc_vd.data.samples import Clips, Draws
+from gnvc_vd.data.samples import Clips, Draws, Loading
 from gnvc_vd.train.settings import Stage
 
 # What random numbers are for, beside the purposes of data/samples.py: what all samples of a step have in common, each
@@ -42,13 +41,12 @@ class Share:
         return [list(range(start, start + size)) for start in starts]
 
 
-def batches(source: Clips, share: Share, start: int, stop: int, workers: int) -> Iterator[tuple[list[int], Tensor]]:
+def batches(source: Clips, share: Share, start: int, stop: int, loading: Loading) -> Iterator[tuple[list[int], Tensor]]:
     """Numbers and clips of every pass of the steps from `start` up to `stop`, which lie in one span."""
     passes = [numbers for step in range(start, stop) for numbers in share.numbers(step)]
     samples = share.stage.samples  # of a source that is repeated after so many, or never
     taken = passes if samples is None else [[number % samples for number in numbers] for numbers in passes]
-    loader = DataLoader(source, batch_sampler=taken, num_workers=workers, pin_memory=torch.cuda.is_available())
-    yield from zip(passes, loader, strict=True)
+    yield from zip(passes, source.batches(taken, loading), strict=True)
 
 
 class BatchDraws:

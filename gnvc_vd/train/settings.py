@@ -188,6 +188,7 @@ class RunSettings:
     shard: bool = False  # the transformer is divided over the processes (sharding.py)
     compile: bool = False  # the transformer's blocks: a minute at the start for a quarter of each step
     workers: int = 0
+    memory: float = 16.0  # gigabytes of the device that material and a bank of clips may take (data/device.py)
     log_every: int = 10
     validate_every: int = 0  # 0: at the end alone; a measured start is judged before the first step too
     save_every: int = 1000

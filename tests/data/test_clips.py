@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from gnvc_vd.conventions import GnvcError, UsageError
+from gnvc_vd.conventions import Frame, GnvcError, UsageError
 from gnvc_vd.data.clips import BLOCK, ClipSpec, Mixture, SeptupletClips, VideoClips, drawn_area, finished
 from gnvc_vd.data.manifests import Entry, write_manifest
 from gnvc_vd.data.samples import Draws, UnsuitableError
@@ -30,6 +30,10 @@ def where(clip: Tensor) -> tuple[list[int], int, int]:
     assert (green == top + torch.arange(clip.shape[2])[:, None]).all()
     assert (blue == left + torch.arange(clip.shape[3])).all()
     return times, top, left
+
+
+def levels(frames: Frame) -> Tensor:
+    return torch.from_numpy(frames).permute(0, 3, 1, 2)
 
 
 @pytest.fixture
@@ -78,12 +82,12 @@ def test_stride_takes_every_so_many_frames(films: Path) -> None:
 def test_half_of_the_clips_are_mirrored() -> None:
     frames = np.stack(numbered(5))[:, :16, :32]
     spec = ClipSpec(5, 16, 32)
-    clips = [finished(frames, Draws(0, number), spec) for number in range(100)]
+    clips = [finished(levels(frames), Draws(0, number), spec) for number in range(100)]
     upright = torch.from_numpy(frames).permute(3, 0, 1, 2)
     mirrored = [torch.equal(clip, upright.flip(3)) for clip in clips]
     assert all(torch.equal(clip, upright) for clip, other in zip(clips, mirrored, strict=True) if not other)
     assert 30 < sum(mirrored) < 70
-    assert all(torch.equal(finished(frames, Draws(0, n), PLAIN), upright) for n in range(20))
+    assert all(torch.equal(finished(levels(frames), Draws(0, n), PLAIN), upright) for n in range(20))
 
 
 def test_larger_films_are_shrunk_before_they_are_cropped(tmp_path: Path) -> None:
@@ -93,10 +97,10 @@ def test_larger_films_are_shrunk_before_they_are_cropped(tmp_path: Path) -> None
     assert {(area.height, area.width) for area in areas} == {(96, 96)}
     stripes = np.zeros((1, 96, 96, 3), dtype=np.uint8)
     stripes[:, :, ::2] = 255
-    clip = finished(stripes, Draws(0, 0), spec)
+    clip = finished(levels(stripes), Draws(0, 0), spec)
     assert clip.shape == (3, 1, 32, 32) and (clip[..., 1:-1].int() - 128).abs().max() < 40
     smooth = smooth_clip(96, 96, 1)[0][None]
-    clip = finished(smooth, Draws(0, 0), spec)
+    clip = finished(levels(smooth), Draws(0, 0), spec)
     means = torch.from_numpy(smooth).float().view(32, 3, 32, 3, 3).mean((1, 3)).permute(2, 0, 1)
     assert (clip[:, 0].float() - means).abs().max() < 3
     small = drawn_area(Draws(0, 0), 40, 50, spec)

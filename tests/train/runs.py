@@ -14,7 +14,7 @@ from torch import Tensor
 from gnvc_vd.data.clips import ClipSpec
 from gnvc_vd.data.procedural import ProceduralClips
 from gnvc_vd.train.checkpoint import EMA, OPTIMISER, WEIGHTS
-from gnvc_vd.train.loop import Trainer, train
+from gnvc_vd.train.loop import Sources, Trainer, train
 from gnvc_vd.train.settings import Model, Optimisation, Rate, RunSettings, Span, Stage, Training, Weights
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
@@ -45,7 +45,7 @@ def clips(spec: ClipSpec) -> ProceduralClips:
     return ProceduralClips(spec)
 
 
-def stopped_after(told: Training, steps: int, folder: Path) -> None:
+def stopped_after(told: Training, steps: int, folder: Path, sources: Sources = clips) -> None:
     """The same training, ended early as by a stop after a save."""
     trainer = Trainer(told, folder)
     original = trainer._step
@@ -58,7 +58,7 @@ def stopped_after(told: Training, steps: int, folder: Path) -> None:
 
     trainer._step = step  # type: ignore[method-assign, assignment]
     with pytest.raises(KeyboardInterrupt):
-        trainer.run(clips, None)
+        trainer.run(sources, None)
 
 
 def tensors(checkpoint: Path) -> dict[str, Tensor]:

@@ -18,7 +18,9 @@ from omegaconf import OmegaConf
 from gnvc_vd.backbone.weights import random_backbone
 from gnvc_vd.conventions import GnvcError, UsageError
 from gnvc_vd.data.clips import ClipSpec, Mixture
+from gnvc_vd.data.device import Bank, BankedClips
 from gnvc_vd.data.latents import LatentIndex, precompute, vae_identity
+from gnvc_vd.data.manifests import Entry, write_manifest
 from gnvc_vd.data.procedural import ProceduralClips
 from gnvc_vd.presets import AdaptorPreset, preset
 from gnvc_vd.train.compose import sources_of, training_of
@@ -259,6 +261,25 @@ def test_photographs_are_mixed_with_made_up_clips_by_their_share(tmp_path: Path)
     assert sum(owners) == pytest.approx(1024 / 5, abs=1)
     photos = composed("data=photos")[0].data.train
     assert [part.weight for part in photos.parts] == [1.0, 0.25]
+
+
+def test_a_bank_of_the_data_is_made_of_the_mixture_without_it(tmp_path: Path) -> None:
+    """`tiny_device` with tiny's shares: the same clips by number, in a bank with the settings that it states."""
+    for name, kind in (("photos", "photos"), ("clips", "videos")):
+        (tmp_path / name).mkdir()
+        write_manifest(tmp_path / name / "manifest.jsonl", kind, [Entry("one.png")])  # type: ignore[arg-type]
+    folder, shares = f"data.folder={tmp_path}", "data.shares={photos: 0.84, clips: 0.06, made_up: 0.1}"
+    spec = ClipSpec(5, 32, 32)
+    usual, banked = (
+        sources_of(composed(folder, *told)[0].data.train) for told in (["data=tiny"], ["data=tiny_device", shares])
+    )
+    assert usual is not None and banked is not None
+    plain, made = usual(spec), banked(spec)
+    assert isinstance(plain, Mixture) and isinstance(made, BankedClips) and isinstance(made.source, Mixture)
+    assert made.bank == Bank(clips=2048, uses=4) and made.material is banked(ClipSpec(9, 48, 48)).material  # type: ignore[attr-defined]
+    assert [made.source.source_of(n) for n in range(2048)] == [plain.source_of(n) for n in range(2048)]
+    with pytest.raises(GnvcError, match=r"data\.bank.*turns"):
+        sources_of(OmegaConf.create({"parts": [{"source": {"_target_": "gnvc_vd.data."}}], "bank": {"turns": 3}}))
 
 
 def test_a_configuration_calls_nothing_but_sources_of_clips() -> None:

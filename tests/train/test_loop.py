@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +19,9 @@ from safetensors.torch import load_file
 from gnvc_vd.backbone.dit import build_dit
 from gnvc_vd.backbone.weights import Options, new_vae, random_backbone, save_backbone
 from gnvc_vd.conventions import GnvcError
+from gnvc_vd.data.clips import ClipSpec
+from gnvc_vd.data.device import Bank, BankedClips
+from gnvc_vd.data.material import Material
 from gnvc_vd.presets import RANDOM_SEED, preset
 from gnvc_vd.train import loop
 from gnvc_vd.train.checkpoint import EMA, WEIGHTS
@@ -59,6 +63,20 @@ def test_two_steps_a_stop_and_two_more_are_four(phase: str, tmp_path: Path) -> N
     curves = [read_figures(tmp_path / name / FIGURES) for name in ("whole", "parts")]
     losses = [[(line["step"], line["loss"]) for line in curve] for curve in curves]
     assert losses[0] == losses[1] and [step for step, _ in losses[0]] == [1, 2, 3, 4]
+
+
+def test_a_training_on_banked_clips_resumes_in_the_middle_of_a_bank(tmp_path: Path) -> None:
+    """And with every clip of a bank shown once it learns what it learns without a bank."""
+
+    def banked(uses: int) -> Callable[[ClipSpec], BankedClips]:
+        return lambda spec: BankedClips(clips(spec), spec, Bank(3, uses), Material())
+
+    told = training("warmup", 4)
+    whole = train(told, banked(2), None, tmp_path / "whole")
+    stopped_after(told, 2, tmp_path / "parts", banked(2))
+    assert equal(train(told, banked(2), None, tmp_path / "parts"), whole)
+    once, usual = (train(told, source, None, tmp_path / name) for name, source in (("1", banked(1)), ("0", clips)))
+    assert equal(once, usual) and not equal(once, whole)
 
 
 @pytest.mark.slow

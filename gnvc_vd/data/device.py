@@ -1,0 +1,92 @@
+"""Clips made on the device that trains on them: a bank of them at once, from which batches are taken by sample number.
+
+    number ──÷ bank × uses──▶ bank, place ──the turn's order──▶ content ──source, on the device──▶ clip of the bank
+
+A content is a sample number of the source. In its first turn a bank shows its contents in their order, so that with one
+use number n is content n, and with more every clip of a bank is shown once in each turn. Which content a number shows
+depends on nothing else: a process makes the clips of its own numbers, and a training that goes on in the middle of a
+bank makes those that are still to be shown.
+"""
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+import torch
+from torch import Tensor
+
+from gnvc_vd.common.strict import require
+from gnvc_vd.data.clips import ClipSpec
+from gnvc_vd.data.material import Material
+from gnvc_vd.data.samples import BANKED, Clips, Loading, order
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Bank:
+    """How many clips are made at once, and how often each is shown before others take their place."""
+
+    clips: int
+    uses: int = 1
+
+    def __post_init__(self) -> None:
+        require(self.clips >= 1 and self.uses >= 1, f"a bank has clips, and each is used: not {self}")
+
+    @property
+    def shown(self) -> int:
+        """Sample numbers that one bank serves."""
+        return self.clips * self.uses
+
+
+class BankedClips(Clips):
+    """The clips of another source, made on the training's device where that source can.
+
+    Args:
+        material: decoded once for all sources that share it, whatever clips they make of it.
+    """
+
+    def __init__(self, source: Clips, spec: ClipSpec, bank: Bank, material: Material) -> None:
+        self.source, self.spec, self.bank, self.material = source, spec, bank, material
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    @property
+    def skipped(self) -> dict[str, str]:
+        return self.source.skipped
+
+    def __getitem__(self, number: int) -> Tensor:
+        return self.source[self.content(number)]
+
+    def content(self, number: int) -> int:
+        """What a sample number shows."""
+        require(0 <= number < 1 << 63, f"there is no sample {number}", IndexError)
+        bank, place = divmod(number, self.bank.shown)
+        turn, slot = divmod(place, self.bank.clips)
+        if turn:
+            slot = int(order(self.bank.clips, self.spec.seed, bank * self.bank.uses + turn, BANKED)[slot])
+        return bank * self.bank.clips + slot
+
+    def batches(self, taken: Sequence[list[int]], loading: Loading) -> Iterator[Tensor]:
+        """On the device; what that takes of its memory is known, and refused, before anything is decoded."""
+        longest = max(map(len, taken))
+        most = min(sum(map(len, taken)), self.bank.clips + longest - 1)  # a batch may reach into the next bank
+        size = 3 * self.spec.frames * self.spec.height * self.spec.width
+        self.source.keep_in(self.material)
+        self.material.load(loading.device, loading.memory, most * size, f"{most} clips of {size / 1e6:.3g} MB")
+        clips: Tensor | None = None
+        for _, group in groupby(taken, lambda numbers: numbers[0] // self.bank.shown):
+            passes = [[self.content(number) for number in numbers] for numbers in group]
+            contents = sorted({content for one in passes for content in one})
+            log.info("a bank of %d clips, %d to %d, on %s", len(contents), contents[0], contents[-1], loading.device)
+            for row, content in enumerate(contents):
+                clip = self.source[content]
+                if clips is None:
+                    clips = torch.empty(most, *clip.shape, dtype=clip.dtype, device=loading.device)
+                clips[row] = clip
+            assert clips is not None
+            rows = {content: row for row, content in enumerate(contents)}
+            for one in passes:
+                yield clips[torch.tensor([rows[content] for content in one], device=loading.device)]

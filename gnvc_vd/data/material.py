@@ -1,0 +1,145 @@
+"""Photographs and films decoded once, kept as bytes on the device where clips are made of them.
+
+sources ──want──▶ Material ──load: decoded in threads──▶ uint8 on the device, by Photo or Film
+"""
+
+import os
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from gnvc_vd.common.strict import require
+from gnvc_vd.video import VideoError
+from gnvc_vd.video.pictures import read_picture
+from gnvc_vd.video.seeking import Area, Backend, FilmIndex, index_film, read_frames
+
+KEPT_INDEXES = 4096
+MOST_THREADS = 16
+GIGABYTE = 1e9
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A photograph, shrunk to its longest side where it is larger."""
+
+    path: Path
+    longest_side: int
+    height: int = 0  # as the file has it; 0 where nobody has looked
+    width: int = 0
+
+    @property
+    def nbytes(self) -> int:
+        """Of what `read` gives."""
+        if not self.height:
+            return self.read().nbytes
+        height, width = self._shrunk(self.height, self.width)
+        return 3 * height * width
+
+    def read(self) -> Tensor:
+        """3 H W uint8."""
+        photo = torch.from_numpy(read_picture(self.path)).permute(2, 0, 1).contiguous()
+        size = self._shrunk(*photo.shape[1:])
+        if size != photo.shape[1:]:
+            photo = interpolate(photo[None], size, mode="bilinear", antialias=True)[0]
+        return photo
+
+    def _shrunk(self, height: int, width: int) -> tuple[int, int]:
+        shrink = max(1.0, max(height, width) / self.longest_side)
+        return max(1, round(height / shrink)), max(1, round(width / shrink))
+
+
+@dataclass(frozen=True)
+class Film:
+    """A film, or a run of its frames."""
+
+    path: Path
+    start: int = 0
+    frames: int = 0  # at most; 0 is all to the end
+    backend: Backend = "exact"
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Frames, height and width."""
+        index = _index(self.path)
+        left = max(0, index.frames - self.start)
+        return min(self.frames or left, left), index.height, index.width
+
+    @property
+    def nbytes(self) -> int:
+        """Of what `read` gives of the whole."""
+        frames, height, width = self.shape
+        return 3 * frames * height * width
+
+    def read(self, first: int = 0, count: int | None = None, stride: int = 1, area: Area | None = None) -> Tensor:
+        """Frames first, first + stride, … of the run, or of a part of their pictures: T 3 H W uint8."""
+        count = self.shape[0] if count is None else count
+        require(count > 0, f"{self.path}: no frame from {self.start} on", VideoError)
+        index = _index(self.path)
+        frames = read_frames(self.path, index, self.start + first, count, stride, area, self.backend)
+        return torch.from_numpy(frames).permute(0, 3, 1, 2)
+
+
+class Material:
+    """What is kept on a device. A file that cannot be decoded is as broken here as where it lies."""
+
+    def __init__(self) -> None:
+        self.device = torch.device("cpu")
+        self._kept: dict[Photo | Film, Tensor | VideoError | None] = {}  # None: wanted, and not decoded yet
+
+    def __getitem__(self, file: Photo | Film) -> Tensor:
+        """3 H W of a photograph, T 3 H W of a film."""
+        kept = self._kept[file]
+        assert kept is not None, "loaded before it is shown"
+        if isinstance(kept, VideoError):
+            raise VideoError(str(kept))
+        return kept
+
+    def want(self, files: Iterable[Photo | Film]) -> None:
+        for file in files:
+            self._kept.setdefault(file)
+
+    def load(self, device: torch.device, memory: float, others: int, used_for: str) -> None:
+        """Decode what is wanted and not here yet, if there is room for it beside other bytes.
+
+        Args:
+            memory: gigabytes for all of it.
+            others: bytes that are needed beside the material.
+            used_for: what those are, in words.
+        """
+        with ThreadPoolExecutor(min(MOST_THREADS, os.cpu_count() or 1)) as pool:
+            taken = sum(pool.map(_nbytes, self._kept))
+            whole = taken + others
+            require(
+                whole <= memory * GIGABYTE,
+                f"the material takes {taken / GIGABYTE:.3g} GB of the device's memory and {used_for} "
+                f"{others / GIGABYTE:.3g} GB: {whole / GIGABYTE:.3g} GB together, run.memory allows {memory:g}",
+            )
+            if device != self.device:
+                self.device, self._kept = device, dict.fromkeys(self._kept)
+            missing = [file for file, kept in self._kept.items() if kept is None]
+            self._kept.update(zip(missing, pool.map(self._decoded, missing), strict=True))
+
+    def _decoded(self, file: Photo | Film) -> Tensor | VideoError:
+        try:
+            return file.read().to(self.device).contiguous()
+        except VideoError as error:
+            return error
+
+
+def _nbytes(file: Photo | Film) -> int:
+    try:
+        return file.nbytes
+    except VideoError:
+        return 0
+
+
+@lru_cache(KEPT_INDEXES)
+def _index(path: Path) -> FilmIndex:
+    """Of a film: read once, by whatever data set shows it."""
+    return index_film(path)
