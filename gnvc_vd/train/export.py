@@ -100,8 +100,8 @@ def load_run(run: Path, checkpoint: Path | None = None, which: Which = "averaged
     if taken is None or not (taken / STATE).is_file():
         raise GnvcError(f"{taken or run / CHECKPOINTS}: no checkpoint there")
     state = strict.parse(State, strict.read_object(taken / STATE), str(taken / STATE))
-    plain = replace(training.stage, weights=replace(training.stage.weights, perceptual=0.0))  # no network to judge
-    stage = build(replace(training, model=replace(training.model, bfloat16=False), stage=plain))
+    plain = replace(training, model=replace(training.model, bfloat16=False), stage=training.stage.without_perception())
+    stage = build(plain)
     if isinstance(stage, CodecStage):
         stage.go_on(run)
     fill(trained(stage), taken / (EMA if which == "averaged" else WEIGHTS))
