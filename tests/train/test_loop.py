@@ -48,8 +48,11 @@ def one_thread() -> None:
     torch.set_num_threads(1)
 
 
+QUICK = ("prior", "warmup", "opposed")
+
+
 @pytest.mark.parametrize(
-    "phase", [pytest.param(name, marks=() if name in ("prior", "warmup") else pytest.mark.slow) for name in PHASES]
+    "phase", [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in PHASES]
 )
 def test_two_steps_a_stop_and_two_more_are_four(phase: str, tmp_path: Path) -> None:
     told = training(phase, 4)
