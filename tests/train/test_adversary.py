@@ -128,12 +128,12 @@ def test_it_learns_to_tell_and_the_decoded_follow() -> None:
     rates = [{"params": module.parameters(), "lr": 2e-3}, {"params": [shown], "lr": 1e-2}]
     optimiser = torch.optim.AdamW(rates, weight_decay=0)
     told: list[float] = []
-    for step in range(120):
+    for step in range(80):
         optimiser.zero_grad()
         terms = module(given._replace(shown=shown, video=video), plain(torch.ones_like(video)), draws(step))
         (terms["adversarial"].mean() + terms["discriminator"].mean()).backward()
         optimiser.step()
         told.append(terms["discriminator"].mean().item())
-    assert min(told[:60]) < 0.3
+    assert min(told[:40]) < 0.3
     likeness = torch.nn.functional.cosine_similarity(shown.detach().flatten(), video.flatten(), 0)
     assert likeness > 0.3

@@ -28,7 +28,7 @@ from gnvc_vd.train.adversary import Pictures
 from gnvc_vd.train.checkpoint import fill
 from gnvc_vd.train.plan import ROTATION, STEP, BatchDraws
 from gnvc_vd.train.settings import Training
-from gnvc_vd.train.stages.pictures import TERMS, PictureTerms
+from gnvc_vd.train.stages.picture_terms import TERMS, PictureTerms
 from gnvc_vd.train.stages.stage import Losses, Step, Verdict, latents_of
 from gnvc_vd.video import Video, VideoInfo
 from gnvc_vd.video.pictures import sheets

@@ -16,7 +16,7 @@ from gnvc_vd.metrics.ideal import IdealCode
 from gnvc_vd.train import losses
 from gnvc_vd.train.adversary import Pictures
 from gnvc_vd.train.settings import Training
-from gnvc_vd.train.stages.pictures import PictureTerms
+from gnvc_vd.train.stages.picture_terms import PictureTerms
 from gnvc_vd.train.stages.stage import Losses, Step, Verdict
 from gnvc_vd.video.pictures import sheets
 from gnvc_vd.video.pixels import pixels_of, to_frames, to_model
