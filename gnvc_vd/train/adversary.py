@@ -95,7 +95,7 @@ class Adversary(nn.Module):
         at = first[:, None] + torch.arange(SEEN, device=first.device)
         latent = latent_of(pictures, at[:, 1]).detach()
         shown, video = (frames_at(clips, at).flatten(1, 2) for clips in (pictures.shown, pictures.video))
-        decoded = shown.detach().requires_grad_()
+        decoded = shown.detach().requires_grad_().clone()  # no leaf: torch's counter of operations follows none here
         scores = self.discriminator(decoded, latent)
         disagreement = _squared(scores - 1)
         (direction,) = torch.autograd.grad(disagreement.sum(), decoded, retain_graph=True)
