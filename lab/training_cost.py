@@ -100,17 +100,16 @@ def _stage(training: Training, stage: Stage) -> CodecStage:
     vae = new_vae(sizes.vae, Options(kernels="stock"))
     dit = WanDit(build_dit(sizes.dit), sizes.dit, torch.zeros(1, sizes.dit.text_dim))
     unread = replace(training.model, start=None, vace=None)  # no weights
-    plain = replace(stage, weights=replace(stage.weights, perceptual=0.0))
     backbone = Backbone("", sizes.vae, sizes.dit, vae, lambda: dit, {})
     backbone.dit = dit  # not moved to a device, as fake tensors cannot be
-    made = CodecStage(replace(training, model=unread, stage=plain), backbone)
+    made = CodecStage(replace(training, model=unread, stage=stage.without_perception()), backbone)
     made.stage = stage
-    if stage.weights.perceptual:
+    if stage.weights.perceive:
         with unset_fake_temporarily():  # it skips initialisation in a way that fake tensors do not know
             heads = [torch.ones(1, channels, 1, 1) for channels in VGG_STAGES]
-            made.perceptual = LearnedDistance(Trunk("vgg"), heads).requires_grad_(False)
+            made.pictures.perceptual = LearnedDistance(Trunk("vgg"), heads).requires_grad_(False)
     for name, parameter in made.named_parameters():
-        parameter.requires_grad_(group_of(name) in stage.trains)
+        parameter.requires_grad_(group_of(name) in stage.groups)
     return made.train()
 
 

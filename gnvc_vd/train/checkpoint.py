@@ -4,6 +4,7 @@
       weights.safetensors    what trains, as it is
       ema.safetensors        and averaged
       optimiser.pt           AdamW's moments by parameter name, and its groups: local, read with weights_only
+      memory.safetensors     the past decodes that a discriminator remembers in each process, where there is one
       state.json             step, score, who it belongs to
 
 No random state is among it: a step's random numbers follow from the seed and the numbers of its samples. Tensors are
@@ -21,6 +22,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import PartialState
+from accelerate.utils import gather
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -31,6 +34,7 @@ from gnvc_vd.conventions import GnvcError
 from gnvc_vd.train.ema import Ema, put, whole
 
 WEIGHTS, EMA, OPTIMISER, STATE = "weights.safetensors", "ema.safetensors", "optimiser.pt", "state.json"
+MEMORY = "memory.safetensors"
 
 
 @dataclass(frozen=True)
@@ -43,20 +47,27 @@ class State:
     score: float | None = None  # of the last validation; lower is better
 
 
-def snapshot(optimiser: torch.optim.Optimizer, ema: Ema, kept: bool = True) -> dict[str, dict[str, Any]]:
+def snapshot(
+    optimiser: torch.optim.Optimizer, ema: Ema, kept: bool = True, memory: Mapping[str, Tensor] | None = None
+) -> dict[str, dict[str, Any]]:
     """A checkpoint's files of one moment: whole tensors on the CPU.
 
-    All processes of a sharded model take part, also those that keep nothing of it.
+    All processes of a sharded model, or of one that remembers, take part, also those that keep nothing of it.
     """
 
     def taken(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return {name: whole(value, kept) for name, value in tensors.items()}
 
     moments = {name: taken(optimiser.state[one]) for name, one in ema.live.items() if one in optimiser.state}
-    return {WEIGHTS: taken(ema.live), EMA: taken(ema.average), OPTIMISER: moments}
+    files: dict[str, dict[str, Any]] = {WEIGHTS: taken(ema.live), EMA: taken(ema.average), OPTIMISER: moments}
+    if memory:
+        files[MEMORY] = taken({name: gather(value[None]) for name, value in memory.items()})  # of every process
+    return files
 
 
-def restore(optimiser: torch.optim.Optimizer, ema: Ema, folder: Path, training: str) -> State:
+def restore(
+    optimiser: torch.optim.Optimizer, ema: Ema, folder: Path, training: str, memory: Mapping[str, Tensor] | None = None
+) -> State:
     """Put a checkpoint's tensors where they belong."""
     state = strict.parse(State, strict.read_object(folder / STATE), STATE)
     if state.training != training:
@@ -70,8 +81,20 @@ def restore(optimiser: torch.optim.Optimizer, ema: Ema, folder: Path, training: 
     for name, parameter in ema.live.items():
         if name in moments:
             optimiser.state[parameter] = {key: _like(value, parameter) for key, value in moments[name].items()}
+    if memory:
+        _remember(memory, folder / MEMORY)
     ema.updates = state.updates
     return state
+
+
+@torch.no_grad()
+def _remember(memory: Mapping[str, Tensor], file: Path) -> None:
+    """This process's own of all processes' memories; in more processes than there were, another's."""
+    tensors, rank = read_tensors([file]), PartialState().process_index
+    if {name: value.shape[1:] for name, value in tensors.items()} != {name: one.shape for name, one in memory.items()}:
+        raise GnvcError(f"{file}: not what the discriminator of this training remembers")
+    for name, place in memory.items():
+        place.copy_(tensors[name][rank % len(tensors[name])])
 
 
 @torch.no_grad()
@@ -116,6 +139,8 @@ class Checkpoints:
             save_file(files[WEIGHTS], part / WEIGHTS)
             save_file(files[EMA], part / EMA)
             torch.save(files[OPTIMISER], part / OPTIMISER)
+            if MEMORY in files:
+                save_file(files[MEMORY], part / MEMORY)
             (part / STATE).write_text(json.dumps(dataclasses.asdict(state)) + "\n", encoding="utf-8")
         steps = sorted(self._all())
         scores = {path: strict.read_object(path / STATE).get("score") for path in steps}

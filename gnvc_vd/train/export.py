@@ -104,9 +104,9 @@ def load_run(
     if taken is None or not (taken / STATE).is_file():
         raise GnvcError(f"{taken or run / CHECKPOINTS}: no checkpoint there")
     state = strict.parse(State, strict.read_object(taken / STATE), str(taken / STATE))
-    plain = replace(training.stage, weights=replace(training.stage.weights, perceptual=0.0))  # no network to judge
     rate = training.rate if thrift is None else replace(training.rate, thrift=thrift)
-    stage = build(replace(training, model=replace(training.model, bfloat16=False), stage=plain, rate=rate))
+    model = replace(training.model, bfloat16=False)
+    stage = build(replace(training, model=model, stage=training.stage.without_perception(), rate=rate))
     if isinstance(stage, CodecStage):
         stage.go_on(run)
     fill(trained(stage), taken / (EMA if which == "averaged" else WEIGHTS))

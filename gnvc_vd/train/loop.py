@@ -25,6 +25,7 @@ from gnvc_vd.common.strict import stated
 from gnvc_vd.conventions import GnvcError, UsageError
 from gnvc_vd.data.clips import ClipSpec
 from gnvc_vd.data.samples import Clips, Loading
+from gnvc_vd.train.adversary import memory_of
 from gnvc_vd.train.checkpoint import Checkpoints, State, restore, snapshot
 from gnvc_vd.train.ema import Ema
 from gnvc_vd.train.log import Log
@@ -68,7 +69,7 @@ class Trainer:
         if latest is not None:
             if isinstance(self.stage, CodecStage):
                 self.stage.go_on(folder)
-            self.step = restore(self.optimiser, self.ema, latest, identity(training)).step
+            self.step = restore(self.optimiser, self.ema, latest, identity(training), memory_of(self.stage)).step
         self.accelerator.wait_for_everyone()
 
     def run(self, sources: Sources, validation: Sources | None) -> Path:
@@ -178,7 +179,7 @@ class Trainer:
 
     def _save(self, score: float | None) -> None:
         state = State(self.step, identity(self.training), self.ema.updates, score)
-        taken = snapshot(self.optimiser, self.ema, kept=self.accelerator.is_main_process)
+        taken = snapshot(self.optimiser, self.ema, self.accelerator.is_main_process, memory_of(self.stage))
         if self.accelerator.is_main_process:
             self.checkpoints.save(state, taken)
 

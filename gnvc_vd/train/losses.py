@@ -18,6 +18,8 @@ from gnvc_vd.metrics.block_transform import dct
 from gnvc_vd.train.settings import Rate
 
 FINEST = 1 / 64  # of the coarsest level of a transform code
+STRIDES = (4, 8)  # at which decoders upsample; what repeats with 2 repeats with 4, and so counts
+SMALLEST_WINDOW = 32  # pixels a side of what a lattice is looked for in
 
 
 def lambda_of(quality: Tensor, rate: Rate = Rate()) -> Tensor:  # noqa: B008 - frozen
@@ -53,6 +55,28 @@ def absolute_error(found: Tensor, wanted: Tensor) -> Tensor:
 def temporal_error(found: Tensor, wanted: Tensor) -> Tensor:
     """|ΔṼ − ΔV|, Δ from frame to frame: what flickers."""
     return absolute_error(found.diff(dim=2), wanted.diff(dim=2))
+
+
+def lattice(found: Tensor, wanted: Tensor) -> Tensor:
+    """What repeats in the error of B 3 T H W with strides of 4 and 8: of each stride, the energy of the mean cell.
+
+    The mean is over all cells of a window and over all frames. What does not repeat cancels in it, and the mean of the
+    cell itself, a shade, is no lattice. Windows are of 32 to 63 pixels a side, since a decoder's lattice changes from
+    place to place with what is shown. Energies are summed over strides.
+    """
+    error = (found - wanted).mean(2)
+    return torch.stack([_mean_cells(error, stride).square().flatten(1).mean(1) for stride in STRIDES]).sum(0)
+
+
+def _mean_cells(error: Tensor, stride: int) -> Tensor:
+    """Of every window, without the cell's own mean: B 3 windows windows stride stride."""
+    for axis in (2, 4):  # the second time for the width, that lies two further now
+        windows = max(1, error.shape[axis] // SMALLEST_WINDOW)
+        side = error.shape[axis] // windows // max(STRIDES) * max(STRIDES)
+        error = error.narrow(axis, 0, windows * side).unflatten(axis, (windows, side // stride, stride))
+        error = error.mean(axis + 1)
+    cells = error.transpose(3, 4)
+    return cells - cells.mean((4, 5), keepdim=True)
 
 
 def divergence(mean: Tensor, log_variance: Tensor) -> Tensor:

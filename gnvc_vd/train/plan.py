@@ -18,8 +18,8 @@ from gnvc_vd.data.samples import Clips, Draws, Loading
 from gnvc_vd.train.settings import Stage
 
 # What random numbers are for, beside the purposes of data/samples.py: what all samples of a step have in common, each
-# sample's own in its loss, what a step shows to a perceptual network, and how long its rotations are.
-STEP, LOSS, PERCEPTION, ROTATION = 1 << 28, 1 << 29, 3 << 28, 5 << 28
+# sample's own in its loss, and how long a step's rotations are.
+STEP, LOSS, ROTATION = 1 << 28, 1 << 29, 5 << 28
 
 
 class Share:

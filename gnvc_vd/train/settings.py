@@ -5,7 +5,7 @@ rates) is a field here and a line in `configs/`.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 
 from gnvc_vd.bitstream.refinement import Refinement
@@ -14,7 +14,10 @@ from gnvc_vd.conventions import QUALITIES, UsageError
 from gnvc_vd.presets import AdaptorPreset, BottleneckKind
 
 PHASES = ("vae", "prior", "codec")
-GROUPS = ("encoder", "decoder", "dit", "codec", "adaptor")  # the first two are the VAE's
+GROUPS = ("encoder", "decoder", "dit", "codec", "correction", "adaptor")  # the first two are the VAE's
+CORRECTION = "correction"  # a part of the transform codec: what it adds to decoded latents, no symbol depends on it
+BEHIND_SYMBOLS = (CORRECTION, "adaptor", "decoder")
+DISCRIMINATOR = "discriminator"  # trains wherever there is one
 SCHEDULES = ("constant", "cosine", "steps")
 PERCEPTUAL = ("lpips_vgg", "lpips_alex", "st_lpips_vgg", "st_lpips_alex", "dists")
 
@@ -27,12 +30,32 @@ class Weights:
     refined: float = 0.0  # ‖x̃_1 − x_1‖², times λ
     pixel: float = 0.0  # ‖Ṽ − V‖², times λ
     perceptual: float = 0.0  # LPIPS(V, Ṽ), times λ; of a VAE without λ
+    perceptual_half: float = 0.0  # the same at half the size
+    lattice: float = 0.0  # what repeats in Ṽ − V with the decoder's strides, times λ; of a VAE without λ
+    adversarial: float = 0.0  # a discriminator's gradient, as a share of the plain errors' at most (adversary.py)
     cfm: float = 0.0  # L_CFM, to the adaptor alone
     absolute: float = 0.0  # |Ṽ − V| of a VAE
     squared: float = 0.0  # ‖Ṽ − V‖² of a VAE
     divergence: float = 0.0  # of a VAE's posterior from the unit normal
     temporal: float = 0.0  # |ΔṼ − ΔV| of a VAE, Δ from frame to frame
     rate: float = 0.0  # bits per pixel of a VAE's latents in a transform code, times the level it errs by
+
+    @property
+    def discriminator(self) -> float:
+        """What a discriminator's own loss counts: AdamW goes as far on any multiple, and a small one leaves the
+        norm that is clipped to the codec.
+        """
+        return 0.01 if self.adversarial else 0.0
+
+    @property
+    def perceive(self) -> bool:
+        """Whether a perceptual network is asked."""
+        return bool(self.perceptual or self.perceptual_half)
+
+    @property
+    def of_pictures(self) -> bool:
+        """Whether a codec's latents have to be decoded."""
+        return bool(self.pixel or self.perceive or self.lattice or self.adversarial)
 
 
 @dataclass(frozen=True)
@@ -109,7 +132,7 @@ class Stage:
     optimisation: Optimisation = Optimisation()
     perceptual: str = "lpips_vgg"
     perceptual_frames: int | None = None  # of a clip, drawn anew in every step, that it is taken from; None is all
-    perceptual_views: bool = False  # whether it sees another patch in every step, mirrored, turned or at half the size
+    perceptual_views: bool = False  # whether it sees each clip from another corner in every step, mirrored and turned
     coarsest: float = 0.0  # vae: largest level of the transform code that its latents go through; 0 is no code
     sigma_0: float = 0.3
     noise_scale: float = 1.0  # of the noise that refinement starts with
@@ -136,15 +159,43 @@ class Stage:
             raise UsageError(f"σ_0 is above 0 up to 1, the noise scale 0 to 1: {self.sigma_0}, {self.noise_scale}")
         if len(self.conditions) != 3 or abs(sum(self.conditions) - 1) > 1e-6:
             raise UsageError(f"conditions are three shares of one: not {self.conditions}")
+        for weights in self.all_weights:
+            self._check_adversary(weights)
+
+    def _check_adversary(self, weights: Weights) -> None:
+        if not weights.adversarial:
+            return
+        require(
+            set(self.trains) <= set(BEHIND_SYMBOLS),
+            f"weights.adversarial is for what lies behind the symbols, {', '.join(BEHIND_SYMBOLS)}: not {self.trains}",
+        )
+        plain = weights.absolute + weights.squared if self.phase == "vae" else weights.pixel
+        require(plain, "weights.adversarial is a share of the gradient of pixel (vae: absolute, squared): give it too")
+        require(all(span.frames >= 5 for span in self.spans), "weights.adversarial takes clips of 5 frames or more")
 
     @property
     def steps(self) -> int:
         return sum(span.steps for span in self.spans)
 
     @property
+    def all_weights(self) -> tuple[Weights, ...]:
+        """The stage's, and those of spans that have their own."""
+        return (self.weights, *(span.weights for span in self.spans if span.weights is not None))
+
+    @property
+    def groups(self) -> frozenset[str]:
+        """All groups of parameters that train."""
+        parts = {CORRECTION} if "codec" in self.trains else set()
+        return frozenset({*self.trains, *parts, DISCRIMINATOR})
+
+    def without_perception(self) -> "Stage":
+        """For those who minimise nothing, and need no perceptual network."""
+        return replace(self, weights=_blind(self.weights), spans=tuple(map(_blind_span, self.spans)))
+
+    @property
     def refines(self) -> bool:
         """Whether the loss is of what refinement makes."""
-        return self.unrolled > 0 and bool(self.weights.refined or self.weights.pixel or self.weights.perceptual)
+        return self.unrolled > 0 and bool(self.weights.refined or self.weights.of_pictures)
 
     @property
     def refinement(self) -> Refinement:
@@ -164,6 +215,14 @@ class Stage:
     def first_sample(self, step: int) -> int:
         """The number of a step's first sample: samples are numbered through the whole training."""
         return sum(min(max(0, step - start), span.steps) * span.batch for span, start, _ in self.spans_in_time())
+
+
+def _blind(weights: Weights) -> Weights:
+    return replace(weights, perceptual=0.0, perceptual_half=0.0)
+
+
+def _blind_span(span: Span) -> Span:
+    return replace(span, weights=None if span.weights is None else _blind(span.weights))
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import torch
 from gnvc_vd.backbone.weights import Backbone, Options, load_backbone, random_backbone
 from gnvc_vd.conventions import UsageError
 from gnvc_vd.presets import preset
-from gnvc_vd.train.settings import Model, RunSettings, Training
+from gnvc_vd.train.settings import CORRECTION, DISCRIMINATOR, Model, RunSettings, Training
 from gnvc_vd.train.stages.codec_stage import CodecStage
 from gnvc_vd.train.stages.prior_stage import PriorStage
 from gnvc_vd.train.stages.vae_stage import VaeStage
@@ -29,7 +29,7 @@ def build(training: Training) -> AnyStage:
     torch.manual_seed(training.seed)
     stage = STAGES[phase](training, backbone)
     for name, parameter in stage.named_parameters():
-        parameter.requires_grad_(group_of(name) in training.stage.trains)
+        parameter.requires_grad_(group_of(name) in training.stage.groups)
     stage.train()
     if training.run.compile:
         _compile(stage, training.run)
@@ -44,6 +44,10 @@ def group_of(name: str) -> str | None:
         return "adaptor" if is_trained(name.removeprefix("refiner.dit.model.")) else None
     if name.startswith("vae."):
         return "decoder" if name.startswith(("vae.model.decoder.", "vae.model.post_quant_conv.")) else "encoder"
+    if name.startswith("bottleneck.correction."):
+        return CORRECTION
+    if name.startswith("pictures.adversary."):
+        return DISCRIMINATOR
     return {"dit": "dit", "bottleneck": "codec"}.get(name.partition(".")[0])
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from gnvc_vd.data.clips import ClipSpec
 from gnvc_vd.data.procedural import ProceduralClips
-from gnvc_vd.train.checkpoint import EMA, OPTIMISER, WEIGHTS
+from gnvc_vd.train.checkpoint import EMA, MEMORY, OPTIMISER, WEIGHTS
 from gnvc_vd.train.loop import Sources, Trainer, train
 from gnvc_vd.train.settings import Model, Optimisation, Rate, RunSettings, Span, Stage, Training, Weights
 
@@ -27,6 +27,7 @@ PHASES = {
                     continuation=0.5),
     "pixel": Stage("codec", ("codec", "adaptor"), (), Weights(decoded=1, refined=1, pixel=1), unrolled=1,
                    continuation=0.5),
+    "opposed": Stage("vae", ("decoder",), (), Weights(absolute=1, lattice=5, adversarial=0.5)),
 }  # fmt: skip
 
 
@@ -65,7 +66,7 @@ def tensors(checkpoint: Path) -> dict[str, Tensor]:
     """Everything a checkpoint holds."""
     moments = torch.load(checkpoint / OPTIMISER, weights_only=True)
     flat = {f"{name} {key}": value for name, one in moments.items() for key, value in one.items()}
-    parts = (load_file(checkpoint / WEIGHTS), load_file(checkpoint / EMA))
+    parts = [load_file(checkpoint / name) for name in (WEIGHTS, EMA, MEMORY) if (checkpoint / name).is_file()]
     return flat | {f"{place} {name}": value for place, part in enumerate(parts) for name, value in part.items()}
 
 

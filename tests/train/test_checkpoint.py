@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -9,7 +10,8 @@ import torch
 from torch import nn
 
 from gnvc_vd.conventions import GnvcError
-from gnvc_vd.train.checkpoint import EMA, OPTIMISER, STATE, WEIGHTS, Checkpoints, State, restore, snapshot
+from gnvc_vd.train import checkpoint
+from gnvc_vd.train.checkpoint import EMA, MEMORY, OPTIMISER, STATE, WEIGHTS, Checkpoints, State, restore, snapshot
 from gnvc_vd.train.ema import Ema
 
 
@@ -77,6 +79,25 @@ def test_who_keeps_no_snapshot_holds_nothing_of_it() -> None:
     none = snapshot(*trained(2)[1:], kept=False)
     found = [*none[WEIGHTS].values(), *none[EMA].values(), *none[OPTIMISER]["weight"].values()]
     assert len(found) == 5 and sum(one.numel() for one in found) == 0
+
+
+def test_what_is_remembered_comes_back_to_each_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As two processes would gather it; a third, if there are more now, takes the first one's."""
+    monkeypatch.setattr(checkpoint, "gather", lambda value: torch.cat([value, value + 10]))
+    _, optimiser, ema = trained(1)
+    files = snapshot(optimiser, ema, memory={"past": torch.arange(6.0).view(2, 3), "count": torch.tensor(4)})
+    checkpoints = Checkpoints(tmp_path, keep=2)
+    checkpoints.save(State(1, "this", 1), files)
+    checkpoints.wait()
+    latest = checkpoints.latest()
+    assert latest is not None and (latest / MEMORY).is_file()
+    for rank, count in ((0, 4), (1, 14), (2, 4)):
+        monkeypatch.setattr(checkpoint, "PartialState", lambda rank=rank: SimpleNamespace(process_index=rank))
+        memory = {"past": torch.zeros(2, 3), "count": torch.tensor(0)}
+        restore(*parts()[1:], latest, "this", memory)
+        assert int(memory["count"]) == count and memory["past"][1, 2] == count + 1
+    with pytest.raises(GnvcError, match=r"memory\.safetensors"):
+        restore(*parts()[1:], latest, "this", {"past": torch.zeros(3, 3), "count": torch.tensor(0)})
 
 
 def test_another_trainings_checkpoint_is_refused(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from gnvc_vd.data.device import Bank, BankedClips
 from gnvc_vd.data.material import Material
 from gnvc_vd.presets import RANDOM_SEED, preset
 from gnvc_vd.train import loop
-from gnvc_vd.train.checkpoint import EMA, WEIGHTS
+from gnvc_vd.train.checkpoint import EMA, MEMORY, WEIGHTS
 from gnvc_vd.train.log import FIGURES, read_figures
 from gnvc_vd.train.loop import Trainer, train
 from gnvc_vd.train.stages.codec_stage import CodecStage
@@ -52,8 +52,11 @@ def one_thread() -> None:
     torch.set_num_threads(1)
 
 
+QUICK = ("prior", "warmup", "opposed")
+
+
 @pytest.mark.parametrize(
-    "phase", [pytest.param(name, marks=() if name in ("prior", "warmup") else pytest.mark.slow) for name in PHASES]
+    "phase", [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in PHASES]
 )
 def test_two_steps_a_stop_and_two_more_are_four(phase: str, tmp_path: Path) -> None:
     told = training(phase, 4)
@@ -121,6 +124,16 @@ def test_two_processes_do_what_one_does_and_resume_exactly(tmp_path: Path) -> No
     third = tensors(train(training("latent", 4), clips, None, tmp_path / "two"))
     for name, value in tensors(kept).items():
         assert torch.allclose(value, third[name], rtol=2e-3, atol=1e-4), name
+
+
+@pytest.mark.slow
+def test_two_processes_each_go_on_with_what_their_discriminator_remembers(tmp_path: Path) -> None:
+    torchrun("tests.train.runs", "opposed", 4, 2, tmp_path / "two")
+    kept = newest(tmp_path / "two").rename(tmp_path / "four")
+    one, other = load_file(kept / MEMORY)["frames"]
+    assert one[:4].any() and not torch.equal(one, other)
+    torchrun("tests.train.runs", "opposed", 4, 2, tmp_path / "two")  # from step 2
+    assert equal(newest(tmp_path / "two"), kept)
 
 
 @pytest.mark.slow

@@ -9,16 +9,13 @@ from torch import Tensor, nn
 
 from gnvc_vd.backbone import flow
 from gnvc_vd.backbone.image_condition import condition_on
-from gnvc_vd.conventions import SPATIAL_STRIDE, Frame, GnvcError, UsageError
-from gnvc_vd.data.samples import Draws
-from gnvc_vd.metrics.perceptual import st_lpips
+from gnvc_vd.conventions import Frame, GnvcError, UsageError
 from gnvc_vd.train import losses
-from gnvc_vd.train.plan import STEP as SHARED
 from gnvc_vd.train.settings import Span, Weights
 from gnvc_vd.train.setup import build, group_of
 from gnvc_vd.train.stages.codec_stage import CodecStage
 from gnvc_vd.train.stages.prior_stage import PriorStage
-from gnvc_vd.train.stages.stage import Step, patch, perceived, seen_frames
+from gnvc_vd.train.stages.stage import Step
 from gnvc_vd.train.stages.vae_stage import VaeStage
 from tests.train.runs import training
 
@@ -232,67 +229,136 @@ def test_a_span_may_have_weights_and_a_level_of_its_own() -> None:
             replace(told, **wrong)  # type: ignore[arg-type]
 
 
+class Looking(nn.Module):
+    """A perceptual network that keeps what it is shown."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pairs: list[tuple[Tensor, Tensor]] = []
+
+    def forward(self, shown: Tensor, original: Tensor) -> Tensor:
+        self.pairs.append((shown, original))
+        return (shown - original).square().flatten(1).mean(1)
+
+
 @pytest.mark.parametrize("phase", ["vae", "pixel"])
-def test_perception_looks_at_some_frames_and_every_step_at_others(phase: str) -> None:
+def test_perception_looks_at_some_frames_of_each_clip_and_every_step_at_others(phase: str) -> None:
     stage = vae_stage() if phase == "vae" else codec_stage(phase)
-    weights = replace(stage.stage.weights, perceptual=1.0)
-    stage.stage = replace(stage.stage, perceptual_frames=3, continuation=0.0, weights=weights)
-    looked: list[Tensor] = []
-
-    class Looking(nn.Module):
-        def forward(self, shown: Tensor, original: Tensor) -> Tensor:
-            looked.append(original)
-            return (shown - original).square().flatten(1).mean(1)
-
-    stage.perceptual = Looking()
-    for number in range(3):
-        loss = stage(video(), STEP._replace(number=number))
-        assert looked[-1].shape[2] == 3 and loss.terms["perceptual"].shape == (2,)
+    stage.stage = replace(stage.stage, continuation=0.0, weights=replace(stage.stage.weights, perceptual=1.0))
+    stage.pictures.perceptual = looking = Looking()
+    stage.pictures.frames = 3
+    for first in (6, 8, 10):
+        loss = stage(video(), STEP._replace(samples=[first, first + 1]))
+        assert looking.pairs[-1][1].shape[2] == 3 and loss.terms["perceptual"].shape == (2,)
     clip = video().float() / 127.5 - 1
     places = [
-        [next(t for t in range(9) if torch.equal(clip[:, :, t], one[:, :, k])) for k in range(3)] for one in looked
+        [next(t for t in range(9) if torch.equal(clip[b, :, t], seen[b, :, k])) for k in range(3)]
+        for _, seen in looking.pairs
+        for b in range(2)
     ]
-    assert all(one == sorted(set(one)) for one in places) and len({tuple(one) for one in places}) > 1
-    assert seen_frames(stage.stage, 2, Draws(0, 0, SHARED)) == [0, 1]
-    assert seen_frames(replace(stage.stage, perceptual_frames=None), 9, Draws(0, 0, SHARED)) == list(range(9))
+    assert all(one == sorted(set(one)) for one in places) and len({tuple(one) for one in places}) > 2
 
 
-def test_perception_sees_both_clips_in_one_view_and_every_view_in_time() -> None:
-    class Seen(nn.Module):
-        def forward(self, shown: Tensor, original: Tensor) -> Tensor:
-            assert torch.allclose(shown + 1, original)
-            corners.add((original.shape[-2:], *(int(original[0, 0, 0, y, x]) for y, x in ((0, 0), (0, -1), (-1, 0)))))
-            return original[:, 0, 0, 0, 0]
-
-    stage = replace(training("pixel").stage, perceptual_frames=2, perceptual_views=True)
-    says = torch.arange(64 * 57.0).view(1, 1, 1, 64, 57).expand(1, 3, 9, -1, -1)  # each pixel, where it is
-    corners: set[tuple[object, ...]] = set()
-    for number in range(9000):
-        perceived(Seen(), stage, says - 1, says, STEP._replace(number=number))
-    places, symmetries, sizes = SPATIAL_STRIDE**2, 8, 2
-    assert len(corners) == places * symmetries * sizes
-    assert {size for size, *_ in corners} == {(57, 50), (50, 57), (28, 25), (25, 28)}
-    with_whole = perceived(Seen(), replace(stage, perceptual_views=False), says - 1, says, STEP)
-    assert with_whole == 0  # the corner itself
-
-
-def test_a_view_is_a_patch_mirrored_turned_and_halved() -> None:
-    clip = torch.arange(2 * 57 * 58.0).view(1, 1, 2, 57, 58)
-    corner = clip[..., 1:51, 2:53]
-    plain = {"top": 1, "left": 2, "mirrored": False, "upside_down": False, "turned": False, "halved": False}
-    assert torch.equal(patch(clip, **plain), corner)
-    assert torch.equal(patch(clip, **plain | {"mirrored": True}), corner.flip(-1))
-    both = patch(clip, **plain | {"upside_down": True, "turned": True})
-    assert torch.equal(both, corner.flip(-2).transpose(-1, -2))
-    halved = patch(clip, **plain | {"halved": True})
-    assert halved.shape[-2:] == (25, 25) and halved[0, 0, 1, 3, 4] == corner[0, 0, 1, 6:8, 8:10].mean()
+def test_perception_sees_both_clips_in_one_view_and_at_two_sizes() -> None:
+    stage = codec_stage("pixel")
+    weights = replace(stage.stage.weights, perceptual=0.3, perceptual_half=0.2)
+    stage.stage = replace(stage.stage, weights=weights)
+    stage.pictures.perceptual = looking = Looking()
+    stage.pictures.views, size = True, 64
+    clips = torch.randint(0, 256, (2, 3, 5, size, size)).byte()
+    terms = stage(clips, STEP).terms
+    (shown, seen), (low, seen_low) = looking.pairs
+    assert seen.shape[-1] == size - 7 and seen_low.shape[-1] == (size - 7) // 2
+    for large, small in ((shown, low), (seen, seen_low)):
+        assert torch.equal(nn.functional.avg_pool3d(large, (1, 2, 2)), small)
+    assert torch.equal(terms["perceptual_half"], (low - seen_low).square().flatten(1).mean(1))
+    clip = clips.float() / 127.5 - 1
+    levels = [set(one.flatten().tolist()) for one in clip]
+    assert all(set(one.flatten().tolist()) <= known for one, known in zip(seen, levels, strict=True))
+    assert not torch.equal(shown, seen)
 
 
-def test_a_view_of_a_small_clip_is_one_that_the_network_can_see() -> None:
-    network, stage = st_lpips("alex"), replace(training("pixel").stage, perceptual_frames=1, perceptual_views=True)
-    clip = torch.rand(2, 3, 5, 32, 32)
-    for number in range(8):
-        assert perceived(network, stage, clip, clip, STEP._replace(number=number)).abs().max() < 1e-6
+def test_a_term_of_weight_0_is_not_computed_and_none_of_pictures_means_no_picture() -> None:
+    stage = codec_stage("pixel", decoded=1, lattice=2.0)
+    loss = stage(video(), STEP)
+    assert set(loss.terms) == {"rate", "decoded", "refined", "pixel", "lattice"}
+    stage = codec_stage("pixel", decoded=1, refined=1)
+    stage.vae.reconstruction = None  # type: ignore[assignment, method-assign]
+    assert set(stage(video(), STEP).terms) == {"rate", "decoded", "refined"}
+
+
+def test_a_saturated_pixel_has_a_gradient() -> None:
+    """Of a decoder that shows everything whiter than white, what is cut off at 1 says nothing."""
+    stage = codec_stage("pixel")
+    with torch.no_grad():
+        stage.vae.model.decoder.conv_out.bias += 9.0  # type: ignore[operator, union-attr]
+        stage.vae.model.decoder.conv_out.weight *= 0.5  # type: ignore[operator, union-attr]
+    clips = torch.full((2, 3, 5, 32, 32), 128).byte()
+    loss = stage(clips, STEP)
+    assert (loss.terms["pixel"] > 36).all()  # further off than any picture that is shown can be
+    found = gradients(stage, loss.terms["pixel"].sum())
+    assert found["codec"] > 0 and found["adaptor"] > 0
+
+
+def behind_symbols(**weights: float) -> CodecStage:
+    """Of a transform codec, what no symbol depends on."""
+    told = training("pixel", frames=5)
+    stage = replace(told.stage, trains=("correction", "adaptor"), weights=Weights(decoded=1, pixel=1, **weights))
+    module = build(replace(told, stage=stage, model=replace(told.model, bottleneck="transform")))
+    assert isinstance(module, CodecStage)
+    return module
+
+
+def test_what_lies_behind_the_symbols_trains_with_a_discriminator_and_no_symbol_changes() -> None:
+    stage, clips = behind_symbols(adversarial=0.5), video(5)
+    latents = stage.vae.encode(clips.float() / 127.5 - 1)
+
+    def payloads() -> list[bytes]:
+        codec = stage.codec().bottleneck
+        return [one.data for one in codec.compress(latents, [20, 20])[0]]
+
+    before, rate = payloads(), stage(clips, STEP).terms["rate"]
+    decoded = stage.bottleneck(latents, torch.full((2, 2), 20)).latents.detach()
+    optimiser = torch.optim.AdamW([one for one in stage.parameters() if one.requires_grad], 1e-2)
+    for _ in range(3):
+        loss = stage(clips, STEP)
+        found = gradients(stage, loss.total)
+        optimiser.step()
+    assert set(found) == {"correction", "adaptor", "discriminator"} and all(found.values())
+    assert payloads() == before and torch.equal(stage(clips, STEP).terms["rate"], rate)
+    assert not torch.equal(stage.bottleneck(latents, torch.full((2, 2), 20)).latents, decoded)
+
+
+def test_the_codec_is_its_correction_too() -> None:
+    told = training("pixel", frames=5)
+    stage = build(replace(told, model=replace(told.model, bottleneck="transform")))
+    assert stage.bottleneck.correction.leave.weight.requires_grad  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("fields", "sentence"),
+    [
+        ({"trains": ("codec", "adaptor")}, "behind the symbols"),
+        ({"weights": Weights(perceptual=1, adversarial=1)}, "share of the gradient of pixel"),
+        ({"spans": (Span(1, 1, 32, 1),)}, "5 frames"),
+    ],
+)
+def test_an_adversary_that_cannot_be_meant_is_refused(fields: dict[str, object], sentence: str) -> None:
+    right = replace(training("pixel").stage, trains=("correction",), weights=Weights(pixel=1, adversarial=1))
+    with pytest.raises(UsageError, match=sentence):
+        replace(right, **fields)  # type: ignore[arg-type]
+
+
+def test_a_decoder_may_train_against_a_discriminator_and_its_encoder_may_not() -> None:
+    opposed = Weights(absolute=1, adversarial=0.5)
+    with pytest.raises(UsageError, match="behind the symbols"):
+        vae_stage(weights=opposed)
+    stage = vae_stage(weights=opposed, trains=("decoder",))
+    loss = stage(video(5), STEP)
+    terms = {name: one.mean() for name, one in loss.terms.items()}
+    expected = terms["absolute"] + 0.5 * terms["adversarial"] + 0.01 * terms["discriminator"]
+    assert loss.total.item() == pytest.approx(expected.item(), rel=1e-5)
+    assert set(gradients(stage, loss.total)) == {"decoder", "discriminator"}
 
 
 def test_latents_made_before_serve_where_no_pixel_is_needed() -> None:

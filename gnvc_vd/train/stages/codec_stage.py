@@ -25,10 +25,12 @@ from gnvc_vd.metrics.fidelity import psnr
 from gnvc_vd.metrics.lattice import STRIDES, lattices
 from gnvc_vd.presets import preset
 from gnvc_vd.train import losses
+from gnvc_vd.train.adversary import Pictures
 from gnvc_vd.train.checkpoint import fill
-from gnvc_vd.train.plan import ROTATION, STEP
+from gnvc_vd.train.plan import ROTATION, STEP, BatchDraws
 from gnvc_vd.train.settings import Training
-from gnvc_vd.train.stages.stage import Losses, Step, Verdict, latents_of, perceived, perceptual_of
+from gnvc_vd.train.stages.picture_terms import TERMS, PictureTerms
+from gnvc_vd.train.stages.stage import Losses, Step, Verdict, latents_of
 from gnvc_vd.video import Video, VideoInfo
 from gnvc_vd.video.pictures import sheets
 from gnvc_vd.video.pixels import pixels_of, to_model
@@ -43,7 +45,7 @@ class CodecStage(nn.Module):
 
     warm-up    R + λ ‖x_c − x_1‖²
     Stage I    R + λ (‖x̃_1 − x_1‖² + ‖x_c − x_1‖²) + L_CFM
-    Stage II   R + λ (‖V − Ṽ‖² + λ_lpips LPIPS(V, Ṽ) + ‖x_c − x_1‖² + ‖x̃_1 − x_1‖²)
+    Stage II   R + λ (‖V − Ṽ‖² + λ_lpips LPIPS(V, Ṽ) + ‖x_c − x_1‖² + ‖x̃_1 − x_1‖²), and other terms of pictures
     """
 
     def __init__(self, training: Training, backbone: Backbone) -> None:
@@ -64,7 +66,7 @@ class CodecStage(nn.Module):
         for parameter in self.refiner.parameters():
             if parameter.requires_grad:
                 parameter.data = parameter.data.float()  # trained in float32, whatever the backbone computes in
-        self.perceptual = perceptual_of(training.stage)
+        self.pictures = PictureTerms(training.stage)
 
     def forward(self, clips: Tensor, step: Step) -> Losses:
         weights, draws = self.stage.weights, step.draws(clips.device)
@@ -83,18 +85,21 @@ class CodecStage(nn.Module):
         }
         if weights.cfm:
             terms["cfm"] = self._flow_matching(clean[:, :, window], decoded, features, noise, draws.uniform(), context)
-        if weights.refined or weights.pixel or weights.perceptual:
+        if weights.refined or weights.of_pictures:
             refined = coded.latents[:, :, first:]
             if self.stage.unrolled:  # by the decoder's own steps
                 refined = self.refiner(decoded, features, noise, self.stage.sigma_0, self.stage.unrolled, context)
             terms["refined"] = losses.squared_error(refined, clean[:, :, first:])
-            if weights.pixel or weights.perceptual:
-                terms |= self._on_pixels(clips, clean, refined, first, step)
-        distorted = [name for name in ("decoded", "refined", "pixel", "perceptual") if name in terms]
+            if weights.of_pictures:
+                shown = torch.cat([clean[:, :, :first], refined], dim=2)
+                terms |= self._on_pixels(clips, shown, coded.latents, first, draws)
+        distorted = [name for name in ("decoded", "refined", "pixel", *TERMS) if name in terms]
         distortion = torch.stack([getattr(weights, name) * terms[name] for name in distorted]).sum(0)
         total = losses.rate_distortion(terms["rate"], distortion, quality, self.rate).mean()
         if "cfm" in terms:
             total = total + weights.cfm * terms["cfm"].mean()
+        if "discriminator" in terms:
+            total = total + weights.discriminator * terms["discriminator"].mean()
         return Losses(total, terms)
 
     @torch.no_grad()
@@ -148,16 +153,26 @@ class CodecStage(nn.Module):
         found = self.refiner.velocity(x, sigma, self.refiner.hints(decoded, features, context))
         return losses.flow_matching(found, flow.velocity(clean, start, sigma_0), context=int(context is not None))
 
-    def _on_pixels(self, clips: Tensor, clean: Tensor, refined: Tensor, first: int, step: Step) -> dict[str, Tensor]:
+    def _on_pixels(
+        self, clips: Tensor, latents: Tensor, sent: Tensor, first: int, draws: BatchDraws
+    ) -> dict[str, Tensor]:
+        """Terms of decoded pictures, before they are cut off at ±1, where no gradient would pass.
+
+        Args:
+            latents: to be decoded, with the clean ones before the window that is refined.
+            sent: as the latent codec decodes them.
+        """
         if clips.shape[1] == LATENT_CHANNELS:
             raise GnvcError("latents made before have no pixels to compare: train with the videos themselves")
-        shown = self.vae.decode(torch.cat([clean[:, :, :first], refined], dim=2))
         past = 1 + 4 * (first - 1) if first else 0
-        shown, video = shown[:, :, past:], to_model(clips)[:, :, past:]
+        shown = self.vae.reconstruction(latents * self.vae.std + self.vae.mean)[:, :, past:]
+        video, weights = to_model(clips)[:, :, past:], self.stage.weights
+
+        def plain(shown: Tensor) -> Tensor:
+            return weights.pixel * losses.squared_error(shown, video)
+
         terms = {"pixel": losses.squared_error(shown, video)}
-        if self.perceptual is not None:
-            terms["perceptual"] = perceived(self.perceptual, self.stage, shown, video, step)
-        return terms
+        return terms | self.pictures(weights, Pictures(shown, video, sent, past), plain, draws)
 
     def judge(self, clips: Sequence[Tensor]) -> Verdict:
         """Every clip is one GOP; bytes are those of its whole stream."""

@@ -15,8 +15,10 @@ from gnvc_vd.metrics.fidelity import psnr
 from gnvc_vd.metrics.ideal import IdealCode
 from gnvc_vd.metrics.lattice import lattices
 from gnvc_vd.train import losses
+from gnvc_vd.train.adversary import Pictures
 from gnvc_vd.train.settings import Training
-from gnvc_vd.train.stages.stage import Losses, Step, Verdict, perceived, perceptual_of
+from gnvc_vd.train.stages.picture_terms import PictureTerms
+from gnvc_vd.train.stages.stage import Losses, Step, Verdict
 from gnvc_vd.video.pictures import sheets
 from gnvc_vd.video.pixels import pixels_of, to_frames, to_model
 
@@ -24,12 +26,13 @@ JUDGED_RATE = 0.02  # bits per pixel
 
 
 class VaeStage(nn.Module):
-    """A video VAE: absolute and squared error, divergence, what flickers, and perception."""
+    """A video VAE: absolute and squared error, divergence, what flickers, its lattice, perception, a discriminator."""
 
     def __init__(self, training: Training, backbone: Backbone) -> None:
         super().__init__()
         self.settings, self.backbone = training, backbone
-        self.stage, self.vae, self.perceptual = training.stage, backbone.vae, perceptual_of(training.stage)
+        self.stage, self.vae = training.stage, backbone.vae
+        self.pictures = PictureTerms(training.stage)
 
     def forward(self, clips: Tensor, step: Step) -> Losses:
         span, video = self.stage.span_at(step.number), to_model(clips)
@@ -42,17 +45,23 @@ class VaeStage(nn.Module):
             level = losses.level_of(draws.uniform(1, 1, 1, 1), coarsest)
             z, bits = losses.coded(z, level, draws.normal_like(mean))
         shown = self.vae.reconstruction(z)
-        terms = {
-            "absolute": losses.absolute_error(shown, video),
-            "squared": losses.squared_error(shown, video),
-            "divergence": losses.divergence(mean, log_variance),
-            "temporal": losses.temporal_error(shown, video),
-        }
+
+        def plain(shown: Tensor) -> dict[str, Tensor]:
+            return {
+                "absolute": losses.absolute_error(shown, video),
+                "squared": losses.squared_error(shown, video),
+                "temporal": losses.temporal_error(shown, video),
+            }
+
+        def weighted(terms: dict[str, Tensor]) -> Tensor:
+            return torch.stack([getattr(weights, name) * term for name, term in terms.items()]).sum(0)
+
+        terms = plain(shown) | {"divergence": losses.divergence(mean, log_variance)}
         if weights.rate:
             terms["rate"] = level.flatten() * bits
-        if self.perceptual is not None:
-            terms["perceptual"] = perceived(self.perceptual, self.stage, shown, video, step)
-        return Losses(sum(getattr(weights, name) * term.mean() for name, term in terms.items()), terms)
+        pictures = Pictures(shown, video, (z - self.vae.mean) / self.vae.std)
+        terms |= self.pictures(weights, pictures, lambda shown: weighted(plain(shown)), draws)
+        return Losses(weighted(terms).mean(), terms)
 
     @torch.no_grad()
     def judge(self, clips: Sequence[Tensor]) -> Verdict:
