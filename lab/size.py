@@ -14,8 +14,6 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parents[1] / "gnvc_vd"
 BUDGET = 12_800  # lines of code in the whole package: 9,800 before a second latent codec and device material
-    12_400  # lines of code in the whole package: 9,800 before there were two latent codecs and material on the device
-)
 DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 NO_CODE = {
     tokenize.COMMENT,
