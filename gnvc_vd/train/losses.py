@@ -14,7 +14,7 @@ from torch import Tensor
 
 from gnvc_vd.bitstream.gop import frames_of
 from gnvc_vd.conventions import QUALITIES, SPATIAL_STRIDE
-from gnvc_vd.metrics.block_transform import dct
+from gnvc_vd.metrics.block_transform import dct_like
 from gnvc_vd.train.settings import Rate
 
 FINEST = 1 / 64  # of the coarsest level of a transform code
@@ -89,6 +89,6 @@ def coded(latents: Tensor, level: Tensor, noise: Tensor) -> tuple[Tensor, Tensor
 def _transformed(x: Tensor, back: bool = False) -> Tensor:
     """Over time and place, the whole clip one block."""
     for axis in (2, 3, 4):
-        matrix = dct(x.shape[axis]).to(x)
+        matrix = dct_like(x, x.shape[axis])
         x = torch.movedim(torch.movedim(x, axis, -1) @ (matrix if back else matrix.T), -1, axis)
     return x
