@@ -5,19 +5,15 @@ A copy from the host makes it wait for an accelerator, and a captured step (trai
 
 import functools
 from collections.abc import Callable
-from typing import ParamSpec
 
 import torch
 from torch import Tensor
 
-Arguments = ParamSpec("Arguments")
-Kept = Callable[..., Tensor]
 
+def constant(make: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """What `make` returns of whole numbers, in the type and on the device of a tensor that is given before them."""
 
-def constant(make: Callable[Arguments, Tensor]) -> Kept:
-    """What `make` returns, in the type and on the device of the tensor that is given first."""
-
-    @functools.lru_cache(maxsize=None)
+    @functools.cache
     def kept(dtype: torch.dtype, device: torch.device, *arguments: int) -> Tensor:
         with torch.inference_mode(False):  # whoever asks first, it is there for everyone
             return make(*arguments).to(device, dtype)

@@ -26,12 +26,13 @@ def lambda_of(quality: Tensor, rate: Rate = Rate()) -> Tensor:  # noqa: B008 - f
     return (rate.smallest * (rate.largest / rate.smallest) ** part).float()
 
 
-def sampled_quality(uniform: Tensor, rate: Rate, progress: float) -> Tensor:
+def sampled_quality(uniform: Tensor, rate: Rate, progress: float | Tensor) -> Tensor:
     """A quality for each number in [0, 1): the middle one first, then ever further from it, all from 0.3 on."""
     if rate.quality is not None:
         return torch.full_like(uniform, rate.quality, dtype=torch.long)
     half = (QUALITIES - 1) / 2
-    spread = half * (min(1.0, max(0.0, 4 * progress - 0.2)) if rate.widening else 1.0)
+    part = torch.as_tensor(4 * progress - 0.2, dtype=torch.float64).clamp(0, 1)
+    spread = half * part if rate.widening else half
     return (half + spread * (2 * uniform - 1)).round().clamp(0, QUALITIES - 1).long()
 
 

@@ -30,8 +30,12 @@ class VaeStage(nn.Module):
         self.settings, self.backbone = training, backbone
         self.stage, self.vae, self.perceptual = training.stage, backbone.vae, perceptual_of(training.stage)
 
+    def variant(self, clips: Tensor, step: Step) -> tuple[int, ...]:
+        """What the step's numbers decide about its shapes: nothing."""
+        return ()
+
     def forward(self, clips: Tensor, step: Step) -> Losses:
-        span, video = self.stage.span_at(step.number), to_model(clips)
+        span, video = step.span or self.stage.span_at(step.number), to_model(clips)
         weights = span.weights or self.stage.weights
         mean, log_variance = self.vae.posterior(video)
         draws = step.draws(video.device)
