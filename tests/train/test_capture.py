@@ -212,7 +212,13 @@ def nothing_is_made_of_lists(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         yield
 
 
-@pytest.mark.parametrize("phase", ["vae", "prior", "warmup", "latent", "pixel", "transform latent", "transform pixel"])
+@pytest.mark.parametrize(
+    "phase",
+    [
+        pytest.param(name, marks=() if name in ("vae", "prior", "transform latent") else pytest.mark.slow)
+        for name in ("vae", "prior", "warmup", "latent", "pixel", "transform latent", "transform pixel")
+    ],
+)
 def test_no_step_waits_for_its_device_or_copies_from_the_host(
     phase: str, monkeypatch: pytest.MonkeyPatch, no_autocast: None
 ) -> None:
