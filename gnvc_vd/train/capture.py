@@ -89,7 +89,9 @@ class CapturedSteps:
         """Do a step, or have it done: the device may still be at it."""
         with self._beside():
             key = (clips.shape, clips.dtype, *self.stage.variant(clips, step))
-            variant = self.variants.setdefault(key, Variant(clips, self.device))
+            if key not in self.variants:
+                self.variants[key] = Variant(clips, self.device)
+            variant = self.variants[key]
             variant.clips.copy_(clips, non_blocking=True)
             kept = variant.numbers.fill(step)
             self._fill(step, rate)

@@ -62,7 +62,7 @@ def test_a_choice_is_kept_and_never_made_again(tmp_path: Path, monkeypatch: pyte
 def test_both_precisions_are_tried_and_leave_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
     """One round: the seconds of four passes by a clock that counts its calls."""
     ticks = iter(range(1000))
-    monkeypatch.setattr(precision.time, "perf_counter", lambda: float(next(ticks)))
+    monkeypatch.setattr(precision.time, "process_time", lambda: float(next(ticks)))
     stage = build(told())
     seen: list[torch.dtype] = []
     layer = stage.bottleneck.anchor_analysis.enter  # type: ignore[union-attr]

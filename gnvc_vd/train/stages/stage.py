@@ -48,10 +48,9 @@ class Step(NamedTuple):
     def indexes(self, choose: Callable[["Step"], Sequence[int]], device: torch.device) -> Tensor:
         """Places that the host chooses for this step, as many in every one."""
 
-        def on_device(step: Step) -> Tensor:
-            return torch.tensor(choose(step)).to(device)
-
-        return on_device(self) if self.kept is None else self.kept.next(on_device)
+        if self.kept is None:
+            return torch.tensor(choose(self)).to(device)
+        return self.kept.next(lambda step: torch.tensor(choose(step)))
 
 
 class KeptNumbers:
