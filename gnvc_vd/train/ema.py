@@ -39,10 +39,14 @@ class Ema:
     @torch.no_grad()
     def move(self, pace: float | Tensor) -> None:
         """All at once: on an accelerator a call for each tensor takes longer than its arithmetic."""
-        averages = list(self.average.values())
-        away = torch._foreach_sub([one.detach() for one in self.live.values()], averages)
-        torch._foreach_mul_(away, pace)
-        torch._foreach_add_(averages, away)
+        pairs = [(one.detach(), self.average[name]) for name, one in self.live.items()]
+        for sharded in (False, True):  # which no call takes together
+            of_kind = [pair for pair in pairs if isinstance(pair[0], DTensor) == sharded]
+            if of_kind:
+                live, averages = map(list, zip(*of_kind, strict=True))
+                away = torch._foreach_sub(live, averages)
+                torch._foreach_mul_(away, pace)
+                torch._foreach_add_(averages, away)
 
     @contextmanager
     def shown(self) -> Iterator[None]:
