@@ -77,7 +77,7 @@ class Trainer:
             self.module = self.accelerator.prepare(self.stage)
         told = training.stage.optimisation
         self.ema = Ema(self.stage, told.ema)  # of parameters that may now be sharded
-        self.optimiser = _optimiser(self.ema, training, self.accelerator.device)
+        self.optimiser = _optimiser(self.ema, training, self.accelerator)
         self.prepared = self.accelerator.prepare(self.optimiser)
         self.captured = self._captured() if training.run.capture else None
         self.span, self.state = training.stage.spans[0], State(0, identity(training), 0)
@@ -296,12 +296,16 @@ def identity(training: Training) -> str:
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _optimiser(ema: Ema, training: Training, device: torch.device) -> torch.optim.AdamW:
-    """AdamW in one kernel, its rate a tensor, so that a graph may hold it; not of parts of matrices."""
+def _optimiser(ema: Ema, training: Training, accelerator: Accelerator) -> torch.optim.AdamW:
+    """AdamW; of one process in one kernel, its rate a tensor, so that a graph may hold it.
+
+    Sharded parameters have no such kernel, and several processes should learn the same with and without sharding.
+    """
     told = training.stage.optimisation
     betas, decay = (told.beta_1, told.beta_2), told.weight_decay
-    if training.run.shard:
+    if accelerator.num_processes > 1:
         return torch.optim.AdamW(ema.live.values(), told.rate, betas, weight_decay=decay)
+    device = accelerator.device
     rate, captured = torch.tensor(told.rate, device=device), device.type == "cuda"
     return torch.optim.AdamW(ema.live.values(), rate, betas, weight_decay=decay, fused=True, capturable=captured)
 
