@@ -59,7 +59,9 @@ class WanDit(nn.Module):
         if x.ndim != 5 or x.shape[1] != LATENT_CHANNELS or x.shape[3] % 2 or x.shape[4] % 2:
             raise ValueError(f"expected latents B {LATENT_CHANNELS} T h w with even h and w, not {tuple(x.shape)}")
         batch, dtype = x.shape[0], self.model.patch_embedding.weight.dtype
-        sigma = torch.as_tensor(sigma, dtype=torch.float32, device=x.device).expand(batch)
+        if not isinstance(sigma, Tensor):
+            sigma = x.new_full((), sigma)  # filled there, not copied from the host
+        sigma = sigma.to(x.device, torch.float32).expand(batch)
         prompt = self.text if text is None else self._padded(text)
         return self.model(
             hidden_states=self._with_condition(x, condition).to(dtype),

@@ -9,9 +9,9 @@ bank makes those that are still to be shown.
 """
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import chain, groupby, islice
 
 import torch
 from torch import Tensor
@@ -69,15 +69,16 @@ class BankedClips(Clips):
             slot = int(order(self.bank.clips, self.spec.seed, bank * self.bank.uses + turn, BANKED)[slot])
         return bank * self.bank.clips + slot
 
-    def batches(self, taken: Sequence[list[int]], loading: Loading) -> Iterator[Tensor]:
+    def batches(self, taken: Iterable[list[int]], loading: Loading) -> Iterator[Tensor]:
         """On the device; what that takes of its memory is known, and refused, before anything is decoded."""
-        longest = max(map(len, taken))
-        most = min(sum(map(len, taken)), self.bank.clips + longest - 1)  # a batch may reach into the next bank
+        rest = iter(taken)
+        first = list(islice(rest, self.bank.clips))  # no later one is longer
+        most = min(sum(map(len, first)), self.bank.clips + max(map(len, first)) - 1)  # one may reach into the next bank
         size = 3 * self.spec.frames * self.spec.height * self.spec.width
         self.source.keep_in(self.material)
         self.material.load(loading.device, loading.memory, most * size, f"{most} clips of {size / 1e6:.3g} MB")
         clips: Tensor | None = None
-        for _, group in groupby(taken, lambda numbers: numbers[0] // self.bank.shown):
+        for _, group in groupby(chain(first, rest), lambda numbers: numbers[0] // self.bank.shown):
             passes = [[self.content(number) for number in numbers] for numbers in group]
             contents = sorted({content for one in passes for content in one})
             log.info("a bank of %d clips, %d to %d, on %s", len(contents), contents[0], contents[-1], loading.device)

@@ -9,7 +9,7 @@ n batches of B goes on with numbers n·B, n·B + 1, … and sees what it would h
 
 import functools
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -103,8 +103,8 @@ class Clips(Dataset[Tensor]):
         """Names and reasons of what was passed over so far, by this process and its loader processes."""
         return {}
 
-    def batches(self, taken: Sequence[list[int]], loading: Loading) -> Iterator[Tensor]:
-        """The clips of these numbers, in this order."""
+    def batches(self, taken: Iterable[list[int]], loading: Loading) -> Iterator[Tensor]:
+        """The clips of these numbers, in this order, which may have no end."""
         pinned = torch.cuda.is_available()
         yield from DataLoader(self, batch_sampler=taken, num_workers=loading.workers, pin_memory=pinned)
 

@@ -8,6 +8,8 @@ import math
 import torch
 from torch import Tensor
 
+from gnvc_vd.common.constants import constant
+
 BLOCK = 8  # places each way
 
 
@@ -39,3 +41,6 @@ def dct(count: int) -> Tensor:
     matrix = torch.cos(math.pi * (sample + 0.5) * frequency / count) * math.sqrt(2 / count)
     matrix[0] /= math.sqrt(2)
     return matrix
+
+
+dct_like = constant(dct)

@@ -45,6 +45,9 @@ class State:
     training: str  # a hash of what is trained on what: another training's checkpoint is refused
     updates: int  # of the average
     score: float | None = None  # of the last validation; lower is better
+    seconds: float = 0.0  # of a budget that are spent, over all sittings
+    ending: float = 0.0  # seconds of it that a validation takes
+    precision: str | None = None  # that it is trained in
 
 
 def snapshot(
@@ -69,7 +72,7 @@ def restore(
     optimiser: torch.optim.Optimizer, ema: Ema, folder: Path, training: str, memory: Mapping[str, Tensor] | None = None
 ) -> State:
     """Put a checkpoint's tensors where they belong."""
-    state = strict.parse(State, strict.read_object(folder / STATE), STATE)
+    state = read_state(folder)
     if state.training != training:
         raise GnvcError(f"{folder}: a checkpoint of another training; its configuration or data differ from this one's")
     fill(ema.live, folder / WEIGHTS)
@@ -80,11 +83,16 @@ def restore(
         raise GnvcError(f"{folder / OPTIMISER}: refused, not a plain file of tensors") from error
     for name, parameter in ema.live.items():
         if name in moments:
-            optimiser.state[parameter] = {key: _like(value, parameter) for key, value in moments[name].items()}
+            fused = bool(optimiser.defaults.get("fused"))
+            optimiser.state[parameter] = {key: _like(value, parameter, fused) for key, value in moments[name].items()}
     if memory:
         _remember(memory, folder / MEMORY)
     ema.updates = state.updates
     return state
+
+
+def read_state(folder: Path) -> State:
+    return strict.parse(State, strict.read_object(folder / STATE), str(folder / STATE))
 
 
 @torch.no_grad()
@@ -152,7 +160,8 @@ class Checkpoints:
         return list(self.folder.glob("step-????????"))
 
 
-def _like(value: Tensor, parameter: Tensor) -> Tensor:
-    """A moment, sharded and placed as its parameter is; the count of steps stays what it is."""
-    same = value.shape == parameter.shape
-    return put(torch.zeros_like(parameter, dtype=value.dtype), value) if same else value
+def _like(value: Tensor, parameter: Tensor, fused: bool) -> Tensor:
+    """A moment, sharded and placed as its parameter is; a count of steps where the optimiser counts them."""
+    if value.shape == parameter.shape and value.ndim:
+        return put(torch.zeros_like(parameter, dtype=value.dtype), value)
+    return value.to(parameter.device) if fused else value

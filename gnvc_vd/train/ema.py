@@ -28,12 +28,25 @@ class Ema:
             self.average[name].copy_(parameter)
         self.updates = 0
 
-    @torch.no_grad()
     def update(self) -> None:
-        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
-        for name, parameter in self.live.items():
-            self.average[name].lerp_(parameter.detach(), 1 - decay)
+        self.move(self.pace())
         self.updates += 1
+
+    def pace(self) -> float:
+        """How far the next update goes towards what is there now."""
+        return 1 - min(self.decay, (1 + self.updates) / (10 + self.updates))
+
+    @torch.no_grad()
+    def move(self, pace: float | Tensor) -> None:
+        """All at once: on an accelerator a call for each tensor takes longer than its arithmetic."""
+        pairs = [(one.detach(), self.average[name]) for name, one in self.live.items()]
+        for sharded in (False, True):  # which no call takes together
+            of_kind = [pair for pair in pairs if isinstance(pair[0], DTensor) == sharded]
+            if of_kind:
+                live, averages = map(list, zip(*of_kind, strict=True))
+                away = torch._foreach_sub(live, averages)
+                torch._foreach_mul_(away, pace)
+                torch._foreach_add_(averages, away)
 
     @contextmanager
     def shown(self) -> Iterator[None]:

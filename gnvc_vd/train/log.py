@@ -91,6 +91,7 @@ def environment(accelerator: Accelerator) -> dict[str, Any]:
         "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or "cpu",
         "processes": accelerator.num_processes,
+        "precision": accelerator.mixed_precision,
     }
 
 

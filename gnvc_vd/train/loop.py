@@ -3,18 +3,22 @@
     for each span of clips:  for each step:
         passes ─▶ losses ─▶ gradients, summed over passes and averaged over processes ─▶ clipped ─▶ AdamW ─▶ average
 
-Every step is a function of the seed and its number. So a training that was stopped goes on as if it had not been.
+Every step is a function of the seed and its number. So a training that was stopped goes on as if it had not been; one
+with a budget of time goes on with what is left of it (clock.py). Steps may be captured (capture.py).
 """
 
 import hashlib
 import json
+import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedDataParallelKwargs, DistributedType
 from safetensors.torch import save_file
 from torch import Tensor
@@ -25,13 +29,16 @@ from gnvc_vd.common.strict import stated
 from gnvc_vd.conventions import GnvcError, UsageError
 from gnvc_vd.data.clips import ClipSpec
 from gnvc_vd.data.samples import Clips, Loading
+from gnvc_vd.train import capture
 from gnvc_vd.train.adversary import memory_of
 from gnvc_vd.train.checkpoint import Checkpoints, State, restore, snapshot
+from gnvc_vd.train.clock import Clock
 from gnvc_vd.train.ema import Ema
 from gnvc_vd.train.log import Log
-from gnvc_vd.train.plan import Share, batches
+from gnvc_vd.train.plan import Batches, Share, batches, endless
+from gnvc_vd.train.precision import precision_of
 from gnvc_vd.train.settings import RunSettings, Span, Training
-from gnvc_vd.train.setup import build
+from gnvc_vd.train.setup import build, compile_blocks
 from gnvc_vd.train.stages.codec_stage import START, CodecStage
 from gnvc_vd.train.stages.stage import Losses, Step
 
@@ -46,13 +53,24 @@ def train(training: Training, sources: Sources, validation: Sources | None, fold
 
 
 class Trainer:
-    """A training's modules and where it stands."""
+    """A training's modules and where it stands.
 
-    def __init__(self, training: Training, folder: Path) -> None:
+    Args:
+        now: a clock's seconds.
+    """
+
+    def __init__(self, training: Training, folder: Path, now: Callable[[], float] = time.monotonic) -> None:
         self.training, self.folder = training, folder
-        self.accelerator = _accelerator(training.run, folder)
-        self.loading = Loading(training.run.workers, self.accelerator.device, training.run.memory)
+        self.clock = Clock(training.stage, training.run, now)
+        self.checkpoints = Checkpoints(folder / CHECKPOINTS, training.run.keep)
+        latest = self.checkpoints.latest()
         self.stage = build(training)
+        self.accelerator = _accelerator(training.run, precision_of(self.stage, latest), folder)
+        self.loading = Loading(training.run.workers, self.accelerator.device, training.run.memory)
+        if training.run.budget and self.accelerator.num_processes > 1:
+            raise UsageError("run.budget is of one process: several would not agree which step is the last")
+        if training.run.compile:
+            compile_blocks(self.stage, training.run)
         if training.run.shard:
             from gnvc_vd.train.sharding import shard
 
@@ -61,51 +79,107 @@ class Trainer:
             self.module = self.accelerator.prepare(self.stage)
         told = training.stage.optimisation
         self.ema = Ema(self.stage, told.ema)  # of parameters that may now be sharded
-        betas, decay = (told.beta_1, told.beta_2), told.weight_decay
-        self.optimiser = torch.optim.AdamW(self.ema.live.values(), told.rate, betas, weight_decay=decay)
+        self.optimiser = _optimiser(self.ema, training, self.accelerator)
         self.prepared = self.accelerator.prepare(self.optimiser)
-        self.checkpoints = Checkpoints(folder / CHECKPOINTS, training.run.keep)
-        self.step, latest = 0, self.checkpoints.latest()
+        self.captured = self._captured() if training.run.capture else None
+        self.span, self.state = training.stage.spans[0], State(0, identity(training), 0)
+        self.fresh = latest is None
         if latest is not None:
             if isinstance(self.stage, CodecStage):
                 self.stage.go_on(folder)
-            self.step = restore(self.optimiser, self.ema, latest, identity(training), memory_of(self.stage)).step
+            self.state = restore(self.optimiser, self.ema, latest, identity(training), memory_of(self.stage))
+        self.step = self.state.step
+        self.clock.spent, self.clock.ending = self.state.seconds, self.state.ending
         self.accelerator.wait_for_everyone()
+
+    def _captured(self) -> capture.CapturedSteps | None:
+        """Steps as graphs, or one sentence why they are none."""
+        reason = capture.refusal(self.training, self.accelerator)
+        if reason is not None:
+            logging.getLogger(__name__).warning("steps are not captured: %s", reason)
+            return None
+        clip = self.training.stage.optimisation.clip
+        return capture.CapturedSteps(self.module, self.stage, self.optimiser, self.ema, clip)
 
     def run(self, sources: Sources, validation: Sources | None) -> Path:
         stage, run = self.training.stage, self.training.run
         share = Share(stage, self.accelerator.process_index, self.accelerator.num_processes, run.accumulate)
         log = Log(self.folder, self.training, self.accelerator, self.step)
         clips = validation_clips(validation, self.training, run.clips) if validation is not None else []
-        if self.step == 0 and isinstance(self.stage, CodecStage) and self.stage.begin is not None:
-            self._begin(self.stage, sources)
-            self._judge(log, clips)
+        if self.fresh:
+            self._start(log, clips, sources)
         started, first = time.perf_counter(), self.step
         with tqdm(
-            total=stage.steps, initial=self.step, desc=self.training.name, unit="step",
+            total=None if run.budget else stage.steps, initial=self.step, desc=self.training.name, unit="step",
             disable=None if self.accelerator.is_main_process else True,
         ) as progress:  # fmt: skip
-            for span, start, stop in stage.spans_in_time():
-                start = max(start, self.step)
-                if start >= stop:
+            for self.span, _, stop in stage.spans_in_time():
+                if not self._goes_on(stop):
                     continue
-                passes = batches(sources(spec_of(span, self.training)), share, start, stop, self.loading)
-                for _ in range(start, stop):
+                if self.captured is not None:
+                    self.captured.begin_span()
+                passes = self._batches(sources, share, stop)
+                while self._goes_on(stop):
                     figures = self._step([next(passes) for _ in range(run.accumulate)])
                     progress.update()
-                    progress.set_postfix(loss=f"{figures['loss']:.4g}")
-                    if self.step == 1 or self._due(run.log_every):
+                    if figures:
+                        progress.set_postfix(loss=f"{figures['loss']:.4g}")
+                    if self._is_logged():
                         speed = (self.step - first) / (time.perf_counter() - started)
-                        log.figures(self.step, figures | {"clips_per_second": speed * span.batch})
-                    score = self._judge(log, clips) if self._due(run.validate_every) else None
-                    if self._due(run.save_every):
-                        self._save(score)
+                        spent = {"seconds": round(self.clock.seconds, 1)} if run.budget else {}
+                        log.figures(self.step, figures | {"clips_per_second": speed * self.span.batch} | spent)
+                    self._judge_and_save(log, clips)
+        if run.budget and (self.step > first or self.state.score is None):
+            if self.captured is not None and self.step > first:
+                self.captured.figures()  # it would say if they were none
+            self._end(log, clips)
         self.checkpoints.wait()
         self.accelerator.wait_for_everyone()
         self.accelerator.end_training()
         last = self.checkpoints.latest()
         assert last is not None
         return last
+
+    def _goes_on(self, stop: int) -> bool:
+        """Whether a span does that ends before the step `stop`, or with its time; there is always a first step."""
+        never_begun = self.step == 0 and stop == self.training.stage.steps
+        return self.clock.place(self.step) < stop or (never_begun and bool(self.training.run.budget))
+
+    def _batches(self, sources: Sources, share: Share, stop: int) -> Batches:
+        """From the next step on, to where the span ends."""
+        source = sources(spec_of(self.span, self.training))
+        if self.training.run.budget:
+            return endless(source, share, self.span, self.step, self.loading)
+        return batches(source, share, self.step, stop, self.loading)
+
+    def _start(self, log: Log, clips: Sequence[Tensor], sources: Sources) -> None:
+        """What a latent codec begins with, where that is measured; and what a run with a budget takes to end."""
+        begins = isinstance(self.stage, CodecStage) and self.stage.begin is not None
+        if begins:
+            self._begin(cast(CodecStage, self.stage), sources)
+        if self.training.run.budget:
+            begun = self.clock.now()
+            self._end(log, clips)
+            self.checkpoints.wait()
+            self.clock.ending = self.clock.now() - begun
+        elif begins:
+            self._judge(log, clips)
+
+    def _end(self, log: Log, clips: Sequence[Tensor]) -> None:
+        self._save(None)  # first: a validation takes a while
+        score = self._judge(log, clips)
+        if score is not None:
+            self._save(score)
+
+    def _judge_and_save(self, log: Log, clips: Sequence[Tensor]) -> None:
+        """What is due after a step, or after a while."""
+        run, score = self.training.run, None
+        if self._due(run.validate_every):
+            if run.budget:
+                self._save(None)
+            score = self._judge(log, clips)
+        if self._due(run.save_every) or self.clock.save_is_due():
+            self._save(score)
 
     def _begin(self, stage: CodecStage, sources: Sources) -> None:
         """The latent codec's measured start, on the clips of the first steps; the same in every process."""
@@ -128,13 +202,16 @@ class Trainer:
     def _step(self, passes: Sequence[tuple[list[int], Tensor]]) -> dict[str, float]:
         """One step of the optimiser over all passes of this process's share."""
         optimisation, steps = self.training.stage.optimisation, self.training.stage.steps
-        rate = optimisation.rate_at(self.step, steps)
+        place = self.clock.place(self.step)
+        rate = optimisation.rate_at(place, steps)
+        if self.captured is not None:
+            return self._captured_step(self.captured, *passes[0], place, rate)
         for group in self.optimiser.param_groups:
-            group["lr"] = rate
+            group["lr"] = group["lr"].fill_(rate) if isinstance(group["lr"], Tensor) else rate
         found: list[Losses] = []
         for numbers, clips in passes:
             with self.accelerator.accumulate(self.module):
-                step = Step(self.training.seed, self.step, steps, numbers)
+                step = Step(self.training.seed, self.step, steps, numbers, self.span, place)
                 loss: Losses = self.module(clips.to(self.accelerator.device, non_blocking=True), step)
                 self.accelerator.backward(loss.total)
                 if self.accelerator.sync_gradients:
@@ -146,6 +223,14 @@ class Trainer:
         self.ema.update()
         self.step += 1
         return self._figures(found) | {"gradient_norm": float(norm), "learning_rate": rate}
+
+    def _captured_step(
+        self, captured: capture.CapturedSteps, numbers: list[int], clips: Tensor, place: float, rate: float
+    ) -> dict[str, float]:
+        """Its figures where they are logged: asking for them waits for the device."""
+        captured(clips, Step(self.training.seed, self.step, self.training.stage.steps, numbers, self.span, place), rate)
+        self.step += 1
+        return captured.figures() | {"learning_rate": rate} if self._is_logged() else {}
 
     def _figures(self, found: Sequence[Losses]) -> dict[str, float]:
         """Means over passes and processes."""
@@ -178,13 +263,23 @@ class Trainer:
         return verdict.score
 
     def _save(self, score: float | None) -> None:
-        state = State(self.step, identity(self.training), self.ema.updates, score)
+        seconds = self.clock.seconds if self.training.run.budget else 0.0
+        self.clock.saved()
+        self.state = State(
+            self.step, identity(self.training), self.ema.updates, score, seconds, self.clock.ending,
+            self.accelerator.mixed_precision,
+        )  # fmt: skip
         taken = snapshot(self.optimiser, self.ema, self.accelerator.is_main_process, memory_of(self.stage))
         if self.accelerator.is_main_process:
-            self.checkpoints.save(state, taken)
+            self.checkpoints.save(self.state, taken)
+
+    def _is_logged(self) -> bool:
+        return self.step == 1 or self._due(self.training.run.log_every)
 
     def _due(self, every: int) -> bool:
-        return self.step == self.training.stage.steps or (every > 0 and self.step % every == 0)
+        """After every so many steps; and after the last, where one is known to be that."""
+        last = not self.training.run.budget and self.step == self.training.stage.steps
+        return last or (every > 0 and self.step % every == 0)
 
 
 def spec_of(span: Span, training: Training) -> ClipSpec:
@@ -203,12 +298,28 @@ def identity(training: Training) -> str:
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _accelerator(run: RunSettings, folder: Path) -> Accelerator:
+def _optimiser(ema: Ema, training: Training, accelerator: Accelerator) -> torch.optim.AdamW:
+    """AdamW; of one process in one kernel, its rate a tensor, so that a graph may hold it.
+
+    Sharded parameters have no such kernel, and several processes should learn the same with and without sharding.
+    """
+    told = training.stage.optimisation
+    betas, decay = (told.beta_1, told.beta_2), told.weight_decay
+    if accelerator.num_processes > 1:
+        return torch.optim.AdamW(ema.live.values(), told.rate, betas, weight_decay=decay)
+    device = accelerator.device
+    rate, captured = torch.tensor(told.rate, device=device), device.type == "cuda"
+    return torch.optim.AdamW(ema.live.values(), rate, betas, weight_decay=decay, fused=True, capturable=captured)
+
+
+def _accelerator(run: RunSettings, precision: str, folder: Path) -> Accelerator:
+    if AcceleratorState._shared_state and AcceleratorState().mixed_precision != precision:
+        AcceleratorState._reset_state()  # of a training in another precision before this one, in the same process
     # Short clips leave some parameters unused. Buffers never change, and gloo cannot send int16.
     ddp = DistributedDataParallelKwargs(find_unused_parameters=True, broadcast_buffers=False)
     accelerator = Accelerator(
         cpu=run.cpu,
-        mixed_precision=run.precision,
+        mixed_precision=precision,
         gradient_accumulation_steps=run.accumulate,
         log_with=list(run.trackers) or None,
         project_dir=folder,

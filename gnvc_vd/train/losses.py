@@ -14,7 +14,7 @@ from torch import Tensor
 
 from gnvc_vd.bitstream.gop import frames_of
 from gnvc_vd.conventions import QUALITIES, SPATIAL_STRIDE
-from gnvc_vd.metrics.block_transform import dct
+from gnvc_vd.metrics.block_transform import dct_like
 from gnvc_vd.train.settings import Rate
 
 FINEST = 1 / 64  # of the coarsest level of a transform code
@@ -28,12 +28,13 @@ def lambda_of(quality: Tensor, rate: Rate = Rate()) -> Tensor:  # noqa: B008 - f
     return (rate.smallest * (rate.largest / rate.smallest) ** part).float()
 
 
-def sampled_quality(uniform: Tensor, rate: Rate, progress: float) -> Tensor:
+def sampled_quality(uniform: Tensor, rate: Rate, progress: float | Tensor) -> Tensor:
     """A quality for each number in [0, 1): the middle one first, then ever further from it, all from 0.3 on."""
     if rate.quality is not None:
         return torch.full_like(uniform, rate.quality, dtype=torch.long)
     half = (QUALITIES - 1) / 2
-    spread = half * (min(1.0, max(0.0, 4 * progress - 0.2)) if rate.widening else 1.0)
+    part = torch.as_tensor(4 * progress - 0.2, dtype=torch.float64).clamp(0, 1)
+    spread = half * part if rate.widening else half
     return (half + spread * (2 * uniform - 1)).round().clamp(0, QUALITIES - 1).long()
 
 
@@ -113,6 +114,6 @@ def coded(latents: Tensor, level: Tensor, noise: Tensor) -> tuple[Tensor, Tensor
 def _transformed(x: Tensor, back: bool = False) -> Tensor:
     """Over time and place, the whole clip one block."""
     for axis in (2, 3, 4):
-        matrix = dct(x.shape[axis]).to(x)
+        matrix = dct_like(x, x.shape[axis])
         x = torch.movedim(torch.movedim(x, axis, -1) @ (matrix if back else matrix.T), -1, axis)
     return x

@@ -5,17 +5,19 @@
 Step s takes the samples from first_sample(s) on, whatever the number of processes; a batch that processes × passes do
 not divide is refused, so that every step means the same everywhere. A sample's random numbers come from the seed and
 its number: a step is the same in one process or many, in one pass or several, and after any stop. No random state is
-kept.
+kept. An accelerator draws its fields of numbers itself, others than a CPU draws.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain, count, tee
 
 import torch
 from torch import Tensor
 
+from gnvc_vd.common.noise import WORD, philox
 from gnvc_vd.conventions import UsageError
-from gnvc_vd.data.samples import Clips, Draws, Loading
-from gnvc_vd.train.settings import Stage
+from gnvc_vd.data.samples import Clips, Loading
+from gnvc_vd.train.settings import Span, Stage
 
 # What random numbers are for, beside the purposes of data/samples.py: what all samples of a step have in common, each
 # sample's own in its loss, and how long a step's rotations are.
@@ -35,17 +37,37 @@ class Share:
 
     def numbers(self, step: int) -> list[list[int]]:
         """Sample numbers for each pass of a step."""
-        span, first = self.stage.span_at(step), self.stage.first_sample(step)
-        size = span.batch // (self.processes * self.passes)
+        return self.divided(self.stage.first_sample(step), self.stage.span_at(step).batch)
+
+    def divided(self, first: int, batch: int) -> list[list[int]]:
+        """Likewise of a batch that begins with the sample `first`."""
+        size = batch // (self.processes * self.passes)
         starts = [first + (self.rank * self.passes + one) * size for one in range(self.passes)]
         return [list(range(start, start + size)) for start in starts]
 
 
-def batches(source: Clips, share: Share, start: int, stop: int, loading: Loading) -> Iterator[tuple[list[int], Tensor]]:
-    """Numbers and clips of every pass of the steps from `start` up to `stop`, which lie in one span."""
-    passes = [numbers for step in range(start, stop) for numbers in share.numbers(step)]
+Batches = Iterator[tuple[list[int], Tensor]]  # numbers and clips of every pass
+
+
+def batches(source: Clips, share: Share, start: int, stop: int, loading: Loading) -> Batches:
+    """Of the steps from `start` up to `stop`, which lie in one span."""
+    return _batches(source, share, map(share.numbers, range(start, stop)), loading)
+
+
+def endless(source: Clips, share: Share, span: Span, start: int, loading: Loading) -> Batches:
+    """Of steps without end, from `start` on, where a clock says which is the last.
+
+    How many steps other spans will have had is not known then; so every step has as many numbers as the largest batch.
+    """
+    most = max(span.batch for span in share.stage.spans)
+    return _batches(source, share, (share.divided(most * step, span.batch) for step in count(start)), loading)
+
+
+def _batches(source: Clips, share: Share, steps: Iterable[list[list[int]]], loading: Loading) -> Batches:
+    passes, taken = tee(chain.from_iterable(steps))
     samples = share.stage.samples  # of a source that is repeated after so many, or never
-    taken = passes if samples is None else [[number % samples for number in numbers] for numbers in passes]
+    if samples is not None:
+        taken = ([number % samples for number in numbers] for numbers in taken)
     yield from zip(passes, source.batches(taken, loading), strict=True)
 
 
@@ -53,18 +75,30 @@ class BatchDraws:
     """Random numbers of a batch's samples, in the order in which they are asked for."""
 
     def __init__(self, seed: int, numbers: Sequence[int], device: torch.device) -> None:
-        self._generators = [Draws(seed, number, LOSS).generator() for number in numbers]
-        self._device = device
+        self._device = device if device.type == "cuda" else torch.device("cpu")  # where they are drawn
+        self._home = device
+        self._generators = [torch.Generator(self._device).manual_seed(one) for one in seeds(seed, numbers)]
 
     def uniform(self, *shape: int) -> Tensor:
         """B *shape in [0, 1)."""
-        return torch.stack([torch.rand(shape, generator=one) for one in self._generators]).to(self._device)
+        return self._each(torch.rand, shape)
 
     def normal(self, *shape: int) -> Tensor:
-        return torch.stack([torch.randn(shape, generator=one) for one in self._generators]).to(self._device)
+        return self._each(torch.randn, shape)
 
     def uniform_like(self, x: Tensor) -> Tensor:
         return self.uniform(*x.shape[1:]).to(x.dtype)
 
     def normal_like(self, x: Tensor) -> Tensor:
         return self.normal(*x.shape[1:]).to(x.dtype)
+
+    def _each(self, draw: Callable[..., Tensor], shape: Sequence[int]) -> Tensor:
+        fields = [draw(shape, generator=one, device=self._device) for one in self._generators]
+        return torch.stack(fields).to(self._home)
+
+
+def seeds(seed: int, numbers: Sequence[int]) -> list[int]:
+    """Of each sample's generator, as `Draws` would say them one after another; all at once, as a step has many."""
+    at = torch.tensor(numbers)
+    _, _, second, first = philox((0, at & WORD, at >> 32 & WORD, LOSS), (seed & WORD, seed >> 32 & WORD))
+    return (first << 31 | second >> 1).tolist()

@@ -5,6 +5,7 @@ rates) is a field here and a line in `configs/`.
 """
 
 import math
+import re
 from dataclasses import dataclass, replace
 from itertools import accumulate
 
@@ -18,8 +19,18 @@ GROUPS = ("encoder", "decoder", "dit", "codec", "correction", "adaptor")  # the 
 CORRECTION = "correction"  # a part of the transform codec: what it adds to decoded latents, no symbol depends on it
 BEHIND_SYMBOLS = (CORRECTION, "adaptor", "decoder")
 DISCRIMINATOR = "discriminator"  # trains wherever there is one
+UNITS = {"s": 1, "min": 60, "h": 3600}
 SCHEDULES = ("constant", "cosine", "steps")
+PRECISIONS = ("no", "bf16", "auto")
 PERCEPTUAL = ("lpips_vgg", "lpips_alex", "st_lpips_vgg", "st_lpips_alex", "dists")
+
+
+def seconds_of(time: str) -> float:
+    """Of 90s, 8min or 1.5h."""
+    found = re.fullmatch(r"(\d{1,6}(?:\.\d{1,6})?)(s|min|h)", time)
+    seconds = 0.0 if found is None else float(found[1]) * UNITS[found[2]]
+    require(seconds > 0, f"a budget is a time above nothing in s, min or h, as 90s, 8min or 1.5h: not {time!r}")
+    return seconds
 
 
 @dataclass(frozen=True)
@@ -92,11 +103,11 @@ class Optimisation:
     def __post_init__(self) -> None:
         require(self.schedule in SCHEDULES, f"there is no schedule {self.schedule!r}; there are {', '.join(SCHEDULES)}")
 
-    def rate_at(self, step: int, steps: int) -> float:
-        """The learning rate of a step, out of so many."""
+    def rate_at(self, step: float, steps: int) -> float:
+        """The learning rate after so many steps of all, or after the time that stands for them."""
         part = min(1.0, (step - self.warmup) / max(1, steps - self.warmup))
         if step < self.warmup:
-            return self.rate * (step + 1) / self.warmup
+            return self.rate * min(1.0, (step + 1) / self.warmup)
         if self.schedule == "cosine":
             return self.rate * (self.final + (1 - self.final) * (1 + math.cos(math.pi * part)) / 2)
         if self.schedule == "steps":
@@ -240,10 +251,12 @@ class Model:
 
 @dataclass(frozen=True)
 class RunSettings:
-    """How a run goes about its work; none of it changes what is learned."""
+    """How a run goes about its work; none of it but a budget changes what is learned."""
 
     accumulate: int = 1  # passes that a step's batch is divided into
-    precision: str = "no"  # or bf16
+    precision: str = "no"  # or bf16, or auto: bf16 where the device has units for it and is faster (precision.py)
+    budget: str | None = None  # of time, as 8min: steps, rates and spans then follow the clock (clock.py)
+    capture: bool = False  # steps as CUDA graphs (capture.py)
     shard: bool = False  # the transformer is divided over the processes (sharding.py)
     compile: bool = False  # the transformer's blocks: a minute at the start for a quarter of each step
     workers: int = 0
@@ -256,6 +269,15 @@ class RunSettings:
     cpu: bool = False
     qualities: tuple[int, ...] = (0, 21, 42, 63)  # of the validation's points
     clips: int = 4  # of the validation
+
+    def __post_init__(self) -> None:
+        require(self.precision in PRECISIONS, f"there is no precision {self.precision!r}; there are no, bf16, auto")
+        _ = self.seconds  # a budget that is none is refused here
+
+    @property
+    def seconds(self) -> float | None:
+        """Of the budget."""
+        return None if self.budget is None else seconds_of(self.budget)
 
 
 @dataclass(frozen=True)

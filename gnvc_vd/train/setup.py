@@ -30,10 +30,7 @@ def build(training: Training) -> AnyStage:
     stage = STAGES[phase](training, backbone)
     for name, parameter in stage.named_parameters():
         parameter.requires_grad_(group_of(name) in training.stage.groups)
-    stage.train()
-    if training.run.compile:
-        _compile(stage, training.run)
-    return stage
+    return stage.train()
 
 
 def group_of(name: str) -> str | None:
@@ -59,7 +56,7 @@ def backbone_of(model: Model) -> Backbone:
     return load_backbone(model.start or sizes.name, options)
 
 
-def _compile(stage: AnyStage, run: RunSettings) -> None:
+def compile_blocks(stage: AnyStage, run: RunSettings) -> None:
     """Each block of the transformer by itself, for each shape anew: the parameters keep their names."""
     if run.shard:
         raise UsageError("run.compile is for a transformer that is whole: leave run.shard out")

@@ -331,7 +331,7 @@ def test_all_launch_files_are_tested() -> None:
 
 def test_a_run_is_set_by_name_and_any_experiment_takes_another() -> None:
     cpu, one, eight = (training("experiment=paper_stage1", f"run={name}").run for name in ("cpu", "gpu_1", "gpu_8"))
-    assert (cpu.cpu, cpu.precision) == (True, "no") and (one.cpu, one.precision) == (False, "bf16")
+    assert (cpu.cpu, cpu.precision) == (True, "auto") and (one.cpu, one.precision) == (False, "bf16")
     assert replace(eight, workers=one.workers) == one and training("experiment=paper_stage1").run == eight
     assert training("experiment=paper_stage2").run == one and training("experiment=tiny_vae").run.cpu
     assert training("experiment=tiny_vae", "run=gpu_1").run.validate_every == 1000  # the experiment's own

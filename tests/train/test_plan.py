@@ -2,15 +2,17 @@
 
 import math
 from dataclasses import replace
+from itertools import islice
 
 import pytest
 import torch
+from torch import Tensor
 
 from gnvc_vd.common.strict import stated
 from gnvc_vd.conventions import UsageError
-from gnvc_vd.data.samples import Draws
+from gnvc_vd.data.samples import Clips, Draws
 from gnvc_vd.train.loop import identity
-from gnvc_vd.train.plan import STEP, BatchDraws, Share
+from gnvc_vd.train.plan import LOSS, STEP, BatchDraws, Share, endless, seeds
 from gnvc_vd.train.settings import Model, Optimisation, Rate, RunSettings, Span, Stage, Training, Weights
 
 SPANS = (Span(3, 5, 32, 4), Span(2, 9, 32, 8))
@@ -51,6 +53,27 @@ def test_draws_follow_from_seed_and_number_alone() -> None:
     assert torch.unique(uniform[:, 0]).numel() == 200
     shared = [Draws(0, step, STEP).uniform() for step in (3, 3, 4)]
     assert shared[0] == shared[1] != shared[2]
+
+
+def test_seeds_are_drawn_together_as_one_by_one() -> None:
+    numbers = [0, 7, 1 << 20, 1 << 33]
+    for seed in (0, 5, 1 << 40):
+        assert seeds(seed, numbers) == [Draws(seed, one, LOSS).generator().initial_seed() for one in numbers]
+
+
+def test_steps_without_an_end_take_numbers_that_no_other_step_has() -> None:
+    """Spans of 4 and of 8 clips, whichever step a clock ends the first after."""
+
+    class Numbers(Clips):
+        def __getitem__(self, number: int) -> Tensor:
+            return torch.tensor(number)
+
+    share = Share(STAGE, 1, 2, 1)
+    first = [numbers for numbers, _ in islice(endless(Numbers(), share, SPANS[0], 0, 0), 3)]
+    second = [numbers for numbers, _ in islice(endless(Numbers(), share, SPANS[1], 3, 0), 2)]
+    assert first == [[2, 3], [10, 11], [18, 19]] and second == [[28, 29, 30, 31], [36, 37, 38, 39]]
+    few = Share(replace(STAGE, samples=5), 0, 1, 1)
+    assert next(endless(Numbers(), few, SPANS[0], 1, 0))[1].tolist() == [3, 4, 0, 1]  # 8 … 11 of five
 
 
 def test_a_training_is_known_by_what_is_not_as_by_default() -> None:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad, pixel_shuffle, pixel_unshuffle
 
+from gnvc_vd.common.constants import constant
 from gnvc_vd.entropy.integer import REACH, UNITS, bounded, rounded_shift, straight_round
 from gnvc_vd.learned.bottleneck.slices import CHANNELS, LONGEST
 
@@ -78,5 +79,6 @@ def _joined(bands: Tensor, size: tuple[int, int]) -> Tensor:
     return pixel_shuffle(places.flatten(1, 2), 2)[:, :, : size[0], : size[1]]
 
 
-def _signs(like: Tensor) -> Tensor:
-    return torch.tensor(SIGNS, dtype=like.dtype, device=like.device)
+@constant
+def _signs() -> Tensor:
+    return torch.tensor(SIGNS)

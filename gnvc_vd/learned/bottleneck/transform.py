@@ -43,7 +43,7 @@ from gnvc_vd.learned.bottleneck.slices import (
     SliceEntropy,
     SliceHistory,
 )
-from gnvc_vd.metrics.block_transform import dct
+from gnvc_vd.metrics.block_transform import dct_like
 from gnvc_vd.presets import TransformPreset
 
 BASIS_PACE = 1 / 40  # of the basis beside all else that trains: faster, it is lost before the rest has learned it
@@ -321,7 +321,7 @@ class Rotation(nn.Module):
     def forward(self, latents: Tensor) -> Tensor:
         """B 16 T h w to slices B T 64 h/2 w/2, the lowest frequency first."""
         blocks = _blocks(latents - self.centre())
-        return self.of_blocks(torch.einsum("at,btchw->bachw", dct(blocks.shape[1]).to(blocks), blocks))
+        return self.of_blocks(torch.einsum("at,btchw->bachw", dct_like(blocks, blocks.shape[1]), blocks))
 
     def inverse(self, slices: Tensor, squared: bool = False) -> Tensor:
         """Back to blocks B T 64 h/2 w/2.
@@ -329,7 +329,7 @@ class Rotation(nn.Module):
         Args:
             squared: slices hold independent squared errors, and so will the blocks.
         """
-        matrix, basis = dct(slices.shape[1]).to(slices), self._basis()
+        matrix, basis = dct_like(slices, slices.shape[1]), self._basis()
         matrix, basis = (matrix.square(), basis.detach().square()) if squared else (matrix, basis)
         return torch.einsum("at,bakhw,kc->btchw", matrix, slices, basis)
 
@@ -347,7 +347,8 @@ class Rotation(nn.Module):
 
     def learned_basis(self) -> Tensor:
         skew, one = BASIS_PACE * (self.turn - self.turn.T), torch.eye(CHANNELS, device=self.turn.device)
-        return torch.linalg.solve(one + skew, one - skew) @ self.measured
+        solved, _ = torch.linalg.solve_ex(one + skew, one - skew)  # never singular: a check would wait for the device
+        return solved @ self.measured
 
     def freeze(self) -> None:
         with torch.no_grad():
@@ -375,7 +376,8 @@ class Correction(nn.Module):
     def forward(self, blocks: Tensor, quality: Tensor, step: Tensor) -> tuple[Tensor, Tensor]:
         """Blocks B T 64 h w as they should be, and what it saw in them, B T W/4 2h 2w."""
         count = blocks.shape[1]
-        before, after = blocks[:, [0, *range(count - 1)]], blocks[:, [*range(1, count), count - 1]]
+        before = torch.cat([blocks[:, :1], blocks[:, :-1]], dim=1)
+        after = torch.cat([blocks[:, 1:], blocks[:, -1:]], dim=1)
         seen = torch.cat([blocks, before, after, blocks.mean(1, keepdim=True).expand_as(blocks)], dim=2)
         told = through_knots(self.quality_knots, quality).repeat_interleave(count, 0)[:, :, None, None]
         x = seen.flatten(0, 1).to(self.enter.weight.dtype).contiguous(memory_format=torch.channels_last)

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 
 from gnvc_vd.backbone import flow
 from gnvc_vd.backbone.weights import Backbone
+from gnvc_vd.bitstream import gop
 from gnvc_vd.bitstream.playback import Decoding
 from gnvc_vd.codecs.load import start_from
 from gnvc_vd.conventions import LATENT_CHANNELS, Colour, Frame, GnvcError
-from gnvc_vd.data.samples import Draws
 from gnvc_vd.learned.bottleneck.kinds import bottleneck_of
 from gnvc_vd.learned.codec import Encoding, GnvcVd
 from gnvc_vd.metrics.fidelity import psnr
@@ -67,6 +67,11 @@ class CodecStage(nn.Module):
             if parameter.requires_grad:
                 parameter.data = parameter.data.float()  # trained in float32, whatever the backbone computes in
         self.pictures = PictureTerms(training.stage)
+
+    def variant(self, clips: Tensor, step: Step) -> tuple[int, ...]:
+        """What the step's numbers decide about its shapes."""
+        latents = clips.shape[2] if clips.shape[1] == LATENT_CHANNELS else gop.latents_of(clips.shape[2])
+        return self._rotation(step, latents), self._first_latent(step, latents)
 
     def forward(self, clips: Tensor, step: Step) -> Losses:
         weights, draws = self.stage.weights, step.draws(clips.device)
@@ -132,11 +137,11 @@ class CodecStage(nn.Module):
         """Of this step: every length is trained, the usual ones most often. A codec without rotations has none."""
         if not self.bottleneck.usual_rotation(latents):
             return 0
-        return min(latents, ROTATIONS[Draws(step.seed, step.number, ROTATION).below(len(ROTATIONS))])
+        return min(latents, ROTATIONS[step.shared(ROTATION).below(len(ROTATIONS))])
 
     def _first_latent(self, step: Step, latents: int) -> int:
         """Where the refined window begins: at the GOP's start, or behind latents that are past and known."""
-        draws = Draws(step.seed, step.number, STEP)
+        draws = step.shared(STEP)
         return 1 + draws.below(latents - 1) if latents > 1 and draws.chance(self.stage.continuation) else 0
 
     def _flow_matching(

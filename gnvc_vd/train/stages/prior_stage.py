@@ -10,7 +10,6 @@ from gnvc_vd.backbone import flow
 from gnvc_vd.backbone.image_condition import FIRST, FIRST_AND_LAST, NOTHING, condition_on
 from gnvc_vd.backbone.weights import Backbone
 from gnvc_vd.conventions import LATENT_CHANNELS, GnvcError
-from gnvc_vd.data.samples import Draws
 from gnvc_vd.train import losses
 from gnvc_vd.train.plan import STEP, BatchDraws
 from gnvc_vd.train.settings import Training
@@ -27,6 +26,10 @@ class PriorStage(nn.Module):
         super().__init__()
         self.settings, self.backbone = training, backbone
         self.stage, self.vae, self.dit = training.stage, backbone.vae, backbone.dit
+
+    def variant(self, clips: Tensor, step: Step) -> tuple[int, ...]:
+        """What the step's numbers decide about its shapes."""
+        return self._given(step)
 
     def forward(self, clips: Tensor, step: Step) -> Losses:
         draws = step.draws(clips.device)
@@ -47,7 +50,7 @@ class PriorStage(nn.Module):
         return Losses(self.stage.weights.cfm * loss.mean(), {"cfm": loss.unflatten(0, (-1, times)).mean(1)})
 
     def _given(self, step: Step) -> tuple[int, ...]:
-        drawn, nothing_and_first = Draws(step.seed, step.number, STEP).uniform(), sum(self.stage.conditions[:2])
+        drawn, nothing_and_first = step.shared(STEP).uniform(), sum(self.stage.conditions[:2])
         if drawn < self.stage.conditions[0]:
             return NOTHING
         return FIRST if drawn < nothing_and_first else FIRST_AND_LAST

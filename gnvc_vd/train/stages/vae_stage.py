@@ -34,8 +34,12 @@ class VaeStage(nn.Module):
         self.stage, self.vae = training.stage, backbone.vae
         self.pictures = PictureTerms(training.stage)
 
+    def variant(self, clips: Tensor, step: Step) -> tuple[int, ...]:
+        """What the step's numbers decide about its shapes: nothing."""
+        return ()
+
     def forward(self, clips: Tensor, step: Step) -> Losses:
-        span, video = self.stage.span_at(step.number), to_model(clips)
+        span, video = step.span or self.stage.span_at(step.number), to_model(clips)
         weights = span.weights or self.stage.weights
         mean, log_variance = self.vae.posterior(video)
         draws = step.draws(video.device)

@@ -1,0 +1,87 @@
+"""Which precision `run.precision=auto` is: measured in a second, once in a training's life; its checkpoints say it on.
+
+A CPU with units for bfloat16 is up to three times as fast with them where a step is large products, and slower where it
+is many small ones. So both are tried on the stage that will train. Layers that decide symbols are float32 in either.
+"""
+
+import time
+from pathlib import Path
+
+import torch
+from accelerate import PartialState
+from accelerate.utils import broadcast_object_list
+
+from gnvc_vd.bitstream import gop
+from gnvc_vd.conventions import LATENT_CHANNELS, SPATIAL_STRIDE
+from gnvc_vd.train.checkpoint import read_state
+from gnvc_vd.train.setup import AnyStage
+from gnvc_vd.train.stages.codec_stage import CodecStage
+from gnvc_vd.train.stages.stage import Step
+
+UNITS = ("avx512_bf16", "amx_bf16")  # as torch.cpu names them
+SECONDS = 1.0  # of trying
+WORTH = 0.9  # of float32's time: what bfloat16 must stay below
+FRAMES, SIZE = 9, 64  # of the clip that is tried, at most
+
+
+def precision_of(stage: AnyStage, latest: Path | None) -> str:
+    """no or bf16, the same in all processes.
+
+    Args:
+        latest: the training's newest checkpoint.
+    """
+    run = stage.settings.run
+    if run.precision != "auto":
+        return run.precision
+    kept = None if latest is None else read_state(latest).precision
+    if kept is not None:
+        return kept
+    processes = PartialState(cpu=run.cpu)
+    choice = [chosen(stage, processes.device) if processes.is_main_process else ""]
+    return str(broadcast_object_list(choice)[0]) if processes.num_processes > 1 else choice[0]
+
+
+def chosen(stage: AnyStage, device: torch.device) -> str:
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported() else "no"
+    if device.type != "cpu" or not has_units():
+        return "no"
+    float32, bfloat16 = seconds_of_passes(stage)
+    return "bf16" if bfloat16 < WORTH * float32 else "no"
+
+
+def has_units() -> bool:
+    """Whether this CPU computes in bfloat16, rather than imitates it."""
+    capabilities = torch.cpu.get_capabilities()
+    return any(capabilities.get(name) for name in UNITS)
+
+
+def seconds_of_passes(stage: AnyStage) -> tuple[float, float]:
+    """Forward and backward of one small clip in float32 and in bfloat16, the best of as many as a second holds.
+
+    By the process's own time: a machine may be busy with other things.
+    """
+    span = stage.stage.spans[0]
+    frames, size = min(span.frames, FRAMES), min(span.size, SIZE)
+    clip = torch.zeros(1, 3, frames, size, size, dtype=torch.uint8)
+    weights = stage.stage.weights
+    if isinstance(stage, CodecStage) and not (weights.pixel or weights.perceptual):  # which may train on stored latents
+        side = size // SPATIAL_STRIDE
+        clip = torch.zeros(1, LATENT_CHANNELS, gop.latents_of(frames), side, side)
+    best = [float("inf"), float("inf")]
+    for half in (0, 1):
+        _pass(stage, clip, half)  # the first is slower
+    begun = time.process_time()
+    while float("inf") in best or time.process_time() - begun < SECONDS:
+        for half in (0, 1):
+            best[half] = min(best[half], _pass(stage, clip, half))
+    stage.zero_grad(set_to_none=True)
+    return best[0], best[1]
+
+
+def _pass(stage: AnyStage, clip: torch.Tensor, half: int) -> float:
+    begun = time.process_time()
+    with torch.autocast("cpu", torch.bfloat16, enabled=bool(half)):
+        loss = stage(clip, Step(stage.settings.seed, 0, 1, [0])).total
+    loss.backward()
+    return time.process_time() - begun

@@ -1,0 +1,86 @@
+"""A precision that is measured: once, where there are units for it, and then kept."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from gnvc_vd.common import strict
+from gnvc_vd.conventions import UsageError
+from gnvc_vd.train import precision
+from gnvc_vd.train.checkpoint import read_state
+from gnvc_vd.train.loop import Trainer, train
+from gnvc_vd.train.settings import RunSettings, Training
+from gnvc_vd.train.setup import build
+from tests.train.composing import composed
+from tests.train.runs import SETTINGS, clips, newest, training
+
+
+def told(steps: int = 1) -> Training:
+    return training("warmup", steps, frames=5, run=replace(SETTINGS, precision="auto"))
+
+
+def with_units(monkeypatch: pytest.MonkeyPatch, float32: float, bfloat16: float) -> list[str]:
+    """A CPU that takes so long; returns what is measured."""
+    measured: list[str] = []
+
+    def seconds(stage: object) -> tuple[float, float]:
+        measured.append(type(stage).__name__)
+        return float32, bfloat16
+
+    monkeypatch.setattr(precision, "has_units", lambda: True)
+    monkeypatch.setattr(precision, "seconds_of_passes", seconds)
+    return measured
+
+
+@pytest.mark.parametrize(("bfloat16", "choice"), [(0.3, "bf16"), (0.89, "bf16"), (0.95, "no"), (2.0, "no")])
+def test_what_is_faster_is_chosen(bfloat16: float, choice: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    measured = with_units(monkeypatch, 1.0, bfloat16)
+    assert precision.precision_of(build(told()), None) == choice and measured == ["CodecStage"]
+
+
+def test_a_cpu_without_units_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    measured = with_units(monkeypatch, 1.0, 0.1)
+    monkeypatch.setattr(precision, "has_units", lambda: False)
+    assert precision.precision_of(build(told()), None) == "no" and measured == []
+
+
+def test_a_choice_is_kept_and_never_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    measured = with_units(monkeypatch, 1.0, 0.5)
+    train(told(), clips, None, tmp_path)
+    environment = strict.read_object(tmp_path / "run.json")["environment"]
+    assert isinstance(environment, dict) and environment["precision"] == "bf16" and len(measured) == 1
+    assert read_state(newest(tmp_path)).precision == "bf16"
+    with_units(monkeypatch, 1.0, 2.0)
+    trainer = Trainer(told(), tmp_path)
+    assert trainer.accelerator.mixed_precision == "bf16" and len(measured) == 1
+    said = replace(told(), run=replace(SETTINGS, precision="no"))  # whoever says one has it
+    assert Trainer(said, tmp_path).accelerator.mixed_precision == "no"
+
+
+def test_both_precisions_are_tried_and_leave_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One round: the seconds of four passes by a clock that counts its calls."""
+    ticks = iter(range(1000))
+    monkeypatch.setattr(precision.time, "process_time", lambda: float(next(ticks)))
+    stage = build(told())
+    seen: list[torch.dtype] = []
+    layer = stage.bottleneck.anchor_analysis.enter  # type: ignore[union-attr]
+    layer.register_forward_hook(lambda _module, _inputs, output: seen.append(output.dtype))
+    before = {name: value.clone() for name, value in stage.state_dict().items()}
+    assert precision.seconds_of_passes(stage) == (1.0, 1.0)
+    assert all(torch.equal(value, before[name]) for name, value in stage.state_dict().items())
+    assert all(parameter.grad is None for parameter in stage.parameters())
+    assert seen == 4 * [torch.float32]  # as a latent codec is in either
+
+
+def test_a_precision_that_is_none_is_refused() -> None:
+    with pytest.raises(UsageError, match="no precision 'half'; there are no, bf16, auto"):
+        RunSettings(precision="half")
+
+
+def test_a_run_on_a_cpu_finds_out_and_tests_do_not() -> None:
+    config, _ = composed("experiment=tiny_vae", "run=cpu")
+    assert config.run.precision == "auto"
+    config, _ = composed("experiment=tiny_vae", "model=nano", "data=procedural", "debug=one_batch")
+    assert config.run.precision == "no" and RunSettings().precision == "no"
