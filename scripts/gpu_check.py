@@ -35,6 +35,7 @@ NEAR = 0.02  # of a loss: a device adds in any order, and a symbol may be rounde
 TIMED = 30  # steps
 STAGES = {
     "vae": Stage("vae", ("encoder", "decoder"), (), Weights(absolute=1, squared=1, rate=1), coarsest=1.5),
+    "seen": Stage("vae", ("decoder",), (), Weights(absolute=1, lattice=1, adversarial=1)),
     "prior": Stage("prior", ("dit",), (), Weights(cfm=1)),
     "codec": Stage("codec", ("codec", "adaptor"), (), Weights(decoded=1, refined=1, cfm=1), unrolled=1),
 }
@@ -204,6 +205,7 @@ CHECKS: dict[str, Callable[[Place], str]] = {
     "coded-world-transform": coded_world("transform"),
     "waiting": waiting,
     "captured-vae": captured_steps("vae"),
+    "captured-seen": captured_steps("seen"),
     "captured-prior": captured_steps("prior"),
     "captured-contextual": captured_steps("codec", "contextual"),
     "captured-transform": captured_steps("codec", "transform"),

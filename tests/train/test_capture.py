@@ -19,7 +19,7 @@ from gnvc_vd.train import capture
 from gnvc_vd.train.capture import CapturedSteps
 from gnvc_vd.train.log import FIGURES, read_figures
 from gnvc_vd.train.loop import Trainer, train
-from gnvc_vd.train.settings import Model, Rate, Span, Training, Weights
+from gnvc_vd.train.settings import Model, Rate, Span, Training
 from gnvc_vd.train.setup import build
 from gnvc_vd.train.stages.codec_stage import CodecStage
 from gnvc_vd.train.stages.stage import KeptNumbers, Step
@@ -42,11 +42,15 @@ def on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def told(phase: str, steps: int = 4, **options: Any) -> Training:
     """Rotations of two lengths and more, a quality that widens, and two spans of clips."""
-    one = training(phase.removeprefix("transform "), steps, **options)
+    one = training(phase.removeprefix("transform ").removesuffix(" seen"), steps, **options)
     spans = (Span(steps // 2, 5, 32, 2), Span(steps - steps // 2, 9, 32, 2))
     kind = "transform" if phase.startswith("transform") else None
     model = Model("nano", begin="random", bottleneck=kind)
-    return replace(one, model=model, stage=replace(one.stage, spans=spans), rate=Rate(widening=True))
+    stage = replace(one.stage, spans=spans)
+    if phase.endswith("seen"):
+        trains = ("decoder",) if one.stage.phase == "vae" else ("correction", "adaptor")
+        stage = replace(stage, trains=trains, weights=replace(stage.weights, lattice=1, adversarial=1))
+    return replace(one, model=model, stage=stage, rate=Rate(widening=True))
 
 
 def captured(one: Training) -> Training:
@@ -63,7 +67,7 @@ def losses(folder: Path) -> list[dict[str, float]]:
     "phase",
     [
         pytest.param(name, marks=() if name in ("prior", "transform warmup") else pytest.mark.slow)
-        for name in ("vae", "prior", "warmup", "latent", "pixel", "transform warmup", "transform latent")
+        for name in ("vae", "vae seen", "prior", "warmup", "latent", "pixel", "transform warmup", "transform latent")
     ],
 )
 def test_captured_steps_are_the_steps_also_after_a_stop(phase: str, tmp_path: Path, on_a_cpu: None) -> None:
@@ -173,9 +177,6 @@ def test_each_obstacle_has_its_reason() -> None:
     assert "passes" in str(reason(replace(plain, run=replace(CAPTURED, accumulate=2))))
     assert "compiled" in str(reason(replace(plain, run=replace(CAPTURED, compile=True))))
     assert "checkpointing" in str(reason(replace(plain, model=replace(plain.model, checkpointing=True))))
-    seeing = replace(plain.stage, weights=Weights(perceptual=1), perceptual_views=True)
-    assert "views" in str(reason(replace(plain, stage=seeing)))
-    assert reason(replace(plain, stage=replace(seeing, perceptual_views=False))) is None
 
 
 class OnOneDevice(TorchDispatchMode):
@@ -215,8 +216,17 @@ def nothing_is_made_of_lists(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.mark.parametrize(
     "phase",
     [
-        pytest.param(name, marks=() if name in ("vae", "prior", "transform latent") else pytest.mark.slow)
-        for name in ("vae", "prior", "warmup", "latent", "pixel", "transform latent", "transform pixel")
+        pytest.param(name, marks=() if name in ("vae seen", "prior", "transform latent") else pytest.mark.slow)
+        for name in (
+            "vae",
+            "vae seen",
+            "prior",
+            "warmup",
+            "latent",
+            "pixel",
+            "transform latent",
+            "transform pixel seen",
+        )
     ],
 )
 def test_no_step_waits_for_its_device_or_copies_from_the_host(
