@@ -41,20 +41,23 @@ class ColorVideoVdp:
         metric.F, _ = metric.get_temporal_filters(float(rate))
         metric.filter_len = len(metric.F[0])
         self._metric, self._past, self._size = metric, cvvdp_frame_buffers(), (height, width)
-        self._visible: list[Tensor] = []  # 1 channels 1 bands, of each frame
+        # Channels, bands of each frame; as numbers, since small tensors would lie between the large ones of two frames,
+        # and memory that was freed there could not be used again.
+        self._visible: list[list[list[float]]] = []
 
     @torch.inference_mode()
     def add(self, pair: Pair) -> None:
         source = _OnePair(pair, *self._size, self._metric.display_photometry)
         filtered = self._metric.read_block_of_frames(source, CHANNELS, self._past, 1, COLOURS, len(self._visible), 1)
         visible, _ = self._metric.process_block_of_frames(filtered, (*self._size, 1), 2, self._metric.lpyr, False)
-        self._visible.append(visible)
+        self._visible.append(visible[0, :, 0].tolist())
 
     @torch.inference_mode()
     def value(self) -> float:
         if len(self._visible) < 2:
             raise UnavailableError("needs two frames")
-        return float(self._metric.do_pooling_and_jods(torch.cat(self._visible, 2)))
+        visible = torch.tensor(self._visible, device=self._metric.device)  # T channels bands
+        return float(self._metric.do_pooling_and_jods(visible.transpose(0, 1)[None]))
 
 
 class _OnePair:
