@@ -22,13 +22,14 @@ def main() -> int:
     parser.add_argument("--refit", action="store_true", help="move the qualities so that their rates rise evenly")
     parser.add_argument("--half", action="store_true", help="half the size: float16, but for what decides symbols")
     parser.add_argument("--thrift", type=float, metavar="T", help="how the encoder rounds, 0 to 1 (as in training)")
+    parser.add_argument("--backbone", help="that a codec is to stand on, of the VAE that it learned (the run's)")
     parser.add_argument("--name", help="what the model calls itself (the run's name)")
     arguments = parser.parse_args()
     which = "live" if arguments.live else "averaged"
     try:
         done = export(
             arguments.run, arguments.folder, arguments.checkpoint, which, arguments.name, arguments.refit,
-            half=arguments.half, thrift=arguments.thrift,
+            half=arguments.half, thrift=arguments.thrift, backbone=arguments.backbone,
         )  # fmt: skip
     except GnvcError as error:
         print(f"export: {error}", file=sys.stderr)

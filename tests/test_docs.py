@@ -102,7 +102,7 @@ def test_every_setting_file_module_and_link_of_a_page_is_there(page: Path) -> No
 
 def test_the_check_sees_what_is_missing() -> None:
     train, evaluate = "python scripts/train.py", "python scripts/evaluate.py"
-    assert missing_paths(f"`lab/tiny/train.sh` gnvc_vd/assets/*/ {train} -m experiment=tiny_vae,x budget=minutes") == []
+    assert missing_paths(f"`lab/tiny/leg.py` gnvc_vd/assets/*/ {train} -m experiment=tiny_vae,x run=cpu") == []
     assert missing_paths(f"{train} experiment=$NAME {train} experiment=tiny_$phase {train} experiment=NAME") == []
     bad = f"lab/none.sh {evaluate} device=cpu experiment=tiny_vae python -m lab.training_cost experiment=small"
     assert missing_paths(bad) == [

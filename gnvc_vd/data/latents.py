@@ -19,7 +19,6 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from gnvc_vd.backbone.streaming import VideoVae
 from gnvc_vd.bitstream.gop import latents_of
@@ -28,7 +27,7 @@ from gnvc_vd.common.files import replacing
 from gnvc_vd.common.strict import require
 from gnvc_vd.conventions import LATENT_CHANNELS, SPATIAL_STRIDE, GnvcError, UsageError
 from gnvc_vd.data.clips import ClipSpec
-from gnvc_vd.data.samples import Clips, Draws, item_of
+from gnvc_vd.data.samples import Clips, Draws, Loading, item_of
 from gnvc_vd.video.pixels import to_model
 
 INDEX = "index.json"
@@ -86,7 +85,7 @@ def precompute(
     folder: Path,
     index: LatentIndex,
     batch: int = 1,
-    workers: int = 0,
+    loading: Loading = Loading(),  # noqa: B008 - frozen
     on_done: Callable[[int], None] = lambda clips: None,
 ) -> None:
     """Encode the clips that the index says, but for the shards that are there already.
@@ -103,7 +102,7 @@ def precompute(
             on_done(len(numbers))
             continue
         encoded = []
-        for taken in DataLoader(clips, batch, sampler=numbers, num_workers=workers):
+        for taken in clips.batches([list(numbers[at : at + batch]) for at in range(0, len(numbers), batch)], loading):
             with torch.inference_mode():
                 encoded.append(vae.encode(to_model(taken.to(device))).cpu())
             on_done(len(taken))

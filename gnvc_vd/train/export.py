@@ -22,6 +22,7 @@ from gnvc_vd.codecs.load import save
 from gnvc_vd.common import strict
 from gnvc_vd.common.strict import require
 from gnvc_vd.conventions import QUALITIES, GnvcError, UsageError
+from gnvc_vd.data.latents import vae_identity
 from gnvc_vd.train.checkpoint import EMA, STATE, WEIGHTS, Checkpoints, State, fill
 from gnvc_vd.train.compose import sources_of
 from gnvc_vd.train.ema import trained
@@ -57,6 +58,7 @@ def export(
     clips: Sequence[Tensor] | None = None,
     half: bool = False,
     thrift: float | None = None,
+    backbone: str | None = None,
 ) -> Exported:
     """Make a model folder of a run.
 
@@ -69,10 +71,11 @@ def export(
             by default.
         half: keep float weights in half precision, but not what decides symbols.
         thrift: how the codec's encoder rounds; as in training by default. No decoder depends on it.
+        backbone: a model whose VAE is the run's, for a codec to stand on in place of the one that it began with.
     """
     _refuse_other_content(folder)
-    stage, step = load_run(run, checkpoint, which, thrift)
-    training, backbone = stage.settings, stage.backbone
+    stage, step = load_run(run, checkpoint, which, thrift, backbone)
+    training, stands_on = stage.settings, stage.backbone
     if refit and (training.stage.phase != "codec" or training.rate.quality is not None):
         raise UsageError(f"{run}: only a codec that was trained at all qualities can be re-fitted")
     name, note, found = name or training.name, _note(stage), None
@@ -82,19 +85,23 @@ def export(
         if refit:
             drawn = clips or _clips(run, training, REFIT_CLIPS)
             with torch.inference_mode():
-                latents = torch.cat([latents_of(backbone.vae, clip[None]) for clip in drawn])
+                latents = torch.cat([latents_of(stands_on.vae, clip[None]) for clip in drawn])
             found = evenly_placed(LEVELS, rates_of(stage.bottleneck, latents, LEVELS))
             places = torch.tensor(found.places)
         save(stage.codec(note, places), folder, name, half)
     else:
         if "encoder" in training.stage.trains:  # what stands on a VAE goes on if its decoder trained alone
-            backbone = measured(backbone, clips or _clips(run, training, VAE_CLIPS))
-        save_backbone(replace(backbone, note=note), folder, name, half)
+            stands_on = measured(stands_on, clips or _clips(run, training, VAE_CLIPS))
+        save_backbone(replace(stands_on, note=note), folder, name, half)
     return Exported(step, found)
 
 
 def load_run(
-    run: Path, checkpoint: Path | None = None, which: Which = "averaged", thrift: float | None = None
+    run: Path,
+    checkpoint: Path | None = None,
+    which: Which = "averaged",
+    thrift: float | None = None,
+    backbone: str | None = None,
 ) -> tuple[AnyStage, int]:
     """A run's modules on the CPU, in the precision of their source, with a checkpoint's weights; and its step."""
     record = strict.read_object(run / RUN)
@@ -110,8 +117,23 @@ def load_run(
     if isinstance(stage, CodecStage):
         stage.go_on(run)
     fill(trained(stage), taken / (EMA if which == "averaged" else WEIGHTS))
+    if backbone is not None:
+        stage = _on_another(stage, backbone)
     stage.eval().requires_grad_(False)
     return stage, state.step
+
+
+def _on_another(stage: AnyStage, backbone: str) -> CodecStage:
+    """A codec on a backbone of the same VAE."""
+    model = replace(stage.settings.model, start=backbone, begin="random")
+    other = build(replace(stage.settings, model=model))
+    if not (isinstance(stage, CodecStage) and isinstance(other, CodecStage)):
+        raise UsageError("only a codec can be put on another backbone")
+    if vae_identity(stage.vae) != vae_identity(other.vae):
+        raise UsageError(f"{backbone}: its VAE is not the one whose latents the codec learned")
+    other.bottleneck.load_state_dict(stage.bottleneck.state_dict())
+    other.refiner.load_adaptor(stage.refiner.adaptor(), backbone)
+    return other
 
 
 def measured(backbone: Backbone, clips: Sequence[Tensor]) -> Backbone:

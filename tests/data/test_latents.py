@@ -16,7 +16,7 @@ from gnvc_vd.conventions import GnvcError, UsageError
 from gnvc_vd.data.clips import ClipSpec
 from gnvc_vd.data.latents import LatentClips, LatentIndex, precompute, vae_identity
 from gnvc_vd.data.procedural import ProceduralClips
-from gnvc_vd.data.samples import item_of
+from gnvc_vd.data.samples import Clips, item_of
 from gnvc_vd.video.pixels import to_model
 from tests.conftest import names_beside
 from tests.data.material import film, numbered, run_script
@@ -41,7 +41,7 @@ def index_of(vae: WanVae, **changed: object) -> LatentIndex:
     return replace(LatentIndex(vae_identity(vae), SPEC, "made up", count=5, half=False, shard=2), **changed)
 
 
-class Counting:
+class Counting(Clips):
     """Made-up clips, and which of them were asked for."""
 
     def __init__(self, fails_at: int | None = None) -> None:
@@ -55,8 +55,6 @@ class Counting:
             raise RuntimeError("the power went out")
         self.asked.append(number)
         return self.clips[number]
-
-    skipped: dict[str, str] = {}  # noqa: RUF012
 
 
 def test_latents_are_the_vaes_of_the_same_clips(vae: WanVae, computed: Path) -> None:

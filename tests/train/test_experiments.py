@@ -2,7 +2,6 @@
 
 import importlib.util
 import math
-import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -191,40 +190,6 @@ def test_tinys_phases_start_from_one_another_and_its_codec_from_the_model_that_s
     assert [one.model.begin for one in phases] == [None] * 3 + ["measured", None, None]
     frames = {span.frames for span in phases[3].stage.spans}
     assert frames == {25, 33}  # the usual rotation of 7 latents, and the longest of 9
-
-
-@pytest.mark.parametrize("name", TINY)
-def test_a_budget_of_minutes_changes_lengths_and_nothing_that_is_learned(name: str) -> None:
-    whole, (config, hydra) = training(f"experiment={name}"), composed(f"experiment={name}", "budget=minutes")
-    short = training_of(config)
-    (span,) = short.stage.spans
-    assert span.steps <= 500 and span.frames <= 9 and span.size <= 48 and not short.run.compile
-    assert short.stage.perceptual == "st_lpips_alex"  # no weights that are the user's to bring
-    assert hydra.hydra.run.dir == f"outputs/train/{name}-minutes"
-    optimisation = replace(short.stage.optimisation, warmup=whole.stage.optimisation.warmup)
-    stage = replace(short.stage, spans=whole.stage.spans, perceptual=whole.stage.perceptual, optimisation=optimisation)
-    assert replace(short, stage=stage, run=whole.run) == whole
-    assert training(f"experiment={name}", "budget=full") == whole
-
-
-def test_all_phases_of_tiny_go_one_after_another_from_photographs(tmp_path: Path) -> None:
-    """lab/tiny/train.sh, with what it calls only said."""
-    script = CONFIGS.parent / "lab" / "tiny" / "train.sh"
-    done = subprocess.run(
-        ["sh", script, "photos.jsonl", "seed=1"],
-        env={**os.environ, "PYTHON": "echo"}, cwd=tmp_path, check=True, capture_output=True, text=True,
-    )  # fmt: skip
-    calls = [line.split() for line in done.stdout.splitlines()]
-    trainings = [training(*words[1:]) for words in calls if words[0] == "scripts/train.py"]
-    exports = [words[1:] for words in calls if words[0] == "scripts/export.py"]
-    assert [one.name for one in trainings] == TINY and {one.seed for one in trainings} == {1}
-    assert all("PhotoClips" in one.data and one.stage.spans[0].size == 48 for one in trainings)
-    models = [words[1] for words in exports]
-    assert models == [f"outputs/models/{name}-minutes" for name in TINY]
-    assert [one.model.start for one in trainings] == [None, *models[:-1]]
-    runs = [f"outputs/train/{name}-minutes" for name in TINY]
-    assert [words[0] for words in exports] == runs == calls[-1][2:-1]
-    assert [words[2:] for words in exports] == [[]] * 5 + [["--refit"]]
 
 
 @pytest.mark.parametrize("name", choices("data"))

@@ -119,6 +119,25 @@ def test_an_encoder_may_round_with_another_thrift_than_in_training(runs: Path, t
     assert sizes[1] < sizes[0]
 
 
+def test_a_codec_is_put_on_another_transformer_of_its_vae(runs: Path, tmp_path: Path) -> None:
+    one = replace(training("prior", 2, frames=5), seed=1, model=Model("nano", str(runs / "models" / "vae")))
+    train(one, clips, None, tmp_path / "prior")
+    export(tmp_path / "prior", tmp_path / "backbone")
+    export(runs / "warmup", tmp_path / "codec", backbone=str(tmp_path / "backbone"))
+    before, moved, after = (
+        load_backbone(one) for one in (runs / "models" / "prior", tmp_path / "backbone", tmp_path / "codec")
+    )
+    assert after.hashes == moved.hashes and after.hashes["dit.safetensors"] != before.hashes["dit.safetensors"]
+    whole, other = load(runs / "models" / "warmup"), load(tmp_path / "codec")
+    assert other.coded_identity == whole.coded_identity and other.refinement == whole.refinement
+    adaptors = (one.refiner.adaptor() for one in (whole, other))
+    assert all(torch.equal(a, b) for a, b in zip(*(one.values() for one in adaptors), strict=True))
+    with pytest.raises(UsageError, match="its VAE is not the one"):
+        export(runs / "warmup", tmp_path / "no", backbone="nano")
+    with pytest.raises(UsageError, match="only a codec"):
+        export(runs / "prior", tmp_path / "no", backbone=str(tmp_path / "backbone"))
+
+
 def test_half_the_size_keeps_what_decides_symbols(runs: Path, tmp_path: Path) -> None:
     export(runs / "warmup", tmp_path / "half", half=True)
     whole, half = load(runs / "models" / "warmup"), load(tmp_path / "half")

@@ -1,0 +1,282 @@
+"""tiny, or a model of its sizes, in the time that there is: python -m lab.tiny.train --budget 20min --out FOLDER
+
+    material ─▶ vae ─▶ latents ─▶ prior beside warm-up ─▶ Stage I ─▶ Stage II ─▶ FOLDER/model
+
+Every phase has a share of the time and ends by the clock. Stopped, or killed, the same command goes on with what is
+left; a killed one loses at most a minute. FOLDER then holds
+
+    model/         for --model: with a card, the curves, and the record of every leg that made it
+    record.json    what was told, what each part took, and the codec's curve
+    runs/          a folder of scripts/train.py for each phase
+
+A leg can be continued by another, --from FOLDER/model: VAE and transformer then learn on, and a codec is made anew for
+a VAE that has moved. Settings that follow are those of scripts/train.py, for all phases: model=nano, data=device
+data.photos=MANIFEST, stage.optimisation.rate=1e-4.
+"""
+
+import argparse
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+import torch
+from omegaconf import DictConfig, OmegaConf, open_dict
+from torch import Tensor
+from tqdm import tqdm
+
+from gnvc_vd.backbone.folder import DESCRIPTION, read_description
+from gnvc_vd.backbone.sources import model_folder
+from gnvc_vd.backbone.weights import load_backbone
+from gnvc_vd.common.files import replacing
+from gnvc_vd.common.strict import require
+from gnvc_vd.conventions import GnvcError, UsageError
+from gnvc_vd.data.clips import ClipSpec
+from gnvc_vd.data.latents import INDEX, LatentIndex, precompute, read_index, vae_identity
+from gnvc_vd.data.samples import Loading
+from gnvc_vd.train.checkpoint import Checkpoints, State, read_state
+from gnvc_vd.train.compose import sources_of, training_of
+from gnvc_vd.train.export import HYDRA, REFIT_CLIPS, VAE_CLIPS, export
+from gnvc_vd.train.loop import CHECKPOINTS, Sources, spec_of, train, validation_clips
+from gnvc_vd.train.settings import Training
+from gnvc_vd.train.stages.picture_terms import perceptual_of
+from gnvc_vd.video.pixels import to_model
+from lab.plot_run import plot_runs
+from lab.tiny.beside import Beside
+from lab.tiny.card import CURVES, curve_of, environment_of, legs_of, table, write_beside
+from lab.tiny.leg import Leg, Record
+from lab.tiny.phases import CODEC, PHASES, SHARES, TURNS, composed, experiment, shares_of
+
+NOTHING = "nothing"
+ENCODED_AT_ONCE, FEWEST, MOST = 8, 128, 4096  # clips whose latents are made before the codec trains on them
+KEPT_EVERY = 20.0  # seconds of them that a stop may lose
+CURVE_CLIPS = 4
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    said = ", ".join(f"{name}={share}" for name, share in SHARES.items())
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--budget", required=True, help="time, as 8min, 90s or 1.5h")
+    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--from", dest="start", default="tiny", help=f"tiny, a model folder, or {NOTHING} (tiny)")
+    parser.add_argument("--data", type=Path, default=Path("data/tiny"), help="made by lab.tiny.fetch_data (data/tiny)")
+    parser.add_argument("--shares", default="", help=f"of the time, as vae=0.3,pixel=0 ({said})")
+    parser.add_argument("settings", nargs="*", metavar="SETTING", help="of scripts/train.py")
+    arguments = parser.parse_intermixed_args(argv)
+    try:
+        leg = Leg(arguments.out.resolve(), told(arguments), TURNS)
+        Tiny(leg).run()
+    except GnvcError as error:
+        print(f"train: {error}", file=sys.stderr)
+        return 2 if isinstance(error, UsageError) else 1
+    except KeyboardInterrupt:
+        print(f"train: stopped; the same command goes on from {arguments.out}", file=sys.stderr)
+        return 130
+    return 0
+
+
+def told(arguments: argparse.Namespace) -> Record:
+    require(arguments.device == "cpu" or torch.cuda.is_available(), "there is no CUDA device; --device cpu needs none")
+    settings = tuple(arguments.settings)
+    if not any(setting.startswith("data=") for setting in settings):
+        folder: Path = arguments.data
+        require(folder.is_dir(), f"{folder}: missing; python -m lab.tiny.fetch_data {folder} makes it, or give --data")
+        settings = ("data=tiny_device", f"data.folder={folder}", *settings)
+    return Record(arguments.budget, arguments.device, arguments.start, shares_of(arguments.shares), settings)
+
+
+class Tiny:
+    """The phases of a leg, one after another."""
+
+    def __init__(self, leg: Leg) -> None:
+        self.leg, self.told = leg, leg.record
+        self.runs, self.models, self.latents = (leg.out / name for name in ("runs", "models", "latents"))
+        self.models.mkdir(exist_ok=True)
+        start = None if self.told.start == NOTHING else self.told.start
+        self.backbone = start  # the newest VAE and transformer
+        self.codec = start if start is not None and has_codec(start) else None  # the newest on the newest backbone
+        self.phases = [phase for phase in PHASES if self.told.shares[phase]]
+        if {"vae", "prior"} & set(self.phases) and {"latent", "pixel"} & set(self.phases):
+            require("warmup" in self.phases, "a codec goes on from one of the same leg: give warmup a share, too")
+        for phase in self.phases:  # what would else be found out after hours
+            perceptual_of(training_of(self.config(phase)).stage)
+        data = self.composed(self.phases[0]).data
+        sources, self.validation = sources_of(data.train), sources_of(data.validation)
+        if sources is None or self.validation is None:
+            raise UsageError("data.train and data.validation are both needed")
+        self.sources: Sources = sources
+
+    def run(self) -> None:
+        if "vae" in self.phases:
+            self.train("vae")
+            self.backbone, self.codec = self.exported("vae"), None
+        if {"warmup", "latent"} & set(self.phases):
+            self.store_latents()
+        self.transformer_beside_codec()
+        for phase in ("latent", "pixel"):
+            if phase in self.phases:
+                self.train(phase)
+                self.codec = self.exported(phase)
+        self.end()
+
+    def transformer_beside_codec(self) -> None:
+        """Both need the VAE alone. Then the codec is put on what the transformer has become."""
+        with ExitStack() as stack:
+            beside = None
+            if "prior" in self.phases and not self.leg.is_done("prior"):
+                config, threads = self.begun("prior"), torch.get_num_threads()
+                both = "warmup" in self.phases and not self.leg.is_done("warmup")
+                half = max(1, threads // 2) if both else threads
+                self.leg.took("prior", self.seconds("prior"))
+                stack.enter_context(self.leg.timed("prior"))
+                beside = Beside(config, self.runs / "prior", half)
+                torch.set_num_threads(half)
+                stack.callback(torch.set_num_threads, threads)
+            if "warmup" in self.phases:
+                self.train("warmup")
+            if beside is not None:
+                tqdm.write(f"waiting for the transformer; it says how it is in {beside.log}", file=sys.stderr)
+                beside.wait()
+        if beside is not None:
+            self.leg.end("prior", self.steps("prior"))
+        if "prior" in self.phases:
+            self.backbone = self.exported("prior")
+        if "warmup" in self.phases:
+            self.codec = self.exported("warmup")
+
+    def composed(self, phase: str) -> DictConfig:
+        return composed((*experiment(phase, self.told.device, self.backbone is not None), *self.told.settings))
+
+    def config(self, phase: str) -> DictConfig:
+        """Of scripts/train.py for a phase, as things stand."""
+        config = self.composed(phase)
+        with open_dict(config):
+            config.model.start = self.codec if phase in CODEC and self.codec is not None else self.backbone
+            if phase in CODEC:
+                config.model.begin = None if self.codec is not None else "measured"
+            if phase in ("warmup", "latent"):
+                made = {"_target_": "gnvc_vd.train.compose.stored_latents", "folder": str(self.latents)}
+                made |= {"name": config.model.name, "start": config.model.start}
+                config.data.train = {"parts": [{"weight": 1.0, "source": made}]}
+        return config
+
+    def begun(self, phase: str) -> DictConfig:
+        """With the time that it has."""
+        config = self.config(phase)
+        config.run.budget = f"{self.leg.begin(phase):.1f}s"
+        return config
+
+    def train(self, phase: str) -> None:
+        if self.leg.is_done(phase):
+            return
+        self.leg.took(phase, self.seconds(phase))
+        config = self.begun(phase)
+        sources = None if phase in ("warmup", "latent") else self.sources
+        with self.leg.timed(phase):
+            train_run(config, self.runs / phase, sources, self.validation)
+        self.leg.end(phase, self.steps(phase))
+
+    def exported(self, phase: str) -> str:
+        """Its model, on the newest backbone."""
+        folder = self.models / phase
+        if not folder.is_dir():
+            backbone = self.backbone if phase == "warmup" else None
+            clips = self.clips(phase, VAE_CLIPS) if phase == "vae" else None
+            export(self.runs / phase, folder, clips=clips, backbone=backbone)
+        return str(folder)
+
+    def store_latents(self) -> None:
+        """As many as there is time for, of the largest clips that the codec is trained on."""
+        if self.leg.is_done("latents"):
+            return
+        spans = [spec_of(span, one) for one in self.codec_trainings() for span in one.stage.spans]
+        frames, size = (max(getattr(spec, name) for spec in spans) for name in ("frames", "height"))
+        seconds, device = self.leg.begin("latents"), torch.device(self.told.device)
+        with self.leg.timed("latents"):
+            spec = ClipSpec(frames, size, size, seed=spans[0].seed)
+            clips, vae = self.sources(spec), load_backbone(str(self.backbone)).to(device).vae
+            loading = Loading(device=device)
+            if (self.latents / INDEX).is_file():
+                index = read_index(self.latents)
+            else:
+                taken = [list(range(at, at + ENCODED_AT_ONCE)) for at in (0, ENCODED_AT_ONCE)]
+                begun = 0.0
+                for one in clips.batches(taken, loading):
+                    with torch.inference_mode():
+                        vae.encode(to_model(one.to(device)))
+                    begun, before = time.monotonic(), begun
+                each = (begun - before) / ENCODED_AT_ONCE
+                count = int(min(MOST, max(FEWEST, seconds / each)))
+                shard = int(min(count, max(ENCODED_AT_ONCE, KEPT_EVERY / each)))
+                index = LatentIndex(vae_identity(vae), spec, "lab.tiny.train", count, True, shard)
+            with tqdm(total=index.count, desc="latents", unit="clip", disable=None) as bar:
+                precompute(clips, vae, self.latents, index, ENCODED_AT_ONCE, loading, bar.update)
+        self.leg.end("latents")
+
+    def codec_trainings(self) -> list[Training]:
+        return [training_of(self.config(phase)) for phase in ("warmup", "latent") if phase in self.phases]
+
+    def clips(self, phase: str, count: int) -> list[Tensor]:
+        """Of the validation, as large as those of a phase."""
+        assert self.validation is not None
+        return validation_clips(self.validation, training_of(self.config(phase)), count)
+
+    def steps(self, phase: str) -> int:
+        state = self.state(phase)
+        return 0 if state is None else state.step
+
+    def seconds(self, phase: str) -> float:
+        state = self.state(phase)
+        return 0.0 if state is None else state.seconds
+
+    def state(self, phase: str) -> State | None:
+        """Of its newest checkpoint."""
+        latest = Checkpoints(self.runs / phase / CHECKPOINTS, 1).latest()
+        return None if latest is None else read_state(latest)
+
+    def end(self) -> None:
+        """The model with its card; of a codec, where its qualities lie and its curve."""
+        out = self.leg.out / "model"
+        trained = [phase for phase in CODEC if phase in self.phases]
+        self.leg.begin("end")
+        with self.leg.timed("end"):
+            last = str(self.backbone)
+            if trained:
+                last = str(self.models / "end")
+                run, backbone = self.runs / trained[-1], self.backbone if trained[-1] == "warmup" else None
+                clips = self.clips(trained[-1], REFIT_CLIPS)
+                export(run, Path(last), refit=True, half=True, name="tiny", clips=clips, backbone=backbone)
+                self.leg.note(curve=curve_of(Path(last), clips[:CURVE_CLIPS]))
+        self.leg.note(**environment_of(self.runs / self.phases[0]))
+        self.leg.end("end")
+        with replacing(out) as part:
+            shutil.copytree(last, part)
+            plot_runs([self.runs / phase for phase in self.phases], part / CURVES)
+            write_beside(part, [*legs_of(self.told.start), self.leg.record])
+        print(table(self.leg.record.curve) if trained else "no codec was trained: a backbone, without a curve")
+        print(out)
+
+
+def train_run(config: DictConfig, run: Path, sources: Sources | None = None, validation: Sources | None = None) -> None:
+    """As scripts/train.py does, with its record of the configuration.
+
+    Args:
+        sources, validation: what has decoded its material already, in place of the configuration's.
+    """
+    (run / HYDRA).parent.mkdir(parents=True, exist_ok=True)
+    OmegaConf.save(config, run / HYDRA)
+    found = sources or sources_of(config.data.train)
+    assert found is not None
+    train(training_of(config), found, validation or sources_of(config.data.validation), run)
+
+
+def has_codec(model: str) -> bool:
+    folder = model_folder(model)
+    return (folder / DESCRIPTION).is_file() and read_description(folder).codec is not None
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
