@@ -59,10 +59,10 @@ class Canvas:
         return bool(np.abs(self.pans).max() <= PARTS * REACH and steps <= PARTS * LARGEST_STEP)
 
     def placed(self, frames: Frame) -> Frame:
-        """T H W 3 to a canvas of each."""
+        """Pictures T H W C to a canvas of each."""
         whole, parts = self._places()
         height, width = self.size
-        moved, canvases = shifted(frames, parts), np.empty((len(frames), height, width, 3), np.uint8)
+        moved, canvases = shifted(frames, parts), np.empty((len(frames), height, width, frames.shape[3]), np.uint8)
         ages = np.full((len(frames), height, width), len(frames), np.int16)  # of what is there, in frames
         for frame, canvas, age, (y, x) in zip(moved, canvases, ages, whole.tolist(), strict=True):
             around = ((y, height - self.height - y), (x, width - self.width - x), (0, 0))
@@ -70,12 +70,20 @@ class Canvas:
             age[y : y + self.height, x : x + self.width] = 0
         count = len(frames)
         for before, after in [*((t - 1, t) for t in range(1, count)), *((t + 1, t) for t in range(count - 2, -1, -1))]:
-            nearer = ages[before] + 1 < ages[after]
-            ages[after][nearer] = ages[before][nearer] + 1
-            canvases[after][nearer] = canvases[before][nearer]
+            for place in self._around(*whole[after].tolist()):
+                older, age = ages[before][place], ages[after][place]
+                nearer = older + 1 < age
+                age[nearer] = older[nearer] + 1
+                canvases[after][place][nearer] = canvases[before][place][nearer]
         never = ages[0] == count
         canvases[:, never] = canvases[count // 2][never]
         return canvases
+
+    def _around(self, top: int, left: int) -> list[tuple[slice, slice]]:
+        """The parts of a canvas that a frame placed there does not cover."""
+        down, right = slice(top, top + self.height), slice(left, left + self.width)
+        beside = [(down, slice(0, left)), (down, slice(right.stop, None))]
+        return [(slice(0, top), slice(None)), *beside, (slice(down.stop, None), slice(None))]
 
     def returned(self, canvases: Frame, first: int = 0) -> Frame:
         """Frames `first` and later, cut out of a canvas of each."""
@@ -117,7 +125,7 @@ class Canvas:
 
 
 def shifted(frames: Frame, parts: Numbers) -> Frame:
-    """Each of T H W 3 down and right by so many quarter pixels."""
+    """Each of T H W C down and right by so many quarter pixels."""
     moved = frames.copy()
     for frame, amounts in zip(moved, parts.tolist(), strict=True):
         if any(amounts):
@@ -129,7 +137,7 @@ def shifted(frames: Frame, parts: Numbers) -> Frame:
 
 
 def _shifted(picture: Tensor, axis: int, amount: int) -> Tensor:
-    """H W 3 by a windowed sinc along one axis; the edges go on."""
+    """H W C by a windowed sinc along one axis; the edges go on."""
     at = torch.arange(-TAPS, TAPS + 1) + amount / PARTS
     kernel = torch.sinc(at) * torch.sinc(at / (TAPS + 0.5))
     side = picture.shape[axis]

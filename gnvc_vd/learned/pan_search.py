@@ -6,7 +6,7 @@ frames ─halves of halves─▶ whole pixels, the coarsest first ─gradients�
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import avg_pool2d, conv2d
+from torch.nn.functional import avg_pool2d
 
 from gnvc_vd.bitstream import gop as gops
 from gnvc_vd.conventions import MAX_PIXELS, Frame
@@ -32,45 +32,52 @@ def steadied(frames: Frame) -> tuple[Canvas | None, Frame]:
     """What an encoder codes of a GOP, T H W 3: canvases where one pays, else the frames."""
     if len(frames) < SHORTEST or min(frames.shape[1:3]) < COARSEST:
         return None, frames
-    canvas = pan_of(frames)
+    grey = _grey(frames)
+    canvas = pan_of(grey)
     if not canvas.within or not canvas.pans.any() or np.prod(canvas.size) > MAX_PIXELS:
         return None, frames
-    placed = canvas.placed(frames)
-    return (canvas, placed) if bits_of(placed) <= (1 - GAIN) * bits_of(frames) else (None, frames)
+    pays = bits_of(canvas.placed(grey)) <= (1 - GAIN) * bits_of(grey)
+    return (canvas, canvas.placed(frames)) if pays else (None, frames)
 
 
 def pan_of(frames: Frame) -> Canvas:
     """The canvas on which most of the scene stands where it is in the middle frame."""
-    middle = len(frames) // 2
-    target = _pyramid(frames[middle])
+    middle, grey = len(frames) // 2, _grey(frames)
+    target = _pyramid(grey[middle])
     found = {middle: (0.0, 0.0)}
     for order in (range(middle + 1, len(frames)), range(middle - 1, -1, -1)):
         near = (0.0, 0.0)
         for t in order:
-            near = found[t] = _offset(_pyramid(frames[t]), target, near)
+            near = found[t] = _offset(_pyramid(grey[t]), target, near)
     offsets = np.array([found[t] for t in range(len(frames))])
     return Canvas(np.rint(PARTS * (offsets[0] - offsets)).astype(int), *frames.shape[1:3])
 
 
 def bits_of(frames: Frame) -> float:
-    """About what a transform code over time and blocks takes for the grey picture."""
-    padded, total = gops.pad(frames), 0.0
+    """About what a transform code over time and blocks takes for the grey picture, by every other row of blocks."""
+    padded, total = gops.pad(_grey(frames)), 0.0
+    rows = np.arange(padded.shape[1]).reshape(-1, BLOCK)[::2].ravel()
     time, place = dct(len(padded)).float(), dct(BLOCK).float()
-    for top in range(0, padded.shape[1], STRIP):
-        grey = torch.stack([_grey(frame) for frame in padded[:, top : top + STRIP]])
-        turned = (time @ grey.flatten(1)).view_as(grey).unflatten(2, (-1, BLOCK)).unflatten(1, (-1, BLOCK))
+    for top in range(0, len(rows), STRIP):
+        strip = torch.from_numpy(padded[..., 0][:, rows[top : top + STRIP]]).float() / STEP
+        turned = (time @ strip.flatten(1)).view_as(strip).unflatten(2, (-1, BLOCK)).unflatten(1, (-1, BLOCK))
         blocks = torch.einsum("tyixj,ai,bj->tyaxb", turned, place, place)
-        total += 0.5 * (1 + (blocks / STEP).square()).log2().sum(dtype=torch.float64).item()
+        levels = blocks.square_().add_(1).unflatten(-1, (2, 4)).prod(-1)  # a logarithm of four: none is above 2^16
+        total += levels.log2_().sum(dtype=torch.float64).item()  # half of them, twice
     return total
 
 
-def _grey(frame: Frame) -> Tensor:
-    return torch.from_numpy(frame[..., 0].astype(np.float32) + frame[..., 1] + frame[..., 2]) / 3
+def _grey(frames: Frame) -> Frame:
+    """T H W 1, green twice; of what is grey, itself."""
+    if frames.shape[-1] == 1:
+        return frames
+    red, green, blue = (frames[..., channel].astype(np.uint16) for channel in range(3))
+    return ((red + 2 * green + blue) >> 2).astype(np.uint8)[..., None]
 
 
 def _pyramid(frame: Frame) -> list[Tensor]:
-    """A grey picture and its halves, the coarsest last."""
-    levels = [_grey(frame)]
+    """A grey picture H W 1 and its halves, the coarsest last."""
+    levels = [torch.from_numpy(frame[..., 0]).float()]
     while min(levels[-1].shape) >= 2 * COARSEST:
         levels.append(avg_pool2d(levels[-1][None], 2)[0])
     return levels
@@ -80,49 +87,58 @@ def _offset(other: list[Tensor], target: list[Tensor], near: tuple[float, float]
     """Where the target's scene lies in another picture, in pixels."""
     coarsest = len(target) - 1
     finest = max(level for level, picture in enumerate(target) if level == 0 or min(picture.shape) >= FINEST)
-    y, x = (round(one / 2**coarsest) for one in near)
-    for level in range(coarsest, finest - 1, -1):
-        y, x = _nearest(other[level], target[level], (y, x), AROUND if level == coarsest else 1)
-        if level > finest:
-            y, x = 2 * y, 2 * x
+    y, x = _nearest(other[coarsest], target[coarsest], tuple(round(one / 2**coarsest) for one in near))
+    for level in range(coarsest, finest, -1):
+        down, right = _between(other[level], target[level], (y, x))
+        y, x = round(2 * (y + down)), round(2 * (x + right))
     down, right = _between(other[finest], target[finest], (y, x))
     return 2.0**finest * (y + down), 2.0**finest * (x + right)
 
 
-def _nearest(other: Tensor, target: Tensor, near: Offset, reach: int) -> Offset:
-    """The whole offset at which two pictures differ least; the part of the target that is compared is one for all."""
-    around, cost = range(-reach, reach + 1), dict[Offset, float]()
-    for offset in ((near[0] + down, near[1] + right) for down in around for right in around):
-        here, there = _common(other, target, offset, near, reach)
-        if not here.numel():
-            return near
-        cost[offset] = (there - here).abs().clamp_max(LARGEST_DIFFERENCE).mean().item()
-    return min(cost, key=lambda at: (cost[at], abs(at[0] - near[0]) + abs(at[1] - near[1])))
+def _nearest(other: Tensor, target: Tensor, near: Offset) -> Offset:
+    """The whole offset at which two pictures differ least, by one pixel of four."""
+    here, there = _common(other, target, near, AROUND)
+    if not here.numel():
+        return near
+    windows = there.unfold(0, here.shape[0], 1).unfold(1, here.shape[1], 1)  # one for each offset
+    difference = windows[..., ::2, ::2] - here[::2, ::2]
+    cost = difference.abs_().clamp_max_(LARGEST_DIFFERENCE).mean((2, 3)).tolist()
+    around = range(-AROUND, AROUND + 1)
+    offsets = ((y, x) for y in around for x in around)
+    down, right = min(offsets, key=lambda at: (cost[AROUND + at[0]][AROUND + at[1]], abs(at[0]) + abs(at[1])))
+    return near[0] + down, near[1] + right
 
 
-def _common(other: Tensor, target: Tensor, offset: Offset, near: Offset, reach: int) -> tuple[Tensor, Tensor]:
-    """The part of the target that lies in the other picture at every offset near one; and what is there at this."""
+def _common(other: Tensor, target: Tensor, near: Offset, reach: int) -> tuple[Tensor, Tensor]:
+    """The part of the target that lies in the other picture at every offset near one; and what is there at all."""
     here, there = list[slice](), list[slice]()
-    for side, at, middle in zip(target.shape, offset, near, strict=True):
+    for side, middle in zip(target.shape, near, strict=True):
         start = min(side, max(0, reach - middle))
         stop = max(start, side - max(0, reach + middle))
         here.append(slice(start, stop))
-        there.append(slice(start + at, stop + at))
+        there.append(slice(start + middle - reach, stop + middle + reach))
     return target[tuple(here)], other[tuple(there)]
 
 
 def _between(other: Tensor, target: Tensor, offset: Offset) -> tuple[float, float]:
     """What a whole offset lacks, at most half a pixel: a step of robust least squares along the picture's slopes."""
-    here, there = _common(other, target, offset, offset, 1)
+    here, there = _common(other, target, offset, 0)
     if min(here.shape) < BLOCK:
         return 0.0, 0.0
-    blur = torch.tensor([1.0, 2.0, 1.0]) / 4
-    here, there = (conv2d(one[None, None], (blur[:, None] * blur)[None, None])[0, 0] for one in (here, there))
-    mean, difference = (here + there) / 2, (there - here)[1:-1, 1:-1].flatten().double()
-    slopes = torch.stack([mean[2:, 1:-1] - mean[:-2, 1:-1], mean[1:-1, 2:] - mean[1:-1, :-2]]).flatten(1).double() / 2
+    mean, difference = _blurred(here + there), _blurred(there - here)[1:-1:2, 1:-1].flatten()  # of every other row
+    down, right = mean[2::2, 1:-1] - mean[:-2:2, 1:-1], mean[1:-1:2, 2:] - mean[1:-1:2, :-2]
+    slopes = torch.stack([down, right]).flatten(1) / 4
     weighted = slopes * LARGEST_DIFFERENCE / difference.abs().clamp_min(LARGEST_DIFFERENCE)
     normal = weighted @ slopes.T
     ridge = 1e-3 + 1e-6 * normal.trace()  # of a picture of stripes, which moves along them unseen
     lacking = -torch.linalg.solve(normal + ridge * torch.eye(2), weighted @ difference)
-    down, right = lacking.clamp(-0.5, 0.5).tolist()
-    return down, right
+    first, second = lacking.clamp(-0.5, 0.5).tolist()
+    return first, second
+
+
+def _blurred(picture: Tensor) -> Tensor:
+    """By [1 2 1] / 4 along both axes, where all three lie in the picture."""
+    for axis, side in enumerate(picture.shape):
+        first, second, third = (picture.narrow(axis, start, side - 2) for start in range(3))
+        picture = torch.add(first, second, alpha=2).add_(third).div_(4)
+    return picture
