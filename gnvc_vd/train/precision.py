@@ -13,6 +13,7 @@ from accelerate.utils import broadcast_object_list
 
 from gnvc_vd.bitstream import gop
 from gnvc_vd.conventions import LATENT_CHANNELS, SPATIAL_STRIDE
+from gnvc_vd.train.adversary import memory_of
 from gnvc_vd.train.checkpoint import read_state
 from gnvc_vd.train.setup import AnyStage
 from gnvc_vd.train.stages.codec_stage import CodecStage
@@ -62,10 +63,11 @@ def seconds_of_passes(stage: AnyStage) -> tuple[float, float]:
     By the process's own time: a machine may be busy with other things.
     """
     span = stage.stage.spans[0]
-    frames, size = min(span.frames, FRAMES), min(span.size, SIZE)
+    memory = memory_of(stage)  # of clips of the training's size
+    frames, size = min(span.frames, FRAMES), span.size if memory else min(span.size, SIZE)
     clip = torch.zeros(1, 3, frames, size, size, dtype=torch.uint8)
-    weights = stage.stage.weights
-    if isinstance(stage, CodecStage) and not (weights.pixel or weights.perceptual):  # which may train on stored latents
+    before = {name: one.clone() for name, one in memory.items()}
+    if isinstance(stage, CodecStage) and not stage.stage.weights.of_pictures:  # which may train on stored latents
         side = size // SPATIAL_STRIDE
         clip = torch.zeros(1, LATENT_CHANNELS, gop.latents_of(frames), side, side)
     best = [float("inf"), float("inf")]
@@ -76,6 +78,8 @@ def seconds_of_passes(stage: AnyStage) -> tuple[float, float]:
         for half in (0, 1):
             best[half] = min(best[half], _pass(stage, clip, half))
     stage.zero_grad(set_to_none=True)
+    for name, one in memory.items():
+        one.copy_(before[name])
     return best[0], best[1]
 
 

@@ -1,5 +1,6 @@
 """A precision that is measured: once, where there are units for it, and then kept."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import torch
 from gnvc_vd.common import strict
 from gnvc_vd.conventions import UsageError
 from gnvc_vd.train import precision
+from gnvc_vd.train.adversary import memory_of
 from gnvc_vd.train.checkpoint import read_state
 from gnvc_vd.train.loop import Trainer, train
 from gnvc_vd.train.settings import RunSettings, Training
@@ -84,3 +86,14 @@ def test_a_run_on_a_cpu_finds_out_and_tests_do_not() -> None:
     assert config.run.precision == "auto"
     config, _ = composed("experiment=tiny_vae", "model=nano", "data=procedural", "debug=one_batch")
     assert config.run.precision == "no" and RunSettings().precision == "no"
+
+
+def test_a_trial_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of clips larger than it would take, which a discriminator remembers."""
+    monkeypatch.setattr(precision, "SECONDS", 0.0)
+    stage = build(training("opposed", 1, frames=5, size=precision.SIZE + 16))
+    float32, bfloat16 = precision.seconds_of_passes(stage)
+    assert 0 < float32 < math.inf and 0 < bfloat16 < math.inf
+    memory = memory_of(stage)
+    assert memory and not any(one.any() for one in memory.values())
+    assert all(parameter.grad is None for parameter in stage.parameters())
