@@ -98,8 +98,7 @@ class IntegerConv(nn.Module):
         weight, bias, _ = self._quantised()
         with torch.autocast(x.device.type, enabled=False):
             out = nn.functional.conv2d(x.float(), weight, bias, padding=self.kernel // 2)
-        units = UNITS << self.finer
-        return bounded(straight_round(out * units) / units, self.reach / units)
+        return in_units(out, UNITS << self.finer, self.reach)
 
     def _quantised(self) -> Quantised:
         """Made anew; or what this pass has already, unless it was made where no gradient is followed and one is now."""
@@ -203,6 +202,11 @@ def straight_floor(x: Tensor) -> Tensor:
     return _Straight.apply(x, 0.0)
 
 
+def in_units(x: Tensor, units: int = UNITS, reach: int = REACH) -> Tensor:
+    """The multiple of 1/units that is nearest, halves up, within ±reach of them: straight_round and bounded in one."""
+    return _InUnits.apply(x, units, reach)
+
+
 def bounded(x: Tensor, low: float, high: float | None = None) -> Tensor:
     """x within ±low, or between low and high. Out of bounds, only gradients that lead back pass."""
     low, high = (-low, low) if high is None else (low, high)
@@ -231,23 +235,53 @@ class _Straight(torch.autograd.Function):
         return gradients[0], None
 
 
+class _InUnits(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, units: int, reach: int) -> Tensor:
+        whole = (x * units).add_(0.5).floor_()
+        ctx.reach = reach
+        ctx.free = _lies_within(whole, -reach, reach)
+        if ctx.free:
+            return whole.div_(units)
+        ctx.save_for_backward(whole)
+        return whole.clamp(-reach, reach).div_(units)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        if ctx.free:
+            return gradients[0], None, None
+        (whole,) = ctx.saved_tensors
+        return _leading_back(gradients[0], whole, -ctx.reach, ctx.reach), None, None
+
+
 class _Bounded(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, low: float, high: float) -> Tensor:
         ctx.bounds = low, high
-        has_data = type(x) in (Tensor, nn.Parameter)  # not where costs are computed without any (lab/training_cost.py)
-        if x.device.type == "cpu" and has_data:  # a look at all of x costs less than the backward pass it may spare
-            lowest, highest = x.aminmax() if x.numel() else (low, high)
-            ctx.free = bool(lowest >= low) and bool(highest <= high)
-            if ctx.free:
-                return x.view_as(x)
+        ctx.free = _lies_within(x, low, high)
+        if ctx.free:
+            return x.view_as(x)
         ctx.save_for_backward(x)
         return x.clamp(low, high)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        if getattr(ctx, "free", False):
+        if ctx.free:
             return gradients[0], None, None
-        (gradient,), (x,), (low, high) = gradients, ctx.saved_tensors, ctx.bounds
-        outward = ((x < low) & (gradient > 0)) | ((x > high) & (gradient < 0))
-        return gradient.masked_fill(outward, 0), None, None
+        (x,), (low, high) = ctx.saved_tensors, ctx.bounds
+        return _leading_back(gradients[0], x, low, high), None, None
+
+
+def _lies_within(x: Tensor, low: float, high: float) -> bool:
+    """Whether a bound changes nothing, where a look at all of x costs less than the backward pass that it may spare."""
+    has_data = type(x) in (Tensor, nn.Parameter)  # not where costs are computed without any (lab/training_cost.py)
+    if x.device.type != "cpu" or not has_data:
+        return False
+    lowest, highest = x.aminmax() if x.numel() else (low, high)
+    return bool(lowest >= low) and bool(highest <= high)
+
+
+def _leading_back(gradient: Tensor, x: Tensor, low: float, high: float) -> Tensor:
+    """Without what would drive further away what is out of bounds."""
+    outward = ((x < low) & (gradient > 0)) | ((x > high) & (gradient < 0))
+    return gradient.masked_fill(outward, 0)

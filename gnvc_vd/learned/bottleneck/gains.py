@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from gnvc_vd.conventions import QUALITIES
 from gnvc_vd.entropy.cdf_tables import STEP
-from gnvc_vd.entropy.integer import REACH, UNITS, bounded, rounded_shift, straight_round
+from gnvc_vd.entropy.integer import REACH, UNITS, bounded, in_units, rounded_shift, straight_round
 
 KNOTS = 8
 GAIN_BITS = 16  # a gain of one is 2^16
@@ -71,8 +71,7 @@ class Gains(nn.Module):
     def normalised(self, symbols: Tensor, quality: Tensor) -> Tensor:
         """Decoded symbols in 1/64 steps of this quality, as values that mean the same at every quality."""
         if symbols.is_floating_point():
-            value = straight_round(symbols * torch.exp(-self.log_gain(quality)) * UNITS) / UNITS
-            return bounded(value, REACH / UNITS)
+            return in_units(symbols * torch.exp(-self.log_gain(quality)))
         inverse = self.inverse_integers[quality][:, :, None, None]
         return rounded_shift(symbols * inverse, GAIN_BITS).clamp(-REACH, REACH)
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pad, pixel_shuffle, pixel_unshuffle
 
 from gnvc_vd.common.constants import constant
-from gnvc_vd.entropy.integer import REACH, UNITS, bounded, rounded_shift, straight_round
+from gnvc_vd.entropy.integer import REACH, UNITS, in_units, rounded_shift, straight_round
 from gnvc_vd.learned.bottleneck.slices import CHANNELS, LONGEST
 
 SIGNS = ((1, 1, 1, 1), (1, -1, 1, -1), (1, 1, -1, -1), (1, -1, -1, 1))  # of each band at the four places; halved
@@ -39,7 +39,7 @@ class Pyramid(nn.Module):
         if bands.is_floating_point():
             scaled = straight_round(bands * ratios(log_scales)[length - 1][:, :, None, None] * UNITS) / UNITS
             joined = _joined(scaled, size)
-            return bounded(straight_round(joined / 2 * UNITS) / UNITS, REACH / UNITS)
+            return in_units(joined / 2)
         ratio = self.ratio_integers[length - 1].long()[:, :, None, None]
         joined = _joined(rounded_shift(bands * ratio, RATIO_BITS), size)
         return rounded_shift(joined, 1).clamp(-REACH, REACH)

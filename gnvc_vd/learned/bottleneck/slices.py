@@ -29,6 +29,7 @@ from gnvc_vd.entropy.integer import (
     IntegerConv,
     IntegerLeaky,
     bounded,
+    in_units,
     rounded_shift,
     saturated,
     straight_floor,
@@ -47,6 +48,14 @@ LARGEST_INTEGER, LARGEST_SCALE_INTEGER = 512 << GAIN_BITS, 1024 << GAIN_BITS  # 
 ORDER_OF_FOUR = ((0, 2), (3, 1))  # the stage of a place by its row's and its column's parity
 
 Place = tuple[int, int]  # a rotation's length, and which of its slices
+
+
+class Curves(NamedTuple):
+    """While training, of a slice: its channels' deviations in steps and their inverses, and their tables, B C each."""
+
+    deviation: Tensor
+    unit: Tensor  # B C 1 1
+    level: Tensor
 
 
 class SliceLikelihood(NamedTuple):
@@ -178,9 +187,10 @@ class SliceEntropy(nn.Module):
             spent.append(likelihoods.bits(chosen, scale).sum(1))
             return mean + chosen
 
-        symbols, levels = self._staged(self._base(y, at, quality, seen), at, quality, choose)
+        curves = self._curves(at, quality)
+        symbols, levels = self._staged(self._base(y, at, quality, seen), at, quality, choose, curves)
         bits = torch.stack(spent).sum(0)
-        return SliceLikelihood(symbols, self.whitened(symbols, at, quality), levels, bits)
+        return SliceLikelihood(symbols, self.whitened(symbols, at, quality, curves), levels, bits)
 
     def code(
         self,
@@ -206,23 +216,36 @@ class SliceEntropy(nn.Module):
         symbols, levels = self._staged(self._base(like, at, quality, seen), at, quality, choose)
         return CodedSlice(symbols, self.whitened(symbols, at, quality), levels)
 
-    def whitened(self, symbols: Tensor, at: Place, quality: Tensor) -> Tensor:
-        """ŷ as networks see it: of deviation about one, whatever quality, channel and length."""
+    def _curves(self, at: Place, quality: Tensor) -> Curves:
+        """What training reads of the knots for a slice."""
         row, band = self.rows[at], self.band_of(at)
-        if symbols.is_floating_point():
-            unit = torch.exp(-self._log_gain(quality, band) - self.log_scale[row])[:, :, None, None]
-            return bounded(straight_round(symbols * unit * UNITS) / UNITS, REACH / UNITS)
+        log_gain = self._log_gain(quality, band)
+        deviation = log_gain + self.log_scale[row]
+        start = self._row_level()[row] + self._band_level(quality)[:, band]
+        return Curves(deviation.exp(), (-deviation).exp()[:, :, None, None], MIDDLE + 4 * start + log_gain / STEP)
+
+    def whitened(self, symbols: Tensor, at: Place, quality: Tensor, curves: Curves | None = None) -> Tensor:
+        """ŷ as networks see it: of deviation about one, whatever quality, channel and length."""
+        if curves is not None:
+            return in_units(symbols * curves.unit)
+        row, band = self.rows[at], self.band_of(at)
         part = symbols * self.inverse_integers[quality, band].long()[:, :, None, None] >> GAIN_BITS - 8
         scale = self.inverse_scale_integers[row].long()[:, None, None]
         return rounded_shift(part.clamp(-(1 << 32), 1 << 32) * scale, GAIN_BITS + 8).clamp(-REACH, REACH)
 
     def _staged(
-        self, base: Tensor, at: Place, quality: Tensor, choose: Callable[[Tensor, Tensor, Tensor], Tensor]
+        self,
+        base: Tensor,
+        at: Place,
+        quality: Tensor,
+        choose: Callable[[Tensor, Tensor, Tensor], Tensor],
+        curves: Curves | None = None,
     ) -> tuple[Tensor, Tensor]:
         """ŷ and the tables' indexes, stage by stage.
 
         Args:
             choose: says the symbols of a stage, B N, given their places in a flat slice, means and tables.
+            curves: where what is coded trains; else it is integers.
         """
         symbols = base.new_zeros(len(base), CHANNELS, *base.shape[2:])
         levels, area = torch.zeros_like(symbols), base.shape[2] * base.shape[3]
@@ -231,11 +254,15 @@ class SliceEntropy(nn.Module):
         for stage, places in enumerate(listed(self.stages, *base.shape[2:], base.device)):
             known = base
             if stage:
-                near = self.neighbours[stage - 1](beside_magnitude(self.whitened(symbols, at, quality)))
+                near = self.neighbours[stage - 1](beside_magnitude(self.whitened(symbols, at, quality, curves)))
                 known = self.deeper[stage - 1](saturated(base + near))
             raw, channels = self.heads[stage](known).flatten(1), places // area
-            mean = self._mean(raw[:, places], at, quality, channels)
-            level = self._level(raw[:, places + CHANNELS * area], at, quality, channels)
+            mean, level = raw[:, places], raw[:, places + CHANNELS * area]
+            if curves is None:
+                mean, level = self._mean(mean, at, quality, channels), self._level(level, at, quality, channels)
+            else:
+                mean = in_units(mean * curves.deviation[:, channels], reach=LIMIT)
+                level = 4 * level + curves.level[:, channels]
             chosen = choose(places, mean, level)
             symbols = symbols.flatten(1).index_copy(1, places, chosen).view_as(symbols)
             levels = levels.flatten(1).index_copy(1, places, level.detach()).view_as(symbols)
@@ -251,22 +278,15 @@ class SliceEntropy(nn.Module):
         return cast(Tensor, self.fuse(saturated(told)))
 
     def _mean(self, raw: Tensor, at: Place, quality: Tensor, channels: Tensor) -> Tensor:
-        """Of symbols of these channels, B N, in steps; integers in 1/64 of them."""
+        """Of symbols of these channels, B N, integers in 1/64 of a step."""
         row, band = self.rows[at], self.band_of(at)
-        if raw.is_floating_point():
-            unit = torch.exp(self._log_gain(quality, band) + self.log_scale[row])[:, channels]
-            return straight_round(raw * unit * UNITS) / UNITS
         gain = self.gain_integers[quality, band].long()[:, channels]
         scaled = rounded_shift(raw * self.scale_integers[row].long()[channels], 8)
         return rounded_shift(scaled * gain, 2 * GAIN_BITS - 8 + FINER).clamp(-LIMIT, LIMIT)
 
     def _level(self, raw: Tensor, at: Place, quality: Tensor, channels: Tensor) -> Tensor:
-        """The tables' indexes, likewise; integers whole."""
+        """The tables' indexes, likewise."""
         row, band = self.rows[at], self.band_of(at)
-        if raw.is_floating_point():
-            start = self._row_level()[row] + self._band_level(quality)[:, band]
-            told = 4 * start + self._log_gain(quality, band) / STEP
-            return MIDDLE + 4 * raw + told[:, channels]
         told = self.level_integers[quality, band].long() + self.row_level_integers[row].long()
         index = MIDDLE + (raw + told[:, channels] + LEVEL_UNITS // 2 >> 8)
         return index.clamp(0, LEVELS - 1)
