@@ -93,7 +93,8 @@ class Leg:
             waiting = [one for one in self.turns if one == turn or not self._is_begun(one)]
             taken = sum(self._seconds(one) for one in self.turns if one != turn)
             left = max(1.0, self.record.total - taken)
-            self._keep(name, Part(left * self.record.shares[name] / sum(map(self._share, waiting))))
+            whole = sum(map(self._share, waiting)) or 1.0
+            self._keep(name, Part(left * self.record.shares[name] / whole))
         return self.record.parts[name].budget
 
     @contextmanager

@@ -117,4 +117,6 @@ def shares_of(told: str) -> dict[str, float]:
             raise UsageError(f"a share is one of {', '.join(SHARES)}, as vae=0.3: not {one!r}")
     if not any(shares[name] for name in PHASES):
         raise UsageError("no phase has a share of the time")
+    if not (shares["warmup"] or shares["latent"]):
+        shares["latents"] = 0.0
     return shares

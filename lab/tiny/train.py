@@ -29,13 +29,14 @@ from tqdm import tqdm
 
 from gnvc_vd.backbone.folder import DESCRIPTION, read_description
 from gnvc_vd.backbone.sources import model_folder
+from gnvc_vd.backbone.streaming import VideoVae
 from gnvc_vd.backbone.weights import load_backbone
 from gnvc_vd.common.files import replacing
 from gnvc_vd.common.strict import require
 from gnvc_vd.conventions import GnvcError, UsageError
 from gnvc_vd.data.clips import ClipSpec
 from gnvc_vd.data.latents import INDEX, LatentIndex, precompute, read_index, vae_identity
-from gnvc_vd.data.samples import Loading
+from gnvc_vd.data.samples import Clips, Loading
 from gnvc_vd.train.checkpoint import Checkpoints, State, read_state
 from gnvc_vd.train.compose import sources_of, training_of
 from gnvc_vd.train.export import HYDRA, REFIT_CLIPS, VAE_CLIPS, export
@@ -196,22 +197,10 @@ class Tiny:
         frames, size = (max(getattr(spec, name) for spec in spans) for name in ("frames", "height"))
         seconds, device = self.leg.begin("latents"), torch.device(self.told.device)
         with self.leg.timed("latents"):
-            spec = ClipSpec(frames, size, size, seed=spans[0].seed)
+            spec, loading = ClipSpec(frames, size, size, seed=spans[0].seed), Loading(device=device)
             clips, vae = self.sources(spec), load_backbone(str(self.backbone)).to(device).vae
-            loading = Loading(device=device)
-            if (self.latents / INDEX).is_file():
-                index = read_index(self.latents)
-            else:
-                taken = [list(range(at, at + ENCODED_AT_ONCE)) for at in (0, ENCODED_AT_ONCE)]
-                begun = 0.0
-                for one in clips.batches(taken, loading):
-                    with torch.inference_mode():
-                        vae.encode(to_model(one.to(device)))
-                    begun, before = time.monotonic(), begun
-                each = (begun - before) / ENCODED_AT_ONCE
-                count = int(min(MOST, max(FEWEST, seconds / each)))
-                shard = int(min(count, max(ENCODED_AT_ONCE, KEPT_EVERY / each)))
-                index = LatentIndex(vae_identity(vae), spec, "lab.tiny.train", count, True, shard)
+            there = (self.latents / INDEX).is_file()
+            index = read_index(self.latents) if there else planned(clips, spec, vae, seconds, loading)
             with tqdm(total=index.count, desc="latents", unit="clip", disable=None) as bar:
                 precompute(clips, vae, self.latents, index, ENCODED_AT_ONCE, loading, bar.update)
         self.leg.end("latents")
@@ -240,24 +229,44 @@ class Tiny:
     def end(self) -> None:
         """The model with its card; of a codec, where its qualities lie and its curve."""
         out = self.leg.out / "model"
+        if not (self.leg.is_done("end") and out.is_dir()):
+            self.leg.begin("end")
+            with self.leg.timed("end"):
+                last = self.finished()
+            self.leg.note(**environment_of(self.runs / self.phases[0]))
+            self.leg.end("end")
+            with replacing(out) as part:
+                shutil.copytree(last, part)
+                plot_runs([self.runs / phase for phase in self.phases], part / CURVES)
+                write_beside(part, [*legs_of(self.told.start), self.leg.record])
+        curve = self.leg.record.curve
+        print(table(curve) if curve else "no codec was trained: a backbone, without a curve")
+        print(f"{out}; another leg goes on with --from {out}")
+
+    def finished(self) -> str:
+        """The model of the last phase, its qualities evenly placed."""
         trained = [phase for phase in CODEC if phase in self.phases]
-        self.leg.begin("end")
-        with self.leg.timed("end"):
-            last = str(self.backbone)
-            if trained:
-                last = str(self.models / "end")
-                run, backbone = self.runs / trained[-1], self.backbone if trained[-1] == "warmup" else None
-                clips = self.clips(trained[-1], REFIT_CLIPS)
-                export(run, Path(last), refit=True, half=True, name="tiny", clips=clips, backbone=backbone)
-                self.leg.note(curve=curve_of(Path(last), clips[:CURVE_CLIPS]))
-        self.leg.note(**environment_of(self.runs / self.phases[0]))
-        self.leg.end("end")
-        with replacing(out) as part:
-            shutil.copytree(last, part)
-            plot_runs([self.runs / phase for phase in self.phases], part / CURVES)
-            write_beside(part, [*legs_of(self.told.start), self.leg.record])
-        print(table(self.leg.record.curve) if trained else "no codec was trained: a backbone, without a curve")
-        print(out)
+        if not trained:
+            return str(self.backbone)
+        folder, backbone = self.models / "end", self.backbone if trained[-1] == "warmup" else None
+        clips = self.clips(trained[-1], REFIT_CLIPS)
+        export(self.runs / trained[-1], folder, refit=True, half=True, name="tiny", clips=clips, backbone=backbone)
+        self.leg.note(curve=curve_of(folder, clips[:CURVE_CLIPS]))
+        return str(folder)
+
+
+def planned(clips: Clips, spec: ClipSpec, vae: VideoVae, seconds: float, loading: Loading) -> LatentIndex:
+    """As many latents as there is time for, by what a few take."""
+    numbers = [list(range(at, at + ENCODED_AT_ONCE)) for at in (0, ENCODED_AT_ONCE)]
+    ends = list[float]()
+    for taken in clips.batches(numbers, loading):  # before the first, files are decoded
+        with torch.inference_mode():
+            vae.encode(to_model(taken.to(loading.device)))
+        ends.append(time.monotonic())
+    each = (ends[1] - ends[0]) / ENCODED_AT_ONCE
+    count = int(min(MOST, max(FEWEST, seconds / each)))
+    shard = int(min(count, max(ENCODED_AT_ONCE, KEPT_EVERY / each)))
+    return LatentIndex(vae_identity(vae), spec, "lab.tiny.train", count, True, shard)
 
 
 def train_run(config: DictConfig, run: Path, sources: Sources | None = None, validation: Sources | None = None) -> None:
