@@ -18,7 +18,7 @@ from gnvc_vd.common.files import replacing
 from gnvc_vd.conventions import GnvcError
 from gnvc_vd.train.log import FIGURES, RATE, judged_curves, read_figures
 
-NOT_LOSSES = {"step", "gradient_norm", "learning_rate", "clips_per_second"}
+NOT_LOSSES = {"step", "gradient_norm", "learning_rate", "clips_per_second", "seconds"}
 JUDGED = "validation_"
 
 

@@ -11,7 +11,7 @@ from lab.plot_run import plot_runs, training_curves
 from tests.conftest import names_beside
 
 LINES = [
-    {"step": 1, "loss": 2.0, "rate": 1.0, "gradient_norm": 9.0, "learning_rate": 1e-4, "clips_per_second": 3.0},
+    {"step": 1, "loss": 2.0, "rate": 1.0, "gradient_norm": 9.0, "learning_rate": 1e-4, "seconds": 3.0},
     {"step": 10, "loss": 1.0, "rate": 0.5, "gradient_norm": 9.0, "learning_rate": 1e-4, "clips_per_second": 3.0},
     {"step": 10, "validation_bpp_63": 0.2, "validation_psnr_63": 30.0, "validation_bpp_0": 0.1,
      "validation_psnr_0": 25.0},
