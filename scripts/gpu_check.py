@@ -156,7 +156,7 @@ def speed(phase: str, frames: int, batch: int) -> Callable[[Place], str]:
         one = told(place, phase, spans=(Span(10_000, frames, SIZE, batch),))
         one = replace(one, run=replace(one.run, log_every=0, precision="auto"))
         clips = torch.randint(0, 256, (batch, 3, frames, SIZE, SIZE), device=place.device).byte()
-        eager, graphs = (seconds_a_step(place, told, clips) for told in (one, captured(one)))
+        eager, graphs = (seconds_a_step(place, each, clips) for each in (one, captured(one)))
         require(graphs < eager, f"{1000 * graphs:.1f} ms a step, {1000 * eager:.1f} without graphs", Failed)
         return f"{eager / graphs:.1f} × as fast: {1000 * graphs:.1f} ms a step, {1000 * eager:.1f} without graphs"
 

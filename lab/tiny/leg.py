@@ -67,14 +67,14 @@ class Leg:
 
     Args:
         told: what is wanted now; a leg that goes on may be given another budget and nothing else.
-        turns: parts in their order, those that go on beside one another together.
+        order: parts one after another, those that go on beside one another together.
     """
 
     def __init__(
-        self, out: Path, told: Record, turns: Sequence[tuple[str, ...]], now: Callable[[], float] = time.monotonic
+        self, out: Path, told: Record, order: Sequence[tuple[str, ...]], now: Callable[[], float] = time.monotonic
     ) -> None:
         _ = told.total  # a budget that is none is refused here
-        self.out, self.turns, self.now, self.record = out, turns, now, told
+        self.out, self.order, self.now, self.record = out, order, now, told
         if (out / RECORD).is_file():
             self.record = replace(_agreed(out / RECORD, told), budget=told.budget)
         else:
@@ -89,9 +89,9 @@ class Leg:
     def begin(self, name: str) -> float:
         """The seconds that a part has; it has them from the first time on."""
         if name not in self.record.parts:
-            turn = next(turn for turn in self.turns if name in turn)
-            waiting = [one for one in self.turns if one == turn or not self._is_begun(one)]
-            taken = sum(self._seconds(one) for one in self.turns if one != turn)
+            turn = next(turn for turn in self.order if name in turn)
+            waiting = [one for one in self.order if one == turn or not self._is_begun(one)]
+            taken = sum(self._seconds(one) for one in self.order if one != turn)
             left = max(1.0, self.record.total - taken)
             whole = sum(map(self._share, waiting)) or 1.0
             self._keep(name, Part(left * self.record.shares[name] / whole))
@@ -107,7 +107,7 @@ class Leg:
             part = self.record.parts[name]
             self._keep(name, replace(part, seconds=part.seconds + self.now() - begun))
 
-    def took(self, name: str, seconds: float) -> None:
+    def took_at_least(self, name: str, seconds: float) -> None:
         """At least so many, where a sitting was killed that could not say so."""
         if name in self.record.parts:
             part = self.record.parts[name]

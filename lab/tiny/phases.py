@@ -25,16 +25,19 @@ CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 Device = Literal["cpu", "cuda"]
 # Of a leg's time. Latents are made, and the end is written, in time of their own.
 SHARES = {"vae": 0.4, "latents": 0.05, "prior": 0.25, "warmup": 0.25, "latent": 0.08, "pixel": 0.15, "end": 0.07}
-TURNS = (("vae",), ("latents",), ("prior", "warmup"), ("latent",), ("pixel",), ("end",))
+ORDER = (("vae",), ("latents",), ("prior", "warmup"), ("latent",), ("pixel",), ("end",))
 PHASES = ("vae", "prior", "warmup", "latent", "pixel")
 CODEC = ("warmup", "latent", "pixel")
-EVERYWHERE = ("run.validate_every=0", "run.save_every=0", "run.keep=2", "run.compile=false", "run.clips=4")
-STEADY = ("++stage.optimisation.warmup=4", "++stage.optimisation.ema=0.99")  # of the 100 steps that stand for a phase
-RUN: dict[Device, tuple[str, ...]] = {
+# Settings of scripts/train.py.
+ALL_PHASES = ("run.validate_every=0", "run.save_every=0", "run.keep=2", "run.compile=false", "run.clips=4")
+BY_THE_CLOCK = (
+    "++stage.optimisation.warmup=4",
+    "++stage.optimisation.ema=0.99",
+)  # of the 100 steps that stand for a phase
+BY_DEVICE: dict[Device, tuple[str, ...]] = {
     "cpu": ("run=cpu", "run.precision=auto", "run.workers=0", "run.log_every=10", "++data.train.bank.clips=256"),
     "cuda": ("run=gpu_1", "run.capture=true", "run.log_every=50", "++data.train.bank.clips=4096"),
 }
-
 
 # A VAE learns pixels alone, then through transform codes whose bits count; on a GPU by what is seen, too.
 PLAIN = Weights(absolute=1.0, squared=4.0, divergence=1e-6, temporal=0.25)
@@ -66,8 +69,8 @@ SPANS: dict[Device, dict[str, tuple[Span, ...]]] = {
         "pixel": (Span(100, 17, 128, 8),),
     },
 }
-RATES = {"vae": (1e-3, 4e-4), "prior": (1e-3, 5e-4)}  # from nothing, and of a model that goes on
-OWN: dict[str, tuple[str, ...]] = {
+LEARNING_RATES = {"vae": (1e-3, 4e-4), "prior": (1e-3, 5e-4)}  # from nothing, and of a model that goes on
+BY_PHASE: dict[str, tuple[str, ...]] = {
     "vae": ("++stage.perceptual=st_lpips_vgg", "++stage.perceptual_views=true", "++stage.perceptual_frames=2"),
     "prior": ("++stage.repeats=4",),
     "pixel": ("++stage.weights.lattice=60",),
@@ -83,10 +86,10 @@ def experiment(phase: str, device: Device, goes_on: bool) -> tuple[str, ...]:
     spans = SPANS[device][phase]
     if goes_on and phase == "vae":
         spans = tuple(span for span in spans if span.coarsest)
-    words = [f"experiment=tiny_{phase}", *RUN[device], *EVERYWHERE, *STEADY, *OWN.get(phase, ())]
+    words = [f"experiment=tiny_{phase}", *BY_DEVICE[device], *ALL_PHASES, *BY_THE_CLOCK, *BY_PHASE.get(phase, ())]
     words.append("stage.spans=" + json.dumps(stated(spans)).replace('"', ""))
-    if phase in RATES:
-        words.append(f"stage.optimisation.rate={RATES[phase][goes_on]}")
+    if phase in LEARNING_RATES:
+        words.append(f"stage.optimisation.rate={LEARNING_RATES[phase][goes_on]}")
     return tuple(words)
 
 

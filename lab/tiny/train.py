@@ -41,14 +41,13 @@ from gnvc_vd.train.checkpoint import Checkpoints, State, read_state
 from gnvc_vd.train.compose import sources_of, training_of
 from gnvc_vd.train.export import HYDRA, REFIT_CLIPS, VAE_CLIPS, export
 from gnvc_vd.train.loop import CHECKPOINTS, Sources, spec_of, train, validation_clips
-from gnvc_vd.train.settings import Training
 from gnvc_vd.train.stages.picture_terms import perceptual_of
 from gnvc_vd.video.pixels import to_model
 from lab.plot_run import plot_runs
 from lab.tiny.beside import Beside
 from lab.tiny.card import CURVES, curve_of, environment_of, legs_of, table, write_beside
 from lab.tiny.leg import Leg, Record
-from lab.tiny.phases import CODEC, PHASES, SHARES, TURNS, composed, experiment, shares_of
+from lab.tiny.phases import CODEC, ORDER, PHASES, SHARES, composed, experiment, shares_of
 
 NOTHING = "nothing"
 ENCODED_AT_ONCE, FEWEST, MOST = 8, 128, 4096  # clips whose latents are made before the codec trains on them
@@ -68,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("settings", nargs="*", metavar="SETTING", help="of scripts/train.py")
     arguments = parser.parse_intermixed_args(argv)
     try:
-        leg = Leg(arguments.out.resolve(), told(arguments), TURNS)
+        leg = Leg(arguments.out.resolve(), told(arguments), ORDER)
         Tiny(leg).run()
     except GnvcError as error:
         print(f"train: {error}", file=sys.stderr)
@@ -131,7 +130,7 @@ class Tiny:
                 config, threads = self.begun("prior"), torch.get_num_threads()
                 both = "warmup" in self.phases and not self.leg.is_done("warmup")
                 half = max(1, threads // 2) if both else threads
-                self.leg.took("prior", self.seconds("prior"))
+                self.leg.took_at_least("prior", self.seconds("prior"))
                 stack.enter_context(self.leg.timed("prior"))
                 beside = Beside(config, self.runs / "prior", half)
                 torch.set_num_threads(half)
@@ -173,7 +172,7 @@ class Tiny:
     def train(self, phase: str) -> None:
         if self.leg.is_done(phase):
             return
-        self.leg.took(phase, self.seconds(phase))
+        self.leg.took_at_least(phase, self.seconds(phase))
         config = self.begun(phase)
         sources = None if phase in ("warmup", "latent") else self.sources
         with self.leg.timed(phase):
@@ -193,20 +192,18 @@ class Tiny:
         """As many as there is time for, of the largest clips that the codec is trained on."""
         if self.leg.is_done("latents"):
             return
-        spans = [spec_of(span, one) for one in self.codec_trainings() for span in one.stage.spans]
+        trainings = [training_of(self.config(phase)) for phase in ("warmup", "latent") if phase in self.phases]
+        spans, run = [spec_of(span, one) for one in trainings for span in one.stage.spans], trainings[0].run
         frames, size = (max(getattr(spec, name) for spec in spans) for name in ("frames", "height"))
         seconds, device = self.leg.begin("latents"), torch.device(self.told.device)
         with self.leg.timed("latents"):
-            spec, loading = ClipSpec(frames, size, size, seed=spans[0].seed), Loading(device=device)
+            spec, loading = ClipSpec(frames, size, size, seed=spans[0].seed), Loading(run.workers, device, run.memory)
             clips, vae = self.sources(spec), load_backbone(str(self.backbone)).to(device).vae
             there = (self.latents / INDEX).is_file()
             index = read_index(self.latents) if there else planned(clips, spec, vae, seconds, loading)
             with tqdm(total=index.count, desc="latents", unit="clip", disable=None) as bar:
                 precompute(clips, vae, self.latents, index, ENCODED_AT_ONCE, loading, bar.update)
         self.leg.end("latents")
-
-    def codec_trainings(self) -> list[Training]:
-        return [training_of(self.config(phase)) for phase in ("warmup", "latent") if phase in self.phases]
 
     def clips(self, phase: str, count: int) -> list[Tensor]:
         """Of the validation, as large as those of a phase."""

@@ -12,6 +12,7 @@ from gnvc_vd.entropy.integer import (
     IntegerConv,
     IntegerLeaky,
     bounded,
+    in_units,
     rounded_shift,
     saturated,
     straight_round,
@@ -126,6 +127,19 @@ def test_gradients_pass_rounding_and_lead_back_into_bounds() -> None:
     x = torch.tensor([-2.0, -2.0, 0.3, 2.0, 2.0], requires_grad=True)
     (bounded(straight_round(x), 1) * torch.tensor([1.0, -1.0, 1.0, 1.0, -1.0])).sum().backward()
     assert x.grad is not None and x.grad.tolist() == [0, -1, 1, 1, 0]
+
+
+@pytest.mark.parametrize(("units", "reach"), [(UNITS, REACH), (UNITS << 4, 9)])  # none is out of bounds; some are
+def test_units_and_bounds_in_one_are_rounding_and_bounds_one_after_the_other(units: int, reach: int) -> None:
+    x = torch.tensor([-3.0, -3.0, -0.5 / units, 0.5 / units, 0.004, 3.0, 3.0])
+    weights = torch.tensor([1.0, -1.0, 1.0, 1.0, -1.0, 1.0, -1.0])
+    one, other = x.clone().requires_grad_(), x.clone().requires_grad_()
+    found, wanted = in_units(one, units, reach), bounded(straight_round(other * units) / units, reach / units)
+    assert torch.equal(found, wanted)
+    (found * weights).sum().backward()
+    (wanted * weights).sum().backward()
+    assert one.grad is not None and other.grad is not None and torch.equal(one.grad, other.grad)
+    assert one.grad.count_nonzero() == (7 if reach == REACH else 5)
 
 
 def test_a_leaky_layer_has_the_slopes_of_a_leaky_line() -> None:
