@@ -85,7 +85,7 @@ class CapturedSteps:
         self._under_way: deque[torch.cuda.Event] = deque()
 
     def __call__(self, clips: Tensor, step: Step, rate: float) -> None:
-        """Do a step, or have it done: the device may still be at it."""
+        """Launch a step; the device may still compute it afterwards."""
         with self._beside():
             key = (clips.shape, clips.dtype, *self.stage.variant(clips, step))
             if key not in self.variants:
@@ -107,7 +107,7 @@ class CapturedSteps:
         self._last = variant
 
     def begin_span(self) -> None:
-        """Let go of what earlier clips' shapes took."""
+        """Free the graphs and tensors of the spans before."""
         self._last = None
         self.variants.clear()
 
@@ -131,7 +131,7 @@ class CapturedSteps:
         self._number.fill_(step.number)
 
     def _update(self, variant: Variant, step: Step) -> None:
-        """A function of tensors that stay, into tensors that stay: what a graph is of."""
+        """One step that reads and writes only tensors that stay in their places, as a graph must."""
         self.optimiser.zero_grad(set_to_none=True)
         loss: Losses = self.module(variant.clips, step)
         loss.total.backward()
@@ -152,7 +152,7 @@ class CapturedSteps:
         return waits and graphs < MOST_GRAPHS and not self.refused
 
     def _capture(self, variant: Variant, step: Step) -> None:
-        """Nothing is computed: the graph is there, or there is none and will be none."""
+        """Record a graph, which computes nothing; after a failure no later step is captured."""
         self.optimiser.zero_grad(set_to_none=True)
         graph = torch.cuda.CUDAGraph()
         try:

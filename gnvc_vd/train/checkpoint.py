@@ -45,9 +45,9 @@ class State:
     training: str  # a hash of what is trained on what: another training's checkpoint is refused
     updates: int  # of the average
     score: float | None = None  # of the last validation; lower is better
-    seconds: float = 0.0  # of a budget that are spent, over all sittings
-    ending: float = 0.0  # seconds of it that a validation takes
-    precision: str | None = None  # that it is trained in
+    seconds: float = 0.0  # spent of the run's budget, over all sittings
+    ending: float = 0.0  # seconds kept back for the last validation and checkpoint
+    precision: str | None = None  # of the training: no or bf16
 
 
 def snapshot(

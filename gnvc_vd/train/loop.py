@@ -131,7 +131,7 @@ class Trainer:
                     self._judge_and_save(log, clips)
         if run.budget and (self.step > first or self.state.score is None):
             if self.captured is not None and self.step > first:
-                self.captured.figures()  # it would say if they were none
+                self.captured.figures()  # raises if a loss was not finite
             self._end(log, clips)
         self.checkpoints.wait()
         self.accelerator.wait_for_everyone()
