@@ -84,6 +84,7 @@ class AdaptorPreset:
 
     layers: tuple[int, ...]  # of the transformer, that take a hint; none is no adaptor
     sees_latents: bool = True  # l̂ beside f
+    sees_start: bool = False  # σ_0, which says how far l̂ may be off
     lora_rank: int | None = None  # of low-rank corrections to the frozen transformer's attention; None is none
 
 
@@ -159,7 +160,7 @@ PRESETS = {
             contextual=ContextualPreset(features=32, width=72, symbols=32, hyper=16, prior=64, state=32, blocks=2),
             transform=TransformPreset(prior=128, state=64, width=96, blocks=2),
             kind="transform",
-            adaptor=AdaptorPreset((0, 2, 4)),
+            adaptor=AdaptorPreset((0, 2, 4), sees_start=True),
             codebook=1024,
             shipped=True,
         ),

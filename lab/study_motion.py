@@ -35,7 +35,7 @@ from gnvc_vd.backbone.streaming import VideoVae
 from gnvc_vd.bitstream import gop as gops
 from gnvc_vd.codecs.load import load
 from gnvc_vd.conventions import Frame, GnvcError, UsageError
-from gnvc_vd.data.latents import LatentClips, vae_identity
+from gnvc_vd.data.latents import LatentClips, encoder_identity
 from gnvc_vd.learned.bottleneck.transform import Transform
 from gnvc_vd.learned.canvas import Canvas
 from gnvc_vd.learned.codec import GnvcVd
@@ -128,7 +128,7 @@ def coded(model: Transform, vae: VideoVae, frames: Frame, canvas: Canvas | None)
 def study(arguments: argparse.Namespace) -> None:
     codec = load(arguments.model)
     vae, model = codec.backbone.vae, transform_of(codec)
-    stored = [LatentClips(folder, vae_identity(vae)) for folder in arguments.latents]
+    stored = [LatentClips(folder, encoder_identity(vae)) for folder in arguments.latents]
     clips = {}
     for video in arguments.videos:
         for size in arguments.size:

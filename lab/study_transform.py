@@ -31,7 +31,7 @@ from gnvc_vd.backbone.streaming import VideoVae
 from gnvc_vd.backbone.weights import load_backbone
 from gnvc_vd.common.files import replacing
 from gnvc_vd.conventions import QUALITIES, Frame, GnvcError, UsageError
-from gnvc_vd.data.latents import LatentClips, vae_identity
+from gnvc_vd.data.latents import LatentClips, encoder_identity
 from gnvc_vd.learned.bottleneck.contextual import Contextual
 from gnvc_vd.learned.bottleneck.transform import Transform
 from gnvc_vd.metrics.fidelity import psnr
@@ -171,7 +171,7 @@ def clip_of(vae: VideoVae, path: str, size: int) -> Clip:
 
 
 def stored_latents(vae: VideoVae, folders: Sequence[str]) -> Tensor:
-    stored = [LatentClips(folder, vae_identity(vae)) for folder in folders]
+    stored = [LatentClips(folder, encoder_identity(vae)) for folder in folders]
     return torch.stack([one[number] for one in stored for number in range(len(one))])
 
 

@@ -16,7 +16,7 @@ from gnvc_vd import load_backbone
 from gnvc_vd.common.files import replacing
 from gnvc_vd.common.strict import require
 from gnvc_vd.conventions import GnvcError, UsageError
-from gnvc_vd.data.latents import LatentClips, vae_identity
+from gnvc_vd.data.latents import LatentClips, encoder_identity
 from gnvc_vd.learned.bottleneck.kinds import bottleneck_of
 from gnvc_vd.presets import preset
 
@@ -41,7 +41,7 @@ def main() -> int:
 
 def measured(arguments: argparse.Namespace) -> None:
     require(0 < arguments.smallest <= arguments.largest, "λ rises and is above 0")
-    identity = vae_identity(load_backbone(arguments.backbone).vae)
+    identity = encoder_identity(load_backbone(arguments.backbone).vae)
     folders = [LatentClips(folder, identity) for folder in arguments.latents]
     shapes = {folder.index.shape for folder in folders}
     require(len(shapes) == 1, f"the folders hold latents of {len(shapes)} shapes; statistics are of one")

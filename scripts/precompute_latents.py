@@ -15,7 +15,7 @@ from gnvc_vd import load_backbone
 from gnvc_vd.common.files import file_sha256
 from gnvc_vd.conventions import GnvcError, UsageError
 from gnvc_vd.data.clips import ClipSpec, SeptupletClips, VideoClips
-from gnvc_vd.data.latents import SHARD, LatentIndex, precompute, vae_identity
+from gnvc_vd.data.latents import SHARD, LatentIndex, encoder_identity, precompute
 from gnvc_vd.data.photos import PhotoClips
 from gnvc_vd.data.samples import Clips, Loading
 
@@ -57,7 +57,7 @@ def computed(arguments: argparse.Namespace) -> None:
         clips = source(arguments.source, spec, arguments.split)
     vae = load_backbone(arguments.backbone).to(arguments.device).vae
     index = LatentIndex(
-        vae_identity(vae), spec, described(arguments), arguments.count or len(clips), arguments.half, SHARD
+        encoder_identity(vae), spec, described(arguments), arguments.count or len(clips), arguments.half, SHARD
     )
     with tqdm(total=index.count, desc="encoding", unit="clip", disable=None) as bar:
         precompute(clips, vae, arguments.out, index, arguments.batch, Loading(arguments.workers), bar.update)

@@ -7,46 +7,68 @@ towards noise.
     x(σ)   = (1 − σ/σ_0) x_1 + σ/σ_0 x(σ_0)   a straight path from there to the clean latent
     v      = (x(σ_0) − x_1) / σ_0             its constant velocity = (ε − x_1) + (1 − σ_0)/σ_0 (x_c − x_1)
     x_1    = x(σ) − σ v                       the clean latent as seen from any point of it
+
+A σ is one number, or one for each clip (B).
 """
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
+from typing import Any
 
-import torch
 from torch import Tensor
 
-Velocity = Callable[[Tensor, float], Tensor]
-Held = Callable[[Tensor, float], Tensor]
+SMALLEST_START = 1 / 200  # what a stream can say
+
+Sigma = Tensor | float
+Velocity = Callable[[Tensor, Any], Tensor]  # of x and a Sigma
+Held = Callable[[Tensor, Any], Tensor]
 
 
-def start(decoded: Tensor, noise: Tensor, sigma_0: float) -> Tensor:
+def start(decoded: Tensor, noise: Tensor, sigma_0: Sigma) -> Tensor:
     """Where refinement begins."""
-    return (1 - sigma_0) * decoded + sigma_0 * noise
+    part = each(sigma_0, decoded)
+    return (1 - part) * decoded + part * noise
 
 
-def path(clean: Tensor, start: Tensor, sigma: Tensor, sigma_0: float) -> Tensor:
+def start_for(error: Tensor, ratio: float) -> Tensor:
+    """σ_0 for decoded latents that are off by so much: where the path has `ratio` times as much noise to its signal.
+
+        σ_0 / (1 − σ_0) = ratio · √mean((x_c − x_1)²)
+
+    Args:
+        error: x_c − x_1 of each clip, B …; σ_0 is one for each.
+    """
+    noise = ratio * error.square().flatten(1).mean(1).sqrt()
+    return (noise / (1 + noise)).clamp_min(SMALLEST_START)
+
+
+def path(clean: Tensor, start: Tensor, sigma: Tensor, sigma_0: Sigma) -> Tensor:
     """The point at σ, one for each clip (B)."""
-    part = (sigma / sigma_0).view(-1, *[1] * (clean.ndim - 1))
+    part = each(sigma / sigma_0, clean)
     return (1 - part) * clean + part * start
 
 
-def velocity(clean: Tensor, start: Tensor, sigma_0: float) -> Tensor:
+def velocity(clean: Tensor, start: Tensor, sigma_0: Sigma) -> Tensor:
     """What the network should say, anywhere on the path."""
-    return (start - clean) / sigma_0
+    return (start - clean) / each(sigma_0, clean)
 
 
-def estimate(x: Tensor, sigma: Tensor | float, velocity: Tensor) -> Tensor:
+def estimate(x: Tensor, sigma: Sigma, velocity: Tensor) -> Tensor:
     """The clean latent that a velocity at σ points to."""
-    sigma = torch.as_tensor(sigma, dtype=x.dtype, device=x.device)
-    return x - sigma.view(-1, *[1] * (x.ndim - 1)) * velocity
+    return x - each(sigma, x) * velocity
 
 
-def grid(sigma_0: float, steps: int) -> list[float]:
+def grid(sigma_0: Sigma, steps: int) -> list[Sigma]:
     """σ at the beginning of each step, and 0 at the end: equal steps."""
     return [sigma_0 * (steps - step) / steps for step in range(steps + 1)]
 
 
-def euler(velocity: Velocity, x: Tensor, sigmas: Sequence[float], hold: Held | None = None) -> Tensor:
+def each(sigma: Sigma, like: Tensor) -> Sigma:
+    """Clips' own σ, to be multiplied with what has their shape."""
+    return sigma.view(-1, *[1] * (like.ndim - 1)) if isinstance(sigma, Tensor) else sigma
+
+
+def euler(velocity: Velocity, x: Tensor, sigmas: Sequence[Sigma], hold: Held | None = None) -> Tensor:
     """From a start to the clean latent: x at the last σ.
 
     Args:
@@ -55,5 +77,5 @@ def euler(velocity: Velocity, x: Tensor, sigmas: Sequence[float], hold: Held | N
     for sigma, next_sigma in pairwise(sigmas):
         if hold is not None:
             x = hold(x, sigma)
-        x = x + (next_sigma - sigma) * velocity(x, sigma)
+        x = x + each(next_sigma - sigma, x) * velocity(x, sigma)
     return x if hold is None else hold(x, sigmas[-1])

@@ -1,4 +1,7 @@
-"""GNVC-VD's own seven bytes of the header: how a decoder is meant to refine."""
+"""GNVC-VD's own seven bytes of the header: how a decoder is meant to refine.
+
+A model's description says it too, for the streams that it writes, with what a header has no bytes for.
+"""
 
 from dataclasses import dataclass
 
@@ -6,26 +9,38 @@ from gnvc_vd.bitstream import BitstreamError, Unit
 from gnvc_vd.bitstream.gop import DEFAULT_WINDOW, check_window, frames_of, latents_of
 from gnvc_vd.bitstream.layout import SIGMA_STEPS, sigma_code
 from gnvc_vd.common.strict import require
-from gnvc_vd.conventions import UsageError
+from gnvc_vd.conventions import QUALITIES, UsageError
 
 MAX_STEPS = 100
 MAX_SEED = (1 << 24) - 1
+MAX_RATIO = 100
 
 
 @dataclass(frozen=True)
 class Refinement:
-    """Refinement as the encoder meant it; a decoder may take other steps, or none. Without steps there is none."""
+    """Refinement as the encoder meant it; a decoder may take other steps, or none. Without steps there is none.
+
+    Args:
+        sigma_0: where it starts, in GOPs that do not say their own.
+        sigma_ratio: of a model alone: its encoder measures each GOP's σ_0, by `flow.start_for`; None measures none.
+        highest_quality: of a model alone: GOPs of higher qualities are not refined unless a decoder asks for steps.
+    """
 
     steps: int = 5
     sigma_0: float = 0.3
     noise_scale: float = 1.0
     window: int = DEFAULT_WINDOW
     seed: int = 0
+    sigma_ratio: float | None = None
+    highest_quality: int = QUALITIES - 1
 
     def __post_init__(self) -> None:
         check_window(self.window)
         if not (0 <= self.steps <= MAX_STEPS and 0 < self.sigma_0 <= 1 and 0 <= self.noise_scale <= 1):
             raise UsageError(f"steps are 0 to {MAX_STEPS}, σ_0 above 0 up to 1, the noise's scale 0 to 1: not {self}")
+        ratio = 1.0 if self.sigma_ratio is None else self.sigma_ratio
+        if not (0 < ratio <= MAX_RATIO and 0 <= self.highest_quality < QUALITIES):
+            raise UsageError(f"a ratio of σ_0 is above 0 up to {MAX_RATIO}, a quality below {QUALITIES}: not {self}")
         if not 0 <= self.seed <= MAX_SEED or latents_of(self.window) > 255:
             raise UsageError(f"a seed is 0 to {MAX_SEED}, a window at most {frames_of(255)} frames: not {self}")
 

@@ -270,6 +270,8 @@ def _settings(arguments: argparse.Namespace, codec: "GnvcVd") -> "Encoding":
     from gnvc_vd.learned.codec import Encoding
 
     refinement = replace(codec.refinement, seed=arguments.seed, **gvc.given(arguments, REFINEMENT))
+    if arguments.sigma_0 is not None:
+        refinement = replace(refinement, sigma_ratio=None)  # the same for all GOPs
     said = gvc.given(arguments, ("quality", "gop", "policy", "rotation", "canvas"))
     return Encoding(bpp=arguments.bpp, scenecut=not arguments.no_scenecut, refinement=refinement, **said)
 

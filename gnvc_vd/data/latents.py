@@ -5,7 +5,7 @@
       latents-00000.safetensors    "latents", N 16 t h w; a shard that is there is whole
       …
 
-The VAE is told apart by its weights' hash, rounded to bfloat16: in whatever precision it is loaded, it is the same VAE.
+The VAE is told apart by its encoder's hash, rounded to bfloat16: in whatever precision it is loaded, it is the same.
 """
 
 import dataclasses
@@ -33,13 +33,14 @@ from gnvc_vd.video.pixels import to_model
 INDEX = "index.json"
 FORMAT = 1
 SHARD = 256  # clips
+DECODER = ("decoder.", "post_quant_conv.")  # of a VAE
 
 
 @dataclass(frozen=True)
 class LatentIndex:
     """What `index.json` says."""
 
-    vae: str  # hash of the weights
+    vae: str  # hash of its encoder
     clip: ClipSpec
     source: str  # what the clips are of, in the words of whoever computed them
     count: int
@@ -70,10 +71,14 @@ def shape_of(clip: ClipSpec) -> tuple[int, int, int, int]:
     return LATENT_CHANNELS, latents_of(clip.frames), clip.height // SPATIAL_STRIDE, clip.width // SPATIAL_STRIDE
 
 
-def vae_identity(vae: VideoVae) -> str:
-    """32 bytes, in hexadecimal, that change with the VAE's weights and with what normalises its latents."""
+def encoder_identity(vae: VideoVae) -> str:
+    """32 bytes, in hexadecimal, that change with what makes latents: the encoder, and what normalises them.
+
+    A decoder may go on learning, and latents stay what they are.
+    """
     digest = hashlib.sha256()
-    for name, tensor in sorted({**vae.model.state_dict(), "mean": vae.mean, "std": vae.std}.items()):
+    weights = {name: one for name, one in vae.model.state_dict().items() if not name.startswith(DECODER)}
+    for name, tensor in sorted({**weights, "mean": vae.mean, "std": vae.std}.items()):
         digest.update(f"{name} {tuple(tensor.shape)}\n".encode())
         digest.update(tensor.detach().cpu().bfloat16().contiguous().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
@@ -120,7 +125,7 @@ class LatentClips(Clips):
     anew in every pass. Near its border such a latent has seen more than a VAE that is given the smaller clip.
 
     Args:
-        identity: `vae_identity` of the VAE that will be used with them; latents of another are refused.
+        identity: `encoder_identity` of the VAE that will be used with them; latents of another are refused.
         seed: of the order of each pass, and of the places.
         clip: what is wanted of each; as they were computed by default.
     """

@@ -18,6 +18,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
+from gnvc_vd.backbone import flow
 from gnvc_vd.backbone.streaming import State, latents_of_frames
 from gnvc_vd.backbone.weights import Backbone
 from gnvc_vd.bitstream import BitstreamError, CodecId, Header, Unit, whole_stream
@@ -158,7 +159,7 @@ class GnvcVd:
 
         def coded(quality: int) -> Iterator[Unit]:
             for index, gop in enumerate(clip):
-                yield self.unit(index, gop, quality, settings.policy, settings.rotation)
+                yield self.unit(index, gop, quality, settings)
 
         if settings.bpp is None:
             yield from coded(settings.quality)
@@ -189,15 +190,19 @@ class GnvcVd:
                 latents = latents_of_frames(self.backbone.vae, gops.pad(placed), self.device)
                 yield Gop(len(gop), latents, canvas)
 
-    def unit(
-        self, index: int, gop: Gop, quality: int, policy: Policy = "constant", rotation: int | None = None
-    ) -> Unit:
+    def unit(self, index: int, gop: Gop, quality: int, settings: Encoding | None = None) -> Unit:
+        settings = settings or Encoding()
+        policy, rotation, refinement = settings.policy, settings.rotation, settings.refinement or self.refinement
         count, number = gop.latents.shape[2], POLICIES.index(policy)
         taken = rotation or self.bottleneck.usual_rotation(count)
-        (coded,), _ = self.bottleneck.compress(gop.latents, qualities(quality, count, policy), taken)
+        (coded,), decoded = self.bottleneck.compress(gop.latents, qualities(quality, count, policy), taken)
         payload = coded.data if gop.canvas is None else gop.canvas.pack() + coded.data
         has_canvas = gop.canvas is not None
-        return Unit(index, gop.frames, quality, number, coded.symbol_hash, payload, taken, canvas=has_canvas)
+        sigma_0 = None
+        if refinement.steps and refinement.sigma_ratio is not None:
+            error = torch.stack([one.latent for one in decoded], dim=2) - gop.latents
+            sigma_0 = flow.start_for(error, refinement.sigma_ratio).item()
+        return Unit(index, gop.frames, quality, number, coded.symbol_hash, payload, taken, sigma_0, canvas=has_canvas)
 
     def decode(self, stream: bytes | BinaryIO, decoding: Decoding | None = None, **options: Any) -> Iterator[Frame]:
         """Frames T H W 3, window by window; options are fields of `Decoding`: decode(stream, steps=5)."""
@@ -278,8 +283,7 @@ class GnvcVdDecoder:
             features = torch.stack([one.feature for one in held], dim=2)
             with torch.inference_mode():
                 context = None if refined is None else refined[:, :, -1:]
-                start_at = unit.sigma_0 or self._refinement.sigma_0
-                refined = self._refined(latents, features, context, start_at, (unit.index, number))
+                refined = self._refined(latents, features, context, unit, number)
                 parts = []
                 for latent in refined.split(1, dim=2):
                     part, state = self._codec.backbone.vae.decode_step(state, latent)
@@ -291,20 +295,26 @@ class GnvcVdDecoder:
             else:
                 yield canvas.returned(gops.crop(frames, shown, canvas.size[1], canvas.size[0]), start)
 
-    def _refined(
-        self, latents: Tensor, features: Tensor, context: Tensor | None, sigma_0: float, place: tuple[int, int]
-    ) -> Tensor:
-        told, decoding = self._refinement, self._decoding
-        steps = told.steps if decoding.steps is None else decoding.steps
-        if not (decoding.refine and steps):
+    def _refined(self, latents: Tensor, features: Tensor, context: Tensor | None, unit: Unit, window: int) -> Tensor:
+        told, steps = self._refinement, self._steps(unit)
+        if not steps:
             return latents if context is None else latents[:, :, 1:]
-        noise = told.noise_scale * normal(latents.shape, (told.seed, NOISE_KEY), (*place, 0), latents.device)
-        if decoding.apart:
+        place, sigma_0 = (unit.index, window, 0), unit.sigma_0 or told.sigma_0
+        noise = told.noise_scale * normal(latents.shape, (told.seed, NOISE_KEY), place, latents.device)
+        if self._decoding.apart:
             alone = [apart(given if context is None else given[:, :, 1:]) for given in (latents, features, noise)]
             refined: Tensor = self._codec.refiner(*alone, sigma_0, steps)
             return rearrange(refined, "(b t) c 1 h w -> b c t h w", b=len(latents))
         out: Tensor = self._codec.refiner(latents, features, noise, sigma_0, steps, context)
         return out
+
+    def _steps(self, unit: Unit) -> int:
+        """Those that a decoder asked for, or the stream where the model gains by them."""
+        if not self._decoding.refine:
+            return 0
+        if self._decoding.steps is not None:
+            return self._decoding.steps
+        return self._refinement.steps if unit.quality <= self._codec.refinement.highest_quality else 0
 
 
 def shown_identity_of(backbone: Backbone, bottleneck: Bottleneck, adaptor: Mapping[str, Tensor]) -> bytes:

@@ -13,7 +13,7 @@ from gnvc_vd.common.strict import require
 from gnvc_vd.conventions import UsageError
 from gnvc_vd.data.clips import ClipSpec, Mixture
 from gnvc_vd.data.device import Bank, BankedClips
-from gnvc_vd.data.latents import LatentClips, vae_identity
+from gnvc_vd.data.latents import LatentClips, encoder_identity
 from gnvc_vd.data.material import Material
 from gnvc_vd.data.samples import Clips
 from gnvc_vd.presets import AdaptorPreset, Preset, preset
@@ -95,4 +95,4 @@ def stored_latents(spec: ClipSpec, folder: str, name: str, start: str | None) ->
     Args:
         name, start: the training's model.
     """
-    return LatentClips(folder, vae_identity(backbone_of(Model(name, start)).vae), spec.seed, spec)
+    return LatentClips(folder, encoder_identity(backbone_of(Model(name, start)).vae), spec.seed, spec)

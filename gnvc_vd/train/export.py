@@ -22,7 +22,7 @@ from gnvc_vd.codecs.load import save
 from gnvc_vd.common import strict
 from gnvc_vd.common.strict import require
 from gnvc_vd.conventions import QUALITIES, GnvcError, UsageError
-from gnvc_vd.data.latents import vae_identity
+from gnvc_vd.data.latents import encoder_identity
 from gnvc_vd.train.checkpoint import EMA, STATE, WEIGHTS, Checkpoints, State, fill
 from gnvc_vd.train.compose import sources_of
 from gnvc_vd.train.ema import trained
@@ -129,7 +129,7 @@ def _on_another(stage: AnyStage, backbone: str) -> CodecStage:
     other = build(replace(stage.settings, model=model))
     if not (isinstance(stage, CodecStage) and isinstance(other, CodecStage)):
         raise UsageError("only a codec can be put on another backbone")
-    if vae_identity(stage.vae) != vae_identity(other.vae):
+    if encoder_identity(stage.vae) != encoder_identity(other.vae):
         raise UsageError(f"{backbone}: its VAE is not the one whose latents the codec learned")
     other.bottleneck.load_state_dict(stage.bottleneck.state_dict())
     other.refiner.load_adaptor(stage.refiner.adaptor(), backbone)

@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass, replace
 from itertools import accumulate
 
-from gnvc_vd.bitstream.refinement import Refinement
+from gnvc_vd.bitstream.refinement import MAX_RATIO, Refinement
 from gnvc_vd.common.strict import require
 from gnvc_vd.conventions import QUALITIES, UsageError
 from gnvc_vd.presets import AdaptorPreset, BottleneckKind
@@ -146,6 +146,7 @@ class Stage:
     perceptual_views: bool = False  # whether it sees each clip from another corner in every step, mirrored and turned
     coarsest: float = 0.0  # vae: largest level of the transform code that its latents go through; 0 is no code
     sigma_0: float = 0.3
+    sigma_ratio: float | None = None  # σ_0 of each clip by how far its decoded latents are off (flow.start_for)
     noise_scale: float = 1.0  # of the noise that refinement starts with
     unrolled: int = 5  # refinement steps with gradient; 0 leaves refinement out
     continuation: float = 0.0  # share of steps whose window continues a GOP
@@ -168,6 +169,8 @@ class Stage:
                 raise UsageError("weights.rate is of a transform code: give its coarsest level too")
         if not (0 < self.sigma_0 <= 1 and 0 <= self.noise_scale <= 1):
             raise UsageError(f"σ_0 is above 0 up to 1, the noise scale 0 to 1: {self.sigma_0}, {self.noise_scale}")
+        ratio_fits = self.sigma_ratio is None or 0 < self.sigma_ratio <= MAX_RATIO
+        require(ratio_fits, f"a ratio of σ_0 is above 0 up to {MAX_RATIO}, or null: not {self.sigma_ratio}")
         if len(self.conditions) != 3 or abs(sum(self.conditions) - 1) > 1e-6:
             raise UsageError(f"conditions are three shares of one: not {self.conditions}")
         for weights in self.all_weights:
@@ -211,9 +214,8 @@ class Stage:
     @property
     def refinement(self) -> Refinement:
         """How a codec's streams are refined: as its training unrolls it, or not at all."""
-        return Refinement(
-            steps=self.unrolled if self.refines else 0, sigma_0=self.sigma_0, noise_scale=self.noise_scale
-        )
+        steps = self.unrolled if self.refines else 0
+        return Refinement(steps, self.sigma_0, self.noise_scale, sigma_ratio=self.sigma_ratio)
 
     def spans_in_time(self) -> list[tuple[Span, int, int]]:
         """Each span with its first step, and the first after it."""

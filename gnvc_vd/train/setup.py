@@ -12,6 +12,7 @@ import torch
 
 from gnvc_vd.backbone.weights import Backbone, Options, load_backbone, random_backbone
 from gnvc_vd.conventions import UsageError
+from gnvc_vd.data.latents import DECODER
 from gnvc_vd.presets import preset
 from gnvc_vd.train.settings import CORRECTION, DISCRIMINATOR, Model, RunSettings, Training
 from gnvc_vd.train.stages.codec_stage import CodecStage
@@ -40,7 +41,7 @@ def group_of(name: str) -> str | None:
 
         return "adaptor" if is_trained(name.removeprefix("refiner.dit.model.")) else None
     if name.startswith("vae."):
-        return "decoder" if name.startswith(("vae.model.decoder.", "vae.model.post_quant_conv.")) else "encoder"
+        return "decoder" if name.removeprefix("vae.model.").startswith(DECODER) else "encoder"
     if name.startswith("bottleneck.correction."):
         return CORRECTION
     if name.startswith("pictures.adversary."):

@@ -35,7 +35,7 @@ from gnvc_vd.common.files import replacing
 from gnvc_vd.common.strict import require
 from gnvc_vd.conventions import GnvcError, UsageError
 from gnvc_vd.data.clips import ClipSpec
-from gnvc_vd.data.latents import INDEX, LatentIndex, precompute, read_index, vae_identity
+from gnvc_vd.data.latents import INDEX, LatentIndex, encoder_identity, precompute, read_index
 from gnvc_vd.data.samples import Clips, Loading
 from gnvc_vd.train.checkpoint import Checkpoints, State, read_state
 from gnvc_vd.train.compose import sources_of, training_of
@@ -263,7 +263,7 @@ def planned(clips: Clips, spec: ClipSpec, vae: VideoVae, seconds: float, loading
     each = (ends[1] - ends[0]) / ENCODED_AT_ONCE
     count = int(min(MOST, max(FEWEST, seconds / each)))
     shard = int(min(count, max(ENCODED_AT_ONCE, KEPT_EVERY / each)))
-    return LatentIndex(vae_identity(vae), spec, "lab.tiny.train", count, True, shard)
+    return LatentIndex(encoder_identity(vae), spec, "lab.tiny.train", count, True, shard)
 
 
 def train_run(config: DictConfig, run: Path, sources: Sources | None = None, validation: Sources | None = None) -> None:

@@ -38,6 +38,27 @@ def test_the_velocity_is_the_path_s_slope_and_points_to_the_clean_latent_from_an
     assert torch.allclose(flow.estimate(START, SIGMA_0, velocity), CLEAN)
 
 
+def test_each_clip_may_have_a_start_of_its_own() -> None:
+    starts = torch.tensor([0.05, 0.1, 0.3, 1.0], dtype=torch.float64)
+    begun, points = flow.start(DECODED, NOISE, starts), flow.path(CLEAN, START, starts / 2, starts)
+    velocity = flow.velocity(CLEAN, begun, starts)
+    arrived = euler(lambda x, _: velocity, begun, flow.grid(starts, 3))
+    assert torch.allclose(arrived, CLEAN) and torch.allclose(points, (CLEAN + START) / 2)
+    for clip, sigma_0 in enumerate(starts.tolist()):
+        one = slice(clip, clip + 1)
+        assert torch.allclose(begun[one], flow.start(DECODED[one], NOISE[one], sigma_0))
+        assert torch.allclose(velocity[one], flow.velocity(CLEAN[one], begun[one], sigma_0))
+
+
+@pytest.mark.parametrize("ratio", [0.5, 1.0])
+def test_a_measured_start_has_as_much_noise_to_its_signal_as_the_decoded_latents(ratio: float) -> None:
+    sizes = torch.tensor([1e-6, 0.1, 0.25, 3.0])
+    signs = torch.randn(4, 16, 2, 3, 5, generator=torch.Generator().manual_seed(0)).sign()
+    starts = flow.start_for(sizes.view(-1, 1, 1, 1, 1) * signs, ratio)
+    assert torch.allclose(starts[1:] / (1 - starts[1:]), ratio * sizes[1:], rtol=1e-5)
+    assert starts[0] == torch.tensor(1 / 200)  # no stream can say less
+
+
 def test_the_grid_is_the_paper_s_five_timesteps() -> None:
     assert [1000 * sigma for sigma in flow.grid(SIGMA_0, 5)] == pytest.approx([300, 240, 180, 120, 60, 0])
     assert flow.grid(0.3, 1) == [0.3, 0.0]

@@ -8,7 +8,7 @@ import torch
 import gnvc_vd
 from gnvc_vd.codecs.load import save
 from gnvc_vd.data.clips import ClipSpec
-from gnvc_vd.data.latents import LatentIndex, precompute, vae_identity
+from gnvc_vd.data.latents import LatentIndex, encoder_identity, precompute
 from gnvc_vd.data.procedural import ProceduralClips
 from gnvc_vd.metrics.block_transform import dct
 from lab import study_motion
@@ -63,7 +63,7 @@ def test_it_prints_both_tables(
     codec = nano_codec("transform")
     save(codec, tmp_path / "model", "study")
     vae, spec = codec.backbone.vae, ClipSpec(frames=25, height=32, width=32)
-    index = LatentIndex(vae_identity(vae), spec, "made up", count=3, half=True, shard=3)
+    index = LatentIndex(encoder_identity(vae), spec, "made up", count=3, half=True, shard=3)
     precompute(ProceduralClips(spec), vae, tmp_path / "latents", index)
     common = [str(tmp_path / "model"), VIDEO, "--latents", str(tmp_path / "latents")]
     assert study_motion.main([*common, "--size", "64x64", "--steps", "2", "--only", "Haar"]) == 0

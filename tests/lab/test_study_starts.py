@@ -12,7 +12,7 @@ from torch import Tensor, nn
 import gnvc_vd
 from gnvc_vd.backbone.weights import load_backbone
 from gnvc_vd.data.clips import ClipSpec
-from gnvc_vd.data.latents import LatentIndex, precompute, vae_identity
+from gnvc_vd.data.latents import LatentIndex, encoder_identity, precompute
 from gnvc_vd.data.procedural import ProceduralClips
 from gnvc_vd.learned.bottleneck.contextual import Trained
 from lab import study_starts, study_transform
@@ -25,7 +25,7 @@ VIDEO = str(Path(gnvc_vd.__file__).parent / "assets" / "clips" / "city.mp4")
 def stored(tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("stored") / "latents"
     vae, spec = load_backbone("nano").vae, ClipSpec(frames=25, height=32, width=32)
-    precompute(ProceduralClips(spec), vae, folder, LatentIndex(vae_identity(vae), spec, "made up", 3, True, 3))
+    precompute(ProceduralClips(spec), vae, folder, LatentIndex(encoder_identity(vae), spec, "made up", 3, True, 3))
     return str(folder)
 
 

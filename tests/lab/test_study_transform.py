@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 import gnvc_vd
 from gnvc_vd.backbone.weights import load_backbone
 from gnvc_vd.data.clips import ClipSpec
-from gnvc_vd.data.latents import LatentIndex, precompute, vae_identity
+from gnvc_vd.data.latents import LatentIndex, encoder_identity, precompute
 from gnvc_vd.data.procedural import ProceduralClips
 from gnvc_vd.video.pictures import read_picture
 from lab import study_transform
@@ -21,7 +21,7 @@ def test_a_codec_that_was_kept_codes_as_it_did_when_its_training_ended(
 ) -> None:
     monkeypatch.setattr(study_transform, "LEVELS", (0, 63))
     vae, spec = load_backbone("nano").vae, ClipSpec(frames=25, height=32, width=32)
-    index = LatentIndex(vae_identity(vae), spec, "made up", count=3, half=True, shard=3)
+    index = LatentIndex(encoder_identity(vae), spec, "made up", count=3, half=True, shard=3)
     precompute(ProceduralClips(spec), vae, tmp_path / "latents", index)
     kept, sheet = tmp_path / "codec.safetensors", tmp_path / "sheet.png"
     common, made = ["nano", VIDEO, "--size", "64"], ["--latents", str(tmp_path / "latents"), "--steps", "2"]

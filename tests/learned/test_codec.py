@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -239,6 +240,11 @@ def test_parameters_round_trip() -> None:
     assert Refinement(steps=0).describe() == "as decoded, not refined"
     for parameters in (Refinement(), Refinement(0), Refinement(1, 0.05, 0.5, 33, 70000)):
         assert Refinement.parse(parameters.pack()) == parameters
+        of_a_model = replace(parameters, sigma_ratio=0.5, highest_quality=40)
+        assert Refinement.parse(of_a_model.pack()) == parameters
+    for wrong in ({"sigma_ratio": 0.0}, {"sigma_ratio": float("nan")}, {"highest_quality": 64}):
+        with pytest.raises(UsageError, match="a ratio of σ_0"):
+            Refinement(**wrong)  # type: ignore[arg-type]
     with pytest.raises(UsageError):
         Refinement(steps=-1)
 

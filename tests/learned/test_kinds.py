@@ -13,7 +13,7 @@ from gnvc_vd.common import strict
 from gnvc_vd.conventions import Colour, GnvcError, UsageError
 from gnvc_vd.learned.codec import Encoding
 from gnvc_vd.presets import PRESETS, BottleneckKind, ContextualPreset, TransformPreset
-from gnvc_vd.video import VideoInfo
+from gnvc_vd.video import Video, VideoInfo
 from tests.conftest import smooth_clip
 from tests.learned.bottleneck.models import nano_codec
 
@@ -95,6 +95,33 @@ def test_where_refinement_starts_may_differ_from_gop_to_gop(kind: BottleneckKind
 
     as_header, as_unit = shown(unit, 0.5), shown(replace(unit, sigma_0=0.5), 0.1)
     assert np.array_equal(as_header, as_unit) and not np.array_equal(as_header, shown(unit, 0.1))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_encoder_measures_where_each_gop_s_refinement_starts(kind: BottleneckKind) -> None:
+    plain = nano_codec(kind)
+    codec = replace(plain, refinement=replace(plain.refinement, steps=1, sigma_ratio=0.5))
+    (gop,) = codec.latents(iter(smooth_clip(32, 48, 17)), Encoding(gop=17, canvas="off"))
+    found = [codec.unit(0, gop, quality).sigma_0 for quality in (0, 32, 63)]
+    for quality, sigma_0 in zip((0, 32, 63), found, strict=True):
+        _, known = codec.bottleneck.compress(gop.latents, [quality] * gop.latents.shape[2])
+        error = torch.stack([one.latent for one in known], 2) - gop.latents
+        noise = 0.5 * error.square().mean().sqrt().item()
+        assert sigma_0 == pytest.approx(noise / (1 + noise), abs=1e-6)
+    assert len(set(found)) == 3
+    for none in (replace(codec.refinement, sigma_ratio=None), replace(codec.refinement, steps=0)):
+        assert codec.unit(0, gop, 32, Encoding(refinement=none)).sigma_0 is None
+
+
+def test_a_model_says_up_to_which_quality_it_refines() -> None:
+    codec = nano_codec("transform")
+    codec = replace(codec, refinement=replace(codec.refinement, steps=1, highest_quality=31))
+    for quality, refined in ((31, True), (32, False)):
+        data = codec.encode(Video(INFO, ((one, None) for one in smooth_clip(32, 48, 17))), quality=quality, gop=17)
+        shown, as_decoded, asked = (
+            np.concatenate(list(codec.decode(data, **options))) for options in ({}, {"refine": False}, {"steps": 1})
+        )
+        assert np.array_equal(shown, asked if refined else as_decoded) and not np.array_equal(asked, as_decoded)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -18,7 +18,7 @@ from gnvc_vd.backbone.weights import random_backbone
 from gnvc_vd.conventions import GnvcError, UsageError
 from gnvc_vd.data.clips import ClipSpec, Mixture
 from gnvc_vd.data.device import Bank, BankedClips
-from gnvc_vd.data.latents import LatentIndex, precompute, vae_identity
+from gnvc_vd.data.latents import LatentIndex, encoder_identity, precompute
 from gnvc_vd.data.manifests import Entry, write_manifest
 from gnvc_vd.data.procedural import ProceduralClips
 from gnvc_vd.presets import AdaptorPreset, preset
@@ -260,7 +260,7 @@ def test_a_configuration_calls_nothing_but_sources_of_clips() -> None:
 
 def test_stored_latents_must_be_of_the_vae_and_the_clips_of_the_training(tmp_path: Path) -> None:
     vae, spec = random_backbone(preset("nano")).vae, ClipSpec(5, 32, 32)
-    index = LatentIndex(vae_identity(vae), spec, "made up", 2, half=False)
+    index = LatentIndex(encoder_identity(vae), spec, "made up", 2, half=False)
     precompute(ProceduralClips(spec), vae, tmp_path / "latents", index)
     source = {
         "_target_": "gnvc_vd.train.compose.stored_latents",

@@ -26,9 +26,15 @@ def video(frames: int = 9) -> Tensor:
     return torch.randint(0, 256, (2, 3, frames, 32, 32), generator=torch.Generator().manual_seed(0)).byte()
 
 
-def codec_stage(phase: str, continuation: float = 0.0, noise_scale: float = 1.0, **weights: float) -> CodecStage:
+def codec_stage(
+    phase: str,
+    continuation: float = 0.0,
+    noise_scale: float = 1.0,
+    sigma_ratio: float | None = None,
+    **weights: float,
+) -> CodecStage:
     told = training(phase)
-    stage = replace(told.stage, continuation=continuation, noise_scale=noise_scale)
+    stage = replace(told.stage, continuation=continuation, noise_scale=noise_scale, sigma_ratio=sigma_ratio)
     if weights:
         stage = replace(stage, weights=Weights(**weights))
     module = build(replace(told, stage=stage))
@@ -116,6 +122,33 @@ def test_a_continued_window_is_given_the_clean_latent_before_it(noise_scale: flo
     start = flow.start(coded.latents, noise, 0.3)
     target = flow.velocity(clean, start, 0.3)[:, :, first:]
     assert torch.allclose(term, target.square().flatten(1).mean(1), rtol=1e-4)
+
+
+def test_a_clip_s_refinement_starts_where_its_own_error_puts_it() -> None:
+    stage = codec_stage("latent", continuation=0.0, sigma_ratio=0.5)
+    seen: list[tuple[Tensor, Tensor]] = []
+
+    def velocity(x: Tensor, sigma: Tensor, hints: Tensor) -> Tensor:
+        seen.append((x, sigma))
+        return torch.zeros_like(x)
+
+    stage.refiner.velocity = velocity  # type: ignore[assignment]
+    clips = video()
+    terms = stage(clips, STEP).terms
+    clean = stage.vae.encode(clips.float() / 127.5 - 1)
+    draws = STEP.draws(torch.device("cpu"))
+    quality = losses.sampled_quality(draws.uniform(), stage.rate, STEP.progress)
+    coded = stage.bottleneck(clean, quality[:, None].expand(-1, 3), draws.uniform_like)
+    noise = draws.normal_like(clean)
+    error = 0.5 * terms["decoded"].sqrt()
+    starts = error / (1 + error)
+    assert starts[0] != starts[1]
+    begun = torch.cat([flow.start(coded.latents[i : i + 1], noise[i : i + 1], starts[i].item()) for i in (0, 1)])
+    target = torch.cat([flow.velocity(clean[i : i + 1], begun[i : i + 1], starts[i].item()) for i in (0, 1)])
+    assert torch.allclose(terms["cfm"], target.square().flatten(1).mean(1), rtol=1e-4)
+    unrolled = [(x, sigma) for x, sigma in seen if torch.equal(sigma, starts)]
+    assert torch.allclose(unrolled[0][0], begun, atol=1e-5)  # where the decoder's own steps begin
+    assert stage.stage.refinement.sigma_ratio == 0.5
 
 
 def test_streams_are_refined_as_training_unrolled_it() -> None:

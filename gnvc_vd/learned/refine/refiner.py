@@ -37,7 +37,7 @@ class Refiner(nn.Module):
     def __init__(self, dit: WanDit, preset: AdaptorPreset, features: int, vace: Path | None = None) -> None:
         super().__init__()
         self.preset = preset
-        channels = features + CONTEXT_CHANNELS + preset.sees_latents * LATENT_CHANNELS
+        channels = features + CONTEXT_CHANNELS + preset.sees_latents * LATENT_CHANNELS + preset.sees_start
         model = with_adaptor(dit.model, preset, channels)
         if vace is not None and preset.layers:
             start_from_vace(model, vace)
@@ -58,20 +58,25 @@ class Refiner(nn.Module):
     def velocity(self, x: Tensor, sigma: Tensor | float, hints: Tensor | None) -> Tensor:
         return self.dit.velocity(x, sigma, control=hints if self.preset.layers else None)
 
-    def hints(self, decoded: Tensor, features: Tensor, context: Tensor | None = None) -> Tensor:
-        """What the adaptor is given: f, l̂, the context latent in its slot, and a mask of that slot."""
+    def hints(
+        self, decoded: Tensor, features: Tensor, sigma_0: Tensor | float, context: Tensor | None = None
+    ) -> Tensor:
+        """What the adaptor is given: f, l̂, the context latent in its slot, a mask of that slot, σ_0."""
         slot = decoded.new_zeros(decoded.shape[0], CONTEXT_CHANNELS, *decoded.shape[2:])
         if context is not None:
             slot[:, :LATENT_CHANNELS, :1] = context
             slot[:, LATENT_CHANNELS:, :1] = 1
-        return torch.cat([features, *([decoded] if self.preset.sees_latents else []), slot], dim=1)
+        parts = [features, *([decoded] if self.preset.sees_latents else []), slot]
+        if self.preset.sees_start:
+            parts.append(flow.each(sigma_0, slot) * torch.ones_like(slot[:, :1]))
+        return torch.cat(parts, dim=1)
 
     def forward(
         self,
         decoded: Tensor,
         features: Tensor,
         noise: Tensor,
-        sigma_0: float,
+        sigma_0: Tensor | float,
         steps: int,
         context: Tensor | None = None,
     ) -> Tensor:
@@ -81,12 +86,13 @@ class Refiner(nn.Module):
             decoded: l̂, B 16 T h w; with a context, its first latent is the context's own l̂.
             features: f, B F T h w.
             noise: B 16 T h w.
+            sigma_0: where refinement starts, one for all clips or one for each.
             context: the refined latent before the window, B 16 1 h w.
         """
-        hints = self.hints(decoded, features, context)
+        hints = self.hints(decoded, features, sigma_0, context)
 
-        def hold(x: Tensor, sigma: float) -> Tensor:
-            known = (1 - sigma) * cast(Tensor, context) + sigma * noise[:, :, :1]
+        def hold(x: Tensor, sigma: Tensor | float) -> Tensor:
+            known = flow.start(cast(Tensor, context), noise[:, :, :1], sigma)
             return torch.cat([known, x[:, :, 1:]], dim=2)
 
         refined = euler(

@@ -84,16 +84,21 @@ class CodecStage(nn.Module):
         window = slice(max(0, first - 1), None)  # what the refiner sees: with the latent before, where there is one
         context = clean[:, :, window.start : first] if first else None
         decoded, features, noise = (x[:, :, window] for x in (coded.latents, coded.features, noise))
+        sigma_0: Tensor | float = self.stage.sigma_0
+        if self.stage.sigma_ratio is not None:
+            sigma_0 = flow.start_for((coded.latents - clean).detach(), self.stage.sigma_ratio)
         terms = {
             "rate": losses.bits_per_pixel(coded.bits, clean),
             "decoded": losses.squared_error(coded.latents, clean),
         }
         if weights.cfm:
-            terms["cfm"] = self._flow_matching(clean[:, :, window], decoded, features, noise, draws.uniform(), context)
+            terms["cfm"] = self._flow_matching(
+                clean[:, :, window], decoded.detach(), features.detach(), noise, sigma_0, draws.uniform(), context
+            )
         if weights.refined or weights.of_pictures:
             refined = coded.latents[:, :, first:]
             if self.stage.unrolled:  # by the decoder's own steps
-                refined = self.refiner(decoded, features, noise, self.stage.sigma_0, self.stage.unrolled, context)
+                refined = self.refiner(decoded, features, noise, sigma_0, self.stage.unrolled, context)
             terms["refined"] = losses.squared_error(refined, clean[:, :, first:])
             if weights.of_pictures:
                 shown = torch.cat([clean[:, :, :first], refined], dim=2)
@@ -145,17 +150,22 @@ class CodecStage(nn.Module):
         return 1 + draws.below(latents - 1) if latents > 1 and draws.chance(self.stage.continuation) else 0
 
     def _flow_matching(
-        self, clean: Tensor, decoded: Tensor, features: Tensor, noise: Tensor, uniform: Tensor, context: Tensor | None
+        self,
+        clean: Tensor,
+        decoded: Tensor,
+        features: Tensor,
+        noise: Tensor,
+        sigma_0: Tensor | float,
+        uniform: Tensor,
+        context: Tensor | None,
     ) -> Tensor:
         """L_CFM trains the adaptor only: what the codec decoded enters it detached."""
-        decoded, features = decoded.detach(), features.detach()
-        sigma_0 = self.stage.sigma_0
         start, sigma = flow.start(decoded, noise, sigma_0), sigma_0 * uniform
         x = flow.path(clean, start, sigma, sigma_0)
         if context is not None:
             known = flow.path(context, noise[:, :, :1], sigma, 1.0)
             x = torch.cat([known, x[:, :, 1:]], dim=2)
-        found = self.refiner.velocity(x, sigma, self.refiner.hints(decoded, features, context))
+        found = self.refiner.velocity(x, sigma, self.refiner.hints(decoded, features, sigma_0, context))
         return losses.flow_matching(found, flow.velocity(clean, start, sigma_0), context=int(context is not None))
 
     def _on_pixels(

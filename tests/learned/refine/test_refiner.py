@@ -46,7 +46,7 @@ def disturbed(refiner: Refiner) -> Refiner:
 def test_an_untrained_adaptor_is_the_identity_bit_for_bit(layers: tuple[int, ...]) -> None:
     dit, (decoded, features, x) = dit_of(condition_channels=20), clip()
     refiner = Refiner(dit, AdaptorPreset(layers), FEATURES)
-    hints = refiner.hints(decoded, features)
+    hints = refiner.hints(decoded, features, 0.3)
     for sigma in (0.3, torch.tensor([0.06, 0.9])):
         assert torch.equal(refiner.velocity(x, sigma, hints), dit.velocity(x, sigma))
 
@@ -56,11 +56,11 @@ def test_every_layer_of_a_trained_adaptor_is_heard(layers: tuple[int, ...]) -> N
     """Silencing any one hint changes the velocity: diffusers adds each where the list says, also without layer 0."""
     dit, (decoded, features, x) = dit_of(), clip()
     refiner = disturbed(Refiner(dit, AdaptorPreset(layers), FEATURES))
-    hints = refiner.hints(decoded, features)
+    hints = refiner.hints(decoded, features, 0.3)
     with torch.no_grad():
         whole = refiner.velocity(x, 0.3, hints)
         assert not torch.equal(whole, dit.velocity(x, 0.3))
-        assert not torch.equal(whole, refiner.velocity(x, 0.3, refiner.hints(decoded, features + 1)))
+        assert not torch.equal(whole, refiner.velocity(x, 0.3, refiner.hints(decoded, features + 1, 0.3)))
         for index in range(len(layers)):
             silenced = disturbed(Refiner(dit, AdaptorPreset(layers), FEATURES))
             for name, value in silenced.adaptor().items():
@@ -73,8 +73,21 @@ def test_an_adaptor_may_see_f_alone() -> None:
     decoded, features, x = clip()
     alone, both = (disturbed(Refiner(dit_of(), AdaptorPreset((1,), sees), FEATURES)) for sees in (False, True))
     for refiner, hears in ((alone, False), (both, True)):
-        changed = refiner.velocity(x, 0.3, refiner.hints(decoded + 1, features))
-        assert torch.equal(changed, refiner.velocity(x, 0.3, refiner.hints(decoded, features))) != hears
+        changed = refiner.velocity(x, 0.3, refiner.hints(decoded + 1, features, 0.3))
+        assert torch.equal(changed, refiner.velocity(x, 0.3, refiner.hints(decoded, features, 0.3))) != hears
+
+
+def test_an_adaptor_may_be_told_where_refinement_starts() -> None:
+    decoded, features, x = clip()
+    starts = torch.tensor([0.1, 0.3])
+    told, untold = (
+        disturbed(Refiner(dit_of(), AdaptorPreset((1,), sees_start=sees), FEATURES)) for sees in (True, False)
+    )
+    for refiner, hears in ((told, True), (untold, False)):
+        found = [refiner.velocity(x, 0.05, refiner.hints(decoded, features, start)) for start in (0.1, 0.3)]
+        assert torch.equal(*found) != hears
+        both = refiner.velocity(x, 0.05, refiner.hints(decoded, features, starts))
+        assert torch.allclose(both, torch.cat([found[0][:1], found[1][1:]]), atol=1e-5)
 
 
 @pytest.mark.parametrize("layers", [(4,), (2, 1), (1, 1), (-1,)])
@@ -100,7 +113,7 @@ def test_only_the_adaptor_trains_and_the_backbone_is_shared() -> None:
 def test_low_rank_corrections_begin_at_nothing_and_train_beside_the_branch(layers: tuple[int, ...]) -> None:
     dit, (decoded, features, x) = dit_of(), clip()
     refiner = Refiner(dit, AdaptorPreset(layers, lora_rank=2), FEATURES)
-    hints = refiner.hints(decoded, features)
+    hints = refiner.hints(decoded, features, 0.3)
     assert torch.equal(refiner.velocity(x, 0.3, hints), dit.velocity(x, 0.3))
     trained = {name for name, parameter in refiner.dit.model.named_parameters() if parameter.requires_grad}
     low_rank = {name for name in trained if "lora" in name}
@@ -132,7 +145,7 @@ def test_an_adaptor_starts_from_vace_weights(tmp_path: Path) -> None:
     refiner = Refiner(dit, AdaptorPreset((0, 2)), FEATURES, vace=tmp_path)
     control = torch.zeros(2, 96, 3, 4, 6)
     expected = WanDit(published, dit.preset, dit.text[0]).velocity(x, 0.3, control=control)
-    assert torch.equal(refiner.velocity(x, 0.3, refiner.hints(decoded, features)), expected)
+    assert torch.equal(refiner.velocity(x, 0.3, refiner.hints(decoded, features, 0.3)), expected)
     assert not torch.allclose(expected, dit.velocity(x, 0.3))
     alone = Refiner(dit, AdaptorPreset((2,)), FEATURES, vace=tmp_path).adaptor()
     theirs = published.state_dict()
