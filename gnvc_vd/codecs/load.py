@@ -29,7 +29,7 @@ from gnvc_vd.common.files import file_sha256, replacing
 from gnvc_vd.conventions import GnvcError, UsageError
 from gnvc_vd.learned.bottleneck.base import Bottleneck
 from gnvc_vd.learned.bottleneck.kinds import bottleneck_of
-from gnvc_vd.learned.bottleneck.schema import stored_names, stored_tensors
+from gnvc_vd.learned.bottleneck.schema import packed, stored_names, stored_tensors, unpacked
 from gnvc_vd.learned.codec import Encoding, GnvcVd, shown_identity_of
 from gnvc_vd.presets import PRESETS, RANDOM_SEED, AdaptorPreset
 from gnvc_vd.zeroshot.codec import Gvc
@@ -50,9 +50,9 @@ def load(name: str | Path | None = None, options: Options | None = None) -> Gnvc
     backbone, folder = load_backbone(name, options), model_folder(name)
     reference = _reference(folder)
     if reference is not None:
-        states = _codec_states(folder, reference)
         with torch.device("meta"):
             bottleneck = bottleneck_of(reference.bottleneck, reference.thrift)
+        states = _codec_states(folder, reference, bottleneck)
         fill(bottleneck, states[CODEC_FILE], str(folder), stored_names(bottleneck))
         bottleneck.check(str(folder))
         adaptor = states[ADAPTOR_FILE]
@@ -98,15 +98,17 @@ def load_for(
 
 
 def save(codec: GnvcVd, folder: Path, name: str, half: bool = False) -> None:
-    """A model folder with everything in it; weights in half precision if wanted, but not what decides symbols."""
+    """A model folder with everything in it.
+
+    Args:
+        half: in as few bytes as it takes: weights in half precision, and what decides symbols as its integers alone.
+    """
     from safetensors.torch import save_file
 
     with replacing(folder) as part:
         save_backbone(codec.backbone, part, name, half)
         adaptor = {key: value.half() if half else value for key, value in codec.refiner.adaptor().items()}
-        bottleneck = stored_tensors(codec.bottleneck)
-        if half:
-            bottleneck |= {key: value.half() for key, value in bottleneck.items() if key.endswith(".weight")}
+        bottleneck = packed(codec.bottleneck) if half else stored_tensors(codec.bottleneck)
         contents = {CODEC_FILE: bottleneck, ADAPTOR_FILE: adaptor}
         for file, state in contents.items():
             save_file({key: value.detach().cpu().contiguous() for key, value in state.items()}, part / file)
@@ -128,7 +130,7 @@ def start_from(name: str, bottleneck: Bottleneck, refiner: "Refiner") -> bool:
         return False
     if reference.bottleneck != bottleneck.preset:
         raise GnvcError(f"{folder}: its latent codec is of another kind or size; model.begin=measured begins anew")
-    states = _codec_states(folder, reference)
+    states = _codec_states(folder, reference, bottleneck)
     fill(bottleneck, states[CODEC_FILE], str(folder), stored_names(bottleneck))
     if reference.adaptor == refiner.preset:
         refiner.load_adaptor(states[ADAPTOR_FILE], str(folder))
@@ -161,9 +163,9 @@ def _assembled(
     return GnvcVd(backbone.name, backbone, bottleneck, shown_identity, refiner, backbone.note, refinement)
 
 
-def _codec_states(folder: Path, reference: CodecReference) -> dict[str, dict[str, Tensor]]:
+def _codec_states(folder: Path, reference: CodecReference, bottleneck: Bottleneck) -> dict[str, dict[str, Tensor]]:
+    """What the files hold, computed in float32 however it was kept."""
     if set(reference.files) != {CODEC_FILE, ADAPTOR_FILE}:
         raise GnvcError(f"{folder}: a codec is {CODEC_FILE} and {ADAPTOR_FILE}, not {sorted(reference.files)}")
     states = {file: read_tensors([checked_file(folder, file, sha)]) for file, sha in reference.files.items()}
-    codec = states[CODEC_FILE]  # computed in float32, however it was kept
-    return states | {CODEC_FILE: {key: one.float() if one.is_floating_point() else one for key, one in codec.items()}}
+    return states | {CODEC_FILE: unpacked(states[CODEC_FILE], bottleneck)}

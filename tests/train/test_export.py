@@ -1,15 +1,18 @@
 """Runs become model folders that code, start the next phase, and hold the weights they should."""
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from gnvc_vd.backbone.weights import load_backbone
 from gnvc_vd.codecs.load import load
+from gnvc_vd.common.files import file_sha256
 from gnvc_vd.conventions import GnvcError, UsageError
 from gnvc_vd.data.clips import ClipSpec
 from gnvc_vd.learned.bottleneck.base import Payload
@@ -18,11 +21,14 @@ from gnvc_vd.train.export import HYDRA, export, load_run
 from gnvc_vd.train.log import RUN
 from gnvc_vd.train.loop import train
 from gnvc_vd.train.settings import Model, Rate
+from gnvc_vd.train.setup import build
+from gnvc_vd.train.stages.codec_stage import CodecStage
 from gnvc_vd.video.pictures import write_picture
 from gnvc_vd.video.pixels import to_model
 from tests.conftest import Cli, smooth_clip
 from tests.train.runs import clips, training
 
+UNFIT = "do not fit the described network"
 CONFIGURATION = """
 data:
   train: {parts: [{weight: 1.0, source: {_target_: gnvc_vd.data.procedural.ProceduralClips}}]}
@@ -145,12 +151,68 @@ def test_half_the_size_keeps_what_decides_symbols(runs: Path, tmp_path: Path) ->
     for one, other in ((whole.backbone.vae, half.backbone.vae), (whole.refiner, half.refiner)):
         rounded = dict(other.named_parameters())
         assert all(torch.equal(rounded[name], value.half().float()) for name, value in one.named_parameters())
-    rounded = half.bottleneck.state_dict()
-    for name, value in whole.bottleneck.state_dict().items():
-        kept = value.half().float() if name.endswith(".weight") else value
-        assert torch.equal(rounded[name], kept) and rounded[name].dtype == value.dtype
-    sizes = [(folder / "vae.safetensors").stat().st_size for folder in (runs / "models" / "warmup", tmp_path / "half")]
-    assert 0.5 < sizes[1] / sizes[0] < 0.6
+    rounded, exact = half.bottleneck.state_dict(), whole.bottleneck.state_dict()
+    for name, value in exact.items():
+        layer, _, part = name.rpartition(".")
+        if f"{layer}.weight_integers" in exact and part in ("weight", "bias"):  # what the integers stand for
+            scale = torch.exp2(exact[f"{layer}.shift"].double())
+            integers = exact[f"{layer}.{part}_integers"].double().view(len(scale), -1)
+            units = scale[:, None] * (64 if part == "bias" else 1)
+            value = (integers / units).float().view_as(value)
+        kept = value.half().float() if part == "weight" else value
+        assert torch.equal(rounded[name], kept) and rounded[name].dtype == value.dtype, name
+    for file, least, most in (("vae.safetensors", 0.5, 0.6), ("codec.safetensors", 0.0, 0.75)):
+        sizes = [(folder / file).stat().st_size for folder in (runs / "models" / "warmup", tmp_path / "half")]
+        assert least < sizes[1] / sizes[0] < most, file
+
+
+def test_a_packed_codec_goes_on_training_from_what_its_integers_stand_for(runs: Path, tmp_path: Path) -> None:
+    export(runs / "warmup", tmp_path / "half", half=True)
+    one = training("warmup", 2, frames=5)
+    stage = build(replace(one, model=Model("nano", str(tmp_path / "half"))))
+    assert isinstance(stage, CodecStage)
+    frozen = stage.codec()
+    known = load(tmp_path / "half")
+    for name, value in known.bottleneck.state_dict().items():
+        if name.endswith(("weight_integers", "bias_integers")):  # frozen again, no integer moves but by a finer scale
+            layer = name.rpartition(".")[0]
+            shifts = [of.bottleneck.state_dict()[f"{layer}.shift"] for of in (known, frozen)]
+            finer = torch.exp2((shifts[0] - shifts[1]).double())[:, None]
+            again = frozen.bottleneck.state_dict()[name].double().view(len(finer), -1)
+            assert torch.equal(again * finer, value.double().view(len(finer), -1)), name
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda tensors: tensors | {"shift": tensors["shift"] * -100}, "holds what is no number"),
+        (lambda tensors: tensors | {"shift": tensors["shift"][:1]}, UNFIT),
+        (
+            lambda tensors: tensors | {"weight_integers": tensors["weight_integers"][:, :1]},
+            UNFIT,
+        ),
+        (
+            lambda tensors: {name: tensors[name] for name in tensors if name != "weight_integers"},
+            UNFIT,
+        ),
+    ],
+)
+def test_a_packed_stranger_is_refused_in_one_sentence(
+    runs: Path, tmp_path: Path, change: Callable[[dict[str, Tensor]], dict[str, Tensor]], reason: str
+) -> None:
+    export(runs / "warmup", tmp_path / "half", half=True)
+    path = tmp_path / "half" / "codec.safetensors"
+    tensors = load_file(path)
+    layer = next(name for name in tensors if name.endswith(".weight_integers")).removesuffix("weight_integers")
+    own = {name.removeprefix(layer): value for name, value in tensors.items() if name.startswith(layer)}
+    others = {name: value for name, value in tensors.items() if not name.startswith(layer)}
+    changed = {f"{layer}{name}": value.contiguous() for name, value in change(own).items()}
+    save_file(others | changed, path)
+    description = json.loads((tmp_path / "half" / "model.json").read_text())
+    description["codec"]["files"]["codec.safetensors"] = file_sha256(path)
+    (tmp_path / "half" / "model.json").write_text(json.dumps(description))
+    with pytest.raises(GnvcError, match=reason):
+        load(tmp_path / "half")
 
 
 @pytest.mark.slow

@@ -6,11 +6,12 @@ kind of part: attribute on the left, stored name on the right. What has no line 
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
+import torch
 from torch import Tensor, nn
 
-from gnvc_vd.entropy.integer import IntegerConv
+from gnvc_vd.entropy.integer import UNITS, IntegerConv
 from gnvc_vd.learned.bottleneck.base import Bottleneck
 from gnvc_vd.learned.bottleneck.contextual import Contextual
 from gnvc_vd.learned.bottleneck.gains import Gains
@@ -75,6 +76,41 @@ def stored_tensors(model: Bottleneck) -> dict[str, Tensor]:
     """All of its tensors by their stored names: what a file holds."""
     state, names = model.state_dict(), stored_names(model)
     return {names[path]: value for path, value in state.items()}
+
+
+def packed(model: Bottleneck) -> dict[str, Tensor]:
+    """The same in as few bytes as a shipped file needs: integer layers as their integers alone, 8 bits a weight, and
+    weights of other layers in half precision.
+    """
+    tensors = stored_tensors(model)
+    for layer in _integer_layers(tensors):
+        tensors[f"{layer}.weight_integers"] = tensors[f"{layer}.weight_integers"].to(torch.int8)
+        del tensors[f"{layer}.weight"], tensors[f"{layer}.bias"]
+    return {name: value.half() if name.endswith(".weight") else value for name, value in tensors.items()}
+
+
+def unpacked(tensors: Mapping[str, Tensor], model: Bottleneck) -> dict[str, Tensor]:
+    """All of its tensors again; integer layers' floats, if they are not there, are what the integers stand for.
+
+    Nothing is believed of the tensors, which may be a stranger's: what fits no layer is left to who fills the model.
+    """
+    found = {name: value.float() if value.is_floating_point() else value for name, value in tensors.items()}
+    shapes = {name: value.shape for name, value in stored_tensors(model).items()}
+    for layer in _integer_layers(shapes):
+        names = [f"{layer}.{part}" for part in ("weight_integers", "bias_integers", "shift")]
+        if not all(name in found and found[name].shape == shapes[name] for name in names):
+            continue
+        weights, bias, shift = (found[name] for name in names)
+        found[names[0]] = weights.to(torch.int16) if weights.dtype == torch.int8 else weights
+        unit = torch.exp2(-shift.float())
+        made = weights.float() * unit[:, None], bias.float() * unit / UNITS
+        for part, value in zip(("weight", "bias"), made, strict=True):
+            found.setdefault(f"{layer}.{part}", value.reshape(shapes[f"{layer}.{part}"]))
+    return found
+
+
+def _integer_layers(names: Iterable[str]) -> list[str]:
+    return [name.removesuffix(".weight_integers") for name in names if name.endswith(".weight_integers")]
 
 
 def coded_identity(model: Bottleneck) -> bytes:
