@@ -140,6 +140,18 @@ WAN_14B_I2V = replace(WAN_14B, condition_channels=CONDITION_CHANNELS, image_dim=
 WAN_14B_FLF2V = replace(WAN_14B_I2V, image_tokens=2 * 257)
 OWN_CONDITION = {"text_dim": 8, "text_tokens": 1, "condition_channels": CONDITION_CHANNELS}
 
+TINY = Preset(
+    name="tiny",
+    vae=VaePreset(base_dim=64, latents_mean=UNIT_MEAN, latents_std=UNIT_STD, architecture="light"),
+    dit=DitPreset(layers=6, heads=4, head_dim=64, ffn_dim=1024, **OWN_CONDITION),
+    contextual=ContextualPreset(features=32, width=72, symbols=32, hyper=16, prior=64, state=32, blocks=2),
+    transform=TransformPreset(prior=128, state=64, width=96, blocks=2),
+    kind="transform",
+    adaptor=AdaptorPreset((0, 2, 4), sees_start=True),
+    codebook=1024,
+    shipped=True,
+)
+
 PRESETS = {
     preset.name: preset
     for preset in (
@@ -153,17 +165,8 @@ PRESETS = {
             codebook=1024,
             note="random weights from a seed, for tests: its pictures mean nothing",
         ),
-        Preset(
-            name="tiny",
-            vae=VaePreset(base_dim=64, latents_mean=UNIT_MEAN, latents_std=UNIT_STD, architecture="light"),
-            dit=DitPreset(layers=6, heads=4, head_dim=64, ffn_dim=1024, **OWN_CONDITION),
-            contextual=ContextualPreset(features=32, width=72, symbols=32, hyper=16, prior=64, state=32, blocks=2),
-            transform=TransformPreset(prior=128, state=64, width=96, blocks=2),
-            kind="transform",
-            adaptor=AdaptorPreset((0, 2, 4), sees_start=True),
-            codebook=1024,
-            shipped=True,
-        ),
+        TINY,
+        replace(TINY, name="tiny-contextual", kind="contextual"),
         Preset("wan2.1-1.3b", WAN_VAE, WAN_1_3B, source=Source("Wan-AI/Wan2.1-T2V-1.3B-Diffusers")),
         Preset("wan2.1-14b-t2v", WAN_VAE, WAN_14B, source=Source("Wan-AI/Wan2.1-T2V-14B-Diffusers")),
         Preset("wan2.1-14b-i2v", WAN_VAE, WAN_14B_I2V, source=Source("Wan-AI/Wan2.1-I2V-14B-720P-Diffusers")),

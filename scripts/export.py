@@ -23,6 +23,8 @@ def main() -> int:
     parser.add_argument("--half", action="store_true", help="half the size: float16, but for what decides symbols")
     parser.add_argument("--thrift", type=float, metavar="T", help="how the encoder rounds, 0 to 1 (as in training)")
     parser.add_argument("--backbone", help="that a codec is to stand on, of the VAE that it learned (the run's)")
+    parser.add_argument("--refer", action="store_true", help="leave that backbone where it is: the folder names it")
+    parser.add_argument("--refine-up-to", type=int, default=QUALITIES - 1, metavar="Q", help="highest quality (63)")
     parser.add_argument("--name", help="what the model calls itself (the run's name)")
     arguments = parser.parse_args()
     which = "live" if arguments.live else "averaged"
@@ -30,6 +32,7 @@ def main() -> int:
         done = export(
             arguments.run, arguments.folder, arguments.checkpoint, which, arguments.name, arguments.refit,
             half=arguments.half, thrift=arguments.thrift, backbone=arguments.backbone,
+            refers=arguments.refer, highest_quality=arguments.refine_up_to,
         )  # fmt: skip
     except GnvcError as error:
         print(f"export: {error}", file=sys.stderr)

@@ -44,7 +44,7 @@ BOUNDS = {  # the largest network that a description may ask for
 
 @dataclass(frozen=True)
 class BackboneReference:
-    """Sizes, files with their sha256, and where the files are: None is the folder itself, else a folder or hub id."""
+    """Sizes, files with their sha256, and where the files are: None is the folder itself, else a preset or hub id."""
 
     vae: VaePreset
     dit: DitPreset

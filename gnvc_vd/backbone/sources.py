@@ -148,13 +148,13 @@ def _model_folder(folder: Path) -> Located:
         files = {name: checked_file(folder, name, sha256) for name, sha256 in reference.files.items()}
         tensors = partial(read_tensors, [files[VAE_FILE]]), partial(read_tensors, [files[DIT_FILE]])
         return Located(str(folder), reference.vae, reference.dit, files, *tensors, description.note)
-    if not HUB_ID.fullmatch(reference.location):
-        raise GnvcError(f"{folder}: its backbone lies at {reference.location[:80]!r}, which is no hub id")
+    if reference.location not in PRESETS and not HUB_ID.fullmatch(reference.location):
+        raise GnvcError(f"{folder}: its backbone lies at {reference.location[:80]!r}, which is no preset or hub id")
     elsewhere = find(f"{reference.location}@{reference.revision}" if reference.revision else reference.location)
     for name, sha256 in reference.files.items():
         if name not in elsewhere.files or file_sha256(elsewhere.files[name]) != sha256:
             raise GnvcError(f"{folder}: {elsewhere.where}/{name} is not the file that this model was made with")
-    return elsewhere
+    return replace(elsewhere, where=str(folder), note=description.note or elsewhere.note)
 
 
 def _diffusers_folder(folder: Path) -> Located:

@@ -114,12 +114,23 @@ def new_vae(preset: VaePreset, options: Options) -> VideoVae:
     return LightVae(preset)
 
 
-def save_backbone(backbone: Backbone, folder: Path, name: str, half: bool = False) -> None:
-    """A model folder with the backbone's weights in it, in the precision they have or in half of float32's."""
+def save_backbone(backbone: Backbone, folder: Path, name: str, half: bool = False, location: str | None = None) -> None:
+    """A model folder with the backbone's weights in it, in the precision they have or in half of float32's.
+
+    Args:
+        location: the preset or hub id that it was loaded from, where its weights then stay.
+    """
     from safetensors.torch import save_file
 
     with replacing(folder) as part:
         part.mkdir()
+        if location is not None:
+            found, _, revision = location.partition("@")
+            reference = BackboneReference(
+                backbone.vae_preset, backbone.dit_preset, backbone.hashes, found, revision or None
+            )
+            write_description(part, ModelDescription(name, reference, note=backbone.note))
+            return
         tensors = {
             VAE_FILE: backbone.vae.model.state_dict(),
             DIT_FILE: backbone.dit.model.state_dict(),

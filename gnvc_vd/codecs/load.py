@@ -97,16 +97,17 @@ def load_for(
     return load(name)
 
 
-def save(codec: GnvcVd, folder: Path, name: str, half: bool = False) -> None:
+def save(codec: GnvcVd, folder: Path, name: str, half: bool = False, location: str | None = None) -> None:
     """A model folder with everything in it.
 
     Args:
         half: in as few bytes as it takes: weights in half precision, and what decides symbols as its integers alone.
+        location: the preset or hub id that its backbone was loaded from, where that then stays.
     """
     from safetensors.torch import save_file
 
     with replacing(folder) as part:
-        save_backbone(codec.backbone, part, name, half)
+        save_backbone(codec.backbone, part, name, half, location)
         adaptor = {key: value.half() if half else value for key, value in codec.refiner.adaptor().items()}
         bottleneck = packed(codec.bottleneck) if half else stored_tensors(codec.bottleneck)
         contents = {CODEC_FILE: bottleneck, ADAPTOR_FILE: adaptor}

@@ -17,12 +17,14 @@ from omegaconf import OmegaConf
 from torch import Tensor
 
 from gnvc_vd.backbone.folder import DESCRIPTION
+from gnvc_vd.backbone.sources import HUB_ID
 from gnvc_vd.backbone.weights import Backbone, save_backbone
 from gnvc_vd.codecs.load import save
 from gnvc_vd.common import strict
 from gnvc_vd.common.strict import require
 from gnvc_vd.conventions import QUALITIES, GnvcError, UsageError
 from gnvc_vd.data.latents import encoder_identity
+from gnvc_vd.presets import PRESETS
 from gnvc_vd.train.checkpoint import EMA, STATE, WEIGHTS, Checkpoints, State, fill
 from gnvc_vd.train.compose import sources_of
 from gnvc_vd.train.ema import trained
@@ -59,6 +61,8 @@ def export(
     half: bool = False,
     thrift: float | None = None,
     backbone: str | None = None,
+    refers: bool = False,
+    highest_quality: int = QUALITIES - 1,
 ) -> Exported:
     """Make a model folder of a run.
 
@@ -72,8 +76,13 @@ def export(
         half: keep float weights in half precision, but not what decides symbols.
         thrift: how the codec's encoder rounds; as in training by default. No decoder depends on it.
         backbone: a model whose VAE is the run's, for a codec to stand on in place of the one that it began with.
+        refers: leave the weights of that one, a preset or hub id, where they are; the folder says which they are.
+        highest_quality: of a codec that refines, the highest that is refined unless a decoder asks for it.
     """
     _refuse_other_content(folder)
+    location = backbone if refers else None
+    if refers and (location is None or (location not in PRESETS and not HUB_ID.fullmatch(location))):
+        raise UsageError("a codec refers to the backbone that it is put on, by its preset or hub id: give that too")
     stage, step = load_run(run, checkpoint, which, thrift, backbone)
     training, stands_on = stage.settings, stage.backbone
     if refit and (training.stage.phase != "codec" or training.rate.quality is not None):
@@ -88,7 +97,9 @@ def export(
                 latents = torch.cat([latents_of(stands_on.vae, clip[None]) for clip in drawn])
             found = evenly_placed(LEVELS, rates_of(stage.bottleneck, latents, LEVELS))
             places = torch.tensor(found.places)
-        save(stage.codec(note, places), folder, name, half)
+        codec = stage.codec(note, places)
+        refinement = replace(codec.refinement, highest_quality=highest_quality)
+        save(replace(codec, refinement=refinement), folder, name, half, location)
     else:
         if "encoder" in training.stage.trains:  # what stands on a VAE goes on if its decoder trained alone
             stands_on = measured(stands_on, clips or _clips(run, training, VAE_CLIPS))

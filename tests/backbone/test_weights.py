@@ -118,7 +118,7 @@ def test_bfloat16_is_near_and_keeps_what_wan_keeps_in_float32(nano: Backbone) ->
         (lambda d: d | {"format": 2}, "format 2"),
         (lambda d: _set(d, "files", {"../../x.safetensors": "0"}), "outside the folder"),
         (lambda d: _set(d, "files", {"weights.pkl": "0"}), "are .safetensors files"),
-        (lambda d: _set(d, "location", "/etc"), "no hub id"),
+        (lambda d: _set(d, "location", "/etc"), "no preset or hub id"),
         (lambda d: _set(d, "dit", d["backbone"]["dit"] | {"layers": 5000}), "not between 1 and 100"),
         (lambda d: _set(d, "dit", d["backbone"]["dit"] | {"layers": 10**12}), "should be int"),
         (lambda d: _set(d, "dit", d["backbone"]["dit"] | {"layers": 3}), "do not fit the described network"),

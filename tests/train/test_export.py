@@ -1,6 +1,7 @@
 """Runs become model folders that code, start the next phase, and hold the weights they should."""
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -142,6 +143,25 @@ def test_a_codec_is_put_on_another_transformer_of_its_vae(runs: Path, tmp_path: 
         export(runs / "warmup", tmp_path / "no", backbone="nano")
     with pytest.raises(UsageError, match="only a codec"):
         export(runs / "prior", tmp_path / "no", backbone=str(tmp_path / "backbone"))
+
+
+def test_a_codec_may_leave_its_backbone_where_it_is(
+    runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GNVC_VD_WEIGHTS", str(tmp_path / "weights"))
+    published = tmp_path / "weights" / "a--video-model@main"
+    shutil.copytree(runs / "models" / "prior", published)
+    export(runs / "warmup", tmp_path / "codec", backbone="a/video-model", refers=True, highest_quality=40)
+    assert not (tmp_path / "codec" / "dit.safetensors").exists()
+    whole, slim = load(runs / "models" / "warmup"), load(tmp_path / "codec")
+    assert slim.backbone.hashes == whole.backbone.hashes and slim.shown_identity == whole.shown_identity
+    assert slim.name == str(tmp_path / "codec") and slim.refinement.highest_quality == 40
+    for name in (None, str(published)):
+        with pytest.raises(UsageError, match="by its preset or hub id"):
+            export(runs / "warmup", tmp_path / "no", backbone=name, refers=True)
+    (published / "vae.safetensors").write_bytes((runs / "models" / "vae" / "dit.safetensors").read_bytes())
+    with pytest.raises(GnvcError, match=r"is not the (file|stated)"):
+        load(tmp_path / "codec")
 
 
 def test_half_the_size_keeps_what_decides_symbols(runs: Path, tmp_path: Path) -> None:
