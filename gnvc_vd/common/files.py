@@ -1,13 +1,24 @@
 """Whole files: output is made beside its place and renamed when it is whole; what a file is, by its hash."""
 
+import errno
 import hashlib
+import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from gnvc_vd.conventions import GnvcError
+
+try:
+    from fcntl import LOCK_EX, LOCK_NB, flock
+except ImportError:  # not on Windows: what a killed process leaves there stays
+    flock = None  # type: ignore[assignment]
+
+OLD = "replaced"  # a folder that is moved aside
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextmanager
@@ -15,16 +26,18 @@ def replacing(target: Path) -> Iterator[Path]:
     """A path to write to; becomes `target` when the block ends well, and vanishes when it does not.
 
     The block may make a file or a folder. A folder that is replaced is moved aside first, and moved back if the second
-    renaming fails.
+    renaming fails. What a killed process left beside the same place is cleared.
     """
     if not target.parent.is_dir():
         raise GnvcError(f"cannot write {target}: there is no folder {target.parent}")
     try:
-        beside = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent))
+        with suppress(OSError):  # it may be a place to write to and not to look at
+            _clear_dead(target)
+        beside, lock = _place_beside(target)
     except OSError as error:
         raise GnvcError(f"cannot write {target}: {error.strerror}") from error
     try:
-        part, old = beside / target.name, beside / "replaced"
+        part, old = beside / target.name, beside / OLD
         yield part
         _as_usual(part, beside / f"{target.name}.usual")
         if part.is_dir() and target.exists():
@@ -35,8 +48,44 @@ def replacing(target: Path) -> Iterator[Path]:
             if old.exists():
                 old.rename(target)
             raise
+    except OSError as error:
+        if error.errno in FULL:
+            raise GnvcError(f"cannot write {target}: {os.strerror(error.errno)}") from error
+        raise
     finally:
         shutil.rmtree(beside, ignore_errors=True)
+        os.close(lock)
+
+
+def _place_beside(target: Path) -> tuple[Path, int]:
+    """A folder for the parts of an output, and the lock in it that its process holds as long as it lives."""
+    while True:
+        beside = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent))
+        path = beside / f"{target.name}.lock"
+        lock = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
+        if flock is not None:
+            with suppress(OSError):  # a file system without locks: nothing is cleared there either
+                flock(lock, LOCK_EX)
+        if path.exists():  # else another process took it for dead before it was locked
+            return beside, lock
+        os.close(lock)
+
+
+def _clear_dead(target: Path) -> None:
+    """Remove what killed processes were making at the same place; what they had moved aside comes back."""
+    name = re.compile(rf"\.{re.escape(target.name)}\.[a-z0-9_]{{8}}\.part")
+    for beside in [path for path in target.parent.iterdir() if name.fullmatch(path.name)]:
+        if flock is None or beside.is_symlink():
+            continue
+        with suppress(OSError):  # it is alive, has no lock, or is not ours to touch
+            lock = os.open(beside / f"{target.name}.lock", os.O_RDWR)
+            try:
+                flock(lock, LOCK_EX | LOCK_NB)
+                if (beside / OLD).exists() and not target.exists():
+                    (beside / OLD).rename(target)
+                shutil.rmtree(beside, ignore_errors=True)
+            finally:
+                os.close(lock)
 
 
 def write_text(target: Path, text: str) -> None:

@@ -1,6 +1,11 @@
 """Output appears whole or not at all."""
 
+import errno
 import os
+import re
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -68,3 +73,62 @@ def test_what_is_written_is_as_readable_as_any_other_file(tmp_path: Path) -> Non
         os.umask(before)
     for path in (tmp_path / "model" / "sub" / "a.safetensors", tmp_path / "b.safetensors"):
         assert path.stat().st_mode & 0o777 == 0o640, path
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from gnvc_vd.common.files import replacing
+with replacing(Path(sys.argv[1])) as part:
+    part.write_text("half")
+    if sys.argv[2] == "wait":
+        print("here", flush=True)
+        sys.stdin.read()
+    elif sys.argv[2] == "moved":
+        Path(sys.argv[1]).rename(part.parent / "replaced")
+    if sys.argv[2] != "wait":
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def half_written(target: Path, how: str) -> "subprocess.Popen[bytes]":
+    command = [sys.executable, "-c", KILLED, str(target), how]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+
+def test_what_a_killed_process_left_is_cleared_by_the_next(tmp_path: Path) -> None:
+    for name in ("out.bin", "out.bin.more"):
+        assert half_written(tmp_path / name, "killed").wait(60) == -signal.SIGKILL
+    (other,) = tmp_path.glob(".out.bin.more.*.part")
+    with replacing(tmp_path / "out.bin") as part:
+        part.write_bytes(b"new")
+    assert names_beside(tmp_path) == sorted([other.name, "out.bin"])
+
+
+def test_what_a_living_process_writes_is_left_alone(tmp_path: Path) -> None:
+    target = tmp_path / "out.bin"
+    with half_written(target, "wait") as process:
+        assert process.stdout is not None and process.stdout.readline() == b"here\n"
+        with replacing(target) as part:
+            part.write_bytes(b"ours")
+        assert len(list(tmp_path.glob(".out.bin.*.part"))) == 1
+        process.communicate(b"")
+    assert process.returncode == 0 and target.read_text() == "half" and names_beside(tmp_path) == ["out.bin"]
+
+
+def test_a_folder_that_a_killed_process_moved_aside_comes_back(tmp_path: Path) -> None:
+    target = tmp_path / "frames"
+    target.mkdir()
+    (target / "old").touch()
+    assert half_written(target, "moved").wait(60) == -signal.SIGKILL and not target.exists()
+    with pytest.raises(RuntimeError), replacing(target):
+        raise RuntimeError
+    assert names_beside(target) == ["old"] and names_beside(tmp_path) == ["frames"]
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_is_said_with_the_path(tmp_path: Path, code: int) -> None:
+    sentence = f"cannot write {re.escape(str(tmp_path / 'out.bin'))}: "
+    with pytest.raises(GnvcError, match=sentence), replacing(tmp_path / "out.bin"):
+        raise OSError(code, "as the system says it of a write")
+    assert names_beside(tmp_path) == []
