@@ -40,6 +40,7 @@ ColourRange = Literal["limited", "full"]
 UNSPECIFIED = 2  # H.273's code where a file says nothing
 TRANSFERS = frozenset({1, UNSPECIFIED, *range(4, 19)})  # transfer characteristics that H.273 defines
 TRANSFER_NAMES = {1: "bt709", 6: "bt601", 8: "linear", 13: "srgb", 14: "bt2020", 16: "pq", 18: "hlg"}
+HDR_TRANSFERS = (16, 18)  # PQ, HLG
 
 
 @dataclass(frozen=True)

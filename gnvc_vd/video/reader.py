@@ -28,6 +28,7 @@ import av
 
 from gnvc_vd.conventions import (
     COMMON_RATES,
+    HDR_TRANSFERS,
     MAX_PIXELS,
     MAX_RATE,
     MAX_RATE_DENOMINATOR,
@@ -346,7 +347,7 @@ def _oddities(frame: av.VideoFrame, stream: av.VideoStream) -> Iterator[str]:
     aspect = stream.sample_aspect_ratio
     if aspect not in (None, 0, 1):
         yield f"pixels are not square ({aspect}): samples are carried as they are, the aspect is not"
-    if int(frame.color_trc) in (16, 18):
+    if int(frame.color_trc) in HDR_TRANSFERS:
         yield "HDR transfer (PQ or HLG): code values are carried as they are, without tone mapping"
     if frame.interlaced_frame:
         yield "interlaced: frames are carried as coded, not deinterlaced"

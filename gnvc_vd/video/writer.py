@@ -3,7 +3,7 @@
 H W 3 uint8 ──colour.to_yuv──▶ YUV frame ──libav encode, mux──▶ file beside the target ──rename──▶ target
 
 suffix      what                                            RGB comes back
-.mp4 .mov   H.264, CRF 12, 4:2:0 (4:4:4 at odd sizes,       visually lossless
+.mp4 .mov   H.264, CRF 12, 4:2:0 (4:4:4 at odd sizes,       visually lossless, the same file every time
             because H.264's 4:2:0 has even sizes only)
 .mkv        FFV1, RGB                                       bit for bit
 .y4m .yuv   4:2:0, 8 bit (10 on request)                    within rounding, chroma at half resolution
@@ -22,13 +22,23 @@ from typing import BinaryIO
 import av
 
 from gnvc_vd.common.files import replacing
-from gnvc_vd.conventions import UNSPECIFIED, Colour, Frame, UsageError, assert_frame
+from gnvc_vd.conventions import (
+    HDR_TRANSFERS,
+    TRANSFER_NAMES,
+    UNSPECIFIED,
+    Colour,
+    Frame,
+    UsageError,
+    assert_frame,
+)
 from gnvc_vd.video.colour import ASSUMED_TRANSFER, MATRIX_OUT, RANGE_OUT, assumed_matrix, to_yuv
 from gnvc_vd.video.pictures import write_picture
 from gnvc_vd.video.planes import PlanesOf
 from gnvc_vd.video.reader import RawFormat, VideoError, check_shape
 
-H264 = ("libx264", {"crf": "12", "preset": "medium"})
+# x264's vector code for its macroblock tree makes another stream from run to run; its threads, from machine to machine.
+REPRODUCIBLE = {"x264-params": "cpu-independent=1", "threads": "4"}
+H264 = ("libx264", {"crf": "12", "preset": "medium", **REPRODUCIBLE})
 CONTAINERS = {".mp4": ("mp4", *H264), ".mov": ("mov", *H264), ".mkv": ("matroska", "ffv1", {"level": "3"})}
 PLANES = (".y4m", ".yuv")
 Y4M_FORMATS = {"yuv420p": "420mpeg2", "yuv420p10le": "420p10"}  # "mpeg2" says that chroma sits left
@@ -37,10 +47,13 @@ Put = Callable[[Frame, int], object]  # writes one frame, with its number
 
 
 class FrameWriter:
-    """Takes frames of one size, one by one. Made by `create_video`, which decides what becomes of them."""
+    """Takes frames of one size, one by one. Made by `create_video`, which decides what becomes of them.
 
-    def __init__(self, width: int, height: int, put: Put) -> None:
-        self.shape, self._put = (height, width, 3), put
+    `notices` says what the file cannot hold, or who may not play it.
+    """
+
+    def __init__(self, width: int, height: int, put: Put, notices: tuple[str, ...] = ()) -> None:
+        self.shape, self._put, self.notices = (height, width, 3), put, notices
         self.count = 0
 
     def write(self, frame: Frame) -> None:
@@ -74,7 +87,7 @@ def create_video(
     suffix = path.suffix.lower()
     header = b""
     if suffix == ".y4m" or str(target) == "-":  # y4m cannot state a matrix: write the one that readers assume
-        colour = Colour(assumed_matrix(width, height), colour.range)
+        colour = Colour(assumed_matrix(width, height), colour.range, colour.transfer)
         size, kind = f"W{width} H{height} F{rate.numerator}:{rate.denominator}", Y4M_FORMATS[pixel_format]
         header = f"YUV4MPEG2 {size} Ip A1:1 C{kind} XCOLORRANGE={colour.range.upper()}\n".encode()
     with ExitStack() as stack:
@@ -96,12 +109,20 @@ def create_video(
             raise UsageError(f"{path}: cannot write {suffix} files; use one of {known}, a folder name, or -")
         try:
             with output as put:
-                writer = FrameWriter(width, height, put)
+                writer = FrameWriter(width, height, put, tuple(_notices(suffix, width, height, colour)))
                 yield writer
                 if writer.count == 0:
                     raise VideoError(f"{target}: no frame was written")
         except av.error.FFmpegError as error:
             raise VideoError(f"{target}: the video cannot be written ({error.strerror})") from error
+
+
+def _notices(suffix: str, width: int, height: int, colour: Colour) -> Iterator[str]:
+    if suffix in (".mp4", ".mov") and (width % 2 or height % 2):
+        yield f"{width}×{height} is odd, so H.264 is 4:4:4, which many players refuse; .mkv is exact and plays"
+    if suffix not in CONTAINERS and colour.transfer in HDR_TRANSFERS:
+        name = TRANSFER_NAMES[colour.transfer].upper()
+        yield f"{suffix or 'this output'} cannot say that its transfer function is {name}: .mkv, .mp4 and .mov do"
 
 
 @contextmanager

@@ -3,11 +3,13 @@
 import io
 import sys
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import gnvc_vd
 from gnvc_vd.conventions import TRANSFERS, UNSPECIFIED, Colour, UsageError
 from gnvc_vd.video import RawVideo, VideoError, create_video, open_video
 from tests.conftest import largest_difference, names_beside, noise_clip, smooth_clip
@@ -67,6 +69,14 @@ def test_what_has_no_transfer_function_says_its_matrixs_own_where_a_matrix_is_sa
         for name, said in (("clip.mp4", transfer), ("clip.mkv", UNSPECIFIED), ("clip.y4m", UNSPECIFIED)):
             video = open_video(written(tmp_path / name, clip, colour=Colour(matrix, "limited")))
             assert video.info.colour.transfer == said
+
+
+def test_the_same_frames_make_the_same_mp4(tmp_path: Path) -> None:
+    """Large enough for x264's macroblock tree, and whatever the processor's number of cores."""
+    with open_video(Path(gnvc_vd.__file__).parent / "assets" / "clips" / "bunny.mp4") as video:
+        clip = list(islice(video, 25))
+    files = [written(tmp_path / "clip.mp4", clip).read_bytes() for _ in range(4)]
+    assert len(set(files)) == 1 and b" threads=4 " in files[0]
 
 
 def test_y4m_and_raw_yuv_hold_the_same_planes(tmp_path: Path) -> None:
