@@ -10,6 +10,8 @@ import argparse
 import sys
 from pathlib import Path
 
+import gnvc_vd.common.sleeping_threads  # noqa: F401 - before torch
+
 from gnvc_vd.conventions import GnvcError, UsageError
 from gnvc_vd.report.ablation import study
 

@@ -8,6 +8,8 @@ import argparse
 import sys
 from pathlib import Path
 
+import gnvc_vd.common.sleeping_threads  # noqa: F401 - before torch
+
 from safetensors.torch import save_file
 
 from gnvc_vd.backbone.sources import EMPTY_PROMPT

@@ -11,6 +11,8 @@ import sys
 from datetime import timedelta
 from pathlib import Path
 
+import gnvc_vd.common.sleeping_threads  # noqa: F401 - before torch
+
 import hydra
 from accelerate import PartialState
 from omegaconf import DictConfig

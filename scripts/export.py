@@ -8,6 +8,8 @@ import argparse
 import sys
 from pathlib import Path
 
+import gnvc_vd.common.sleeping_threads  # noqa: F401 - before torch
+
 from gnvc_vd.conventions import QUALITIES, GnvcError, UsageError
 from gnvc_vd.train.export import export
 from gnvc_vd.train.refit import Refit

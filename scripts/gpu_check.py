@@ -16,6 +16,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
+import gnvc_vd.common.sleeping_threads  # noqa: F401 - before torch
+
 import torch
 
 from gnvc_vd.common.strict import require

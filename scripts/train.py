@@ -9,6 +9,8 @@ accelerate launch --config_file configs/accelerate/gpu_8.yaml scripts/train.py e
 import sys
 from pathlib import Path
 
+import gnvc_vd.common.sleeping_threads  # noqa: F401 - before torch
+
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
