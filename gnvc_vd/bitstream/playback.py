@@ -9,7 +9,7 @@ import numpy as np
 
 from gnvc_vd.bitstream import BitstreamError, Damage, End, Header, Reader, Unit
 from gnvc_vd.bitstream.gop import MAX_GOP
-from gnvc_vd.conventions import MAX_PIXELS, Frame
+from gnvc_vd.conventions import MAX_PIXELS, Frame, UsageError
 from gnvc_vd.presets import SHIPPED_BEFORE
 
 SMALLEST_UNIT = 15  # bytes
@@ -83,6 +83,7 @@ class Playback:
         self._gop_frames = 0
         self._given = 0
         self._lost_gops = 0
+        self._gops = 0  # that the stream was seen to have
 
     def frames(self) -> Iterator[Frame]:
         for part in self._reader:
@@ -93,8 +94,13 @@ class Playback:
             elif isinstance(part, End) and self._decoding.conceal and self._whole_stream():
                 # The closing unit's count may be anyone's: no more than lost units could have held.
                 yield from self._held(min(part.frames - self._given, self._lost_gops * MAX_GOP))
+        if self._gops and self._gops <= self._decoding.first_gop:
+            first, last = self._decoding.first_gop, self._decoding.last_gop
+            asked = f"{first}:{'' if last is None else last}"
+            raise UsageError(f"GOPs {asked} are asked for; the stream has {self._gops}, counted from 0")
 
     def _unit(self, unit: Unit) -> Iterator[Frame]:
+        self._gops = unit.index + 1
         last = self._decoding.last_gop
         if last is not None and unit.index >= last:
             return

@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from gnvc_vd.cli.values import decimal, whole
 from gnvc_vd.conventions import UsageError
 
 if TYPE_CHECKING:
@@ -22,22 +23,24 @@ def gvc_options(parser: argparse.ArgumentParser) -> None:
     gvc = parser.add_argument_group("gvc, the zero-shot codec")
     gvc.add_argument("--mode", choices=MODES, help="what the model is given (default: t2v, no frame)")
     gvc.add_argument("--caption", metavar="TEXT", help="tell the model what is shown; the file holds it")
-    gvc.add_argument("--codebook", type=int, metavar="K", help="atoms to choose from (default: the model's)")
-    gvc.add_argument("--sde-steps", type=int, metavar="N", help="steps in all (default: 20)")
-    gvc.add_argument("--ode-tail", type=int, metavar="N", help="last of them without noise (default: 3)")
-    gvc.add_argument("--shift", type=float, help="of the time grid, in sixteenths (default: 3)")
-    gvc.add_argument("--g-scale", type=float, help="of the diffusion, in sixteenths (default: 3)")
+    gvc.add_argument("--codebook", type=whole, metavar="K", help="atoms to choose from (default: the model's)")
+    gvc.add_argument("--sde-steps", type=whole, metavar="N", help="steps in all (default: 20)")
+    gvc.add_argument("--ode-tail", type=whole, metavar="N", help="last of them without noise (default: 3)")
+    gvc.add_argument("--shift", type=decimal, help="of the time grid, in sixteenths (default: 3)")
+    gvc.add_argument("--g-scale", type=decimal, help="of the diffusion, in sixteenths (default: 3)")
     for option, meaning in (
         ("--reuse", "ask the model at every second step only"),
         ("--withhold", "no atoms for a latent that the model is shown"),
         ("--no-overlap", "i2v: chained GOPs share no frame, as published"),
     ):
         gvc.add_argument(option, action="store_true", default=None, help=meaning)
-    gvc.add_argument("--tail-atoms", type=int, metavar="M", help="i2v: of a GOP's last two latents (default: 2 M)")
+    gvc.add_argument("--tail-atoms", type=whole, metavar="M", help="i2v: of a GOP's last two latents (default: 2 M)")
     meaning = "i2v: code the last latent's error in steps of 2^(−X/8); 64: zlib"
-    gvc.add_argument("--tail-step", type=int, metavar="0..64", help=meaning)
+    gvc.add_argument("--tail-step", type=whole, metavar="0..64", help=meaning)
     still_options(gvc)  # type: ignore[arg-type]
-    gvc.add_argument("--still-quality", type=int, metavar="0..63", help="of given frames (default: follows the atoms)")
+    gvc.add_argument(
+        "--still-quality", type=whole, metavar="0..63", help="of given frames (default: follows the atoms)"
+    )
 
 
 def still_options(parser: argparse.ArgumentParser) -> None:

@@ -18,12 +18,12 @@ AGAIN = 2.0  # seconds: what the first one set off has ended by then, or is stuc
 
 @dataclass
 class Interruption:
-    """Whether there was one."""
+    """Whether there was one, and what a program then exits with: 128 and the signal's number."""
 
-    heard: bool = False
+    code: int | None = None
 
     def hear(self, number: int, frame: FrameType | None) -> None:
-        self.heard = True
+        self.code = self.code or 128 + number  # the first one; an alarm only says it again
         raise KeyboardInterrupt
 
     def dropped(self, what: Any) -> None:

@@ -6,6 +6,7 @@ one sentence, never a traceback. Heavy imports happen inside the command that ne
 """
 
 import argparse
+import errno
 import io
 import json
 import os
@@ -16,10 +17,11 @@ from fractions import Fraction
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from gnvc_vd import __version__
 from gnvc_vd.cli import gvc
+from gnvc_vd.cli.arguments import parser
+from gnvc_vd.cli.checks import check_files
 from gnvc_vd.cli.interruption import interruptible
-from gnvc_vd.conventions import COMMON_RATES, MAX_PIXELS, GnvcError, UsageError
+from gnvc_vd.conventions import GnvcError, UsageError
 
 if TYPE_CHECKING:
     from gnvc_vd.bitstream import Header
@@ -28,35 +30,48 @@ if TYPE_CHECKING:
     from gnvc_vd.video import RawVideo
 
 C = TypeVar("C", bound="Codec[Any]")
-DONE, REFUSED, MISUSED = 0, 1, 2
-INTERRUPTED = 130
+DONE, REFUSED, MISUSED, INTERRUPTED = 0, 1, 2, 130
 REFINEMENT = ("window", "steps", "sigma_0", "noise_scale")  # what an encoder may wish; else as the model has it
-GNVC_VD_OPTIONS = (*REFINEMENT, "policy", "rotation", "canvas")  # GNVC-VD's alone; None is what was not said
+GNVC_VD_OPTIONS = (
+    *REFINEMENT,
+    "policy",
+    "rotation",
+    "canvas",
+    "target_kbps",
+    "target_size",
+)  # GNVC-VD's alone; None is what was not said
+SEARCHED = ("bpp", "target_kbps", "target_size")  # rates of the whole file
 DECODING = ("steps", "refine", "apart", "conceal", "allow_other_weights", "max_pixels")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    arguments = _parser().parse_args(argv)
+    import gnvc_vd.common.sleeping_threads  # noqa: F401 - before torch; a library's user has the say there
+
+    arguments = parser().parse_args(argv)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal without × is no reason to fail
     try:
         with interruptible() as interruption:
-            code: int = arguments.run(arguments)
+            check_files(arguments)
+            code = COMMANDS[arguments.command](arguments)
         if sys.stdout is not None:
             sys.stdout.flush()
     except UsageError as error:
         return _fail(error, MISUSED)
     except GnvcError as error:
-        return _fail("interrupted", INTERRUPTED) if interruption.heard else _fail(error, REFUSED)
+        return _fail(error, REFUSED) if interruption.code is None else _fail("interrupted", interruption.code)
     except BrokenPipeError:  # whoever read our output has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
     except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        return _fail(f"{where}{error.strerror or error}", REFUSED)
+        where = error.filename
+        if where is None and error.errno == errno.ENOSPC:  # files are named where they are written
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            where = "standard output"
+        return _fail(f"{where}: {error.strerror}" if where else error.strerror or error, REFUSED)
     except KeyboardInterrupt:
-        return _fail("interrupted", INTERRUPTED)
+        return _fail("interrupted", interruption.code or INTERRUPTED)
     return code
 
 
@@ -69,133 +84,6 @@ def _notify(message: object) -> None:
     print(f"gnvc-vd: {message}", file=sys.stderr)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="gnvc-vd", description="Generative video compression.")
-    parser.add_argument("--version", action="version", version=f"gnvc-vd {__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-
-    def command(run: Callable[[argparse.Namespace], int], meaning: str) -> argparse.ArgumentParser:
-        made = commands.add_parser(run.__name__.strip("_"), help=meaning)
-        made.set_defaults(run=run)
-        return made
-
-    encode = command(_encode, "a video to a .gnvc file")
-    encode.add_argument("source", metavar="IN", help="any video, a folder of PNGs, or - for standard input")
-    encode.add_argument("target", metavar="OUT.gnvc", help="the stream to write, or - for standard output")
-    encode.add_argument("--codec", choices=["gnvc-vd", "gvc"], default="gnvc-vd", help="(default: gnvc-vd)")
-    _model_options(encode)
-    rate = encode.add_mutually_exclusive_group()
-    rate.add_argument("--quality", type=int, metavar="0..63", help="higher is better (default: 32; gvc: 48, 64 atoms)")
-    rate.add_argument("--bpp", type=_positive_float, metavar="X", help="search the quality nearest to a rate")
-    rate.add_argument("--atoms", type=int, metavar="M", help="gvc: atoms for each latent and step, up to 256")
-    encode.add_argument("--gop", type=int, metavar="N", help="frames of a GOP, 1 + 4k (default: 25; gvc: 33)")
-    encode.add_argument("--window", type=int, metavar="N", help="frames the refiner sees (default: the model's)")
-    encode.add_argument("--steps", type=int, metavar="L", help="refinement steps, 0 for none (default: the model's)")
-    encode.add_argument("--sigma-0", type=float, metavar="S", help="where refinement starts (default: the model's)")
-    encode.add_argument("--noise-scale", type=float, metavar="X", help="of its noise, 0 to 1 (default: the model's)")
-    encode.add_argument("--no-scenecut", action="store_true", help="do not start a GOP at a scene cut")
-    encode.add_argument("--policy", choices=["constant", "hierarchical"], help="bits over a GOP (default: constant)")
-    encode.add_argument("--rotation", type=_positive, metavar="N", help="latents that a transform codec takes together")
-    encode.add_argument(
-        "--canvas", choices=["auto", "off"], help="take a camera's pan out where it pays (default: auto)"
-    )
-    encode.add_argument("--frames", type=_positive, metavar="N", help="the first N alone")
-    encode.add_argument("--seed", type=int, default=0, metavar="S", help="of all noise (default: 0)")
-    gvc.gvc_options(encode)
-    _raw_options(encode)
-    encode.add_argument("--json", action="store_true", help="one JSON line instead of text")
-
-    decode = command(_decode, "a .gnvc file to a video")
-    decode.add_argument("source", metavar="IN.gnvc", help="a stream, or - for standard input")
-    decode.add_argument("target", metavar="OUT", help=".mp4 .mkv .y4m .yuv, a folder of PNGs, or - (y4m)")
-    _model_options(decode)
-    decode.add_argument("--steps", type=_positive, metavar="L", help="of refinement (default: what the stream says)")
-    decode.add_argument("--no-refine", dest="refine", action="store_false", help="show the latent codec's own pictures")
-    decode.add_argument("--apart", action="store_true", help="refine each latent alone: what windows are worth")
-    decode.add_argument("--gops", type=_span, default=(0, None), metavar="A:B", help="GOPs A up to, not with, B")
-    decode.add_argument("--conceal", action="store_true", help="hold the last good frame where a GOP is damaged")
-    decode.add_argument("--allow-other-weights", action="store_true", help="decode though pictures will be wrong")
-    gvc.still_options(decode)
-    _reading_options(decode)
-
-    verify = command(_verify, "check every CRC and every symbol; exits 1 on any damage")
-    verify.add_argument("source", metavar="FILE", help="a stream, or - for standard input")
-    _model_options(verify)
-    gvc.still_options(verify)
-    _reading_options(verify)
-
-    info = command(_info, "what a .gnvc file says of itself, without decoding a symbol")
-    info.add_argument("file", help="a .gnvc file, or - for standard input")
-    _reading_options(info)
-
-    compare = command(_compare, "one video against another: fidelity, perception, flicker")
-    compare.add_argument("reference", metavar="REF", help="the original: any video, a folder of PNGs, or -")
-    compare.add_argument("test", metavar="TEST", help="what became of it, in the same size")
-    compare.add_argument("--frames", type=_positive, metavar="N", help="the first N alone")
-    compare.add_argument("--metrics", metavar="NAME,…", help="these alone (default: all; the VGG ones take long)")
-    compare.add_argument("--flow", choices=["dis", "raft"], default="dis", help="for e_warp (default: dis)")
-    _raw_options(compare)
-    compare.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 … (default: auto)")
-    compare.add_argument("--json", action="store_true", help="one JSON line instead of text")
-
-    demo = command(_demo, "both codecs on a shipped clip, beside x265 and VVenC: table, plots, page")
-    demo.add_argument("folder", nargs="?", default="outputs/demo", metavar="DIR", help="(default: outputs/demo)")
-    _model_options(demo)
-
-    bench = command(_bench, "time and memory, stage by stage, against the stock way of doing the same")
-    bench.add_argument("stages", nargs="*", metavar="STAGE", help="which stages (default: all)")
-    bench.add_argument("--json", action="store_true", help="the JSON line alone, without the table")
-    return parser
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{value} is not positive")
-    return value
-
-
-def _positive_float(text: str) -> float:
-    value = float(text)
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
-    return value
-
-
-def _size(text: str) -> tuple[int, int]:
-    width, _, height = text.partition("x")
-    return _positive(width), _positive(height)
-
-
-def _rate(text: str) -> Fraction:
-    try:
-        stated = Fraction(text)
-    except ZeroDivisionError as error:
-        raise argparse.ArgumentTypeError(f"{text} is no rate") from error
-    return next((rate for rate in COMMON_RATES if abs(rate - stated) < Fraction(1, 200)), stated)
-
-
-def _span(text: str) -> tuple[int, int | None]:
-    first, colon, last = text.partition(":")
-    if not colon:
-        raise argparse.ArgumentTypeError(f"{text!r} is not A:B")
-    span = int(first or 0), int(last) if last else None
-    if span[0] < 0 or (span[1] is not None and span[1] <= span[0]):
-        raise argparse.ArgumentTypeError(f"{text!r} holds no GOP")
-    return span
-
-
-def _model_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--model", metavar="NAME|DIR", help="a preset or model folder (default: tiny)")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 … (default: auto)")
-
-
-def _raw_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--size", type=_size, metavar="WxH", help="of raw YUV")
-    parser.add_argument("--fps", type=_rate, metavar="F", help="of raw YUV: 25, 29.97, 30000/1001")
-    parser.add_argument("--pix", choices=["yuv420p", "yuv420p10le"], default="yuv420p", help="of raw YUV")
-
-
 def _raw(arguments: argparse.Namespace) -> "RawVideo | None":
     from gnvc_vd.video import RawVideo
 
@@ -203,12 +91,6 @@ def _raw(arguments: argparse.Namespace) -> "RawVideo | None":
         return None
     width, height = arguments.size
     return RawVideo(width, height, arguments.fps or Fraction(25), arguments.pix)
-
-
-def _reading_options(parser: argparse.ArgumentParser) -> None:
-    meaning = "largest picture accepted (default: 8K)"
-    parser.add_argument("--max-pixels", type=_positive, default=MAX_PIXELS, metavar="P", help=meaning)
-    parser.add_argument("--json", action="store_true", help="one JSON line instead of text")
 
 
 def _codec_of(arguments: argparse.Namespace) -> "Callable[[Header], Codec[Any]]":
@@ -236,27 +118,34 @@ def _device(name: str) -> str:
 
 
 def _encode(arguments: argparse.Namespace) -> int:
-    from gnvc_vd.codecs.load import load, load_gvc
-    from gnvc_vd.codecs.transcode import encode_file
-
-    codec: Codec[Any]
-    settings: Any
     if arguments.codec == "gvc":
-        _refuse(
-            arguments, GNVC_VD_OPTIONS, "of GNVC-VD" + ("" if arguments.steps is None else " (GVC has --sde-steps)")
-        )
-        codec = zeroshot = _ready(load_gvc(arguments.model, still_weights=arguments.still_weights), arguments)
-        settings = gvc.gvc_settings(arguments, zeroshot)
+        steps = "" if arguments.steps is None else " (GVC has --sde-steps)"
+        _refuse(arguments, GNVC_VD_OPTIONS, f"of GNVC-VD{steps}")
     else:
         _refuse(arguments, gvc.OPTIONS, "for --codec gvc")
-        codec = learned = _ready(load(arguments.model), arguments)
-        settings = _settings(arguments, learned)
-    done = encode_file(codec, arguments.source, arguments.target, settings, arguments.frames, _raw(arguments), _notify)
+    from gnvc_vd.video import open_video
+
+    with open_video(arguments.source, _raw(arguments)) as video:  # before a model is loaded
+        from gnvc_vd.codecs.transcode import encode_video
+
+        codec, settings = _encoder(arguments)
+        done = encode_video(codec, video, arguments.target, settings, arguments.frames, _notify)
     text = (
         f"{done.frames} frames of {done.width}×{done.height} in {done.gops} GOPs at quality {done.quality}: "
-        f"{done.bytes} bytes, {done.bpp:.5f} bpp, {done.frames / done.seconds:.2f} frames/s"
+        f"{done.bytes} bytes, {done.bpp:.5f} bpp, {done.kbps:.1f} kbit/s, {done.frames / done.seconds:.2f} frames/s"
     )
     return _done(arguments, done, text)
+
+
+def _encoder(arguments: argparse.Namespace) -> "tuple[Codec[Any], Any]":
+    """A codec, and what it is told."""
+    from gnvc_vd.codecs.load import load, load_gvc
+
+    if arguments.codec == "gvc":
+        zeroshot = _ready(load_gvc(arguments.model, still_weights=arguments.still_weights), arguments)
+        return zeroshot, gvc.gvc_settings(arguments, zeroshot)
+    learned = _ready(load(arguments.model), arguments)
+    return learned, _settings(arguments, learned)
 
 
 def _refuse(arguments: argparse.Namespace, names: Sequence[str], whose: str) -> None:
@@ -272,8 +161,8 @@ def _settings(arguments: argparse.Namespace, codec: "GnvcVd") -> "Encoding":
     refinement = replace(codec.refinement, seed=arguments.seed, **gvc.given(arguments, REFINEMENT))
     if arguments.sigma_0 is not None:
         refinement = replace(refinement, sigma_ratio=None)  # the same for all GOPs
-    said = gvc.given(arguments, ("quality", "gop", "policy", "rotation", "canvas"))
-    return Encoding(bpp=arguments.bpp, scenecut=not arguments.no_scenecut, refinement=refinement, **said)
+    said = gvc.given(arguments, ("quality", *SEARCHED, "gop", "policy", "rotation", "canvas"))
+    return Encoding(scenecut=not arguments.no_scenecut, refinement=refinement, **said)
 
 
 def _decode(arguments: argparse.Namespace) -> int:
@@ -282,7 +171,7 @@ def _decode(arguments: argparse.Namespace) -> int:
 
     first_gop, last_gop = arguments.gops
     decoding = Decoding(first_gop=first_gop, last_gop=last_gop, **gvc.given(arguments, DECODING))
-    done = decode_file(_codec_of(arguments), arguments.source, arguments.target, decoding)
+    done = decode_file(_codec_of(arguments), arguments.source, arguments.target, decoding, _notify)
     text = f"{done.frames} frames of {done.width}×{done.height}, {done.frames / done.seconds:.2f} frames/s"
     if done.drift is not None:
         text += f", latents within {done.drift:.4f} of the encoder's"
@@ -361,3 +250,14 @@ def _bench(arguments: argparse.Namespace) -> int:
     for line in run(arguments.stages, table=not arguments.json):
         print(line)
     return DONE
+
+
+COMMANDS = {
+    "encode": _encode,
+    "decode": _decode,
+    "verify": _verify,
+    "info": _info,
+    "compare": _compare,
+    "demo": _demo,
+    "bench": _bench,
+}

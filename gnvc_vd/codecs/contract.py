@@ -20,7 +20,18 @@ from gnvc_vd.video import Video, VideoInfo
 from gnvc_vd.zeroshot.codebook import MAX_ATOMS
 from gnvc_vd.zeroshot.parameters import Parameters
 
-Settings = TypeVar("Settings", contravariant=True)  # what an encoder decides: each codec's own frozen dataclass
+
+class EncoderSettings(Protocol):
+    """What an encoder decides: each codec has its own frozen dataclass."""
+
+    @property
+    def gop(self) -> int: ...
+
+    def wanted_bytes(self, info: VideoInfo, frames: int) -> float | None:
+        """Of the whole file of so many frames, where a rate is asked for."""
+
+
+Settings = TypeVar("Settings", bound=EncoderSettings, contravariant=True)
 
 
 class Decoder(UnitDecoder, Protocol):
@@ -54,8 +65,9 @@ class Codec(Protocol[Settings]):
         settings: Settings,
         info: VideoInfo | None = None,
         on_trial: Callable[[int, float], object] = ...,
+        say: Callable[[str], object] = ...,
     ) -> Iterator[Unit]:
-        """Units as the frames come; `info` and `on_trial` are for settings that ask for the rate of a whole file."""
+        """Units as the frames come; what follows `settings` is for those that ask for the rate of a whole file."""
 
     def decoder(self, header: Header, decoding: Decoding | None = None, pictures: bool = True) -> Decoder:
         """For one stream, whose parameters it parses; without pictures, for what can be verified without its model."""

@@ -12,14 +12,16 @@ from typing import Any, BinaryIO, TypeVar
 from tqdm import tqdm
 
 from gnvc_vd.bitstream import BitstreamError, Damage, Header, Reader, Unit, Writer
+from gnvc_vd.bitstream.gop import MIN_TAIL
 from gnvc_vd.bitstream.playback import Decoding, Playback
-from gnvc_vd.codecs.contract import Codec
+from gnvc_vd.codecs.contract import Codec, EncoderSettings
 from gnvc_vd.common.files import replacing
-from gnvc_vd.conventions import MAX_PIXELS, UsageError, bits_per_pixel
-from gnvc_vd.video import RawVideo, create_video, open_video
+from gnvc_vd.conventions import MAX_PIXELS, UsageError, bits_per_pixel, kilobits_per_second
+from gnvc_vd.video import Video, create_video
 
 CodecFor = Callable[[Header], Codec[Any]]  # the codec of a stream, once its header is known
-S = TypeVar("S")
+S = TypeVar("S", bound=EncoderSettings)
+Say = Callable[[str], None]  # hears what a user should know
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,8 @@ class Encoded:
     gops: int
     quality: int
     model: str
+    kbps: float
+    target_bytes: float | None  # of the whole file, where a rate or a size is asked for
 
 
 @dataclass(frozen=True)
@@ -61,40 +65,42 @@ class Verified:
         return not self.damages and not any(self.gops.values())
 
 
-def encode_file(
-    codec: Codec[S],
-    source: str,
-    target: str,
-    settings: S,
-    frames: int | None = None,
-    raw: RawVideo | None = None,
-    say: Callable[[str], None] = lambda _: None,
+def encode_video(
+    codec: Codec[S], video: Video, target: str, settings: S, frames: int | None = None, say: Say = lambda _: None
 ) -> Encoded:
-    """`frames` ends after so many; `say` hears what the reader assumed or dropped."""
-    start = time.perf_counter()
-    with open_video(source, raw) as video, _output(target) as stream:
-        info = video.info
-        for notice in info.notices:
-            say(notice)
+    """`frames` ends after so many; `say` hears what the reader assumed or dropped, and what the encoder could not."""
+    start, info = time.perf_counter(), video.info
+    for notice in info.notices:
+        say(notice)
+    with _output(target) as stream:
         total = info.frames if frames is None or info.frames is None else min(frames, info.frames)
         writer = Writer(stream, codec.header(info, settings))
-        count = gops = quality = 0
+        count = gops = quality = longest = 0
         with tqdm(islice(video, frames), total=total, unit="frame", desc="encoding", disable=None) as clip:
 
             def on_trial(quality: int, bpp: float) -> None:
                 clip.set_postfix(quality=quality, bpp=f"{bpp:.5f}")
 
-            for unit in codec.encode_units(clip, settings, info, on_trial):
+            for unit in codec.encode_units(clip, settings, info, on_trial, say):
                 writer.write(unit)
                 count, gops, quality = count + unit.frames, gops + 1, unit.quality
+                longest = max(longest, unit.frames)
                 clip.set_postfix(bpp=f"{bits_per_pixel(writer.bytes_written, info.width, info.height, count):.5f}")
         writer.close()
-    rate = bits_per_pixel(writer.bytes_written, info.width, info.height, count)
+    if longest > settings.gop:
+        least = min(MIN_TAIL, settings.gop)
+        say(f"a tail of fewer than {least} frames joins the GOP before it: the longest GOP has {longest} frames")
+    size, wanted = writer.bytes_written, settings.wanted_bytes(info, count)
+    rates = bits_per_pixel(size, info.width, info.height, count), kilobits_per_second(size, count, info.rate)
     seconds = time.perf_counter() - start
-    return Encoded(writer.bytes_written, rate, count, info.width, info.height, seconds, gops, quality, codec.name)
+    picture = info.width, info.height
+    return Encoded(size, rates[0], count, *picture, seconds, gops, quality, codec.name, rates[1], wanted)
 
 
-def decode_file(codec_for: CodecFor, source: str, target: str, decoding: Decoding) -> Decoded:
+def decode_file(
+    codec_for: CodecFor, source: str, target: str, decoding: Decoding, say: Say = lambda _: None
+) -> Decoded:
+    """`say` hears what the output's format cannot hold."""
     start = time.perf_counter()
     with input_stream(source) as stream:
         reader = Reader(stream, decoding.max_pixels)
@@ -105,6 +111,8 @@ def decode_file(codec_for: CodecFor, source: str, target: str, decoding: Decodin
             create_video(target, header.width, header.height, header.rate, header.colour) as writer,
             tqdm(unit="frame", desc="decoding", disable=None) as progress,
         ):
+            for notice in writer.notices:
+                say(notice)
             for window in Playback(reader, decoding, decoder).frames():
                 for frame in window:
                     writer.write(frame)

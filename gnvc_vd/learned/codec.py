@@ -7,7 +7,6 @@ Both directions are generators: encoding holds a GOP of frames, decoding a windo
 """
 
 import hashlib
-import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -27,13 +26,14 @@ from gnvc_vd.bitstream.playback import Decoding, decoded, refuse_other_weights, 
 from gnvc_vd.bitstream.refinement import Refinement
 from gnvc_vd.common.noise import normal
 from gnvc_vd.common.strict import require
-from gnvc_vd.conventions import QUALITIES, Frame, UsageError, bits_per_pixel
+from gnvc_vd.conventions import QUALITIES, Frame, UsageError
 from gnvc_vd.learned.bottleneck.base import Bottleneck
 from gnvc_vd.learned.bottleneck.networks import DecodedLatent
 from gnvc_vd.learned.bottleneck.policies import POLICIES, Policy, qualities
 from gnvc_vd.learned.bottleneck.schema import coded_identity, stored_tensors
 from gnvc_vd.learned.canvas import Canvas
 from gnvc_vd.learned.pan_search import steadied
+from gnvc_vd.learned.rate_search import Wanted, search
 from gnvc_vd.video import Video, VideoInfo
 from gnvc_vd.video.pixels import to_frames
 from gnvc_vd.video.scenes import scenes
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
     from gnvc_vd.learned.refine.refiner import Refiner
 
 NOISE_KEY = 0x474E5643  # the second half of a noise key; the stream's seed is the first
-BPP_TOLERANCE = 0.05
 DEFAULT_QUALITY = 32
 NO_REFINER = "was trained without a refiner: its streams are shown as decoded, in no steps"
 
@@ -53,6 +52,7 @@ class Encoding:
 
     Args:
         bpp: searches the quality whose stream comes nearest to a rate, instead of taking `quality`.
+        target_kbps: the highest whose stream has at most so many kbit/s; `target_size`: so many bytes.
         rotation: latents that a transform codec takes together, 1 to 9; as few rotations as there can be by default.
         canvas: whether a camera's pan is taken out of the GOPs where that pays, or of none.
         refinement: what the stream says of it; None is the model's own.
@@ -60,6 +60,8 @@ class Encoding:
 
     quality: int = DEFAULT_QUALITY
     bpp: float | None = None
+    target_kbps: float | None = None
+    target_size: int | None = None
     gop: int = gops.DEFAULT_WINDOW
     scenecut: bool = True
     policy: Policy = "constant"
@@ -71,6 +73,24 @@ class Encoding:
         gops.check_gop(self.gop)
         require(self.canvas in ("auto", "off"), f"a canvas is auto or off, not {self.canvas!r}")
         require(0 <= self.quality < QUALITIES, f"quality is 0 to {QUALITIES - 1}, not {self.quality}")
+        several = sum(rate is not None for rate in self._rates()) > 1
+        require(not several, "of a rate in bits per pixel, one in kbit/s and a size one can be asked for")
+
+    @property
+    def searches(self) -> bool:
+        """Whether a rate is asked for, not a quality."""
+        return any(rate is not None for rate in self._rates())
+
+    def wanted_bytes(self, info: VideoInfo, frames: int) -> float | None:
+        """Of the whole file of so many frames, to a thousandth: what floats are off is no byte."""
+        if self.bpp is not None:
+            return round(self.bpp * info.width * info.height * frames / 8, 3)
+        if self.target_kbps is not None:
+            return round(self.target_kbps * 1000 * frames / float(info.rate) / 8, 3)
+        return self.target_size
+
+    def _rates(self) -> tuple[float | None, ...]:
+        return self.bpp, self.target_kbps, self.target_size
 
 
 class Gop(NamedTuple):
@@ -142,6 +162,7 @@ class GnvcVd:
         settings: Encoding,
         info: VideoInfo | None = None,
         on_trial: Callable[[int, float], object] = lambda quality, bpp: None,
+        say: Callable[[str], object] = lambda sentence: None,
     ) -> Iterator[Unit]:
         """Unit by unit, as the frames come; where a rate is asked for, all of them after the last frame.
 
@@ -150,6 +171,7 @@ class GnvcVd:
         Args:
             info: of the video, which says what the file takes beside its units. Only a rate needs it.
             on_trial: hears of every quality that a search has coded, seven at most, and its rate.
+            say: hears that a rate is out of reach.
         """
         several = qualities(settings.quality, 2, settings.policy)
         refusal = self.bottleneck.refusal(several, settings.rotation or self.bottleneck.usual_rotation(2))
@@ -161,25 +183,15 @@ class GnvcVd:
             for index, gop in enumerate(clip):
                 yield self.unit(index, gop, quality, settings)
 
-        if settings.bpp is None:
+        if not settings.searches:
             yield from coded(settings.quality)
             return
         if info is None:
             raise UsageError("a rate is of a whole file: encode_units must be told what video it is of")
         clip = list(clip)
-        header, total = self.header(info, settings), sum(gop.frames for gop in clip)
-        # Bisection over quality: the units whose rate is within tolerance, or else the nearest that was seen.
-        low, high = 0, QUALITIES - 1
-        nearest, best = math.inf, list[Unit]()
-        while low <= high and nearest > BPP_TOLERANCE * settings.bpp:
-            quality = (low + high) // 2
-            units = list(coded(quality))
-            bpp = bits_per_pixel(len(whole_stream(header, units)), info.width, info.height, total)
-            on_trial(quality, bpp)
-            if abs(bpp - settings.bpp) < nearest:
-                nearest, best = abs(bpp - settings.bpp), units
-            low, high = (quality + 1, high) if bpp < settings.bpp else (low, quality - 1)
-        yield from best
+        total = settings.wanted_bytes(info, sum(gop.frames for gop in clip))
+        wanted = Wanted(total or 0, is_limit=settings.bpp is None)
+        yield from search(lambda quality: list(coded(quality)), self.header(info, settings), wanted, on_trial, say)
 
     def latents(self, frames: Iterable[Frame], settings: Encoding) -> Iterator[Gop]:
         """Each GOP on its canvas, where it has one, as latents."""
@@ -217,7 +229,11 @@ class GnvcVd:
         decoding = decoding or Decoding()
         if (decoding.steps or decoding.apart) and not self.refines:
             raise UsageError(f"{self.name} {NO_REFINER}")
-        return GnvcVdDecoder(self, header, decoding, self.check(header, decoding.allow_other_weights or not pictures))
+        refinement = self.check(header, decoding.allow_other_weights or not pictures)
+        if pictures and decoding.refine and refinement.steps and not self.refines:
+            told = f"the header asks for {refinement.steps} steps of refinement"
+            raise BitstreamError(f"{told}, and {self.name} was trained without a refiner (--no-refine shows it)")
+        return GnvcVdDecoder(self, header, decoding, refinement)
 
     def check(self, header: Header, allow_other_weights: bool = False) -> Refinement:
         """Refuse streams that this model would read wrongly."""

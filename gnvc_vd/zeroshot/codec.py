@@ -6,7 +6,7 @@ unit … ─▶ the same trajectory, atoms given ─▶ latents ─▶ VAE ─�
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import lru_cache
 from itertools import islice
@@ -38,6 +38,7 @@ STILL_NEEDS: dict[StillName, str] = {
     "factorized": "--still-weights names the file of weights that they need",
 }
 HEADER_AND_END = 45  # bytes
+BPP_TOLERANCE = 0.05  # further off, a rate is out of reach
 ARITHMETIC = b"GVC 1: affine codes of Philox words, halving ranks, geometric tails"
 
 
@@ -78,14 +79,28 @@ class Gvc:
         return whole_stream(self.header(video.info, settings), self.encode_units(video, settings))
 
     def encode_units(
-        self, frames: Iterable[Frame], settings: GvcEncoding, info: VideoInfo | None = None, on_trial: object = None
+        self,
+        frames: Iterable[Frame],
+        settings: GvcEncoding,
+        info: VideoInfo | None = None,
+        on_trial: object = None,
+        say: Callable[[str], object] = lambda sentence: None,
     ) -> Iterator[Unit]:
-        """Unit by unit, as the frames come; each GOP takes its share of a rate, so nothing is tried."""
+        """Unit by unit, as the frames come; each GOP takes its share of a rate, so nothing is tried.
+
+        Args:
+            say: hears that a rate is out of reach.
+        """
         self._check_mode(settings.parameters)
-        encoder = _Encoder(self, settings)
+        encoder, taken, pixels = _Encoder(self, settings), HEADER_AND_END, 0
         for scene in scenes(frames) if settings.scenecut else iter([iter(frames)]):
             for number, gop in enumerate(gops.cut(scene, settings.gop, settings.parameters.shared)):
-                yield encoder.unit(np.stack(gop), fresh=number == 0)
+                unit = encoder.unit(np.stack(gop), fresh=number == 0)
+                taken, pixels = taken + unit.size, pixels + unit.frames * gop[0][..., 0].size
+                yield unit
+        found = 8 * taken / max(pixels, 1)
+        if settings.bpp is not None and abs(found / settings.bpp - 1) > BPP_TOLERANCE:
+            say(f"the {'highest' if found < settings.bpp else 'lowest'} rate here is about {found:.4g} bpp")
 
     def decode(self, stream: bytes | BinaryIO, decoding: Decoding | None = None, **options: Any) -> Iterator[Frame]:
         """Frames T H W 3, GOP by GOP; options are fields of `Decoding`."""

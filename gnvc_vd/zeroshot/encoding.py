@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from gnvc_vd.bitstream import gop as gops
 from gnvc_vd.common.strict import require
 from gnvc_vd.conventions import QUALITIES, UsageError
+from gnvc_vd.video import VideoInfo
 from gnvc_vd.zeroshot.codebook import MAX_ATOMS
 from gnvc_vd.zeroshot.parameters import Parameters
 from gnvc_vd.zeroshot.payload import MAX_CAPTION, Allotment, atom_bytes
@@ -57,6 +58,10 @@ class GvcEncoding:
         if len(self.caption.encode(errors="replace")) > MAX_CAPTION or not self.caption.isprintable():
             raise UsageError(f"a caption is one line of text, {MAX_CAPTION} bytes at most")
         require(self.gop > 1 or not self.parameters.shared, "GOPs that share a frame hold more than one")
+
+    def wanted_bytes(self, info: VideoInfo, frames: int) -> float | None:
+        """Of the whole file of so many frames, under a rate."""
+        return None if self.bpp is None else self.bpp * info.width * info.height * frames / 8
 
     @property
     def fixed_atoms(self) -> int | None:

@@ -110,14 +110,14 @@ def test_a_caption_goes_through_a_file(cli: Cli, capfd: pytest.CaptureFixture[st
 
 
 def test_options_reach_the_stream(monkeypatch: pytest.MonkeyPatch) -> None:
-    from gnvc_vd.cli.main import _parser
+    from gnvc_vd.cli.arguments import parser
     from gnvc_vd.zeroshot.codec import Gvc
     from lab.gaussian_prior import gaussian_prior
 
     codec = Gvc(gaussian_prior())
     words = "encode a b --codec gvc --mode flf2v --quality 40 --codebook 256 --shift 5 --g-scale 2.5 --reuse --seed 7"
     more = ["--withhold", "--no-overlap", "--caption", "x"]
-    encoding = gvc_settings(_parser().parse_args([*words.split(), *more]), codec)
+    encoding = gvc_settings(parser().parse_args([*words.split(), *more]), codec)
     parameters = encoding.parameters
     assert (encoding.atoms, encoding.gop, parameters.mode, parameters.codebook, parameters.seed) == (
         32,
@@ -128,4 +128,4 @@ def test_options_reach_the_stream(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     assert (parameters.schedule.shift, parameters.schedule.g_scale, parameters.schedule.reuse) == (5, 2.5, True)
     assert parameters.withhold and not parameters.overlap and encoding.caption == "x"
-    assert gvc_settings(_parser().parse_args(["encode", "a", "b", "--codec", "gvc"]), codec).fixed_atoms == 64
+    assert gvc_settings(parser().parse_args(["encode", "a", "b", "--codec", "gvc"]), codec).fixed_atoms == 64

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from gnvc_vd.cli import interruption
+from gnvc_vd.cli import interruption, main
 from gnvc_vd.cli.interruption import interruptible
 
 
@@ -20,7 +20,7 @@ def test_an_interruption_that_a_callback_drops_is_said_again(monkeypatch: pytest
 
     with pytest.raises(KeyboardInterrupt), interruptible() as heard:
         callback()  # ctypes drops what is raised in it, as libav does
-        assert heard.heard
+        assert heard.code == 128 + signal.SIGTERM
         time.sleep(10)
 
 
@@ -31,7 +31,7 @@ def test_what_else_is_dropped_is_reported_as_always(capsys: pytest.CaptureFixtur
 
     with interruptible() as heard:
         callback()
-    assert not heard.heard and "dropped" in capsys.readouterr().err
+    assert heard.code is None and "dropped" in capsys.readouterr().err
 
 
 def test_handlers_are_as_before_afterwards() -> None:
@@ -39,3 +39,11 @@ def test_handlers_are_as_before_afterwards() -> None:
     with interruptible():
         assert signal.getsignal(signal.SIGTERM) != before[0][1]
     assert ([signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)], sys.unraisablehook) == before
+
+
+@pytest.mark.parametrize(("how", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_the_exit_code_says_which_signal_it_was(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], how: signal.Signals, code: int
+) -> None:
+    monkeypatch.setitem(main.COMMANDS, "bench", lambda _: signal.raise_signal(how) or 0)
+    assert main.main(["bench"]) == code and capfd.readouterr().err == "gnvc-vd: interrupted\n"

@@ -1,10 +1,12 @@
 """encode, decode and verify as a user calls them: files in, files out, in processes of their own."""
 
+import io
 import json
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -13,12 +15,14 @@ import pytest
 
 import gnvc_vd
 from gnvc_vd.bench.harness import cost
+from gnvc_vd.bitstream import Reader, Unit
 from gnvc_vd.bitstream.playback import Decoding
 from gnvc_vd.bitstream.refinement import Refinement
 from gnvc_vd.cli.main import main
 from gnvc_vd.conventions import UNSPECIFIED, Colour, Frame
 from gnvc_vd.learned.codec import Encoding
 from gnvc_vd.video import RawVideo, VideoInfo, create_video, open_video
+from tests.bitstream.streams import packed
 from tests.conftest import Cli, names_beside, smooth_clip
 
 
@@ -97,14 +101,71 @@ def test_a_file_is_verified_and_decoded(capfd: pytest.CaptureFixture[str], strea
 
 def test_a_rate_is_reached_from_the_command_line(capfd: pytest.CaptureFixture[str], stream: Path) -> None:
     source, target = stream.parent / "in.mkv", stream.parent / "at.gnvc"
-    said = [
-        json.loads(here(capfd, "encode", source, target, *rate, "--json")[1])
-        for rate in (("--quality", "50"), ("--bpp", "1000"))
-    ]
-    wanted = said[0]["bpp"]
-    _, out, _ = here(capfd, "encode", source, target, "--bpp", wanted, "--json")
-    assert json.loads(out)["bpp"] == pytest.approx(wanted, rel=0.05)
-    assert said[1]["quality"] == 63
+    _, out, _ = here(capfd, "encode", source, target, "--quality", "50", "--json")
+    wanted = json.loads(out)
+    for option, rate in (("--bpp", "bpp"), ("--target-kbps", "kbps"), ("--target-size", "bytes")):
+        code, out, messages = here(capfd, "encode", source, target, option, wanted[rate], "--json")
+        found = json.loads(out)
+        assert code == 0 and found["bytes"] == wanted["bytes"] and "rate here" not in messages
+        assert found["target_bytes"] == pytest.approx(wanted["bytes"])
+    assert wanted["target_bytes"] is None and wanted["kbps"] == pytest.approx(8 * wanted["bytes"] * 24 / 1.001 / 12000)
+
+
+def test_a_rate_that_is_out_of_reach_is_said(capfd: pytest.CaptureFixture[str], stream: Path) -> None:
+    source, target = stream.parent / "in.mkv", stream.parent / "at.gnvc"
+    for rate in (("--bpp", 1000), ("--target-kbps", 1000000), ("--target-size", 1000000)):
+        code, out, messages = here(capfd, "encode", source, target, *rate, "--json")
+        found = json.loads(out)
+        assert (code, found["quality"]) == (0, 63)
+        assert f"the highest rate here is {found['bpp']:.4g} bpp" in messages
+    target.unlink()
+    code, _, messages = here(capfd, "encode", source, target, "--target-size", 10)
+    assert code == 1 and "the lowest rate here is" in messages and not target.exists()
+    code, out, messages = here(capfd, "encode", source, target, "--bpp", 1e-9, "--json")
+    assert code == 0 and f"the lowest rate here is {json.loads(out)['bpp']:.4g} bpp" in messages
+    code, _, messages = here(capfd, "encode", source, target, "--codec", "gvc", "--target-size", 1000)
+    assert code == 2 and "--target-size: an option of GNVC-VD" in messages
+
+
+def test_a_tail_that_joins_its_gop_is_said(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    source = video(tmp_path / "in.mkv", smooth_clip(16, 16, 17))
+    for gop, said in (("9", True), ("5", False)):
+        code, _, messages = here(capfd, "encode", source, tmp_path / "o.gnvc", "--gop", gop)
+        assert code == 0 and ("the longest GOP has 17 frames" in messages) == said
+
+
+def test_gops_that_are_not_there_are_refused(capfd: pytest.CaptureFixture[str], stream: Path) -> None:
+    code, _, messages = here(capfd, "decode", stream, stream.parent / "x.mkv", "--gops", "2:3")
+    assert code == 2 and "GOPs 2:3 are asked for; the stream has 2, counted from 0" in messages
+    assert here(capfd, "decode", stream, stream.parent / "x.mkv", "--gops", "1:9", "--steps", "1")[0] == 0
+
+
+@pytest.mark.parametrize(("place", "value"), [(0, 200), (1, 255), (1, 0), (2, 255), (3, 0), (3, 1)])
+def test_forged_parameters_are_refused_in_a_sentence(
+    capfd: pytest.CaptureFixture[str], stream: Path, place: int, value: int
+) -> None:
+    reader = Reader(io.BytesIO(stream.read_bytes()))
+    header, parts = reader.header, [part for part in reader if isinstance(part, Unit)]
+    forged = bytearray(header.parameters)
+    forged[place] = value
+    stream.write_bytes(packed(parts, replace(header, parameters=bytes(forged))))
+    code, _, messages = here(capfd, "decode", stream, stream.parent / "x.mkv")
+    assert code == 1 and "the header's parameters are out of bounds" in messages
+    assert "Refinement(" not in messages and len(messages) < 300
+
+
+def test_steps_that_a_model_cannot_take_are_refused(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    source, stream = video(tmp_path / "in.mkv", smooth_clip(16, 16, 1)), tmp_path / "o.gnvc"
+    tiny = ("--model", "tiny")
+    assert here(capfd, "encode", source, stream, *tiny)[0] == 0
+    reader = Reader(io.BytesIO(stream.read_bytes()))
+    header, parts = reader.header, [part for part in reader if isinstance(part, Unit)]
+    asking = replace(header, parameters=Refinement().pack())
+    stream.write_bytes(packed(parts, asking))
+    code, _, messages = here(capfd, "decode", stream, tmp_path / "x.mkv", *tiny)
+    assert code == 1 and "asks for 5 steps of refinement, and tiny was trained without a refiner" in messages
+    assert here(capfd, "decode", stream, tmp_path / "x.mkv", "--no-refine", *tiny)[0] == 0
+    assert here(capfd, "verify", stream, *tiny)[0] == 0
 
 
 def test_the_stream_says_what_the_encoder_wants_of_refinement(capfd: pytest.CaptureFixture[str], stream: Path) -> None:
@@ -135,6 +196,20 @@ def test_the_transfer_function_goes_through_a_stream(capfd: pytest.CaptureFixtur
             assert out.info.colour.transfer == transfer
             shown[name] = np.stack(list(out))
     assert np.array_equal(shown["pq"], shown["unsaid"])
+
+
+def test_an_output_that_cannot_hold_everything_says_so(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    source, stream = tmp_path / "in.mkv", tmp_path / "o.gnvc"
+    with create_video(source, 17, 16, Fraction(25), Colour("bt2020", "limited", 18)) as writer:
+        writer.write(smooth_clip(16, 17, 1)[0])
+    assert here(capfd, "encode", source, stream)[0] == 0
+    for name, hdr, odd in (("a.mkv", False, False), ("a.mp4", False, True), ("a.y4m", True, False), ("a", True, False)):
+        code, _, messages = here(capfd, "decode", stream, tmp_path / name, "--steps", "1")
+        said = "transfer function is HLG" in messages, "17×16 is odd, so H.264 is 4:4:4" in messages
+        assert (code, said) == (0, (hdr, odd)), name
+        if not hdr:
+            with open_video(tmp_path / name) as shown:
+                assert shown.info.colour.transfer == 18
 
 
 def test_damage_exits_1_and_is_concealed_on_request(
@@ -259,6 +334,6 @@ def test_an_interrupted_encode_leaves_nothing(tmp_path: Path, how: signal.Signal
             if cpu_ticks(process) == before:
                 break
         process.send_signal(how)
-        assert process.wait(30) == 130
+        assert process.wait(30) == 128 + how
         assert process.stderr is not None and b"Traceback" not in process.stderr.read()
     assert names_beside(tmp_path) == ["out.gnvc"] and target.read_bytes() == b"an earlier stream"

@@ -17,7 +17,7 @@ import pytest
 from gnvc_vd.baselines.commands import run
 from gnvc_vd.baselines.external import External
 from gnvc_vd.baselines.hybrid import Hybrid
-from gnvc_vd.cli.main import _parser
+from gnvc_vd.cli.arguments import parser
 from gnvc_vd.common.files import file_sha256
 from gnvc_vd.conventions import GnvcError, UsageError
 from gnvc_vd.evaluate.compare import compare
@@ -340,7 +340,7 @@ def test_any_option_of_gvc_is_swept_from_the_command_line() -> None:
     (gvc,) = (one.ours for one in found.codecs.values())
     assert gvc is not None and (gvc.codec, gvc.model, gvc.levels) == ("gvc", "tiny", (8, 16, 32, 64))
     encode = list(our_commands(gvc, 16, found.gop, "cpu").encode[4:])
-    arguments = _parser().parse_args(["encode", "a", "b", *encode])
+    arguments = parser().parse_args(["encode", "a", "b", *encode])
     assert (arguments.atoms, arguments.mode, arguments.gop) == (16, "i2v", 9)
     assert (arguments.codebook, arguments.g_scale, arguments.tail_atoms, arguments.sde_steps) == (256, 2, 9, 10)
     assert (arguments.shift, arguments.ode_tail, arguments.reuse, arguments.model) == (None, None, None, "tiny")

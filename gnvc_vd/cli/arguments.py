@@ -1,0 +1,145 @@
+"""The command line's arguments: what it understands, and what --help says."""
+
+import argparse
+from typing import NoReturn
+
+from gnvc_vd import __version__
+from gnvc_vd.cli import gvc, values
+from gnvc_vd.conventions import MAX_PIXELS
+
+DECODED = (
+    ".mkv (exact), .y4m or .yuv (exact to 4:2:0, 8 bit), .mp4 or .mov (H.264, CRF 12: lossy), "
+    "a folder of PNGs (exact), or - (y4m)"
+)
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong with a call in one sentence."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message} ({self.prog} --help says more)\n")
+
+
+def parser() -> Parser:
+    whole = Parser(prog="gnvc-vd", description="Generative video compression.")
+    whole.add_argument("--version", action="version", version=f"gnvc-vd {__version__}")
+    commands = whole.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    encode = commands.add_parser("encode", help="a video to a .gnvc file")
+    encode.add_argument("source", metavar="IN", help="any video, a folder of PNGs, or - for standard input")
+    encode.add_argument("target", metavar="OUT.gnvc", help="the stream to write, or - for standard output")
+    encode.add_argument("--codec", choices=["gnvc-vd", "gvc"], default="gnvc-vd", help="(default: gnvc-vd)")
+    _model_options(encode)
+    rate = encode.add_mutually_exclusive_group()
+    rate.add_argument(
+        "--quality", type=values.whole, metavar="0..63", help="higher is better (default: 32; gvc: 48, 64 atoms)"
+    )
+    rate.add_argument(
+        "--bpp", type=values.positive_decimal, metavar="X", help="the quality nearest to a rate, in bits per pixel"
+    )
+    rate.add_argument(
+        "--target-kbps",
+        type=values.positive_decimal,
+        metavar="X",
+        help="the highest quality whose whole file has at most this rate, in kbit/s",
+    )
+    rate.add_argument(
+        "--target-size",
+        type=values.positive,
+        metavar="BYTES",
+        help="the highest quality whose whole file has at most this size",
+    )
+    rate.add_argument("--atoms", type=values.whole, metavar="M", help="gvc: atoms for each latent and step, up to 256")
+    encode.add_argument("--gop", type=values.whole, metavar="N", help="frames of a GOP, 1 + 4k (default: 25; gvc: 33)")
+    encode.add_argument(
+        "--window", type=values.whole, metavar="N", help="frames the refiner sees (default: the model's)"
+    )
+    encode.add_argument(
+        "--steps", type=values.whole, metavar="L", help="refinement steps, 0 for none (default: the model's)"
+    )
+    encode.add_argument(
+        "--sigma-0", type=values.decimal, metavar="S", help="where refinement starts (default: the model's)"
+    )
+    encode.add_argument(
+        "--noise-scale", type=values.decimal, metavar="X", help="of its noise, 0 to 1 (default: the model's)"
+    )
+    encode.add_argument("--no-scenecut", action="store_true", help="do not start a GOP at a scene cut")
+    encode.add_argument("--policy", choices=["constant", "hierarchical"], help="bits over a GOP (default: constant)")
+    encode.add_argument(
+        "--rotation", type=values.positive, metavar="N", help="latents that a transform codec takes together"
+    )
+    encode.add_argument(
+        "--canvas", choices=["auto", "off"], help="take a camera's pan out where it pays (default: auto)"
+    )
+    encode.add_argument("--frames", type=values.positive, metavar="N", help="the first N alone")
+    encode.add_argument("--seed", type=values.whole, default=0, metavar="S", help="of all noise (default: 0)")
+    gvc.gvc_options(encode)
+    _raw_options(encode)
+    encode.add_argument("--json", action="store_true", help="one JSON line instead of text")
+
+    decode = commands.add_parser("decode", help="a .gnvc file to a video")
+    decode.add_argument("source", metavar="IN.gnvc", help="a stream, or - for standard input")
+    decode.add_argument("target", metavar="OUT", help=DECODED)
+    _model_options(decode)
+    decode.add_argument(
+        "--steps", type=values.positive, metavar="L", help="of refinement (default: what the stream says)"
+    )
+    decode.add_argument("--no-refine", dest="refine", action="store_false", help="show the latent codec's own pictures")
+    decode.add_argument("--apart", action="store_true", help="refine each latent alone: what windows are worth")
+    decode.add_argument("--gops", type=values.span, default=(0, None), metavar="A:B", help="GOPs A up to, not with, B")
+    decode.add_argument("--conceal", action="store_true", help="hold the last good frame where a GOP is damaged")
+    decode.add_argument("--allow-other-weights", action="store_true", help="decode though pictures will be wrong")
+    gvc.still_options(decode)
+    _reading_options(decode)
+
+    verify = commands.add_parser("verify", help="check every CRC and every symbol; exits 1 on any damage")
+    verify.add_argument("source", metavar="FILE", help="a stream, or - for standard input")
+    _model_options(verify)
+    gvc.still_options(verify)
+    _reading_options(verify)
+
+    info = commands.add_parser("info", help="what a .gnvc file says of itself, without decoding a symbol")
+    info.add_argument("file", help="a .gnvc file, or - for standard input")
+    _reading_options(info)
+
+    compare = commands.add_parser("compare", help="one video against another: fidelity, perception, flicker")
+    compare.add_argument("reference", metavar="REF", help="the original: any video, a folder of PNGs, or -")
+    compare.add_argument("test", metavar="TEST", help="what became of it, in the same size")
+    compare.add_argument("--frames", type=values.positive, metavar="N", help="the first N alone")
+    compare.add_argument("--metrics", metavar="NAME,…", help="these alone (default: all; the VGG ones take long)")
+    compare.add_argument("--flow", choices=["dis", "raft"], default="dis", help="for e_warp (default: dis)")
+    _raw_options(compare)
+    compare.add_argument(
+        "--device", type=values.device, default="auto", help="auto, cpu, cuda, cuda:1 … (default: auto)"
+    )
+    compare.add_argument("--json", action="store_true", help="one JSON line instead of text")
+
+    demo = commands.add_parser("demo", help="both codecs on a shipped clip, beside x265 and VVenC: table, plots, page")
+    demo.add_argument("folder", nargs="?", default="outputs/demo", metavar="DIR", help="(default: outputs/demo)")
+    _model_options(demo)
+
+    bench = commands.add_parser(
+        "bench", help="time and memory, stage by stage, against the stock way of doing the same"
+    )
+    bench.add_argument("stages", nargs="*", metavar="STAGE", help="which stages (default: all)")
+    bench.add_argument("--json", action="store_true", help="the JSON line alone, without the table")
+    return whole
+
+
+def _model_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", metavar="NAME|DIR", help="a preset or model folder (default: tiny)")
+    parser.add_argument(
+        "--device", type=values.device, default="auto", help="auto, cpu, cuda, cuda:1 … (default: auto)"
+    )
+
+
+def _raw_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--size", type=values.size, metavar="WxH", help="of raw YUV")
+    parser.add_argument("--fps", type=values.rate, metavar="F", help="of raw YUV: 25, 29.97, 30000/1001")
+    parser.add_argument("--pix", choices=["yuv420p", "yuv420p10le"], default="yuv420p", help="of raw YUV")
+
+
+def _reading_options(parser: argparse.ArgumentParser) -> None:
+    meaning = "largest picture accepted (default: 8K)"
+    parser.add_argument("--max-pixels", type=values.positive, default=MAX_PIXELS, metavar="P", help=meaning)
+    parser.add_argument("--json", action="store_true", help="one JSON line instead of text")

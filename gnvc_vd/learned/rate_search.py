@@ -1,0 +1,64 @@
+"""A rate for a whole file: the quality that comes nearest to it, or the highest that stays within it.
+
+latents, held ──units of a quality──▶ bytes of the file ──bisection──▶ units of the best of the 64, seven passes at most
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from gnvc_vd.bitstream import Header, Unit, whole_stream
+from gnvc_vd.conventions import QUALITIES, GnvcError, bits_per_pixel, kilobits_per_second
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Bytes that a whole file should have.
+
+    Args:
+        is_limit: whether a larger file is none; else the nearest is wanted.
+    """
+
+    bytes: float
+    is_limit: bool
+
+    def distance(self, size: int) -> float:
+        return math.inf if self.is_limit and size > self.bytes else abs(size - self.bytes)
+
+
+def search(
+    coded: Callable[[int], list[Unit]],
+    header: Header,
+    wanted: Wanted,
+    on_trial: Callable[[int, float], object],
+    say: Callable[[str], object],
+) -> list[Unit]:
+    """Units of the best quality; `say` hears where what is wanted is out of reach.
+
+    Raises:
+        GnvcError: even the lowest quality is above the limit.
+    """
+    low, high = 0, QUALITIES - 1
+    nearest, best, size = math.inf, list[Unit](), 0
+    while low <= high:
+        quality = (low + high) // 2
+        units = coded(quality)
+        size = len(whole_stream(header, units))
+        on_trial(quality, bits_per_pixel(size, header.width, header.height, sum(unit.frames for unit in units)))
+        if wanted.distance(size) < nearest:
+            nearest, best = wanted.distance(size), units
+        low, high = (quality + 1, high) if size < wanted.bytes else (low, quality - 1)
+    if units and not best:
+        raise GnvcError(f"{_stated('lowest', header, units, size)}; at most {wanted.bytes:.0f} bytes are wanted")
+    if best and nearest >= 1 and best[0].quality in (0, QUALITIES - 1):
+        size = len(whole_stream(header, best))
+        if (size < wanted.bytes) == (best[0].quality > 0):
+            say(_stated("highest" if best[0].quality else "lowest", header, best, size))
+    return best
+
+
+def _stated(which: str, header: Header, units: list[Unit], size: int) -> str:
+    frames = sum(unit.frames for unit in units)
+    bpp = bits_per_pixel(size, header.width, header.height, frames)
+    kbps = kilobits_per_second(size, frames, header.rate)
+    return f"the {which} rate here is {bpp:.4g} bpp ({kbps:.4g} kbit/s, {size} bytes)"
