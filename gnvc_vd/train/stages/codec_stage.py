@@ -218,10 +218,12 @@ class CodecStage(nn.Module):
         """As it stands, to be judged or saved: its own refiner, and its bottleneck's weights in a frozen one.
 
         Args:
-            places: where qualities lie on the trained scale (bottleneck.freeze).
+            places: where qualities lie on the trained scale (bottleneck.freeze); by default as they were trained, or
+                where symbols do not train, all integers as they were at the start.
         """
         bottleneck = copy.deepcopy(self.bottleneck).requires_grad_(False).eval()
-        bottleneck.freeze(places)
+        if places is not None or self.begin is not None or "codec" in self.stage.trains:
+            bottleneck.freeze(places)
         # No stream of it is kept, so none has to say whose it is; a sharded refiner's weights are nowhere whole.
         name, refinement = self.settings.model.name, self.stage.refinement
         return GnvcVd(name, self.backbone, bottleneck, bytes(4), lambda: self.refiner, note, refinement)
