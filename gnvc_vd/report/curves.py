@@ -82,10 +82,15 @@ def labelled(those: Iterable[Named], labels: Mapping[str, str]) -> list[Named]:
 
 def rows_of(points: Iterable[Point]) -> list[Row]:
     """Each point, then the mean curve where there are several sequences; both in the order of codecs and rates."""
-    rows = [
+    return with_means(
         Row(p.codec, p.sequence, p.level, p.bytes, p.bpp, p.kbps, {name: p.figures[name] for name in p.asked})
         for p in points
-    ]
+    )
+
+
+def with_means(of_sequences: Iterable[Row]) -> list[Row]:
+    """These rows and those of the mean curve, in the order of codecs and rates."""
+    rows = list(of_sequences)
     sequences = list(dict.fromkeys(row.sequence for row in rows))
     if len(sequences) > 1:
         for codec, level in dict.fromkeys((row.codec, row.level) for row in rows):
