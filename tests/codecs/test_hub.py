@@ -6,11 +6,13 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
+from inspect import signature
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.utils import filter_repo_objects
 
 from gnvc_vd.backbone.folder import read_description, write_description
@@ -23,12 +25,16 @@ from gnvc_vd.train.push import files_to_push, push
 from gnvc_vd.video import Video, VideoInfo, create_video, open_video
 from tests.conftest import Script, smooth_clip
 
+DOWNLOAD = signature(snapshot_download)  # of the one that the tests replace
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 WEIGHTS = {"vae.safetensors", "dit.safetensors", "empty_prompt.safetensors", "codec.safetensors", "adaptor.safetensors"}
 
 
 class Hub:
-    """Repositories as folders ROOT/owner/name/revision; what is called of HfApi, and snapshot_download."""
+    """Repositories as folders ROOT/owner/name/revision; what is called of HfApi, and snapshot_download.
+
+    Every call must be one that huggingface_hub's own function of this name takes.
+    """
 
     def __init__(self, root: Path) -> None:
         self.root, self.made, self.messages = root, list[str](), list[str]()
@@ -37,12 +43,15 @@ class Hub:
         return self
 
     def create_repo(self, repo_id: str, *, exist_ok: bool) -> None:
+        signature(HfApi.create_repo).bind(None, repo_id, exist_ok=exist_ok)
         assert exist_ok
         self.made.append(repo_id)
 
     def upload_folder(
         self, *, repo_id: str, folder_path: str, revision: str | None, commit_message: str
     ) -> SimpleNamespace:
+        told = {"folder_path": folder_path, "revision": revision, "commit_message": commit_message}
+        signature(HfApi.upload_folder).bind(None, repo_id=repo_id, **told)
         if revision == "forbidden":
             raise ConnectionError("403 Forbidden\nmore lines")
         self.messages.append(commit_message)
@@ -51,6 +60,8 @@ class Hub:
         return SimpleNamespace(oid=COMMIT)
 
     def snapshot_download(self, repo_id: str, *, revision: str, local_dir: Path, allow_patterns: list[str]) -> None:
+        told = {"revision": revision, "local_dir": local_dir, "allow_patterns": allow_patterns}
+        DOWNLOAD.bind(repo_id, **told)
         repository = self.root / repo_id / revision
         if not repository.is_dir():
             raise FileNotFoundError(f"404 {repo_id}@{revision}")
@@ -184,6 +195,8 @@ def test_a_wrong_id_and_a_refusing_hub_are_said(
     for arguments in ([model], ["run", model, "--push", "someone/small"]):
         assert script("export.py", *arguments) == 2
         assert "FOLDER alone with --push" in capsys.readouterr().err
+    assert script("export.py", "norun", "--half", model) == 1  # RUN and FOLDER may stand apart, as before
+    assert "run.json: missing" in capsys.readouterr().err
 
 
 def test_what_is_not_on_this_machine_is_said_with_what_to_do(
@@ -238,6 +251,21 @@ def test_a_codec_brings_the_backbone_that_it_refers_to(hub: Hub, model: Path, sc
     assert script("fetch_weights.py", "someone/slim") == 0
     frames = [list(load(name).decode(stream_of(model))) for name in ("someone/slim", model)]
     assert all(np.array_equal(a, b) for a, b in zip(*frames, strict=True))
+
+
+def test_of_a_diffusers_folder_the_backbone_is_fetched_and_nothing_that_could_run(
+    hub: Hub, script: Script, tmp_path: Path
+) -> None:
+    wanted = {"vae/config.json", "vae/a.safetensors", "transformer/config.json", "transformer/b.safetensors"}
+    others = {"model_index.json", "text_encoder/c.safetensors", "vae/a.bin", "transformer/model.py", "d.safetensors"}
+    for name in wanted | others:
+        path = hub.root / "someone" / "video" / "main" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("{}")
+    assert script("fetch_weights.py", "someone/video") == 0
+    assert names_in(tmp_path / "weights" / "someone--video@main") == wanted
+    assert script("fetch_weights.py", "--text-encoder", "someone/video") == 0
+    assert names_in(tmp_path / "weights" / "someone--video@main") == wanted | {"text_encoder/c.safetensors"}
 
 
 def test_a_model_that_refers_to_itself_is_refused(
