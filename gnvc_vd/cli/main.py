@@ -186,7 +186,8 @@ def _span(text: str) -> tuple[int, int | None]:
 
 
 def _model_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--model", metavar="NAME|DIR", help="a preset or model folder (default: tiny)")
+    meaning = "a preset, a model folder, or a hub id: owner/name or owner/name@revision (default: tiny)"
+    parser.add_argument("--model", metavar="NAME|DIR|HUB_ID", help=meaning)
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 … (default: auto)")
 
 
