@@ -82,6 +82,6 @@ def test_the_front_picture_shows_both_codecs_at_about_one_size(
     assert draw_front.main(words) == 0
     grey = read_picture(out)[..., 0]
     middle = grey[grey.shape[0] // 2]
-    seen = [int(np.median(part)) for part in np.split(middle[: len(middle) * 12 // 17], 3)]
+    seen = [int(np.median(part)) for part in np.array_split(middle[: len(middle) * 12 // 17], 3)]
     assert seen == pytest.approx([255, 90, 200], abs=3)  # the original, ours at level 18, theirs at 40
     assert draw_front.main([*words[:-1], "vmaf"]) == 1 and "vmaf was not asked for" in capsys.readouterr().err
