@@ -1,7 +1,11 @@
-"""A run's checkpoint into a model folder: python scripts/export.py RUN FOLDER
+"""A run's checkpoint into a model folder, and such a folder to the Hugging Face hub.
+
+python scripts/export.py RUN FOLDER
+python scripts/export.py FOLDER --push OWNER/NAME
 
 RUN is a folder of scripts/train.py. `gnvc-vd encode --model FOLDER` codes with the result, and the next phase of a
-training starts from it (model.start=FOLDER). docs/training.md has the whole way.
+training starts from it (model.start=FOLDER). A folder is pushed with a card, README.md, which is written by hand.
+docs/training.md has the whole way.
 """
 
 import argparse
@@ -12,12 +16,13 @@ import gnvc_vd.common.sleeping_threads  # noqa: F401 - before torch
 
 from gnvc_vd.conventions import QUALITIES, GnvcError, UsageError
 from gnvc_vd.train.export import export
+from gnvc_vd.train.push import push
 from gnvc_vd.train.refit import Refit
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", type=Path)
+    parser.add_argument("run", type=Path, nargs="?", help="a run of scripts/train.py; none with --push")
     parser.add_argument("folder", type=Path, help="made, or replaced if it is a model folder")
     parser.add_argument("--checkpoint", type=Path, help="one of RUN/checkpoints (the newest)")
     parser.add_argument("--live", action="store_true", help="the last step's weights instead of their average")
@@ -28,9 +33,15 @@ def main() -> int:
     parser.add_argument("--refer", action="store_true", help="leave that backbone where it is: the folder names it")
     parser.add_argument("--refine-up-to", type=int, default=QUALITIES - 1, metavar="Q", help="highest quality (63)")
     parser.add_argument("--name", help="what the model calls itself (the run's name)")
-    arguments = parser.parse_args()
+    parser.add_argument("--push", metavar="OWNER/NAME", help="upload FOLDER, exported before, to the Hugging Face hub")
+    arguments = parser.parse_intermixed_args()
+    if (arguments.run is None) != (arguments.push is not None):
+        parser.error("give RUN and FOLDER to export, or FOLDER alone with --push to upload")
     which = "live" if arguments.live else "averaged"
     try:
+        if arguments.push is not None:
+            print(push(arguments.folder, arguments.push))
+            return 0
         done = export(
             arguments.run, arguments.folder, arguments.checkpoint, which, arguments.name, arguments.refit,
             half=arguments.half, thrift=arguments.thrift, backbone=arguments.backbone,

@@ -1,11 +1,15 @@
 """What a preset needs, and its download: python scripts/fetch_weights.py [NAME …]
 
-NAME is a preset or a hub id (org/name or org/name@revision). Files go to $GNVC_VD_WEIGHTS, or to a cache folder; an
-interrupted download goes on where it stopped. Only safetensors and JSON are fetched.
+NAME is a preset or a hub id (owner/name or owner/name@revision) of a model folder that scripts/export.py pushed or of
+a diffusers folder. Files go to $GNVC_VD_WEIGHTS, or to a cache folder; an interrupted download goes on where it
+stopped. Only safetensors, JSON and the card are fetched; of a model folder only the files that its model.json names,
+which must have the sha256 that it states, and the backbone that it refers to.
 """
 
 import argparse
 import sys
+from collections.abc import Sequence
+from glob import escape
 from pathlib import Path
 
 import gnvc_vd.common.sleeping_threads  # noqa: F401 - before torch
@@ -13,13 +17,16 @@ import gnvc_vd.common.sleeping_threads  # noqa: F401 - before torch
 import torch
 
 from gnvc_vd.backbone.dit import build_dit
-from gnvc_vd.backbone.sources import published
+from gnvc_vd.backbone.folder import DESCRIPTION, checked_file, read_description
+from gnvc_vd.backbone.sources import find, published
 from gnvc_vd.backbone.weights import Options, new_vae
+from gnvc_vd.common.strict import require
 from gnvc_vd.conventions import GnvcError, UsageError
-from gnvc_vd.presets import PRESETS, Preset
+from gnvc_vd.presets import PRESETS, Preset, Source
 
 PATTERNS = ["vae/*.json", "vae/*.safetensors", "transformer/*.json", "transformer/*.safetensors"]
 TEXT_PATTERNS = ["tokenizer/*", "text_encoder/*.json", "text_encoder/*.safetensors"]
+CARD = "README.md"
 PUBLISHED_BYTES = 4  # a parameter at most, in the public diffusers folders: some hold less precision
 
 
@@ -63,29 +70,52 @@ def without_source(preset: Preset) -> str:
     return "it comes with the package" if preset.shipped else preset.note
 
 
-def fetch(name: str, text_encoder: bool = False) -> Path:
-    """Fetch a preset's or hub id's files, or go on with a download that was interrupted; returns the folder."""
-    from huggingface_hub import snapshot_download
+def fetch(name: str, text_encoder: bool = False, referring: tuple[str, ...] = ()) -> Path:
+    """Fetch a preset's or hub id's files, or go on with a download that was interrupted; returns the folder.
 
+    Args:
+        referring: the models that led here, each of which names the next as the place of its backbone.
+    """
     preset = PRESETS.get(name)
     if preset is not None and preset.source is None:
         raise UsageError(f"{name}: nothing to fetch ({without_source(preset)})")
+    require(name not in referring, f"{name}: refers to itself for its backbone", GnvcError)
     source, folder = published(name)
+    if preset is None:
+        download(name, source, folder, [DESCRIPTION])
+    if preset is not None or not (folder / DESCRIPTION).is_file():
+        size = f", about {PUBLISHED_BYTES * parameters(preset) / 1e9:.1f} GB" if preset is not None else ""
+        download(name, source, folder, PATTERNS + (TEXT_PATTERNS if text_encoder else []), size)
+        return folder
+    description = read_description(folder)
+    download(name, source, folder, [CARD, *map(escape, description.files)])
+    for file, sha256 in description.files.items():
+        checked_file(folder, file, sha256)
+    elsewhere = description.backbone.full_location
+    if elsewhere is not None and not is_here(elsewhere):
+        print(fetch(elsewhere, text_encoder, (*referring, name)))
+    return folder
+
+
+def is_here(name: str) -> bool:
     try:
-        snapshot_download(
-            source.repository,
-            revision=source.revision,
-            local_dir=folder,
-            allow_patterns=PATTERNS + (TEXT_PATTERNS if text_encoder else []),
-        )
+        find(name)
+    except GnvcError:
+        return False
+    return True
+
+
+def download(name: str, source: Source, folder: Path, patterns: Sequence[str], size: str = "") -> None:
+    from huggingface_hub import snapshot_download
+
+    try:
+        snapshot_download(source.repository, revision=source.revision, local_dir=folder, allow_patterns=list(patterns))
     except Exception as error:
         said = (str(error).strip() or type(error).__name__).splitlines()[0]
-        size = f", about {PUBLISHED_BYTES * parameters(preset) / 1e9:.1f} GB" if preset is not None else ""
         raise GnvcError(
-            f"{name}: the download failed ({said}); call this again, or put a diffusers folder "
+            f"{name}: the download failed ({said}); call this again, or put a model folder or diffusers folder "
             f"({source.repository}{size}) at {folder}"
         ) from error
-    return folder
 
 
 raise SystemExit(main())

@@ -1,5 +1,7 @@
 """What several tests share."""
 
+import runpy
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from subprocess import CompletedProcess, run
@@ -12,6 +14,8 @@ import gnvc_vd.common.compat  # noqa: F401 - before any test imports diffusers o
 from gnvc_vd.conventions import Frame
 
 Cli = Callable[..., "CompletedProcess[bytes]"]
+Script = Callable[..., object]
+SCRIPTS = Path(__file__).parents[1] / "scripts"
 
 
 @pytest.fixture
@@ -21,6 +25,19 @@ def cli() -> Cli:
     def call(*arguments: object, stdin: bytes = b"") -> "CompletedProcess[bytes]":
         command = [executable, "-m", "gnvc_vd", *map(str, arguments)]
         return run(command, input=stdin, capture_output=True, timeout=600, check=False)
+
+    return call
+
+
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch) -> Script:
+    """A script called in this process; gives its exit code."""
+
+    def call(name: str, *arguments: object) -> object:
+        monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
+        with pytest.raises(SystemExit) as exited:
+            runpy.run_path(str(SCRIPTS / name))
+        return exited.value.code
 
     return call
 

@@ -12,11 +12,14 @@ from tests.test_imports import FLOORS
 
 PACKAGE = Path(gnvc_vd.__file__).parent
 CHECKOUT = PACKAGE.parent
-PAGES = [CHECKOUT / "README.md", *(CHECKOUT / "docs").glob("*.md")]
+PAGES = [*CHECKOUT.glob("*.md"), *(CHECKOUT / "docs").glob("*.md")]
 PAGES += [PACKAGE / "assets" / "tiny" / "MODEL_CARD.md", PACKAGE / "assets" / "clips" / "README.md"]
 # Commands stand in comments of these, and in docstrings.
 SCRIPTS = [
-    path for folder in ("scripts", "lab") for path in (CHECKOUT / folder).rglob("*") if path.suffix in {".py", ".sh"}
+    path
+    for folder in ("scripts", "lab", "examples")
+    for path in (CHECKOUT / folder).rglob("*")
+    if path.suffix in {".py", ".sh"}
 ]
 SOURCES = [f"/{path.relative_to(CHECKOUT).as_posix()}" for path in SCRIPTS]
 SOURCES += [
@@ -25,7 +28,7 @@ SOURCES += [
 CONFIGS = list((CHECKOUT / "configs").rglob("*.yaml"))
 
 CODE = re.compile(r"```.*?```|`[^`\n]+`", re.DOTALL)
-PATH = re.compile(r"(?<![\w/.=$-])(?:gnvc_vd|configs|scripts|lab|tests|docs|\.ci)/[\w./*-]*[\w*/]")
+PATH = re.compile(r"(?<![\w/.=$-])(?:gnvc_vd|configs|scripts|lab|tests|docs|examples|\.ci|\.github)/[\w./*-]*[\w*/]")
 FILE = re.compile(r"(?<![\w/.*$])(?:\w+/)*\w+\.py\b")
 LINK = re.compile(r"\]\(([^)#\s]+)")
 MODULE = re.compile(r"\bpython -m ([\w.]+)|\b((?:gnvc_vd|lab|tests)(?:\.\w+)+)")

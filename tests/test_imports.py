@@ -32,7 +32,7 @@ ENGINE = {"accelerate", "hydra", "omegaconf", "wandb"}  # known to these rooms a
 ENGINE_ROOMS = {"train", "evaluate", "report", "scripts", "lab"}
 DIFFUSERS_ROOMS = {"backbone", "learned"}
 FACE = {"__init__", "__main__"}  # the package's own names, resolved when they are used
-OUTSIDE = {"scripts", "lab", "tests"}  # beside the package
+OUTSIDE = {"scripts", "lab", "examples", "tests"}  # beside the package
 
 
 def files_by_room() -> dict[Path, str]:
@@ -120,6 +120,7 @@ def test_no_two_files_have_one_name() -> None:
         ("zeroshot", "from diffusers import WanTransformer3DModel"),
         ("report", "from lab.computed import compute"),
         ("codecs", "import scripts.train"),
+        ("report", "from examples.rd_curve import evaluation"),
         ("cli", "from tests.conftest import smooth_clip"),
         ("video", "from gnvc_vd import load"),
         ("video", "import gnvc_vd"),

@@ -31,7 +31,7 @@ def start(decoded: Tensor, noise: Tensor, sigma_0: Sigma) -> Tensor:
 
 
 def start_for(error: Tensor, ratio: float) -> Tensor:
-    """σ_0 for decoded latents that are off by so much: where the path has `ratio` times as much noise to its signal.
+    """σ_0 for decoded latents with this error: where noise-to-signal on the path is `ratio` times its RMS.
 
         σ_0 / (1 − σ_0) = ratio · √mean((x_c − x_1)²)
 
@@ -49,7 +49,7 @@ def path(clean: Tensor, start: Tensor, sigma: Tensor, sigma_0: Sigma) -> Tensor:
 
 
 def velocity(clean: Tensor, start: Tensor, sigma_0: Sigma) -> Tensor:
-    """What the network should say, anywhere on the path."""
+    """The target velocity, constant along the path."""
     return (start - clean) / each(sigma_0, clean)
 
 

@@ -52,6 +52,11 @@ class BackboneReference:
     location: str | None = None
     revision: str | None = None
 
+    @property
+    def full_location(self) -> str | None:
+        """The name that finds the files elsewhere: a preset, owner/name or owner/name@revision."""
+        return f"{self.location}@{self.revision}" if self.location and self.revision else self.location
+
 
 @dataclass(frozen=True)
 class CodecReference:
@@ -73,6 +78,12 @@ class ModelDescription:
     codec: CodecReference | None = None
     format: int = FORMAT
     note: str = ""
+
+    @property
+    def files(self) -> dict[str, str]:
+        """The files that lie in the folder, with their sha256."""
+        of_backbone = self.backbone.files if self.backbone.location is None else {}
+        return of_backbone | (self.codec.files if self.codec else {})
 
 
 def read_description(folder: Path) -> ModelDescription:

@@ -1,7 +1,7 @@
 """From a name to a backbone's sizes and to where its tensors are; nothing is downloaded.
 
 preset             nano: from a seed · tiny: with the package · wan2.1-…: where scripts/fetch_weights.py put them
-hub id             org/name or org/name@revision, likewise
+hub id             owner/name or owner/name@revision, likewise: a model folder of ours or a diffusers folder
 model folder       model.json beside safetensors (ours; hashes checked)
 diffusers folder   vae/ and transformer/, with config.json and safetensors
 original folder    Wan2.1_VAE.pth, config.json, diffusion_pytorch_model*.safetensors
@@ -36,7 +36,7 @@ ORIGINAL_VAE = "Wan2.1_VAE.pth"
 WEIGHTS_FILE = "diffusion_pytorch_model.safetensors"
 WEIGHTS_HOME = "GNVC_VD_WEIGHTS"
 SHIPPED = Path(__file__).parent.parent / "assets"  # model folders that come with the package
-HUB_ID = re.compile(r"[\w.-]{1,96}/[\w.-]{1,96}(@[\w.-]{1,96})?")
+HUB_ID = re.compile(r"\w[\w.-]{0,95}/\w[\w.-]{0,95}(@\w[\w.-]{0,95})?")
 DIFFUSERS_SIZES = {  # what the transformer and its config.json call them
     "layers": "num_layers",
     "heads": "num_attention_heads",
@@ -81,22 +81,28 @@ class Located:
         return tensors["text"]
 
 
-def find(name: str) -> Located:
-    """By preset name, folder or hub id."""
+def find(name: str, referring: tuple[str, ...] = ()) -> Located:
+    """By preset name, folder or hub id.
+
+    Args:
+        referring: the models that led here, each of which names the next as the place of its backbone.
+    """
+    require(name not in referring, f"{name}: refers to itself for its backbone", GnvcError)
+    referring = (*referring, name)
     preset = PRESETS.get(name)
     if preset is not None and preset.shipped:
-        return replace(_model_folder(model_folder(name)), where=name)
+        return replace(_model_folder(model_folder(name), referring), where=name)
     if preset is not None and preset.source is None:
         return from_seed(preset)
     if preset is None and Path(name).is_dir():
-        return _in_folder(Path(name))
+        return _in_folder(Path(name), referring)
     source, folder = published(name)
     if not folder.is_dir():
         raise GnvcError(
-            f"the weights of {name} are not in {folder}: run `python scripts/fetch_weights.py {name}` "
-            f"({source.repository}), or put a diffusers folder there"
+            f"{name} is not on this machine: run `python scripts/fetch_weights.py {name}`, or put a model folder or "
+            f"diffusers folder of {source.repository} at {folder}"
         )
-    return _in_folder(folder)
+    return _in_folder(folder, referring)
 
 
 def from_seed(sizes: Preset) -> Located:
@@ -106,9 +112,12 @@ def from_seed(sizes: Preset) -> Located:
 
 
 def model_folder(name: str | Path) -> Path:
-    """Where a name's model.json lies, if it has one: a preset's that comes with the package, or the path itself."""
+    """Where a name's model.json lies, if it has one: in the package, where a hub id was fetched to, or at a path."""
     preset = PRESETS.get(str(name))
-    return SHIPPED / str(name) if preset is not None and preset.shipped else Path(name)
+    if preset is not None:
+        return SHIPPED / str(name) if preset.shipped else Path(name)
+    is_hub_id = HUB_ID.fullmatch(str(name)) and not Path(name).is_dir()
+    return published(str(name))[1] if is_hub_id else Path(name)
 
 
 def published(name: str) -> tuple[Source, Path]:
@@ -126,9 +135,9 @@ def published(name: str) -> tuple[Source, Path]:
     return source, (Path(home) if home else Path.home() / ".cache" / "gnvc_vd" / "weights") / own
 
 
-def _in_folder(folder: Path) -> Located:
+def _in_folder(folder: Path, referring: tuple[str, ...]) -> Located:
     if (folder / DESCRIPTION).exists():
-        return _model_folder(folder)
+        return _model_folder(folder, referring)
     if (folder / "transformer").is_dir() and (folder / "vae").is_dir():
         return _diffusers_folder(folder)
     if (folder / ORIGINAL_VAE).is_file():
@@ -139,18 +148,19 @@ def _in_folder(folder: Path) -> Located:
     )
 
 
-def _model_folder(folder: Path) -> Located:
+def _model_folder(folder: Path, referring: tuple[str, ...]) -> Located:
     description = read_description(folder)
     reference = description.backbone
-    if reference.location is None:
+    location = reference.full_location
+    if location is None:
         for name in (VAE_FILE, DIT_FILE, EMPTY_PROMPT):
             require(name in reference.files, f"{folder}: its {DESCRIPTION} names no {name}", GnvcError)
         files = {name: checked_file(folder, name, sha256) for name, sha256 in reference.files.items()}
         tensors = partial(read_tensors, [files[VAE_FILE]]), partial(read_tensors, [files[DIT_FILE]])
         return Located(str(folder), reference.vae, reference.dit, files, *tensors, description.note)
-    if reference.location not in PRESETS and not HUB_ID.fullmatch(reference.location):
-        raise GnvcError(f"{folder}: its backbone lies at {reference.location[:80]!r}, which is no preset or hub id")
-    elsewhere = find(f"{reference.location}@{reference.revision}" if reference.revision else reference.location)
+    if location not in PRESETS and not HUB_ID.fullmatch(location):
+        raise GnvcError(f"{folder}: its backbone lies at {location[:80]!r}, which is no preset or hub id")
+    elsewhere = find(location, referring)
     for name, sha256 in reference.files.items():
         if name not in elsewhere.files or file_sha256(elsewhere.files[name]) != sha256:
             raise GnvcError(f"{folder}: {elsewhere.where}/{name} is not the file that this model was made with")

@@ -62,7 +62,7 @@ class Backbone:
 
     @cached_property
     def dit(self) -> "WanDit":
-        with torch.inference_mode(False):  # whoever asks first, it is there for everyone
+        with torch.inference_mode(False):  # usable outside inference mode too
             return self.load_dit().to(self.vae.mean.device)
 
     @cached_property

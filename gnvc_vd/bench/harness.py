@@ -45,7 +45,7 @@ class Report:
 
 @torch.inference_mode()
 def best_of(rounds: int, *works: Callable[[], object], device: str = "cpu") -> list[float]:
-    """Seconds of each work's quickest round: taken in turn, so that a busy moment strikes all of them.
+    """Best seconds of each function; rounds alternate, so that load from elsewhere hits all of them.
 
     What a first round prepares (a compiled network, tables, a cache) counts only where it is the one round.
     """

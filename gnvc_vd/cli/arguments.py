@@ -127,7 +127,8 @@ def parser() -> Parser:
 
 
 def _model_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--model", metavar="NAME|DIR", help="a preset or model folder (default: tiny)")
+    meaning = "a preset, a model folder, or a hub id: owner/name or owner/name@revision (default: tiny)"
+    parser.add_argument("--model", metavar="NAME|DIR|HUB_ID", help=meaning)
     parser.add_argument(
         "--device", type=values.device, default="auto", help="auto, cpu, cuda, cuda:1 … (default: auto)"
     )

@@ -3,6 +3,7 @@
 nano           random weights from a seed, frozen: runs everywhere, its pictures mean nothing
 tiny           small and trained: comes with the package
 model folder   model.json, the backbone's files or a reference to them, codec.safetensors, adaptor.safetensors
+hub id         owner/name or owner/name@revision: a model folder that scripts/fetch_weights.py brought
 """
 
 from collections.abc import Mapping
@@ -45,7 +46,7 @@ CODEC_FILE, ADAPTOR_FILE = "codec.safetensors", "adaptor.safetensors"
 
 
 def load(name: str | Path | None = None, options: Options | None = None) -> GnvcVd:
-    """The codec of a preset or model folder; of tiny, unless one is named."""
+    """The codec of a preset, model folder or hub id; of tiny, unless one is named. Needs no network."""
     name = name or DEFAULT_MODEL
     backbone, folder = load_backbone(name, options), model_folder(name)
     reference = _reference(folder)
@@ -76,7 +77,7 @@ def refines(name: str | Path | None = None) -> bool:
 def load_gvc(
     name: str | Path | None = None, options: Options | None = None, still_weights: str | Path | None = None
 ) -> Gvc:
-    """The zero-shot codec on a preset's or folder's backbone: it needs no more.
+    """The zero-shot codec on the backbone of a preset, folder or hub id: it needs no more.
 
     Args:
         still_weights: a file for a learned codec of given frames, in AV1's place.

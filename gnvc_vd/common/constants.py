@@ -15,7 +15,7 @@ def constant(make: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
     @functools.cache
     def kept(dtype: torch.dtype, device: torch.device, *arguments: int) -> Tensor:
-        with torch.inference_mode(False):  # whoever asks first, it is there for everyone
+        with torch.inference_mode(False):  # usable outside inference mode too
             return make(*arguments).to(device, dtype)
 
     def like(x: Tensor, *arguments: int) -> Tensor:

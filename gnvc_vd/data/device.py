@@ -2,10 +2,9 @@
 
     number ──÷ bank × uses──▶ bank, place ──the turn's order──▶ content ──source, on the device──▶ clip of the bank
 
-A content is a sample number of the source. In its first turn a bank shows its contents in their order, so that with one
-use number n is content n, and with more every clip of a bank is shown once in each turn. Which content a number shows
-depends on nothing else: a process makes the clips of its own numbers, and a training that goes on in the middle of a
-bank makes those that are still to be shown.
+A content is a sample number of the source. A bank is used `uses` times: first in order, so that with
+one use number n is content n, then in a new permutation each time. The mapping depends on nothing else: a process makes
+only the clips of its own numbers, and a training resumed in the middle of a bank makes only the remaining ones.
 """
 
 import logging
@@ -70,7 +69,7 @@ class BankedClips(Clips):
         return bank * self.bank.clips + slot
 
     def batches(self, taken: Iterable[list[int]], loading: Loading) -> Iterator[Tensor]:
-        """On the device; what that takes of its memory is known, and refused, before anything is decoded."""
+        """Batches on the device; too large a bank is refused before anything is decoded."""
         rest = iter(taken)
         first = list(islice(rest, self.bank.clips))  # no later one is longer
         most = min(sum(map(len, first)), self.bank.clips + max(map(len, first)) - 1)  # one may reach into the next bank

@@ -1,4 +1,4 @@
-"""Clips of photographs under a moving camera: clean natural pictures with motion that is known, for small models."""
+"""Clips of photographs under a simulated camera: clean pictures with synthetic motion, for small models."""
 
 from functools import partial
 from pathlib import Path

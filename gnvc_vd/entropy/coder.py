@@ -1,11 +1,11 @@
-"""Integers to bytes and back: compressai's rANS, kept away from everything it does not survive.
+"""Integers to bytes and back: compressai's rANS, guarded against inputs that make it crash.
 
     Encoder(tables).put(values, indexes) … .finish() → payload          any int64 within ±LIMIT
     Decoder(payload, tables).get(indexes) … .finish()
 
 compressai 1.2.8 crashes on empty streams, corrupts memory at one symbol, hangs on far outliers and reads past the end
-of a cut stream. Here a stream never has fewer than 16 symbols, outliers are spelled by us, and the decoder knows what
-every symbol costs: it stops before more has been read than the payload holds, and pads for what one step may read.
+of a cut stream. Here a stream never has fewer than 16 symbols, outliers are escape-coded, and the decoder counts the
+bits of its symbols: it stops before they exceed the payload, which is padded for one step's reads.
 """
 
 import importlib
@@ -25,7 +25,7 @@ LIMIT = (1 << 24) - 1  # the largest magnitude of a symbol
 MIN_SYMBOLS = 16
 WORD = 4  # bytes that rANS writes at a time
 STATE_BITS = (32, 64)  # what a stream holds beside its symbols' information
-STEP = 1 << 18  # symbols that are decoded between two looks at what they cost
+STEP = 1 << 18  # symbols decoded between two checks of their bits
 CHUNK = 8  # bits of a spelled number in one symbol
 
 
@@ -112,7 +112,7 @@ class Decoder:
         return near
 
     def finish(self) -> None:
-        """The payload must end here: a stream's length follows from what its symbols cost."""
+        """Check that the payload ends here: its length must match its symbols' bits."""
         missing = max(0, MIN_SYMBOLS - self._symbols)
         self._get(np.zeros(missing, dtype=np.int64), CERTAIN)
         beside = self._size - self.bits

@@ -3,7 +3,7 @@
     float in ──▶ fake-quantised weights, rounding with straight-through gradients ──▶ float out      (training)
     int64 in ──▶ the frozen integers, products by exact float matrix products     ──▶ int64 out      (coding)
 
-One network, two number systems: which one runs is decided by what it is given. A value is an integer in units of 1/64
+One network, two number systems: the input's dtype decides which one runs. A value is an integer in units of 1/64
 that saturates at ±1023; weights are 8-bit with a power of two per output channel, so that rescaling is a shift. The
 power is chosen so that no sum can reach 2^24, whatever comes in: then float32 products are exact in any order.
 """
@@ -47,7 +47,7 @@ class IntegerConv(nn.Module):
     """A 1×1 or 3×3 convolution.
 
     Args:
-        finer: how many bits finer than 1/64 the output is (a last layer whose precision matters).
+        finer: extra fractional bits of the output beyond 1/64 (for a precise last layer).
         reach: where the output saturates, in its own units.
     """
 
@@ -64,7 +64,7 @@ class IntegerConv(nn.Module):
         self.register_buffer("weight_integers", torch.zeros(outputs, inputs * kernel * kernel, dtype=torch.int16))
         self.register_buffer("bias_integers", torch.zeros(outputs, dtype=torch.int64))
         self.register_buffer("shift", torch.full((outputs,), finer + 1, dtype=torch.int64))
-        self.holds = False  # whether what is made of weights is kept for the rest of a pass (quantised_once)
+        self.holds = False  # whether quantised weights are cached for this pass (quantised_once)
         self.held: Quantised | None = None
         self.factors: Frozen | None = None  # likewise, of the integers
 
@@ -101,7 +101,7 @@ class IntegerConv(nn.Module):
         return in_units(out, UNITS << self.finer, self.reach)
 
     def _quantised(self) -> Quantised:
-        """Made anew; or what this pass has already, unless it was made where no gradient is followed and one is now."""
+        """The quantised weights, cached within a pass unless they were made in another autograd mode."""
         mode = torch.is_grad_enabled(), torch.is_inference_mode_enabled()
         if self.held is not None and self.held.mode == mode:
             return self.held
@@ -146,10 +146,10 @@ class IntegerConv(nn.Module):
 
 @contextmanager
 def quantised_once(model: nn.Module) -> Iterator[None]:
-    """Within it every layer of the model prepares its weights when it is first asked, and not again.
+    """Context in which every layer of the model quantises its weights once, on first use.
 
-    For a pass that asks the same layers latent by latent: neither weights nor integers must change inside. Where a part
-    of the pass is checkpointed, so that it is run again later, checkpoint all of it or none: outside, nothing is held.
+    For a pass that calls the same layers for each latent: neither weights nor integers may change inside. With gradient
+    checkpointing, checkpoint the whole pass or none of it: a recomputation outside has no cache.
     """
     layers = [layer for layer in model.modules() if isinstance(layer, IntegerConv) and not layer.holds]
     try:
@@ -208,7 +208,7 @@ def in_units(x: Tensor, units: int = UNITS, reach: int = REACH) -> Tensor:
 
 
 def bounded(x: Tensor, low: float, high: float | None = None) -> Tensor:
-    """x within ±low, or between low and high. Out of bounds, only gradients that lead back pass."""
+    """Clamp x to ±low, or [low, high], with a gradient like CompressAI's LowerBound at both."""
     low, high = (-low, low) if high is None else (low, high)
     return _Bounded.apply(x, low, high)
 
@@ -273,7 +273,7 @@ class _Bounded(torch.autograd.Function):
 
 
 def _lies_within(x: Tensor, low: float, high: float) -> bool:
-    """Whether a bound changes nothing, where a look at all of x costs less than the backward pass that it may spare."""
+    """Whether no x is out of bounds; False if unchecked. On the CPU a check costs less than a masked backward."""
     has_data = type(x) in (Tensor, nn.Parameter)  # not where costs are computed without any (lab/training_cost.py)
     if x.device.type != "cpu" or not has_data:
         return False
@@ -282,6 +282,6 @@ def _lies_within(x: Tensor, low: float, high: float) -> bool:
 
 
 def _leading_back(gradient: Tensor, x: Tensor, low: float, high: float) -> Tensor:
-    """Without what would drive further away what is out of bounds."""
+    """Zero gradients that push x further out of bounds."""
     outward = ((x < low) & (gradient > 0)) | ((x > high) & (gradient < 0))
     return gradient.masked_fill(outward, 0)

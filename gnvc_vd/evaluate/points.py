@@ -17,6 +17,7 @@ from gnvc_vd.baselines.external import External
 from gnvc_vd.baselines.hybrid import Hybrid
 from gnvc_vd.codecs.load import DEFAULT_MODEL
 from gnvc_vd.common.files import file_sha256, write_text
+from gnvc_vd.common.provenance import commit, processor
 from gnvc_vd.conventions import GnvcError
 from gnvc_vd.evaluate.evaluation import Contestant, Evaluation
 from gnvc_vd.evaluate.sequences import Prepared, described
@@ -122,4 +123,5 @@ def ffmpeg_version() -> str:
 def environment(device: str) -> dict[str, str]:
     """What a result may depend on beside its settings."""
     packages = {name: importlib.metadata.version(name) for name in PACKAGES}
-    return {"device": device, "machine": platform.machine(), "python": platform.python_version(), **packages}
+    here = {"commit": commit(), "processor": processor(), "machine": platform.machine()}
+    return {"device": device, **here, "python": platform.python_version(), **packages}

@@ -75,7 +75,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Done:
-    """What a call did, and whether every point of the evaluation is there now."""
+    """A call's result, and all points once the evaluation is complete."""
 
     made: int
     kept: int
@@ -121,7 +121,7 @@ def evaluate(
     mine = waiting[rank::processes]
 
     def attempt(job: Job) -> GnvcError | None:
-        """Why a point could not be made, if so: another codec's points are worth having all the same."""
+        """Make a point; return its error, not raise it, so that other codecs' points are still made."""
         try:
             make(job, device)
         except GnvcError as error:
@@ -130,7 +130,7 @@ def evaluate(
 
     failures = []
     with ThreadPoolExecutor(evaluation.at_once) as workers:  # who wait for other processes most of the time
-        # One by one in this thread, which an interruption reaches and whose program it ends.
+        # One by one in the main thread, where Ctrl-C also ends the running program.
         each = map if evaluation.at_once == 1 else workers.map
         attempts = zip(mine, each(attempt, mine), strict=True)
         progress = tqdm(attempts, total=len(mine), unit="point", desc="evaluating", disable=None)
@@ -145,7 +145,7 @@ def evaluate(
 
 
 def _another_name(contestant: Contestant) -> bool:
-    """Whether it is what a model does by itself, by another name: one that does not refine, told not to."""
+    """Whether a codec is redundant: it turns refinement off for a model without a refiner."""
     ours = contestant.ours
     return ours is not None and ours.decode.get("no-refine") is True and not refines(ours.model)
 
@@ -214,7 +214,7 @@ def commands_of(job: Job, device: str, work: Path) -> Commands:
 
 def our_commands(codec: Ours, level: int, gop: int | None, device: str) -> Commands:
     """The command line in two processes; GOPs of the protocol's length whatever the pictures show."""
-    # A name of ours is never a folder beside us, or a point's key would be of another model.
+    # A preset is never read as a local folder, or a point's key would be wrong.
     local = codec.model is not None and codec.model not in PRESETS and (Path(codec.model) / DESCRIPTION).is_file()
     model = [] if codec.model is None else ["--model", str(Path(codec.model).absolute()) if local else codec.model]
     which = [] if codec.codec == "gnvc-vd" else ["--codec", codec.codec]
@@ -238,7 +238,7 @@ def _coded(job: Job, commands: Commands, work: Path) -> Coded:
 
 
 def encoded_by_another(job: Job) -> tuple[Path, float] | None:
-    """The stream of another of our codecs and the seconds it took, if they differ in how they decode alone."""
+    """Stream and encoding time of a codec of ours that differs only in how it decodes, if it has them."""
     mine = job.contestant.ours
     for name, other in job.evaluation.codecs.items():
         theirs = other.ours

@@ -1,10 +1,10 @@
-"""Patterns that repeat with a codec's strides and stand still in the picture: the lattice, or canvas, that eyes see.
+"""Fixed patterns that repeat with a codec's strides, such as checkerboard artefacts: here called the lattice.
 
     luma of test − reference ──mean over frames──▶ H W ──mean over blocks──▶ s × s phases ──root mean square──▶ levels
 
-Perceptual distances hardly mind such patterns, since the networks behind them stride through the picture, too. Moving
-pictures have errors of any phase, so that what stays after the mean over frames is a pattern; what chance leaves is
-measured at strides that no codec here has, and subtracted: a codec without a pattern reads near 0.
+Perceptual distances hardly mind such patterns, since the networks behind them stride through the picture, too. In
+moving pictures other errors average out over frames, so that what stays is the pattern; the chance level is
+measured at strides that no codec here has, and subtracted: a codec without a pattern scores near 0.
 """
 
 import numpy as np

@@ -1,4 +1,4 @@
-"""Points as rate–distortion curves, and what parts two of them.
+"""Points as rate–distortion curves, and their BD-rates.
 
 The mean curve averages rate and figures over sequences at equal levels. A BD-rate is of one sequence, or of the mean
 curve; a third figure is the mean of the sequences' BD-rates, given only where every sequence has one.
@@ -42,10 +42,10 @@ class Row:
 
 @dataclass(frozen=True)
 class Difference:
-    """What a codec takes more, in percent of the anchor's rate, and how it lies in the metric's units at equal rate.
+    """A codec's BD-rate in percent of the anchor's rate, and its BD-metric in the metric's units.
 
-    `overlap` is the share of the metric's range that both curves cover, 0 … 1: what the rate was found on. One of the
-    two may be there without the other.
+    `overlap` is the share of the metric's range that both curves cover, 0 … 1, over which the rate is taken. One of
+    the two may be None without the other.
     """
 
     codec: str
@@ -66,7 +66,7 @@ def labels_of(points: Iterable[Point]) -> dict[str, str]:
     GNVC-VD is called by its latent codec; where several codecs have the same one, their own names follow.
     """
     kinds: dict[str, BottleneckKind | None] = {}
-    for one in points:  # a point of before kinds were noted has none, whatever the others of its codec say
+    for one in points:  # older points record no kind, though other points of the codec may
         kinds[one.codec] = kinds.get(one.codec) or one.bottleneck
     several = {kind for kind, count in Counter(kinds.values()).items() if count > 1}
     return {
@@ -82,10 +82,15 @@ def labelled(those: Iterable[Named], labels: Mapping[str, str]) -> list[Named]:
 
 def rows_of(points: Iterable[Point]) -> list[Row]:
     """Each point, then the mean curve where there are several sequences; both in the order of codecs and rates."""
-    rows = [
+    return with_means(
         Row(p.codec, p.sequence, p.level, p.bytes, p.bpp, p.kbps, {name: p.figures[name] for name in p.asked})
         for p in points
-    ]
+    )
+
+
+def with_means(of_sequences: Iterable[Row]) -> list[Row]:
+    """These rows and those of the mean curve, in the order of codecs and rates."""
+    rows = list(of_sequences)
     sequences = list(dict.fromkeys(row.sequence for row in rows))
     if len(sequences) > 1:
         for codec, level in dict.fromkeys((row.codec, row.level) for row in rows):

@@ -2,8 +2,8 @@
 
     rows, tables, videos ──JSON, base64──▶ assets/report/page.html ◀── page.css, curves.js, player.js, page.js
 
-The player offers each codec's point nearest to each of some rates, so what is compared costs about the same; its
-rate stands beside it. The videos in it are copies (evaluate/sequences.py).
+The player offers each codec's point nearest to each of some rates, so that rates compared are about equal, and
+prints its rate. The videos in it are copies (evaluate/sequences.py).
 """
 
 import base64
@@ -28,7 +28,7 @@ from gnvc_vd.report.published import PublishedPoint
 from gnvc_vd.report.tables import Table
 
 SCRIPTS = ("curves.js", "player.js", "page.js")  # in this order
-LARGEST = 200_000_000  # bytes of videos: browsers hold no string of twice as many letters
+LARGEST = 200_000_000  # bytes of videos: browsers cannot hold a string twice as long
 Shown = dict[str, dict[str, dict[str, int]]]  # sequence → codec → place of the rate → level
 
 

@@ -28,6 +28,8 @@ def plot_metrics(
     thick: Sequence[str],
     folder: Path,
     published: Sequence[PublishedPoint] = (),
+    prefix: str = "",
+    suffixes: Sequence[str] = ("png", "pdf"),
 ) -> None:
     """The curves of the mean, or of the only sequence, as METRIC.png and METRIC.pdf; published ones are dashed."""
     shown = sequence_shown(rows)
@@ -37,8 +39,9 @@ def plot_metrics(
         figure = Figure(figsize=(6.4, 4.4), layout="constrained")
         _plot(figure.subplots(), own, others, metric, thick)
         figure.axes[0].set_title(title, fontsize=10)
-        for suffix, about in (("png", {}), ("pdf", {"CreationDate": None})):
-            with replacing(folder / f"{metric}.{suffix}") as part:
+        for suffix in suffixes:
+            about = {"CreationDate": None} if suffix == "pdf" else {}
+            with replacing(folder / f"{prefix}{metric}.{suffix}") as part:
                 figure.savefig(part, dpi=130, format=suffix, metadata=about)
 
 

@@ -1,10 +1,10 @@
-"""From a run to a model folder: a checkpoint's averaged weights, frozen, as `gnvc-vd encode --model FOLDER` reads them.
+"""Export a checkpoint's averaged weights as a model folder, which `gnvc-vd encode --model FOLDER` reads.
 
     vae      ─▶ a backbone: the trained VAE, its latents' mean and deviation measured, beside the transformer as it is
     prior    ─▶ a backbone: the trained transformer beside the VAE as it is
     codec    ─▶ a codec on its backbone: integers frozen, the qualities where they were trained or re-fitted
 
-What was trained on what is read from RUN/run.json; nothing of a run is unpickled.
+The training's settings are read from RUN/run.json; nothing is unpickled.
 """
 
 from collections.abc import Sequence
@@ -39,7 +39,7 @@ from gnvc_vd.video.pixels import to_model
 
 Which = Literal["averaged", "live"]
 HYDRA = ".hydra/config.yaml"
-VAE_CLIPS, REFIT_CLIPS = 64, 8  # that a VAE's statistics and a codec's rates are taken from
+VAE_CLIPS, REFIT_CLIPS = 64, 8  # clips to measure a VAE's statistics and a codec's rates
 SMALLEST_DEVIATION = 1e-3
 
 
@@ -74,15 +74,15 @@ def export(
         clips: uint8 3 T H W, or latents where a codec is re-fitted, for what is measured; drawn from the run's own data
             by default.
         half: keep float weights in half precision, but not what decides symbols.
-        thrift: how the codec's encoder rounds; as in training by default. No decoder depends on it.
-        backbone: a model whose VAE is the run's, for a codec to stand on in place of the one that it began with.
-        refers: leave the weights of that one, a preset or hub id, where they are; the folder says which they are.
+        thrift: RD weight in the encoder's rounding; as in training by default. Decoders ignore it.
+        backbone: another model with the same VAE, to use as the codec's backbone instead of the run's.
+        refers: store only the name of `backbone`, a preset or hub id, in the folder, not its weights.
         highest_quality: of a codec that refines, the highest that is refined unless a decoder asks for it.
     """
     _refuse_other_content(folder)
     location = backbone if refers else None
     if refers and (location is None or (location not in PRESETS and not HUB_ID.fullmatch(location))):
-        raise UsageError("a codec refers to the backbone that it is put on, by its preset or hub id: give that too")
+        raise UsageError("a reference to a backbone is by its preset or hub id: give the backbone too")
     stage, step = load_run(run, checkpoint, which, thrift, backbone)
     training, stands_on = stage.settings, stage.backbone
     if refit and (training.stage.phase != "codec" or training.rate.quality is not None):
@@ -101,7 +101,7 @@ def export(
         refinement = replace(codec.refinement, highest_quality=highest_quality)
         save(replace(codec, refinement=refinement), folder, name, half, location)
     else:
-        if "encoder" in training.stage.trains:  # what stands on a VAE goes on if its decoder trained alone
+        if "encoder" in training.stage.trains:  # if only the decoder trained, latents are the same
             stands_on = measured(stands_on, clips or _clips(run, training, VAE_CLIPS))
         save_backbone(replace(stands_on, note=note), folder, name, half)
     return Exported(step, found)
@@ -150,8 +150,8 @@ def _on_another(stage: AnyStage, backbone: str) -> CodecStage:
 def measured(backbone: Backbone, clips: Sequence[Tensor]) -> Backbone:
     """The backbone with its latents' own means, and one deviation for all channels.
 
-    One, because an error should go on costing in each channel what it cost in training: with a deviation for each, a
-    codec would spend its bits on the faint ones, which show the least.
+    One, so that an error costs the same in each channel as in training: with one deviation per channel, a codec
+    would spend bits on weak channels, which matter least.
     """
     with torch.inference_mode():
         means = [backbone.vae.posterior(to_model(clip[None]))[0] for clip in clips]
@@ -163,7 +163,7 @@ def measured(backbone: Backbone, clips: Sequence[Tensor]) -> Backbone:
 
 
 def _note(stage: AnyStage) -> str:
-    """What a user of the folder must know."""
+    """A warning for the model's users."""
     phase, from_seed = stage.stage.phase, not stage.backbone.files
     if phase == "vae" and from_seed:
         return "its transformer has random weights"

@@ -10,7 +10,6 @@ import importlib.metadata
 import json
 import platform
 import re
-import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ import torch
 from accelerate import Accelerator
 
 from gnvc_vd.common.files import replacing
+from gnvc_vd.common.provenance import commit, has_changes, processor
 from gnvc_vd.conventions import Frame, UsageError
 from gnvc_vd.train.settings import Training
 from gnvc_vd.video.pictures import write_picture
@@ -85,17 +85,11 @@ def environment(accelerator: Accelerator) -> dict[str, Any]:
     """What a result may depend on beside its configuration."""
     device = accelerator.device
     return {
-        "git": _git("rev-parse", "HEAD"),
-        "changed": bool(_git("status", "--porcelain", "--untracked-files=no")),
+        "git": commit(),
+        "changed": has_changes(),
         "python": platform.python_version(),
         "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or "cpu",
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else processor(),
         "processes": accelerator.num_processes,
         "precision": accelerator.mixed_precision,
     }
-
-
-def _git(*arguments: str) -> str:
-    """Of the repository that this package lies in; nothing where it is none."""
-    done = subprocess.run(["git", *arguments], cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
-    return done.stdout.strip()

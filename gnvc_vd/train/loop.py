@@ -3,8 +3,8 @@
     for each span of clips:  for each step:
         passes ─▶ losses ─▶ gradients, summed over passes and averaged over processes ─▶ clipped ─▶ AdamW ─▶ average
 
-Every step is a function of the seed and its number. So a training that was stopped goes on as if it had not been; one
-with a budget of time goes on with what is left of it (clock.py). Steps may be captured (capture.py).
+Every step depends only on the seed and its number, so a resumed training continues as if it had never stopped; with
+a time budget it uses the time that is left (clock.py). Steps can be CUDA graphs (capture.py).
 """
 
 import hashlib
@@ -43,7 +43,7 @@ from gnvc_vd.train.stages.codec_stage import START, CodecStage
 from gnvc_vd.train.stages.stage import Losses, Step
 
 CHECKPOINTS = "checkpoints"
-MEASURED_CLIPS = 128  # that it was measured on
+MEASURED_CLIPS = 128  # for the codec's start
 Sources = Callable[[ClipSpec], Clips]
 
 
@@ -68,7 +68,7 @@ class Trainer:
         self.accelerator = _accelerator(training.run, precision_of(self.stage, latest), folder)
         self.loading = Loading(training.run.workers, self.accelerator.device, training.run.memory)
         if training.run.budget and self.accelerator.num_processes > 1:
-            raise UsageError("run.budget is of one process: several would not agree which step is the last")
+            raise UsageError("run.budget needs a single process: several would not stop at the same step")
         if training.run.compile:
             compile_blocks(self.stage, training.run)
         if training.run.shard:
@@ -78,7 +78,7 @@ class Trainer:
         else:
             self.module = self.accelerator.prepare(self.stage)
         told = training.stage.optimisation
-        self.ema = Ema(self.stage, told.ema)  # of parameters that may now be sharded
+        self.ema = Ema(self.stage, told.ema)  # after sharding replaces parameters
         self.optimiser = _optimiser(self.ema, training, self.accelerator)
         self.prepared = self.accelerator.prepare(self.optimiser)
         self.captured = self._captured() if training.run.capture else None
@@ -141,7 +141,7 @@ class Trainer:
         return last
 
     def _goes_on(self, stop: int) -> bool:
-        """Whether a span does that ends before the step `stop`, or with its time; there is always a first step."""
+        """Whether the span that ends at step `stop` has steps or time left; there is always a first step."""
         never_begun = self.step == 0 and stop == self.training.stage.steps
         return self.clock.place(self.step) < stop or (never_begun and bool(self.training.run.budget))
 
@@ -153,7 +153,7 @@ class Trainer:
         return batches(source, share, self.step, stop, self.loading)
 
     def _start(self, log: Log, clips: Sequence[Tensor], sources: Sources) -> None:
-        """What a latent codec begins with, where that is measured; and what a run with a budget takes to end."""
+        """Measure the latent codec's start if needed; with a budget, time a validation and checkpoint."""
         begins = isinstance(self.stage, CodecStage) and self.stage.begin is not None
         if begins:
             self._begin(cast(CodecStage, self.stage), sources)
@@ -172,7 +172,7 @@ class Trainer:
             self._save(score)
 
     def _judge_and_save(self, log: Log, clips: Sequence[Tensor]) -> None:
-        """What is due after a step, or after a while."""
+        """Validate and save, whichever is due."""
         run, score = self.training.run, None
         if self._due(run.validate_every):
             if run.budget:
@@ -182,7 +182,7 @@ class Trainer:
             self._save(score)
 
     def _begin(self, stage: CodecStage, sources: Sources) -> None:
-        """The latent codec's measured start, on the clips of the first steps; the same in every process."""
+        """Measure the codec's start on the first steps' clips; all processes load the same file."""
         span, start = self.training.stage.spans[0], self.folder / START
         if self.accelerator.is_main_process:
             steps = min(self.training.stage.steps, -(-MEASURED_CLIPS // span.batch))
@@ -240,7 +240,7 @@ class Trainer:
         return dict(zip(["loss", *names], mean.tolist(), strict=True))
 
     def _refuse_non_finite(self, loss: Losses, norm: Tensor, passes: Sequence[tuple[list[int], Tensor]]) -> None:
-        """Say which batch broke it, before the weights have moved."""
+        """Raise before the update, naming the batch's samples."""
         if torch.isfinite(norm) and torch.isfinite(loss.total):
             return
         terms = ", ".join(f"{name} {value.detach().mean():.3g}" for name, value in loss.terms.items())
@@ -277,7 +277,7 @@ class Trainer:
         return self.step == 1 or self._due(self.training.run.log_every)
 
     def _due(self, every: int) -> bool:
-        """After every so many steps; and after the last, where one is known to be that."""
+        """Every `every` steps; without a budget, also after the last."""
         last = not self.training.run.budget and self.step == self.training.stage.steps
         return last or (every > 0 and self.step % every == 0)
 
@@ -293,15 +293,15 @@ def validation_clips(sources: Sources, training: Training, count: int) -> list[T
 
 
 def identity(training: Training) -> str:
-    """What a checkpoint belongs to: everything but the settings of the run and its name."""
+    """Hash of the training that a checkpoint belongs to, without name and run settings."""
     told = {name: value for name, value in stated(training).items() if name not in ("run", "name")}
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _optimiser(ema: Ema, training: Training, accelerator: Accelerator) -> torch.optim.AdamW:
-    """AdamW; of one process in one kernel, its rate a tensor, so that a graph may hold it.
+    """AdamW; fused on a single process, its rate a tensor that CUDA graphs can read.
 
-    Sharded parameters have no such kernel, and several processes should learn the same with and without sharding.
+    Fused AdamW takes no sharded parameters, and several processes must learn the same sharded or not.
     """
     told = training.stage.optimisation
     betas, decay = (told.beta_1, told.beta_2), told.weight_decay

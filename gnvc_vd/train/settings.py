@@ -16,7 +16,7 @@ from gnvc_vd.presets import AdaptorPreset, BottleneckKind
 
 PHASES = ("vae", "prior", "codec")
 GROUPS = ("encoder", "decoder", "dit", "codec", "correction", "adaptor")  # the first two are the VAE's
-CORRECTION = "correction"  # a part of the transform codec: what it adds to decoded latents, no symbol depends on it
+CORRECTION = "correction"  # the transform codec's network that corrects decoded latents; no symbol depends on it
 BEHIND_SYMBOLS = (CORRECTION, "adaptor", "decoder")
 DISCRIMINATOR = "discriminator"  # trains wherever there is one
 UNITS = {"s": 1, "min": 60, "h": 3600}
@@ -29,7 +29,7 @@ def seconds_of(time: str) -> float:
     """Of 90s, 8min or 1.5h."""
     found = re.fullmatch(r"(\d{1,6}(?:\.\d{1,6})?)(s|min|h)", time)
     seconds = 0.0 if found is None else float(found[1]) * UNITS[found[2]]
-    require(seconds > 0, f"a budget is a time above nothing in s, min or h, as 90s, 8min or 1.5h: not {time!r}")
+    require(seconds > 0, f"a budget is a positive time in s, min or h, as 90s, 8min or 1.5h: not {time!r}")
     return seconds
 
 
@@ -42,19 +42,19 @@ class Weights:
     pixel: float = 0.0  # ‖Ṽ − V‖², times λ
     perceptual: float = 0.0  # LPIPS(V, Ṽ), times λ; of a VAE without λ
     perceptual_half: float = 0.0  # the same at half the size
-    lattice: float = 0.0  # what repeats in Ṽ − V with the decoder's strides, times λ; of a VAE without λ
-    adversarial: float = 0.0  # a discriminator's gradient, as a share of the plain errors' at most (adversary.py)
+    lattice: float = 0.0  # patterns in Ṽ − V at the decoder's strides, times λ; for a VAE without λ
+    adversarial: float = 0.0  # discriminator gradient, at most this share of the pixel losses' (adversary.py)
     cfm: float = 0.0  # L_CFM, to the adaptor alone
     absolute: float = 0.0  # |Ṽ − V| of a VAE
     squared: float = 0.0  # ‖Ṽ − V‖² of a VAE
     divergence: float = 0.0  # of a VAE's posterior from the unit normal
     temporal: float = 0.0  # |ΔṼ − ΔV| of a VAE, Δ from frame to frame
-    rate: float = 0.0  # bits per pixel of a VAE's latents in a transform code, times the level it errs by
+    rate: float = 0.0  # bits per pixel of a VAE's latents in a transform code, times the code's level
 
     @property
     def discriminator(self) -> float:
-        """What a discriminator's own loss counts: AdamW goes as far on any multiple, and a small one leaves the
-        norm that is clipped to the codec.
+        """Weight of the discriminator's own loss: AdamW is invariant to it, and a small one keeps its share of
+        the clipped gradient norm small.
         """
         return 0.01 if self.adversarial else 0.0
 
@@ -78,7 +78,7 @@ class Span:
     size: int  # of the square crops
     batch: int  # clips of a step, over all processes
     short_side: int | None = None  # larger videos are shrunk to this before they are cropped
-    weights: Weights | None = None  # vae: what counts in this span, if not what does in the stage
+    weights: Weights | None = None  # vae: the span's own weights; None is the stage's
     coarsest: float | None = None  # vae: likewise
 
     def __post_init__(self) -> None:
@@ -87,7 +87,7 @@ class Span:
 
 @dataclass(frozen=True)
 class Optimisation:
-    """AdamW and how its rate goes."""
+    """AdamW and its schedule."""
 
     rate: float = 1e-4
     schedule: str = "constant"
@@ -104,7 +104,7 @@ class Optimisation:
         require(self.schedule in SCHEDULES, f"there is no schedule {self.schedule!r}; there are {', '.join(SCHEDULES)}")
 
     def rate_at(self, step: float, steps: int) -> float:
-        """The learning rate after so many steps of all, or after the time that stands for them."""
+        """The learning rate at a step, or at the planned step that stands for the time spent."""
         part = min(1.0, (step - self.warmup) / max(1, steps - self.warmup))
         if step < self.warmup:
             return self.rate * min(1.0, (step + 1) / self.warmup)
@@ -143,17 +143,17 @@ class Stage:
     optimisation: Optimisation = Optimisation()
     perceptual: str = "lpips_vgg"
     perceptual_frames: int | None = None  # of a clip, drawn anew in every step, that it is taken from; None is all
-    perceptual_views: bool = False  # whether it sees each clip from another corner in every step, mirrored and turned
+    perceptual_views: bool = False  # whether its clips are randomly cropped, mirrored and transposed in every step
     coarsest: float = 0.0  # vae: largest level of the transform code that its latents go through; 0 is no code
     sigma_0: float = 0.3
-    sigma_ratio: float | None = None  # σ_0 of each clip by how far its decoded latents are off (flow.start_for)
+    sigma_ratio: float | None = None  # sets a clip's σ_0 by its decoded latents' error (flow.start_for)
     noise_scale: float = 1.0  # of the noise that refinement starts with
     unrolled: int = 5  # refinement steps with gradient; 0 leaves refinement out
     continuation: float = 0.0  # share of steps whose window continues a GOP
     conditions: tuple[float, ...] = (1.0, 0.0, 0.0)  # prior: shares of no condition, first frame, first and last
     samples: int | None = None  # train on the first so many alone, again and again
     shift: float = 1.0  # prior: how far σ leans towards noise
-    repeats: int = 1  # prior: σs and noises that each clip of a step is seen with, where encoding it costs the most
+    repeats: int = 1  # prior: draws of σ and noise for each clip of a step, as encoding it costs the most
 
     def __post_init__(self) -> None:
         require(self.phase in PHASES, f"there is no phase {self.phase!r}; there are {', '.join(PHASES)}")
@@ -203,12 +203,12 @@ class Stage:
         return frozenset({*self.trains, *parts, DISCRIMINATOR})
 
     def without_perception(self) -> "Stage":
-        """For those who minimise nothing, and need no perceptual network."""
+        """Without perceptual losses, for users that do not train."""
         return replace(self, weights=_blind(self.weights), spans=tuple(map(_blind_span, self.spans)))
 
     @property
     def refines(self) -> bool:
-        """Whether the loss is of what refinement makes."""
+        """Whether the loss is on refined latents."""
         return self.unrolled > 0 and bool(self.weights.refined or self.weights.of_pictures)
 
     @property
@@ -253,14 +253,14 @@ class Model:
 
 @dataclass(frozen=True)
 class RunSettings:
-    """How a run goes about its work; none of it but a budget changes what is learned."""
+    """How a run executes; of these settings, only a budget changes what is learned."""
 
     accumulate: int = 1  # passes that a step's batch is divided into
     precision: str = "no"  # or bf16, or auto: bf16 where the device has units for it and is faster (precision.py)
     budget: str | None = None  # of time, as 8min: steps, rates and spans then follow the clock (clock.py)
     capture: bool = False  # steps as CUDA graphs (capture.py)
     shard: bool = False  # the transformer is divided over the processes (sharding.py)
-    compile: bool = False  # the transformer's blocks: a minute at the start for a quarter of each step
+    compile: bool = False  # torch.compile on blocks: costs a minute, saves a quarter of each step
     workers: int = 0
     memory: float = 16.0  # gigabytes of the device that material and a bank of clips may take (data/device.py)
     log_every: int = 10
@@ -274,7 +274,7 @@ class RunSettings:
 
     def __post_init__(self) -> None:
         require(self.precision in PRECISIONS, f"there is no precision {self.precision!r}; there are no, bf16, auto")
-        _ = self.seconds  # a budget that is none is refused here
+        _ = self.seconds  # raises on a malformed budget
 
     @property
     def seconds(self) -> float | None:
@@ -292,5 +292,5 @@ class Training:
     rate: Rate = Rate()
     adaptor: AdaptorPreset | None = None  # None: the preset's
     seed: int = 0
-    data: str = ""  # what the clips are drawn from, in words that change when it does
+    data: str = ""  # description of the data; must change whenever the data does
     run: RunSettings = RunSettings()

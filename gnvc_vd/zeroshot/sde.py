@@ -27,7 +27,7 @@ Noise = Callable[[int, Tensor], Tensor]  # the step's number and x̂_0 to z, of 
 
 @dataclass(frozen=True)
 class Schedule:
-    """Which σ are passed, and how much noise is put in on the way.
+    """The σ schedule, and how much noise each step injects.
 
     Args:
         steps: of the whole way.

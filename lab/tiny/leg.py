@@ -1,7 +1,7 @@
 """A leg of training and how its time is spent, kept in OUT/record.json: what was told, and what each part took.
 
-A part gets its share of what is left when it begins, and keeps that. So whatever one part takes too long, those after
-it make up for, and a leg that was stopped goes on with what is left of its time.
+A part gets its share of what is left when it begins, and keeps that. So later parts
+make up for one that takes too long, and a stopped leg resumes with what is left of its time.
 """
 
 import dataclasses
@@ -63,17 +63,17 @@ class Record:
 
 
 class Leg:
-    """One that begins, or goes on: the record of its folder, and the clock.
+    """A new or resumed leg: the record in its folder, and the clock.
 
     Args:
-        told: what is wanted now; a leg that goes on may be given another budget and nothing else.
-        order: parts one after another, those that go on beside one another together.
+        told: the settings; those of a resumed leg must match its record, except for the budget.
+        order: groups of parts, one after another; the parts of a group run in parallel.
     """
 
     def __init__(
         self, out: Path, told: Record, order: Sequence[tuple[str, ...]], now: Callable[[], float] = time.monotonic
     ) -> None:
-        _ = told.total  # a budget that is none is refused here
+        _ = told.total  # raises on a malformed budget
         self.out, self.order, self.now, self.record = out, order, now, told
         if (out / RECORD).is_file():
             self.record = replace(_agreed(out / RECORD, told), budget=told.budget)
@@ -108,7 +108,7 @@ class Leg:
             self._keep(name, replace(part, seconds=part.seconds + self.now() - begun))
 
     def took_at_least(self, name: str, seconds: float) -> None:
-        """At least so many, where a sitting was killed that could not say so."""
+        """Raise a part's seconds to its checkpoint's, in case it was killed."""
         if name in self.record.parts:
             part = self.record.parts[name]
             self._keep(name, replace(part, seconds=max(part.seconds, seconds)))

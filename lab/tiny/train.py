@@ -1,4 +1,4 @@
-"""tiny, or a model of its sizes, in the time that there is: python -m lab.tiny.train --budget 20min --out FOLDER
+"""Train tiny, or a model of its size, in a given time: python -m lab.tiny.train --budget 20min --out FOLDER
 
     material ─▶ vae ─▶ latents ─▶ prior beside warm-up ─▶ Stage I ─▶ Stage II ─▶ FOLDER/model
 
@@ -101,7 +101,7 @@ class Tiny:
         self.phases = [phase for phase in PHASES if self.told.shares[phase]]
         if {"vae", "prior"} & set(self.phases) and {"latent", "pixel"} & set(self.phases):
             require("warmup" in self.phases, "a codec goes on from one of the same leg: give warmup a share, too")
-        for phase in self.phases:  # what would else be found out after hours
+        for phase in self.phases:  # fails now instead of after hours
             perceptual_of(training_of(self.config(phase)).stage)
         data = self.composed(self.phases[0]).data
         sources, self.validation = sources_of(data.train), sources_of(data.validation)
@@ -123,7 +123,7 @@ class Tiny:
         self.end()
 
     def transformer_beside_codec(self) -> None:
-        """Both need the VAE alone. Then the codec is put on what the transformer has become."""
+        """Train both at once: they need only the VAE. Then put the codec on the transformer."""
         with ExitStack() as stack:
             beside = None
             if "prior" in self.phases and not self.leg.is_done("prior"):
@@ -189,7 +189,7 @@ class Tiny:
         return str(folder)
 
     def store_latents(self) -> None:
-        """As many as there is time for, of the largest clips that the codec is trained on."""
+        """Precompute as many latents as time allows, in the codec's largest clip size."""
         if self.leg.is_done("latents"):
             return
         trainings = [training_of(self.config(phase)) for phase in ("warmup", "latent") if phase in self.phases]

@@ -2,9 +2,6 @@
 
 import json
 import re
-import runpy
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -22,10 +19,10 @@ from gnvc_vd.backbone.weights import embed, load_backbone
 from gnvc_vd.common.foreign import read_foreign
 from gnvc_vd.conventions import GnvcError
 from gnvc_vd.presets import PRESETS, WAN_VAE, DitPreset, VaePreset
+from tests.conftest import Script
 
 VAE = VaePreset(8, WAN_VAE.latents_mean, WAN_VAE.latents_std)
 DIT = DitPreset(layers=2, heads=2, head_dim=16, ffn_dim=64, text_dim=8, text_tokens=512, freq_dim=32)
-SCRIPTS = Path(__file__).parents[2] / "scripts"
 TEXT = torch.randn(1, DIT.text_dim, generator=torch.Generator().manual_seed(2))
 
 
@@ -146,24 +143,11 @@ def test_a_pickle_that_is_more_than_tensors_is_refused(original_folder: Path) ->
         read_foreign(original_folder / "short.pth")
 
 
-@pytest.fixture
-def script(monkeypatch: pytest.MonkeyPatch) -> Callable[..., object]:
-    """A script called in this process; gives its exit code."""
-
-    def call(name: str, *arguments: object) -> object:
-        monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
-        with pytest.raises(SystemExit) as exited:
-            runpy.run_path(str(SCRIPTS / name))
-        return exited.value.code
-
-    return call
-
-
 def test_without_a_network_the_download_says_what_it_wanted(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-    script: Callable[..., object],
+    script: Script,
 ) -> None:
     monkeypatch.setenv("GNVC_VD_WEIGHTS", str(tmp_path))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
@@ -176,7 +160,7 @@ def test_without_a_network_the_download_says_what_it_wanted(
         assert re.search(sentence, capsys.readouterr().err)
 
 
-def test_what_every_preset_costs_is_listed(capsys: pytest.CaptureFixture[str], script: Callable[..., object]) -> None:
+def test_what_every_preset_costs_is_listed(capsys: pytest.CaptureFixture[str], script: Script) -> None:
     assert script("fetch_weights.py") == 0
     lines = capsys.readouterr().out.splitlines()[1:]
     assert [line.split()[0] for line in lines] == list(PRESETS)
@@ -196,7 +180,7 @@ def save_text_encoder(folder: Path) -> UMT5EncoderModel:
     return encoder.eval()
 
 
-def test_the_empty_prompt_is_embedded_by_the_text_encoder(tmp_path: Path, script: Callable[..., object]) -> None:
+def test_the_empty_prompt_is_embedded_by_the_text_encoder(tmp_path: Path, script: Script) -> None:
     encoder = save_text_encoder(tmp_path)
     assert script("embed_prompt.py", tmp_path) == 0
     text = load_file(tmp_path / "empty_prompt.safetensors")["text"]

@@ -8,7 +8,7 @@ import pytest
 from gnvc_vd.evaluate.points import write_point
 from gnvc_vd.evaluate.run import shown_path
 from gnvc_vd.video.pictures import read_picture
-from lab import contact_sheet
+from lab import contact_sheet, draw_front
 from tests.data.material import film
 from tests.evaluate.evaluations import point
 
@@ -26,7 +26,7 @@ def folder(tmp_path: Path) -> Path:
     for sequence in ("a", "b"):
         for codec, levels in LEVELS.items():
             for level, bpp in levels.items():
-                write_point(tmp_path, point(codec, sequence, level, bpp))
+                write_point(tmp_path, point(codec, sequence, level, bpp, psnr_rgb=30 + bpp))
                 shown = shown_path(tmp_path, codec, sequence, level)
                 shown.parent.mkdir(parents=True, exist_ok=True)
                 film(shown, grey(level))
@@ -71,3 +71,17 @@ def test_what_is_not_there_is_said(
     assert capsys.readouterr().err.endswith(f"{sentence}\n") and not (tmp_path / "sheet.png").exists()
     assert contact_sheet.main([str(tmp_path / "none"), str(tmp_path / "sheet.png")]) == 1
     assert "no points of an evaluation there" in capsys.readouterr().err
+
+
+def test_the_front_picture_shows_both_codecs_at_about_one_size(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(draw_front, "CODECS", ("ours", "theirs"))
+    out = tmp_path / "front.png"
+    words = [str(folder), str(out), "--sequence", "b", "--rate", "0.02", "--metric", "psnr_rgb"]
+    assert draw_front.main(words) == 0
+    grey = read_picture(out)[..., 0]
+    middle = grey[grey.shape[0] // 2]
+    seen = [int(np.median(part)) for part in np.array_split(middle[: len(middle) * 12 // 17], 3)]
+    assert seen == pytest.approx([255, 90, 200], abs=3)  # the original, ours at level 18, theirs at 40
+    assert draw_front.main([*words[:-1], "vmaf"]) == 1 and "vmaf was not asked for" in capsys.readouterr().err

@@ -123,7 +123,7 @@ def test_the_card_is_made_from_the_records_of_all_legs(tmp_path: Path) -> None:
     ("words", "sentence"),
     [
         (("--data", "nowhere"), "nowhere: missing; python -m lab.tiny.fetch_data nowhere makes it"),
-        (("--budget", "soon", "data=procedural"), "a budget is a time above nothing"),
+        (("--budget", "soon", "data=procedural"), "a budget is a positive time"),
         (("--from", "nowhere", "data=procedural"), "nowhere"),
         (("--shares", "warmup=0", "data=procedural"), "give warmup a share"),
         (("data=procedural", "model=none"), "these settings make no training"),

@@ -145,6 +145,24 @@ def test_a_codec_is_put_on_another_transformer_of_its_vae(runs: Path, tmp_path: 
         export(runs / "prior", tmp_path / "no", backbone=str(tmp_path / "backbone"))
 
 
+def test_what_trains_behind_the_symbols_leaves_every_integer_and_the_qualities_as_they_were(
+    runs: Path, tmp_path: Path
+) -> None:
+    one = training("warmup", 2, frames=5)
+    stage = replace(one.stage, trains=("codec",))
+    started = replace(one, model=Model("nano", str(runs / "models" / "prior"), "transform", "measured"), stage=stage)
+    train(started, clips, None, tmp_path / "started")
+    drawn = [clips(ClipSpec(5, 32, 32, flip=False, seed=1))[number] for number in range(2)]
+    export(tmp_path / "started", tmp_path / "start", refit=True, half=True, clips=drawn)
+    pixel = training("pixel", 2, frames=5)
+    stage = replace(pixel.stage, trains=("correction", "decoder"), unrolled=0)
+    goes_on = replace(pixel, model=Model("nano", str(tmp_path / "start"), "transform"), stage=stage)
+    train(goes_on, clips, None, tmp_path / "on")
+    export(tmp_path / "on", tmp_path / "end")
+    before, after = load(tmp_path / "start"), load(tmp_path / "end")
+    assert after.coded_identity == before.coded_identity and after.shown_identity != before.shown_identity
+
+
 def test_a_codec_may_leave_its_backbone_where_it_is(
     runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,7 +7,7 @@ GOP's first rotation that slice is coded as four bands (pyramid.py), a slice eac
 
 It sees only integers that the decoder has: earlier slices, and the stages of this one that are decoded, each beside its
 magnitude; all of them whitened, that is divided by the gain of their quality and by the scale that was measured for
-their channel. So a network that says nothing yet already means those scales, and coding is good before any training.
+their channel. So a network whose output is zero stands for those scales, and coding is good before any training.
 """
 
 import functools
@@ -42,7 +42,7 @@ from gnvc_vd.presets import TransformPreset
 CHANNELS = 64  # of a slice: 16 of a latent at 2×2 places
 LONGEST = MAX_ROTATION  # latents of a rotation, at most
 DETAILS = (1, 2, 3)  # bands of a lowest slice beside the smooth one
-BANDS = 6  # of frequencies above the lowest: each has gains of its own, and so has a lowest that was predicted
+BANDS = 6  # of frequencies above the lowest, each with its own gains; a predicted lowest slice has its own too
 LARGEST = 512.0  # of a gain
 LARGEST_INTEGER, LARGEST_SCALE_INTEGER = 512 << GAIN_BITS, 1024 << GAIN_BITS  # of gains, scales and their inverses
 ORDER_OF_FOUR = ((0, 2), (3, 1))  # the stage of a place by its row's and its column's parity
@@ -51,7 +51,7 @@ Place = tuple[int, int]  # a rotation's length, and which of its slices
 
 
 class Curves(NamedTuple):
-    """While training, of a slice: its channels' deviations in steps and their inverses, and their tables, B C each."""
+    """A slice in training: its channels' deviations in steps, their inverses and their table indexes, B C each."""
 
     deviation: Tensor
     unit: Tensor  # B C 1 1
@@ -59,7 +59,7 @@ class Curves(NamedTuple):
 
 
 class SliceLikelihood(NamedTuple):
-    """While training: ŷ in steps of its quality, whitened, the tables' indexes, and what it costs each clip."""
+    """A slice in training: ŷ in steps of its quality, whitened ŷ, table indexes, and bits per clip."""
 
     symbols: Tensor
     values: Tensor
@@ -177,7 +177,7 @@ class SliceEntropy(nn.Module):
         return not self.training and bool(self.gain_integers.any())
 
     def forward(self, y: Tensor, at: Place, quality: Tensor, seen: Tensor | None) -> SliceLikelihood:
-        """y at the scale of its quality, B C h w; which slice of a rotation of which length; B; B 5C h w."""
+        """y in steps, B C h w; its rotation's length and slice number; quality, B; context, B 5C h w."""
         flat, spent = y.flatten(1), list[Tensor]()
 
         def choose(places: Tensor, mean: Tensor, level: Tensor) -> Tensor:
@@ -217,7 +217,7 @@ class SliceEntropy(nn.Module):
         return CodedSlice(symbols, self.whitened(symbols, at, quality), levels)
 
     def _curves(self, at: Place, quality: Tensor) -> Curves:
-        """What training reads of the knots for a slice."""
+        """A slice's gains and levels, in training."""
         row, band = self.rows[at], self.band_of(at)
         log_gain = self._log_gain(quality, band)
         deviation = log_gain + self.log_scale[row]
@@ -244,8 +244,8 @@ class SliceEntropy(nn.Module):
         """ŷ and the tables' indexes, stage by stage.
 
         Args:
-            choose: says the symbols of a stage, B N, given their places in a flat slice, means and tables.
-            curves: where what is coded trains; else it is integers.
+            choose: a stage's symbols, B N, from their flat positions, means and table indexes.
+            curves: for training; None is integer coding.
         """
         symbols = base.new_zeros(len(base), CHANNELS, *base.shape[2:])
         levels, area = torch.zeros_like(symbols), base.shape[2] * base.shape[3]
@@ -297,11 +297,11 @@ class SliceEntropy(nn.Module):
         return bounded(through_knots(curve, quality), -math.log(LARGEST), math.log(LARGEST))
 
     def _band_level(self, quality: Tensor) -> Tensor:
-        """B bands C, what was learned of a table's index, in quarters of it."""
+        """B bands C, the learned offset of a table index, in units of four."""
         return through_knots(self.level_knots, quality)[:, None] + self.band_levels
 
     def _row_level(self) -> Tensor:
-        """Rows C, the measured scale as a table's index, likewise."""
+        """Rows C, the measured scale as a table index / 4."""
         return (self.log_scale - math.log(MIDDLE_SCALE)) / STEP / 4
 
 
@@ -312,7 +312,7 @@ def places_of_stages(stages: int, height: int, width: int, device: torch.device)
     Every stage has as many of a place's channels, so a stable sort by stage, cut evenly, is what lists them; how long
     the lists are depends on no data, which lets costs be computed without any (lab/training_cost.py).
     """
-    with torch.inference_mode(False):  # whoever asks first, it is there for everyone
+    with torch.inference_mode(False):  # usable outside inference mode too
         row = torch.arange(height, device=device)[:, None]
         column = torch.arange(width, device=device)
         channel = torch.arange(CHANNELS, device=device)[:, None, None]
@@ -324,19 +324,19 @@ def places_of_stages(stages: int, height: int, width: int, device: torch.device)
 
 
 def beside_magnitude(values: Tensor) -> Tensor:
-    """Integers or floats, each with how far it is from zero: what a network of few layers needs of both."""
+    """Integers or floats, concatenated with their magnitudes: a shallow network needs both."""
     return torch.cat([values, values.abs()], dim=1)
 
 
 class SliceHistory:
-    """What earlier slices of a rotation tell the next one: the lowest, the last, a decaying sum of those between."""
+    """Context from earlier slices: the lowest, the last, and a decaying sum of the magnitudes after the lowest."""
 
     def __init__(self, lowest: Tensor) -> None:
         self._lowest, self._last = lowest, torch.zeros_like(lowest)
         self._spent = torch.zeros_like(lowest)
 
     def context(self) -> Tensor:
-        """B 5C h w; it learns to predict, and what is predicted learns nothing from it."""
+        """B 5C h w, detached: no gradient goes from a slice to earlier ones."""
         parts = [beside_magnitude(self._lowest), beside_magnitude(self._last), self._spent]
         return torch.cat(parts, dim=1).detach()
 

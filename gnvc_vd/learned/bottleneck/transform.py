@@ -1,4 +1,4 @@
-"""A latent codec that is a transform code before it is trained: latents ↔ payloads, a rotation of them at a time.
+"""A latent codec that starts as a transform code: latents ↔ payloads, one rotation (group of latents) at a time.
 
     l − mean ─2×2 blocks─▶ ─DCT over the rotation─▶ ─basis U─▶ slices y_0 (lowest frequency) … y_T−1
     y_0 ─▶ four bands, then as every y_a ─gain of the quality─▶ entropy model, told what came earlier ─▶ ŷ_a
@@ -7,8 +7,8 @@
 DCT and U are orthonormal, so what is lost in symbols is lost in latents. U starts as the principal components of 2×2
 blocks, every channel's scale as it was measured, the correction as nothing (`measure`): good at step 0.
 
-A GOP is one rotation, or several of one length, the last of which may be shorter. What a later one's lowest slice would
-be if nothing moved is predicted from the blocks before it, in float32, and only the difference is coded. The blocks are
+A GOP is one rotation, or several of one length, the last of which may be shorter. A later one's lowest slice is
+predicted from the blocks before it as if nothing moved, in float32, and only the difference is coded. The blocks are
 those before the correction: then the chain from rotation to rotation is linear and cannot grow, so that two machines
 whose floats differ in the last bit do not drift apart, in whatever precision the correction runs.
 """
@@ -46,7 +46,7 @@ from gnvc_vd.learned.bottleneck.slices import (
 from gnvc_vd.metrics.block_transform import dct_like
 from gnvc_vd.presets import TransformPreset
 
-BASIS_PACE = 1 / 40  # of the basis beside all else that trains: faster, it is lost before the rest has learned it
+BASIS_PACE = 1 / 40  # learning rate of the basis over the rest's: faster, it drifts before entropy models follow
 
 
 class Transform(Bottleneck):
@@ -127,7 +127,7 @@ class Transform(Bottleneck):
                 shown, past = self._rotated(self.rotation(part), part.shape[2], past, size, quality, code)
                 decoded.append(shown.latent)
                 features.append(shown.feature)
-                first = len(spent) - part.shape[2] + 1  # what comes before it is of one slice, in bands
+                first = len(spent) - part.shape[2] + 1  # all entries before it are one slice's bands
                 bits += [torch.stack(spent[:first]).sum(0), *spent[first:]]
                 spent.clear()
         return Trained(torch.cat(decoded, 2), torch.cat(features, 2), torch.stack(bits, 1))
@@ -169,11 +169,11 @@ class Transform(Bottleneck):
     def _rotated(
         self, slices: Tensor | None, count: int, past: "Past | None", size: "Size", quality: Tensor, code: "Code"
     ) -> tuple[DecodedLatent, "Past"]:
-        """A rotation, slice after slice: l̂ B 16 T h w and f B F T h w, and what it leaves for the next.
+        """Code one rotation, slice by slice: l̂ B 16 T h w and f B F T h w, and the next one's state.
 
         Args:
             slices: to be coded, B T 64 h w; none while decoding.
-            code: puts a slice through whatever there is: a model that trains, or coders.
+            code: codes one slice, by the training forward or by entropy coders.
         """
         prediction = self._prediction(past, count)
         seen = None if past is None else past.history
@@ -197,7 +197,7 @@ class Transform(Bottleneck):
         return shown, Past(blocks[:, -1].detach(), cast(SliceHistory, seen))
 
     def _in_bands(self, y: Tensor | None, count: int, size: "Size", one: "One") -> "Found":
-        """A first rotation's lowest slice: the smooth band, then the details, each told of those before."""
+        """A first rotation's lowest slice: smooth band, then details, each conditioned on those before."""
         half, seen = (-(-size[0] // 2), -(-size[1] // 2)), None
         wanted = [None] * 4 if y is None else split(y).unbind(1)
         bands = list[Found]()
@@ -223,7 +223,7 @@ class Transform(Bottleneck):
         return DecodedLatent(self.rotation.latents(corrected), feature), blocks
 
     def _uncertainty(self, errors: Tensor, log_step: Tensor) -> Tensor:
-        """How far each latent may be off by what the entropy models said, in steps, and the step; in logarithms.
+        """Log deviation of each latent's error, in steps, as the entropy models expect it; and the log step.
 
         Args:
             errors: expected squared errors of slices, B T 64 h w.
@@ -234,7 +234,7 @@ class Transform(Bottleneck):
         return torch.cat([deviation, step.expand_as(deviation[:, :, :1])], dim=2)
 
     def _prediction(self, past: "Past | None", count: int) -> Tensor:
-        """A lowest slice as it would be if nothing moved any more: nothing for a GOP's first rotation."""
+        """The lowest slice, predicted as if nothing moved; zero for a GOP's first rotation."""
         if past is None:
             return torch.zeros((), device=self.table_frequencies.device)
         return self.rotation.predicted(past.blocks, count)
@@ -254,7 +254,7 @@ class Transform(Bottleneck):
 
 
 class Found(NamedTuple):
-    """A slice as it was decoded, whitened, and how far off it may be."""
+    """A decoded slice, its whitened form and expected squared error."""
 
     symbols: Tensor
     values: Tensor
@@ -262,7 +262,7 @@ class Found(NamedTuple):
 
 
 class Past(NamedTuple):
-    """What a rotation leaves for the next one."""
+    """State from one rotation to the next."""
 
     blocks: Tensor  # of its last latent, before the correction
     history: SliceHistory  # of its integers
@@ -276,8 +276,8 @@ One = Callable[[SliceEntropy, Place, Tensor | None, Size, SliceHistory | None], 
 class Rotation(nn.Module):
     """Latents to slices and back, orthonormal: a DCT over time, and the basis U of 2×2 blocks.
 
-    U is the measured basis turned by a rotation that is learned: Cayley's (I + A)⁻¹ (I − A) of a skew A, which begins
-    as nothing and stays a rotation whatever is learned. Its arithmetic is float32, whatever the rest is cast to.
+    U is the measured basis times a learned orthogonal matrix, the Cayley transform (I + A)⁻¹ (I − A) of a skew A that
+    starts at zero. It is computed in float32, whatever the rest is cast to.
     """
 
     mean: Tensor  # 16
@@ -290,7 +290,7 @@ class Rotation(nn.Module):
         self.register_buffer("measured", torch.eye(CHANNELS))
         self.register_buffer("basis", torch.eye(CHANNELS))
         self.turn = nn.Parameter(torch.zeros(CHANNELS, CHANNELS))
-        self.carry = nn.Parameter(torch.zeros(LONGEST, CHANNELS))  # share of the last latent that the next will have
+        self.carry = nn.Parameter(torch.zeros(LONGEST, CHANNELS))  # gain of the prediction from the last latent
 
     def measure(self, latents: Tensor) -> None:
         self.mean.copy_(latents.mean((0, 2, 3, 4)))
@@ -310,9 +310,9 @@ class Rotation(nn.Module):
             self.carry[length - 1] = share.clamp(0, 1)
 
     def last_and_next(self, latents: Tensor, length: int) -> tuple[Tensor, Tensor]:
-        """The lowest slice that a clip's first latent would be if it went on, and the one of the latents after it.
+        """The lowest slice if a clip's first latent were repeated, and that of the latents after it.
 
-        The first is rounded as λ = 1 would round it. The second is of a rotation of this length, or of what is there.
+        The first is quantised as at λ = 1. The second covers `length` latents, or as many as there are.
         """
         after = latents[:, :, 1 : 1 + length]
         known = self.of_blocks(_blocks(latents[:, :, :1] - self.centre()))[:, 0]
@@ -362,7 +362,7 @@ class Rotation(nn.Module):
 
 
 class Correction(nn.Module):
-    """What an orthonormal transform cannot say of a decoded rotation: a sum that begins as nothing, in steps."""
+    """A residual network on decoded blocks; its output is in quantiser steps and starts at zero."""
 
     def __init__(self, preset: TransformPreset) -> None:
         super().__init__()
@@ -374,7 +374,7 @@ class Correction(nn.Module):
         nn.init.zeros_(cast(Tensor, self.leave.bias))
 
     def forward(self, blocks: Tensor, quality: Tensor, step: Tensor) -> tuple[Tensor, Tensor]:
-        """Blocks B T 64 h w as they should be, and what it saw in them, B T W/4 2h 2w."""
+        """Corrected blocks B T 64 h w, and features of them, B T W/4 2h 2w."""
         count = blocks.shape[1]
         before = torch.cat([blocks[:, :1], blocks[:, :-1]], dim=1)
         after = torch.cat([blocks[:, 1:], blocks[:, -1:]], dim=1)
@@ -397,7 +397,7 @@ def _after(seen: SliceHistory | None, values: Tensor) -> SliceHistory:
 
 
 def _expected_error(levels: Tensor, gain: Tensor) -> Tensor:
-    """Squared, of a coefficient of this table after it was rounded: its own variance, or at most a uniform step's."""
+    """Expected squared error of a rounded coefficient: about its variance, and at most a uniform step's 1/12."""
     variance = likelihoods.scale_of(levels).square()
     return variance / (1 + 12 * variance) / gain.square()
 

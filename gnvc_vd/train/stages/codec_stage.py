@@ -1,4 +1,4 @@
-"""GNVC-VD's codec and adaptor on a frozen backbone, judged by an RD point for each quality: real units, decoded.
+"""Trains GNVC-VD's codec and adaptor on a frozen backbone; validates on RD points of real, decoded bitstreams.
 
 PSNR is of a whole clip's squared error, then the mean over clips; `gnvc-vd compare` takes the mean over frames.
 """
@@ -36,7 +36,7 @@ from gnvc_vd.video.pictures import sheets
 from gnvc_vd.video.pixels import pixels_of, to_model
 
 START = "start.safetensors"  # in a run's folder: what its latent codec began with
-MEASURED = "measured"  # the beginning that is measured on the first batches
+MEASURED = "measured"  # statistics measured on the first batches
 ROTATIONS = (*(7,) * 7, *(9,) * 3, 8, 6, 6, 5, 4, 3, 3, 2, 1)  # lengths in latents, each as often as it is trained
 
 
@@ -81,7 +81,7 @@ class CodecStage(nn.Module):
         levels, rotation = quality[:, None].expand(-1, clean.shape[2]), self._rotation(step, clean.shape[2])
         coded = self.bottleneck(clean, levels, draws.uniform_like, rotation)
         noise, first = self.stage.noise_scale * draws.normal_like(clean), self._first_latent(step, clean.shape[2])
-        window = slice(max(0, first - 1), None)  # what the refiner sees: with the latent before, where there is one
+        window = slice(max(0, first - 1), None)  # the refiner's input: one context latent, if any, and the rest
         context = clean[:, :, window.start : first] if first else None
         decoded, features, noise = (x[:, :, window] for x in (coded.latents, coded.features, noise))
         sigma_0: Tensor | float = self.stage.sigma_0
@@ -114,9 +114,9 @@ class CodecStage(nn.Module):
 
     @torch.no_grad()
     def measure(self, batches: Callable[[], Iterable[Tensor]]) -> dict[str, Tensor]:
-        """Begin with the latent codec as what is best before any training, on these clips; returns what it begins with.
+        """Set and return the latent codec's initial statistics.
 
-        It may also begin with statistics that were measured before.
+        They are measured on these clips, or read from a file of earlier ones.
         """
         if self.begin == MEASURED:
             latents = torch.cat([latents_of(self.vae, clips.to(self.vae.mean.device)) for clips in batches()])
@@ -131,21 +131,21 @@ class CodecStage(nn.Module):
         fill(self.bottleneck.measured(), file)
 
     def go_on(self, run: Path) -> None:
-        """What a run began with, where its checkpoints need it beside what trains."""
+        """Load a run's initial statistics, which its checkpoints may lack."""
         trained = {name for name, one in self.bottleneck.named_parameters()}
         if (run / START).is_file():
             self.begin_with(run / START)
         elif self.begin is not None and not trained >= self.bottleneck.measured().keys():
-            raise GnvcError(f"{run / START}: missing, and what the run began with is nowhere else")
+            raise GnvcError(f"{run / START}: missing, and no checkpoint has these statistics")
 
     def _rotation(self, step: Step, latents: int) -> int:
-        """Of this step: every length is trained, the usual ones most often. A codec without rotations has none."""
+        """This step's rotation length: all are trained, the usual ones most. 0 for a codec without rotations."""
         if not self.bottleneck.usual_rotation(latents):
             return 0
         return min(latents, ROTATIONS[step.shared(ROTATION).below(len(ROTATIONS))])
 
     def _first_latent(self, step: Step, latents: int) -> int:
-        """Where the refined window begins: at the GOP's start, or behind latents that are past and known."""
+        """First latent to refine: the GOP's first, or a later one that follows a clean context latent."""
         draws = step.shared(STEP)
         return 1 + draws.below(latents - 1) if latents > 1 and draws.chance(self.stage.continuation) else 0
 
@@ -171,11 +171,11 @@ class CodecStage(nn.Module):
     def _on_pixels(
         self, clips: Tensor, latents: Tensor, sent: Tensor, first: int, draws: BatchDraws
     ) -> dict[str, Tensor]:
-        """Terms of decoded pictures, before they are cut off at ±1, where no gradient would pass.
+        """Pixel losses on the VAE's output, before the clamp to ±1 that would stop gradients.
 
         Args:
-            latents: to be decoded, with the clean ones before the window that is refined.
-            sent: as the latent codec decodes them.
+            latents: input of the VAE's decoder: clean context, then refined latents.
+            sent: the latent codec's output.
         """
         if clips.shape[1] == LATENT_CHANNELS:
             raise GnvcError("latents made before have no pixels to compare: train with the videos themselves")
@@ -215,14 +215,16 @@ class CodecStage(nn.Module):
         return Verdict(float(np.mean(scores)), figures, sheets(originals[0], shown))
 
     def codec(self, note: str = "", places: Tensor | None = None) -> GnvcVd:
-        """As it stands, to be judged or saved: its own refiner, and its bottleneck's weights in a frozen one.
+        """The codec now, to validate or save: the live refiner and a frozen copy of the bottleneck.
 
         Args:
-            places: where qualities lie on the trained scale (bottleneck.freeze).
+            places: positions of the qualities on the trained scale (bottleneck.freeze); by default as trained.
+                Where nothing that decides symbols trains, the start's integers stay.
         """
         bottleneck = copy.deepcopy(self.bottleneck).requires_grad_(False).eval()
-        bottleneck.freeze(places)
-        # No stream of it is kept, so none has to say whose it is; a sharded refiner's weights are nowhere whole.
+        if places is not None or self.begin is not None or "codec" in self.stage.trains:
+            bottleneck.freeze(places)
+        # A dummy hash: its streams are never kept, and a sharded refiner has no full weights to hash.
         name, refinement = self.settings.model.name, self.stage.refinement
         return GnvcVd(name, self.backbone, bottleneck, bytes(4), lambda: self.refiner, note, refinement)
 

@@ -1,0 +1,196 @@
+"""The rate–distortion points of a release as data, and the tables and pictures that the docs show of them.
+
+    python -m lab.results add EVALUATION NAME     an evaluation's points ─▶ docs/results/VERSION/NAME.csv
+    python -m lab.results draw                    ─▶ NAME-METRIC.png beside it, and marked tables in README.md, docs
+                                                     and the models' cards
+
+A table stands between two comments, of which the first says what it holds:
+
+    <!-- rates NAME SEQUENCE METRIC,… CODEC,… -->          every point of these codecs; SEQUENCE may be mean
+    <!-- differences NAME ANCHOR METRIC,… CODEC,… -->      BD-rates, the mean of the sequences' own
+    <!-- at NAME SEQUENCE ANCHOR MOST METRIC,… CODEC -->   a codec at each of the anchor's rates up to MOST
+    <!-- end -->
+
+docs/results/README.md describes the columns. Files of others with these columns are drawn alike: they lie beside ours.
+"""
+
+import argparse
+import csv
+import io
+import math
+import re
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from gnvc_vd import __version__
+from gnvc_vd.common.files import write_text
+from gnvc_vd.common.strict import require
+from gnvc_vd.conventions import GnvcError, UsageError
+from gnvc_vd.evaluate.points import Point, read_point
+from gnvc_vd.report import tables
+from gnvc_vd.report.curves import MEASURED, OF_SEQUENCES, Row, differences, with_means
+from gnvc_vd.report.plots import plot_metrics
+from gnvc_vd.report.tables import Table
+
+ROOT = Path(__file__).parents[1]
+FOLDER = ROOT / "docs" / "results"
+PAGES = (
+    "README.md",
+    "docs/results.md",
+    "gnvc_vd/assets/tiny/MODEL_CARD.md",
+    "gnvc_vd/assets/tiny-contextual/MODEL_CARD.md",
+)
+COLUMNS = ("codec", "sequence", "frames", "width", "height", "level", "bytes", "bpp", "kbps")
+TIMES = ("encode_seconds", "decode_seconds", "commit", "machine")
+BLOCK = re.compile(r"(<!-- (?!end)(\w+) ([^\n]*?) -->\n).*?(<!-- end -->)", re.DOTALL)
+OVERLAP = 0.1  # of a range, that two curves must both cover
+
+
+@dataclass(frozen=True)
+class Release:
+    """The points of one file."""
+
+    name: str
+    rows: list[Row]
+    metrics: tuple[str, ...]
+
+    def of(self, codecs: Sequence[str]) -> list[Row]:
+        known = list(dict.fromkeys(row.codec for row in self.rows))
+        strange = set(codecs) - set(known)
+        require(not strange, f"{self.name}.csv has no {', '.join(sorted(strange))}; it has {', '.join(known)}")
+        return [row for row in self.rows if row.codec in codecs]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    add_parser = verbs.add_parser("add", help="keep an evaluation's points")
+    add_parser.add_argument("evaluation", type=Path, help="its folder")
+    add_parser.add_argument("name", help="of the file")
+    verbs.add_parser("draw", help="write the docs' tables and pictures anew")
+    arguments = parser.parse_args(argv)
+    try:
+        if arguments.verb == "add":
+            print(add(arguments.evaluation, arguments.name))
+        else:
+            for path in draw():
+                print(path)
+    except GnvcError as error:
+        print(f"results: {error}", file=sys.stderr)
+        return 2 if isinstance(error, UsageError) else 1
+    return 0
+
+
+def add(evaluation: Path, name: str, folder: Path = FOLDER / __version__) -> Path:
+    found = [read_point(path) for path in sorted(evaluation.glob("points/*/*/*.json"))]
+    points = [point for point in found if point is not None]
+    require(bool(points), f"{evaluation}: no points there")
+    write_text(folder / f"{name}.csv", as_csv(points))
+    return folder / f"{name}.csv"
+
+
+def as_csv(points: Sequence[Point]) -> str:
+    """Every digit of what was measured for all; seconds with three."""
+    metrics = [name for name in MEASURED if all(name in point.asked for point in points)]
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow([*COLUMNS, *metrics, *TIMES])
+    for point in points:
+        seconds = f"{point.encode_seconds:.3f}", f"{point.decode_seconds:.3f}"
+        where = point.environment.get("commit", ""), point.environment.get("processor", "")
+        measured = [point.figures[name] for name in metrics]
+        writer.writerow([*(getattr(point, name) for name in COLUMNS), *measured, *seconds, *where])
+    return out.getvalue()
+
+
+def read(path: Path) -> Release:
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            lines = list(csv.DictReader(file))
+        metrics = tuple(name for name in lines[0] if name in MEASURED)
+        rows = [_row(line, metrics) for line in lines]
+    except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
+        raise GnvcError(f"{path}: not a file of rate–distortion points ({error!r})") from error
+    return Release(path.stem, with_means(rows), metrics)
+
+
+def _row(line: Mapping[str, str], metrics: Sequence[str]) -> Row:
+    figures = {name: float(line[name]) if line[name] else None for name in metrics}
+    size, rate = (int(line["level"]), int(line["bytes"])), (float(line["bpp"]), float(line["kbps"]))
+    return Row(line["codec"], line["sequence"], *size, *rate, figures)
+
+
+def draw(folder: Path = FOLDER / __version__) -> list[Path]:
+    """Every page that holds a marked table, and a picture of each measure of each file; what was written."""
+    releases = {path.stem: read(path) for path in sorted(folder.glob("*.csv"))}
+    written = []
+    for page in (ROOT / name for name in PAGES):
+        if page.is_file():
+            write_text(page, redrawn(page.read_text(encoding="utf-8"), releases))
+            written.append(page)
+    for release in releases.values():
+        ours = [name for name in dict.fromkeys(row.codec for row in release.rows) if name.startswith(("tiny", "gvc"))]
+        plot_metrics(
+            release.rows, release.metrics, release.name, ours, folder, prefix=f"{release.name}-", suffixes=("png",)
+        )
+        written += [folder / f"{release.name}-{metric}.png" for metric in release.metrics]
+    return written
+
+
+def redrawn(text: str, releases: dict[str, Release]) -> str:
+    """A page with its marked tables anew."""
+
+    def block(match: re.Match[str]) -> str:
+        kind, words = match[2], match[3].split()
+        require(kind in TABLES, f"there is no table {kind!r}; there are {', '.join(TABLES)}")
+        require(bool(words) and words[0] in releases, f"{match[1].strip()}: no such file of points")
+        table = TABLES[kind](releases[words[0]], *words[1:])
+        return f"{match[1]}{_lines(table)}\n{match[4]}" if table.rows else f"{match[1]}{match[4]}"
+
+    return BLOCK.sub(block, text)
+
+
+def rates(release: Release, sequence: str, metrics: str, codecs: str) -> Table:
+    return tables.rate_table(release.of(codecs.split(",")), sequence, metrics.split(","))
+
+
+def rate_differences(release: Release, anchor: str, metrics: str, codecs: str) -> Table:
+    names = metrics.split(",")
+    found = differences(release.of([anchor, *codecs.split(",")]), anchor, names, OVERLAP)
+    return tables.difference_tables(found, anchor, OF_SEQUENCES, names)[0]
+
+
+def at_rates(release: Release, sequence: str, anchor: str, most: str, metrics: str, codec: str) -> Table:
+    """Linear in the logarithm of the rate between a codec's two nearest points."""
+    names = metrics.split(",")
+    own = sorted((row.bpp, row) for row in release.of([codec]) if row.sequence == sequence)
+    cells = []
+    for row in sorted(release.of([anchor]), key=lambda row: row.bpp):
+        if row.sequence != sequence or row.bpp > float(most) or not own[0][0] <= row.bpp <= own[-1][0]:
+            continue
+        pairs = []
+        for name in names:
+            values = [one.figures[name] for _, one in own]
+            theirs = row.figures[name]
+            assert theirs is not None and None not in values
+            mine = float(np.interp(math.log(row.bpp), [math.log(rate) for rate, _ in own], values))  # type: ignore[arg-type]
+            ahead = (mine > theirs) != MEASURED[name].lower_is_better
+            pairs.append(f"{'**' if ahead else ''}{mine:.4g}{'**' if ahead else ''} / {theirs:.4g}")
+        cells.append((f"{row.bpp:.5f}", *pairs))
+    return Table(f"{codec} / {anchor} at equal rate", ("bpp", *(MEASURED[name].label for name in names)), tuple(cells))
+
+
+TABLES: dict[str, Callable[..., Table]] = {"rates": rates, "differences": rate_differences, "at": at_rates}
+
+
+def _lines(table: Table) -> str:
+    """Without its title, which the page has in its own words."""
+    return tables.as_markdown([table]).partition("\n\n")[2].rstrip("\n")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

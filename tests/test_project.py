@@ -1,0 +1,62 @@
+"""What stands beside the package: the workflow, the hooks, the issue templates, pages of prose."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+import gnvc_vd
+
+CHECKOUT = Path(gnvc_vd.__file__).parents[1]
+WIDTH = 100  # of prose
+
+
+def loaded(name: str) -> dict:  # type: ignore[type-arg]
+    found = yaml.safe_load((CHECKOUT / name).read_text(encoding="utf-8"))
+    assert isinstance(found, dict)
+    return found
+
+
+def test_the_workflow_runs_what_must_pass_on_a_fresh_clone() -> None:
+    job = loaded(".github/workflows/ci.yml")["jobs"]["test"]
+    assert [step["run"] for step in job["steps"] if "run" in step] == [".ci/run"]
+    assert (CHECKOUT / ".ci" / "run").stat().st_mode & 0o111
+    classifiers = (CHECKOUT / "pyproject.toml").read_text(encoding="utf-8")
+    assert all(f"Python :: {version}" in classifiers for version in job["strategy"]["matrix"]["python"])
+
+
+def test_the_hooks_are_the_style_checks_of_make_lint() -> None:
+    (repository,) = loaded(".pre-commit-config.yaml")["repos"]
+    assert repository["repo"] == "local"
+    assert [hook["entry"].split()[:2] for hook in repository["hooks"]] == [
+        [".venv/bin/ruff", "check"],
+        [".venv/bin/ruff", "format"],
+    ]
+    assert {hook["language"] for hook in repository["hooks"]} == {"system"}
+    lint = (CHECKOUT / "Makefile").read_text(encoding="utf-8").partition("\nlint:")[2].partition("\n\n")[0]
+    assert "ruff check ." in lint and "ruff format --check ." in lint
+
+
+@pytest.mark.parametrize("name", ["bug", "feature", "results"])
+def test_an_issue_template_has_what_a_form_needs(name: str) -> None:
+    template = loaded(f".github/ISSUE_TEMPLATE/{name}.yml")
+    assert template["name"] and template["description"]
+    names = [part["id"] for part in template["body"]]
+    assert len(set(names)) == len(names)
+    for part in template["body"]:
+        assert part["type"] in {"input", "textarea", "checkboxes"} and part["attributes"]["label"]
+    assert any(part.get("validations", {}).get("required") for part in template["body"])
+
+
+@pytest.mark.parametrize("name", ["CONTRIBUTING.md", "CHANGELOG.md", "docs/examples.md"])
+def test_prose_is_at_most_a_hundred_characters_wide(name: str) -> None:
+    lines = (CHECKOUT / name).read_text(encoding="utf-8").splitlines()
+    assert [line for line in lines if len(line) > WIDTH and not line.startswith("|")] == []
+
+
+def test_the_changelog_is_newest_first_and_in_known_sections() -> None:
+    lines = (CHECKOUT / "CHANGELOG.md").read_text(encoding="utf-8").splitlines()
+    versions = [line.partition("[")[2].partition("]")[0] for line in lines if line.startswith("## ")]
+    assert versions == ["Unreleased", *sorted(versions[1:], key=lambda one: [*map(int, one.split("."))], reverse=True)]
+    sections = {line.removeprefix("### ") for line in lines if line.startswith("### ")}
+    assert sections <= {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
