@@ -4,18 +4,16 @@ docs/commands.md has the help of every command of gnvc-vd and the first line of 
 the first line of every module, room by room. A test says when they are not what the code says.
 """
 
-import argparse
 import ast
 import os
+import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from unittest.mock import patch
 
-from gnvc_vd.cli.arguments import parser
 from gnvc_vd.common.files import write_text
 
 ROOT = Path(__file__).parents[1]
+COMMANDS = ("encode", "decode", "verify", "info", "compare", "demo", "bench")
 WIDTH = {"COLUMNS": "98"}  # of a help text
 ROOMS = (  # from what is seen first to what all else stands on
     *("cli", "report", "bench", "evaluate", "train", "train/stages", "baselines", "codecs", "learned"),
@@ -37,9 +35,8 @@ def pages() -> dict[str, str]:
 
 def commands() -> str:
     parts = ["# Commands", "Made by `python -m lab.contents` out of the programs' own help.", "## gnvc-vd"]
-    with patch.dict(os.environ, WIDTH):
-        for name, parser in _subparsers():
-            parts += [f"### {name}", f"```\n{parser.format_help()}```"]
+    for command in COMMANDS:
+        parts += [f"### {command}", f"```\n{_help(command)}```"]
     for folder, title in (("scripts", "Scripts"), ("lab", "Studies and tools"), ("lab/tiny", "How tiny is made")):
         parts += [f"## {title}", _table([(f"`{_called(path)}`", _first_line(path)) for path in _modules(folder)])]
     return "\n\n".join(parts) + "\n"
@@ -58,10 +55,9 @@ def _table(rows: list[tuple[str, str]]) -> str:
     return "\n".join(["| | |", "|---|---|", *(f"| {name} | {line} |" for name, line in rows)])
 
 
-def _subparsers() -> Iterator[tuple[str, argparse.ArgumentParser]]:
-    for action in parser()._actions:
-        if isinstance(action, argparse._SubParsersAction):
-            yield from action.choices.items()
+def _help(command: str) -> str:
+    words = [sys.executable, "-m", "gnvc_vd", command, "--help"]
+    return subprocess.run(words, env=os.environ | WIDTH, capture_output=True, text=True, check=True).stdout
 
 
 def _modules(folder: str) -> list[Path]:

@@ -19,7 +19,7 @@ from gnvc_vd.report.curves import MEASURED
 from gnvc_vd.report.plots import COLOURS
 from lab.contact_sheet import points_of, rows_of
 
-CODECS = ("tiny", "x265")
+CODECS = {"gnvc-vd": "tiny", "x265": "x265"}  # by their names in the evaluation, as they are called here
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -40,18 +40,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def draw(evaluation: Path, out: Path, sequence: str | None, rate: float, metric: str) -> None:
-    points = points_of(evaluation, sequence, CODECS)
+    points = points_of(evaluation, sequence, list(CODECS))
     require(all(metric in point.asked for point in points), f"{evaluation}: {metric} was not asked for", GnvcError)
     figure = Figure(figsize=(13, 3.6), layout="constrained")
     axes = figure.subplots(1, 4, width_ratios=(1, 1, 1, 1.25))
     for place, row in zip(axes, rows_of(evaluation, points, [rate]), strict=False):
         place.imshow(row.frames[len(row.frames) // 2], interpolation="lanczos")
-        place.set_title(row.label.replace("\n", ", "), fontsize=10)
+        codec, _, rate_of_it = row.label.replace("\n", " ").partition(" ")
+        place.set_title(" ".join([CODECS.get(codec, codec), rate_of_it.partition(" ")[2]]), fontsize=10)
         place.set_axis_off()
     curve = axes[-1]
-    for codec, colour in zip(CODECS, COLOURS, strict=False):
+    for (codec, name), colour in zip(CODECS.items(), COLOURS, strict=False):
         own = sorted((point.bpp, point.figures[metric]) for point in points if point.codec == codec)
-        curve.plot(*zip(*own, strict=True), marker="o", markersize=4, color=colour, label=codec)
+        curve.plot(*zip(*own, strict=True), marker="o", markersize=4, color=colour, label=name)
     curve.set_xscale("log")
     curve.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     curve.xaxis.set_major_formatter(lambda value, _: f"{value:g}")

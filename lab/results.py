@@ -1,6 +1,6 @@
 """The rate–distortion points of a release as data, and the tables and pictures that the docs show of them.
 
-    python -m lab.results add EVALUATION NAME     an evaluation's points ─▶ docs/results/VERSION/NAME.csv
+    python -m lab.results add EVALUATION NAME     an evaluation's points ─▶ NAME.csv in the version's folder
     python -m lab.results draw                    ─▶ NAME-METRIC.png beside it, and marked tables in README.md, docs
                                                      and the models' cards
 

@@ -85,7 +85,9 @@ def missing_names(code: str) -> list[str]:
 def is_there(dotted: str) -> bool:
     """A module of ours, a room, or a name in one; other people's modules are."""
     top, *rest = dotted.split(".")
-    if top not in {"gnvc_vd", "lab", "tests"} or "NAME" in rest or (top == "gnvc_vd" and rest[0] in gnvc_vd.__all__):
+    if top not in {"gnvc_vd", "lab", "tests"} or not rest or "NAME" in rest:
+        return True
+    if top == "gnvc_vd" and rest[0] in gnvc_vd.__all__:
         return True
     whole, parent = CHECKOUT.joinpath(top, *rest), CHECKOUT.joinpath(top, *rest[:-1])
     return whole.is_dir() or whole.with_suffix(".py").exists() or parent.with_suffix(".py").exists()

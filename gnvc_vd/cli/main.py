@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 C = TypeVar("C", bound="Codec[Any]")
 DONE, REFUSED, MISUSED, INTERRUPTED = 0, 1, 2, 130
-REFINEMENT = ("window", "steps", "sigma_0", "noise_scale")  # what an encoder may wish; else as the model has it
+REFINEMENT = ("window", "steps", "sigma_0", "noise_scale")  # options that override the model's refinement
 GNVC_VD_OPTIONS = (
     *REFINEMENT,
     "policy",
@@ -39,7 +39,7 @@ GNVC_VD_OPTIONS = (
     "canvas",
     "target_kbps",
     "target_size",
-)  # GNVC-VD's alone; None is what was not said
+)  # GNVC-VD only; None if not given
 SEARCHED = ("bpp", "target_kbps", "target_size")  # rates of the whole file
 DECODING = ("steps", "refine", "apart", "conceal", "allow_other_weights", "max_pixels")
 

@@ -53,8 +53,8 @@ class Encoding:
     Args:
         bpp: searches the quality whose stream comes nearest to a rate, instead of taking `quality`.
         target_kbps: the highest whose stream has at most so many kbit/s; `target_size`: so many bytes.
-        rotation: latents that a transform codec takes together, 1 to 9; as few rotations as there can be by default.
-        canvas: whether a camera's pan is taken out of the GOPs where that pays, or of none.
+        rotation: latents per rotation (DCT over time) of a transform codec, 1 to 9; by default the fewest rotations.
+        canvas: compensate camera pans in GOPs where it saves bits ("auto"), or in none.
         refinement: what the stream says of it; None is the model's own.
     """
 
@@ -94,7 +94,7 @@ class Encoding:
 
 
 class Gop(NamedTuple):
-    """What units of any quality are made of."""
+    """A GOP's latents, before quantisation."""
 
     frames: int
     latents: Tensor  # 1 16 T h w
@@ -107,7 +107,7 @@ class GnvcVd:
 
     Args:
         name: what messages call it.
-        shown_identity: what its streams say of the float weights, by `shown_identity_of`.
+        shown_identity: its streams' hash of the float weights (`shown_identity_of`).
         load_refiner: called when something is refined for the first time; no encoder ever does.
         note: what its user must know (that nano's pictures mean nothing).
         refinement: what its streams say of it, unless the encoder wants it otherwise.
@@ -126,12 +126,12 @@ class GnvcVd:
 
     @cached_property
     def refiner(self) -> "Refiner":
-        with torch.inference_mode(False):  # whoever asks first, it is there for everyone
+        with torch.inference_mode(False):  # usable outside inference mode too
             return self.load_refiner().eval().to(self.device)
 
     @property
     def refines(self) -> bool:
-        """Whether it was trained to, so that an encoder or a decoder may choose how."""
+        """Whether it has a trained refiner, so that refinement steps can be set."""
         return self.refinement.steps > 0
 
     @property
@@ -164,9 +164,9 @@ class GnvcVd:
         on_trial: Callable[[int, float], object] = lambda quality, bpp: None,
         say: Callable[[str], object] = lambda sentence: None,
     ) -> Iterator[Unit]:
-        """Unit by unit, as the frames come; where a rate is asked for, all of them after the last frame.
+        """Encode unit by unit as frames arrive; with a target rate, all units after the last frame.
 
-        A rate is searched over latents, which are made once and held: half a byte for each pixel of the clip.
+        The rate search keeps the whole clip's latents in memory: half a byte for each pixel.
 
         Args:
             info: of the video, which says what the file takes beside its units. Only a rate needs it.
@@ -187,7 +187,7 @@ class GnvcVd:
             yield from coded(settings.quality)
             return
         if info is None:
-            raise UsageError("a rate is of a whole file: encode_units must be told what video it is of")
+            raise UsageError("a target rate counts the whole file: say what video it is of")
         clip = list(clip)
         total = settings.wanted_bytes(info, sum(gop.frames for gop in clip))
         wanted = Wanted(total or 0, is_limit=settings.bpp is None)
@@ -224,7 +224,7 @@ class GnvcVd:
         """For a stream with this header.
 
         Args:
-            pictures: whether any are wanted; without, symbols alone are verified, whatever weights coded them.
+            pictures: False if only symbols are to be verified, which works for any float weights.
         """
         decoding = decoding or Decoding()
         if (decoding.steps or decoding.apart) and not self.refines:
@@ -254,7 +254,7 @@ class GnvcVdDecoder:
 
     def __init__(self, codec: GnvcVd, header: Header, decoding: Decoding, refinement: Refinement) -> None:
         self._codec, self._header, self._decoding, self._refinement = codec, header, decoding, refinement
-        self.drifts: dict[int, float] = {}  # of no GOP: both ends need not hold the same floats
+        self.drifts: dict[int, float] = {}  # always empty: floats may differ between machines
 
     def symbols(self, unit: Unit) -> Iterator[DecodedLatent]:
         """A unit's latents, with the check of its symbol hash after the last."""
@@ -282,7 +282,7 @@ class GnvcVdDecoder:
             pass
 
     def skip(self, unit: Unit) -> None:
-        """No unit needs another."""
+        """GOPs are independent."""
 
     def frames(self, unit: Unit) -> Iterator[Frame]:
         """A GOP's frames, window by window."""
@@ -325,7 +325,7 @@ class GnvcVdDecoder:
         return out
 
     def _steps(self, unit: Unit) -> int:
-        """Those that a decoder asked for, or the stream where the model gains by them."""
+        """The decoder's steps, else the stream's up to the model's highest quality."""
         if not self._decoding.refine:
             return 0
         if self._decoding.steps is not None:
@@ -334,7 +334,7 @@ class GnvcVdDecoder:
 
 
 def shown_identity_of(backbone: Backbone, bottleneck: Bottleneck, adaptor: Mapping[str, Tensor]) -> bytes:
-    """What a stream says of every float that its pictures depend on."""
+    """Hash of all float weights that decoded frames depend on."""
     digest = hashlib.sha256(backbone.identity)
     for state in (stored_tensors(bottleneck), adaptor):
         for name, value in sorted(state.items()):

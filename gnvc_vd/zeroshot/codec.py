@@ -187,7 +187,7 @@ class _Encoder:
         return unit
 
     def _stills(self, padded: Frame, fresh: bool, room: float) -> tuple[dict[str, bytes], dict[str, Frame]]:
-        """What of the given frames is coded here, and all of them as the decoder will have them: first, last."""
+        """The stills coded in this unit, and all given frames as the decoder has them: first, last."""
         stills, (height, width) = self._codec.stills, padded.shape[1:3]
         wanted: dict[str, Frame] = {"first": padded[0]} if fresh and self._parameters.chained else {}
         if self._parameters.mode == "flf2v":
@@ -200,7 +200,7 @@ class _Encoder:
         return coded, given
 
     def _still_quality(self, frames: list[Frame], count: int, room: float) -> int:
-        """As told; else what follows from the atoms, and under a rate the level at which stills and atoms meet it."""
+        """As set, else as the atoms'; with a target rate, the highest that leaves bytes for atoms as good."""
         if not (frames and self._codec.stills.adjustable):
             return 0
         if self._encoding.still_quality is not None:
@@ -288,7 +288,7 @@ class GvcDecoder:
 
 
 def with_residual(latents: Tensor, coded: bytes) -> Tensor:
-    """The last latent with what sampling left of its error, at either end."""
+    """Latents with the coded residual added to the last one."""
     _, error = tail.decode(coded, *latents.shape[3:])
     return torch.cat([latents[:, :, :-1], latents[:, :, -1:] + error.to(latents.device)[None, :, None]], dim=2)
 

@@ -76,7 +76,7 @@ def test_what_is_not_there_is_said(
 def test_the_front_picture_shows_both_codecs_at_about_one_size(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(draw_front, "CODECS", ("ours", "theirs"))
+    monkeypatch.setattr(draw_front, "CODECS", {"ours": "ours", "theirs": "theirs"})
     out = tmp_path / "front.png"
     words = [str(folder), str(out), "--sequence", "b", "--rate", "0.02", "--metric", "psnr_rgb"]
     assert draw_front.main(words) == 0

@@ -2,7 +2,8 @@
 
 import pytest
 
-from lab.contents import ROOT, pages
+from gnvc_vd.cli.main import COMMANDS as COMMANDS_THERE
+from lab.contents import COMMANDS, ROOT, pages
 
 
 @pytest.mark.parametrize("name", ["docs/commands.md", "docs/files.md"])
@@ -13,6 +14,7 @@ def test_a_page_is_what_the_code_says(name: str) -> None:
 
 def test_every_command_script_and_module_has_a_line() -> None:
     commands, files = pages().values()
+    assert set(COMMANDS) == set(COMMANDS_THERE)
     for one in ("### encode", "### bench", "`python scripts/train.py`", "`python -m lab.tiny.train`"):
         assert one in commands
     modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / "gnvc_vd").rglob("*.py")}
