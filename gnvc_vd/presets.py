@@ -177,6 +177,7 @@ PRESETS = {
 
 SHIPPED_BEFORE = {  # models that came with the package once, by what their streams say of the weights that show them
     **dict.fromkeys(("eeae77e0", "b8b34dd9"), "tiny's first edition, gnvc_vd/assets/tiny of commit e57d395"),
+    **dict.fromkeys(("9079463f", "78113e87"), "tiny as it was, gnvc_vd/assets/tiny of commit ddcd7a8"),
 }
 
 

@@ -24,6 +24,7 @@ from gnvc_vd.evaluate.test_sets import CLIPS
 from gnvc_vd.learned.bottleneck.kinds import bottleneck_of
 from gnvc_vd.learned.codec import Encoding, GnvcVd
 from gnvc_vd.metrics.fidelity import psnr
+from gnvc_vd.presets import preset
 from gnvc_vd.train.checkpoint import fill
 from gnvc_vd.train.stages.codec_stage import START
 from gnvc_vd.video import Video, open_video
@@ -35,7 +36,7 @@ ASSETS = Path(sources.__file__).parent.parent / "assets" / "tiny"
 # PSNR in dB, without refinement, 25 frames of 256 × 144 in one GOP: of bunny at 0.0125 bits per pixel, between two
 # qualities; of city, where it does not go so low, at its lowest, 0.0160.
 FIRST_EDITION_AT = {"bunny": 22.48, "city": 15.89}
-LARGEST = 32e6  # bytes, of everything that is tiny's
+LARGEST = 48e6  # bytes, of everything that is tiny's or tiny-contextual's
 FRAMES, TOP, LEFT, HEIGHT, WIDTH = 13, 26, 64, 128, 192
 
 
@@ -68,7 +69,8 @@ def test_it_is_the_default_and_its_files_are_those_that_were_committed(tiny: Gnv
     assert tiny.name == "tiny" and tiny.note == ""
     found = {name: hashlib.sha256((ASSETS / name).read_bytes()).hexdigest() for name in (CODEC_FILE, ADAPTOR_FILE)}
     assert golden("codec sha256", found) == found
-    assert sum(path.stat().st_size for path in ASSETS.glob("*.safetensors")) <= LARGEST
+    shipped = [path for path in ASSETS.parent.glob("tiny*/*.safetensors")]
+    assert sum(path.stat().st_size for path in shipped) <= LARGEST
 
 
 def test_the_golden_stream_decodes_to_its_symbols_and_pictures(tiny: GnvcVd) -> None:
@@ -113,18 +115,46 @@ def test_before_its_first_step_it_is_ahead_of_the_first_editions_codec(tiny: Gnv
         cropped = Video(replace(video.info, width=256, height=144), ((frame, None) for frame in frames))
         stream = codec.encode(cropped, Encoding(quality, scenecut=False, canvas="off"))
     bpp = 8 * len(stream) / (25 * 144 * 256)
-    assert bpp <= 0.0125 and psnr(np.stack(frames), shown(codec, stream, Decoding())) > FIRST_EDITION_AT[name]
+    decoded = shown(codec, stream, Decoding(refine=False))
+    assert bpp <= 0.0125 and psnr(np.stack(frames), decoded) > FIRST_EDITION_AT[name]
 
 
-def test_it_does_not_refine_and_says_so_to_who_asks_for_steps(tiny: GnvcVd) -> None:
-    assert not tiny.refines and not refines() and refines("nano")
-    stream = STREAM.read_bytes()
-    assert np.array_equal(shown(tiny, stream, Decoding()), shown(tiny, stream, Decoding(refine=False)))
+def test_it_refines_up_to_the_quality_that_its_folder_says_unless_asked(tiny: GnvcVd) -> None:
+    highest = tiny.refinement.highest_quality
+    assert tiny.refines and refines() and 0 < highest < 63
+    for quality, by_default in ((highest, True), (highest + 1, False)):
+        stream = stream_of(tiny, "city", quality)
+        as_decoded, asked = (shown(tiny, stream, Decoding(**way)) for way in ({"refine": False}, {"steps": 1}))
+        assert np.array_equal(shown(tiny, stream, Decoding()), asked if by_default else as_decoded)
+        assert not np.array_equal(asked, as_decoded)
+
+
+def test_its_streams_start_to_refine_where_each_gop_s_error_says(tiny: GnvcVd) -> None:
+    starts = [units(tiny, "bunny", quality)[0].sigma_0 for quality in (0, 31, 63)]
+    assert all(start is not None for start in starts) and starts == sorted(starts, reverse=True)
+
+
+def test_without_a_refiner_steps_are_refused(tiny: GnvcVd) -> None:
+    bare = replace(tiny, refinement=replace(tiny.refinement, steps=0))
+    stream = stream_of(bare, "city", 20)
+    assert np.array_equal(shown(bare, stream, Decoding()), shown(bare, stream, Decoding(refine=False)))
     for wish in (Decoding(steps=1), Decoding(apart=True)):
         with pytest.raises(UsageError, match="tiny was trained without a refiner"):
-            shown(tiny, stream, wish)
+            shown(bare, stream, wish)
     with open_video(CLIPS / "bunny.mp4") as video, pytest.raises(UsageError, match="shown as decoded, in no steps"):
-        tiny.header(video.info, Encoding(refinement=Refinement(steps=1)))
+        bare.header(video.info, Encoding(refinement=Refinement(steps=1)))
+
+
+def test_the_published_design_stands_on_the_same_backbone() -> None:
+    contextual, tiny = load("tiny-contextual"), load()
+    assert contextual.name == "tiny-contextual" and contextual.bottleneck.preset == preset("tiny").contextual
+    assert contextual.backbone.hashes == tiny.backbone.hashes and contextual.refines
+    assert not (ASSETS.parent / "tiny-contextual" / "dit.safetensors").exists()
+    stream = stream_of(contextual, "bunny", 27)
+    size, ratio = len(stream), psnr(np.stack(clip("bunny")), shown(contextual, stream, Decoding()))
+    assert [size, ratio] == pytest.approx(golden("contextual bytes and psnr", [size, round(ratio, 3)]), abs=0.05)
+    with pytest.raises(BitstreamError, match="coded with model"):
+        shown(tiny, stream, Decoding())
 
 
 def test_a_stream_of_its_first_edition_says_where_that_is() -> None:
