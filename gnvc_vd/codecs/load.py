@@ -68,10 +68,11 @@ def load(name: str | Path | None = None, options: Options | None = None) -> Gnvc
     return _assembled(backbone, bottleneck, sizes.adaptor, Refinement())
 
 
-def refines(name: str | Path | None = None) -> bool:
-    """Whether a model refines what its latent codec decodes; one that was trained without a refiner does not."""
+def highest_refined(name: str | Path | None = None) -> int:
+    """The highest quality that a model refines unasked; −1 of one that was trained without a refiner."""
     reference = _reference(model_folder(name or DEFAULT_MODEL))
-    return reference is None or reference.refinement.steps > 0
+    refinement = Refinement() if reference is None else reference.refinement
+    return refinement.highest_quality if refinement.steps else -1
 
 
 def load_gvc(

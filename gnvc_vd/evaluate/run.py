@@ -24,7 +24,7 @@ from gnvc_vd.baselines.external import External
 from gnvc_vd.baselines.hybrid import Hybrid
 from gnvc_vd.codecs.contract import DIALS
 from gnvc_vd.codecs.info import inspect
-from gnvc_vd.codecs.load import refines
+from gnvc_vd.codecs.load import highest_refined
 from gnvc_vd.common.files import file_sha256, replacing
 from gnvc_vd.common.strict import require
 from gnvc_vd.conventions import GnvcError, UsageError, bits_per_pixel, kilobits_per_second
@@ -105,7 +105,7 @@ def evaluate(
         _prepared(one, evaluation)
     together()
     sources = [_prepared(one, evaluation) for one in sequences]
-    codecs = {name: one for name, one in evaluation.codecs.items() if not _another_name(one)}
+    codecs = {name: one for name, one in evaluation.codecs.items() if not is_redundant(one)}
     anchor = evaluation.report.anchor
     if anchor is not None and anchor not in codecs:
         raise UsageError(f"{anchor} is the anchor, and its model does not refine: give another with report.anchor")
@@ -144,10 +144,12 @@ def evaluate(
     return Done(len(mine) - len(failures), kept, tuple(failures), whole if len(whole) == len(points) else None)
 
 
-def _another_name(contestant: Contestant) -> bool:
-    """Whether a codec is redundant: it turns refinement off for a model without a refiner."""
+def is_redundant(contestant: Contestant) -> bool:
+    """Whether a codec is redundant: it turns refinement off for a model that refines none of its qualities."""
     ours = contestant.ours
-    return ours is not None and ours.decode.get("no-refine") is True and not refines(ours.model)
+    if ours is None or ours.codec != "gnvc-vd" or ours.decode.get("no-refine") is not True:
+        return False
+    return min(ours.levels) > highest_refined(ours.model)
 
 
 def make(job: Job, device: str) -> None:

@@ -18,7 +18,7 @@ from gnvc_vd.bitstream import BitstreamError, CodecId, Header, Unit, whole_strea
 from gnvc_vd.bitstream.playback import Decoding, refuse_other_weights
 from gnvc_vd.bitstream.refinement import Refinement
 from gnvc_vd.codecs.info import as_text, inspect
-from gnvc_vd.codecs.load import ADAPTOR_FILE, CODEC_FILE, refines
+from gnvc_vd.codecs.load import ADAPTOR_FILE, CODEC_FILE, highest_refined
 from gnvc_vd.conventions import Colour, Frame, GnvcError, UsageError
 from gnvc_vd.evaluate.test_sets import CLIPS
 from gnvc_vd.learned.bottleneck.kinds import bottleneck_of
@@ -121,7 +121,7 @@ def test_before_its_first_step_it_is_ahead_of_the_first_editions_codec(tiny: Gnv
 
 def test_it_refines_up_to_the_quality_that_its_folder_says_unless_asked(tiny: GnvcVd) -> None:
     highest = tiny.refinement.highest_quality
-    assert tiny.refines and refines() and 0 < highest < 63
+    assert tiny.refines and highest_refined() == highest and 0 < highest < 63 and highest_refined("nano") == 63
     for quality, by_default in ((highest, True), (highest + 1, False)):
         stream = stream_of(tiny, "city", quality)
         as_decoded, asked = (shown(tiny, stream, Decoding(**way)) for way in ({"refine": False}, {"steps": 1}))

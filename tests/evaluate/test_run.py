@@ -23,7 +23,7 @@ from gnvc_vd.conventions import GnvcError, UsageError
 from gnvc_vd.evaluate.compare import compare
 from gnvc_vd.evaluate.evaluation import Contestant, Evaluation, Ours, Reporting, evaluation_of
 from gnvc_vd.evaluate.points import Point, key_of, path_of, read_point, settings_of, write_point
-from gnvc_vd.evaluate.run import Job, encoded_by_another, evaluate, our_commands
+from gnvc_vd.evaluate.run import Job, encoded_by_another, evaluate, is_redundant, our_commands
 from gnvc_vd.evaluate.sequences import Prepared, prepare
 from gnvc_vd.evaluate.test_sets import read_manifest
 from gnvc_vd.metrics.weight_files import ALEXNET, in_torch_home
@@ -347,6 +347,18 @@ def test_any_option_of_gvc_is_swept_from_the_command_line() -> None:
     assert (Schedule().shift, Schedule().tail, Schedule().reuse) == (3, 3, False)  # of what is not said
     assert found.folder == f"outputs/evaluate/gvc_i2v/{','.join(sorted(swept))}"
     assert whole.hydra.sweep.dir == "outputs/evaluate/gvc_i2v"
+
+
+@pytest.mark.parametrize(
+    ("levels", "model", "redundant"), [((21, 63), "tiny", True), ((20, 63), "tiny", False), ((63,), "nano", False)]
+)
+def test_a_codec_that_decodes_as_the_model_does_anyway_is_left_out(
+    levels: tuple[int, ...], model: str, redundant: bool
+) -> None:
+    """tiny refines up to quality 20, nano at all of them."""
+    unrefined = Ours(levels, model=model, decode={"no-refine": True})
+    assert is_redundant(Contestant(ours=unrefined)) == redundant
+    assert not is_redundant(Contestant(ours=replace(unrefined, decode={})))
 
 
 @pytest.mark.slow

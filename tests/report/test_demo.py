@@ -71,7 +71,7 @@ def test_the_demo_ends_with_every_codec_at_rates_alike_and_a_page(
     table, page = demo.demo(tmp_path / "demo", None, "cpu")
     points = {path: json.loads(path.read_text()) for path in sorted((tmp_path / "demo" / "points").rglob("*.json"))}
     found = Counter(point["codec"] for point in points.values())
-    ours = {"gnvc-vd": 2, "gvc-flf2v": 1}  # and none unrefined: tiny does not refine
+    ours = {"gnvc-vd": 2, "gvc-flf2v": 1}  # and none unrefined: tiny refines neither quality
     assert found == ours | {"x265": 2, "vvenc": 2}
     assert all(point["fresh"] and point["frames"] == 9 for point in points.values())
     rates = {
