@@ -42,12 +42,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 def draw(evaluation: Path, out: Path, sequence: str | None, rate: float, metric: str) -> None:
     points = points_of(evaluation, sequence, list(CODECS))
     require(all(metric in point.asked for point in points), f"{evaluation}: {metric} was not asked for", GnvcError)
-    figure = Figure(figsize=(13, 3.6), layout="constrained")
+    figure = Figure(figsize=(13, 3.9), layout="constrained")
     axes = figure.subplots(1, 4, width_ratios=(1, 1, 1, 1.25))
     for place, row in zip(axes, rows_of(evaluation, points, [rate]), strict=False):
         place.imshow(row.frames[len(row.frames) // 2], interpolation="lanczos")
         codec, _, rate_of_it = row.label.replace("\n", " ").partition(" ")
-        place.set_title(" ".join([CODECS.get(codec, codec), rate_of_it.partition(" ")[2]]), fontsize=10)
+        place.set_title(" ".join([CODECS.get(codec, codec), rate_of_it.partition(" ")[2]]), fontsize=11)
         place.set_axis_off()
     curve = axes[-1]
     for (codec, name), colour in zip(CODECS.items(), COLOURS, strict=False):
@@ -58,7 +58,7 @@ def draw(evaluation: Path, out: Path, sequence: str | None, rate: float, metric:
     curve.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     curve.xaxis.set_minor_formatter(NullFormatter())
     curve.axvline(rate, color="0.7", linewidth=1, zorder=0)
-    curve.set(xlabel="bits per pixel, of whole files", ylabel=f"{MEASURED[metric].label} (higher is better)")
+    curve.set(xlabel="bits per pixel, of whole files", ylabel=MEASURED[metric].label)
     curve.grid(alpha=0.3)
     curve.legend()
     with replacing(out) as part:

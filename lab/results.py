@@ -44,6 +44,7 @@ PAGES = (
     "gnvc_vd/assets/tiny/MODEL_CARD.md",
     "gnvc_vd/assets/tiny-contextual/MODEL_CARD.md",
 )
+OURS = ("tiny", "gvc", "gnvc-vd")  # what our codecs' names begin with
 COLUMNS = ("codec", "sequence", "frames", "width", "height", "level", "bytes", "bpp", "kbps")
 TIMES = ("encode_seconds", "decode_seconds", "commit", "machine")
 BLOCK = re.compile(r"(<!-- (?!end)(\w+) ([^\n]*?) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -125,20 +126,19 @@ def _row(line: Mapping[str, str], metrics: Sequence[str]) -> Row:
 
 
 def draw(folder: Path = FOLDER / __version__) -> list[Path]:
-    """Every page that holds a marked table, and a picture of each measure of each file; what was written."""
+    """Every page with marked tables, and the pictures that a page shows of a file's measures; what was written."""
     releases = {path.stem: read(path) for path in sorted(folder.glob("*.csv"))}
-    written = []
-    for page in (ROOT / name for name in PAGES):
-        if page.is_file():
-            write_text(page, redrawn(page.read_text(encoding="utf-8"), releases))
-            written.append(page)
-    for release in releases.values():
-        ours = [name for name in dict.fromkeys(row.codec for row in release.rows) if name.startswith(("tiny", "gvc"))]
-        plot_metrics(
-            release.rows, release.metrics, release.name, ours, folder, prefix=f"{release.name}-", suffixes=("png",)
-        )
-        written += [folder / f"{release.name}-{metric}.png" for metric in release.metrics]
-    return written
+    pages = [ROOT / name for name in PAGES if (ROOT / name).is_file()]
+    for page in pages:
+        write_text(page, redrawn(page.read_text(encoding="utf-8"), releases))
+    text = "".join(page.read_text(encoding="utf-8") for page in pages)
+    pictures = []
+    for name, release in releases.items():
+        ours = [codec for codec in dict.fromkeys(row.codec for row in release.rows) if codec.startswith(OURS)]
+        metrics = [metric for metric in release.metrics if f"/{name}-{metric}.png)" in text]
+        plot_metrics(release.rows, metrics, name, ours, folder, prefix=f"{name}-", suffixes=("png",))
+        pictures += [folder / f"{name}-{metric}.png" for metric in metrics]
+    return pages + pictures
 
 
 def redrawn(text: str, releases: dict[str, Release]) -> str:
