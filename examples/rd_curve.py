@@ -9,7 +9,7 @@ from pathlib import Path
 
 import gnvc_vd
 from gnvc_vd.baselines.hybrid import Hybrid
-from gnvc_vd.evaluate.evaluation import Contestant, Evaluation, Ours, Reporting
+from gnvc_vd.evaluate.evaluation import CodecEntry, Evaluation, OwnCodec, Reporting
 from gnvc_vd.evaluate.run import evaluate
 from gnvc_vd.report.evaluation_report import write_report
 
@@ -31,8 +31,8 @@ for path in sorted(arguments.videos.iterdir()):
 arguments.out.mkdir(parents=True, exist_ok=True)
 manifest, about = arguments.out / "videos.json", {"format": 1, "title": "my videos", "home": "", "licence": ""}
 manifest.write_text(json.dumps(about | {"frames": arguments.frames, "gop": 25, "sequences": sequences}))
-ours = Contestant(ours=Ours(levels=(27, 39, 51, 63), model=arguments.model))  # qualities
-x265 = Contestant(hybrid=Hybrid("x265", levels=(36, 41, 46, 51), intra=25))  # CRFs
+ours = CodecEntry(ours=OwnCodec(levels=(27, 39, 51, 63), model=arguments.model))  # qualities
+x265 = CodecEntry(hybrid=Hybrid("x265", levels=(36, 41, 46, 51), intra=25))  # CRFs
 evaluation = Evaluation("rd_curve", str(arguments.out), str(manifest), {"gnvc-vd": ours, "x265": x265},
     root=str(arguments.videos), metrics=("cvvdp", "vmaf", "psnr_rgb"), report=Reporting(anchor="x265"))  # fmt: skip
 done = evaluate(evaluation, arguments.device)

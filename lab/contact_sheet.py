@@ -21,7 +21,7 @@ from gnvc_vd.common.files import replacing
 from gnvc_vd.common.strict import require
 from gnvc_vd.conventions import GnvcError
 from gnvc_vd.evaluate.points import Point, read_point
-from gnvc_vd.evaluate.run import shown_path
+from gnvc_vd.evaluate.run import player_path
 from gnvc_vd.video import open_video
 
 SOURCE = "source"  # whose copy for the player stands beside those of codecs
@@ -67,11 +67,11 @@ def points_of(folder: Path, sequence: str | None, codecs: Sequence[str] | None) 
 def rows_of(folder: Path, points: Sequence[Point], rates: Sequence[float]) -> list[Row]:
     """The original, and for each rate a row for each codec."""
     sequence = points[0].sequence
-    rows = [Row("original", _read(shown_path(folder, SOURCE, sequence)))]
+    rows = [Row("original", _read(player_path(folder, SOURCE, sequence)))]
     for rate in rates:
         for codec, own in groupby(points, lambda point: point.codec):
             point = min(own, key=lambda one: abs(math.log(one.bpp / rate)))
-            shown = _read(shown_path(folder, codec, sequence, point.level))
+            shown = _read(player_path(folder, codec, sequence, point.level))
             rows.append(Row(f"{codec} {point.level}\n{point.bpp:.4f} bpp", shown))
     return rows
 

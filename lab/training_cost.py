@@ -102,7 +102,7 @@ def _stage(training: Training, stage: Stage) -> CodecStage:
     unread = replace(training.model, start=None, vace=None)  # no weights
     backbone = Backbone("", sizes.vae, sizes.dit, vae, lambda: dit, {})
     backbone.dit = dit  # not moved to a device, as fake tensors cannot be
-    made = CodecStage(replace(training, model=unread, stage=stage.without_perception()), backbone)
+    made = CodecStage(replace(training, model=unread, stage=stage.without_perceptual()), backbone)
     made.stage = stage
     if stage.weights.perceive:
         with unset_fake_temporarily():  # it skips initialisation in a way that fake tensors do not know

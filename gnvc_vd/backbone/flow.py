@@ -21,16 +21,16 @@ SMALLEST_START = 1 / 200  # what a stream can say
 
 Sigma = Tensor | float
 Velocity = Callable[[Tensor, Any], Tensor]  # of x and a Sigma
-Held = Callable[[Tensor, Any], Tensor]
+Overwrite = Callable[[Tensor, Any], Tensor]
 
 
 def start(decoded: Tensor, noise: Tensor, sigma_0: Sigma) -> Tensor:
     """Where refinement begins."""
-    part = each(sigma_0, decoded)
+    part = per_clip(sigma_0, decoded)
     return (1 - part) * decoded + part * noise
 
 
-def start_for(error: Tensor, ratio: float) -> Tensor:
+def sigma_0_for(error: Tensor, ratio: float) -> Tensor:
     """σ_0 for decoded latents with this error: where noise-to-signal on the path is `ratio` times its RMS.
 
         σ_0 / (1 − σ_0) = ratio · √mean((x_c − x_1)²)
@@ -44,18 +44,18 @@ def start_for(error: Tensor, ratio: float) -> Tensor:
 
 def path(clean: Tensor, start: Tensor, sigma: Tensor, sigma_0: Sigma) -> Tensor:
     """The point at σ, one for each clip (B)."""
-    part = each(sigma / sigma_0, clean)
+    part = per_clip(sigma / sigma_0, clean)
     return (1 - part) * clean + part * start
 
 
 def velocity(clean: Tensor, start: Tensor, sigma_0: Sigma) -> Tensor:
     """The target velocity, constant along the path."""
-    return (start - clean) / each(sigma_0, clean)
+    return (start - clean) / per_clip(sigma_0, clean)
 
 
 def estimate(x: Tensor, sigma: Sigma, velocity: Tensor) -> Tensor:
     """The clean latent that a velocity at σ points to."""
-    return x - each(sigma, x) * velocity
+    return x - per_clip(sigma, x) * velocity
 
 
 def grid(sigma_0: Sigma, steps: int) -> list[Sigma]:
@@ -63,12 +63,12 @@ def grid(sigma_0: Sigma, steps: int) -> list[Sigma]:
     return [sigma_0 * (steps - step) / steps for step in range(steps + 1)]
 
 
-def each(sigma: Sigma, like: Tensor) -> Sigma:
+def per_clip(sigma: Sigma, like: Tensor) -> Sigma:
     """Clips' own σ, to be multiplied with what has their shape."""
     return sigma.view(-1, *[1] * (like.ndim - 1)) if isinstance(sigma, Tensor) else sigma
 
 
-def euler(velocity: Velocity, x: Tensor, sigmas: Sequence[Sigma], hold: Held | None = None) -> Tensor:
+def euler(velocity: Velocity, x: Tensor, sigmas: Sequence[Sigma], hold: Overwrite | None = None) -> Tensor:
     """From a start to the clean latent: x at the last σ.
 
     Args:
@@ -77,5 +77,5 @@ def euler(velocity: Velocity, x: Tensor, sigmas: Sequence[Sigma], hold: Held | N
     for sigma, next_sigma in pairwise(sigmas):
         if hold is not None:
             x = hold(x, sigma)
-        x = x + each(next_sigma - sigma, x) * velocity(x, sigma)
+        x = x + per_clip(next_sigma - sigma, x) * velocity(x, sigma)
     return x if hold is None else hold(x, sigmas[-1])

@@ -45,7 +45,7 @@ def add_rows(report: Report, models: Sequence[tuple[str, nn.Module]], clips: int
     """A row for each latent codec, all timed in turn; what they are compared with is the first.
 
     Args:
-        models: names and codecs whose forward takes latents and a quality for each of them, and returns a Trained.
+        models: names and codecs whose forward takes latents and their qualities, and returns a BottleneckOutput.
     """
     latents = torch.randn(clips, LATENT_CHANNELS, LATENTS, SIDE, SIDE)
     seconds = best_of(ROUNDS, *(partial(train, model.train(), latents) for _, model in models))

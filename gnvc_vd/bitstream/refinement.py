@@ -22,7 +22,7 @@ class Refinement:
 
     Args:
         sigma_0: where it starts, in GOPs that do not say their own.
-        sigma_ratio: of a model alone: its encoder measures each GOP's σ_0, by `flow.start_for`; None measures none.
+        sigma_ratio: of a model alone: its encoder measures each GOP's σ_0, by `flow.sigma_0_for`; None measures none.
         highest_quality: of a model alone: GOPs of higher qualities are not refined unless a decoder asks for steps.
     """
 

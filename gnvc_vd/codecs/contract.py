@@ -78,14 +78,14 @@ class Codec(Protocol[Settings]):
 
 
 @dataclass(frozen=True)
-class Dial:
+class RateOption:
     """The option of the command line that sets a codec's rate; more is better and larger."""
 
     option: str
     largest: int
 
 
-DIALS = {"gnvc-vd": Dial("--quality", QUALITIES - 1), "gvc": Dial("--atoms", MAX_ATOMS)}
+RATE_OPTIONS = {"gnvc-vd": RateOption("--quality", QUALITIES - 1), "gvc": RateOption("--atoms", MAX_ATOMS)}
 
 
 def parameters_of(header: Header) -> Parameters | Refinement:

@@ -69,7 +69,7 @@ class IntegerConv(nn.Module):
         self.factors: Frozen | None = None  # likewise, of the integers
 
     def forward(self, x: Tensor) -> Tensor:
-        return self._pretend(x) if x.is_floating_point() else self._exact(x)
+        return self._forward_float(x) if x.is_floating_point() else self._forward_integer(x)
 
     def freeze(self) -> None:
         """Write the integers, and prove that no sum of products can leave what float32 holds exactly."""
@@ -94,7 +94,7 @@ class IntegerConv(nn.Module):
         scale = torch.minimum(WEIGHT_REACH / flat.amax(1).clamp_min(1e-9), room / flat.sum(1).clamp_min(1e-9))
         return scale.log2().floor().clamp(self.finer + 1, MAX_SHIFT).long()
 
-    def _pretend(self, x: Tensor) -> Tensor:
+    def _forward_float(self, x: Tensor) -> Tensor:
         weight, bias, _ = self._quantised()
         with torch.autocast(x.device.type, enabled=False):
             out = nn.functional.conv2d(x.float(), weight, bias, padding=self.kernel // 2)
@@ -116,7 +116,7 @@ class IntegerConv(nn.Module):
         bias = straight_round(self.bias * scale.flatten() * UNITS) / (scale.flatten() * UNITS)
         return weight, bias
 
-    def _exact(self, x: Tensor) -> Tensor:
+    def _forward_integer(self, x: Tensor) -> Tensor:
         batch, _, height, width = x.shape
         home = x.device
         if home.type == "mps":  # no exact type there: the coded world runs on the CPU
@@ -161,7 +161,7 @@ def quantised_once(model: nn.Module) -> Iterator[None]:
             layer.holds, layer.held, layer.factors = False, None, None
 
 
-def in_one_pass(
+def with_weights_quantised_once(
     forward: Callable[Concatenate[Model, Inputs], Output],
 ) -> Callable[Concatenate[Model, Inputs], Output]:
     """A model's forward, its weights quantised once each time it is called."""
@@ -251,7 +251,7 @@ class _InUnits(torch.autograd.Function):
         if ctx.free:
             return gradients[0], None, None
         (whole,) = ctx.saved_tensors
-        return _leading_back(gradients[0], whole, -ctx.reach, ctx.reach), None, None
+        return _drop_outward(gradients[0], whole, -ctx.reach, ctx.reach), None, None
 
 
 class _Bounded(torch.autograd.Function):
@@ -269,7 +269,7 @@ class _Bounded(torch.autograd.Function):
         if ctx.free:
             return gradients[0], None, None
         (x,), (low, high) = ctx.saved_tensors, ctx.bounds
-        return _leading_back(gradients[0], x, low, high), None, None
+        return _drop_outward(gradients[0], x, low, high), None, None
 
 
 def _lies_within(x: Tensor, low: float, high: float) -> bool:
@@ -281,7 +281,7 @@ def _lies_within(x: Tensor, low: float, high: float) -> bool:
     return bool(lowest >= low) and bool(highest <= high)
 
 
-def _leading_back(gradient: Tensor, x: Tensor, low: float, high: float) -> Tensor:
+def _drop_outward(gradient: Tensor, x: Tensor, low: float, high: float) -> Tensor:
     """Zero gradients that push x further out of bounds."""
     outward = ((x < low) & (gradient > 0)) | ((x > high) & (gradient < 0))
     return gradient.masked_fill(outward, 0)

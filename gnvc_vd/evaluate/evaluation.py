@@ -10,7 +10,7 @@ from gnvc_vd.baselines.commands import check_bounded
 from gnvc_vd.baselines.external import External
 from gnvc_vd.baselines.hybrid import Hybrid
 from gnvc_vd.bitstream.gop import check_gop
-from gnvc_vd.codecs.contract import DIALS
+from gnvc_vd.codecs.contract import RATE_OPTIONS
 from gnvc_vd.common.strict import parse, require
 from gnvc_vd.conventions import UsageError
 from gnvc_vd.evaluate.compare import METRICS, check_measures
@@ -23,7 +23,7 @@ Setting = bool | int | float | str | None
 
 
 @dataclass(frozen=True)
-class Ours:
+class OwnCodec:
     """A codec of this program, through its command line; a level is a quality, or GVC's atoms: higher is better.
 
     Args:
@@ -38,8 +38,8 @@ class Ours:
     decode: dict[str, Setting] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        require(self.codec in DIALS, f"our codecs are {' and '.join(DIALS)}, not {self.codec!r}")
-        check_bounded(self.levels, self.codec, DIALS[self.codec].largest)
+        require(self.codec in RATE_OPTIONS, f"our codecs are {' and '.join(RATE_OPTIONS)}, not {self.codec!r}")
+        check_bounded(self.levels, self.codec, RATE_OPTIONS[self.codec].largest)
 
 
 def words(options: Mapping[str, Setting]) -> list[str]:
@@ -49,10 +49,10 @@ def words(options: Mapping[str, Setting]) -> list[str]:
 
 
 @dataclass(frozen=True)
-class Contestant:
+class CodecEntry:
     """One of three kinds of codec."""
 
-    ours: Ours | None = None
+    ours: OwnCodec | None = None
     hybrid: Hybrid | None = None
     external: External | None = None
 
@@ -65,8 +65,8 @@ class Contestant:
         return next(kind for kind, codec in vars(self).items() if codec is not None)
 
     @property
-    def codec(self) -> Ours | Hybrid | External:
-        codec: Ours | Hybrid | External = vars(self)[self.kind]
+    def codec(self) -> OwnCodec | Hybrid | External:
+        codec: OwnCodec | Hybrid | External = vars(self)[self.kind]
         return codec
 
 
@@ -112,7 +112,7 @@ class Evaluation:
     name: str
     folder: str
     manifest: str
-    codecs: dict[str, Contestant]
+    codecs: dict[str, CodecEntry]
     root: str | None = None
     frames: int | None = None
     gop: int | None = None

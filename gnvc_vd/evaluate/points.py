@@ -19,7 +19,7 @@ from gnvc_vd.codecs.load import DEFAULT_MODEL
 from gnvc_vd.common.files import file_sha256, write_text
 from gnvc_vd.common.provenance import commit, processor
 from gnvc_vd.conventions import GnvcError
-from gnvc_vd.evaluate.evaluation import Contestant, Evaluation
+from gnvc_vd.evaluate.evaluation import CodecEntry, Evaluation
 from gnvc_vd.evaluate.sequences import Prepared, described
 from gnvc_vd.presets import BottleneckKind
 from gnvc_vd.video import ffmpeg
@@ -68,7 +68,7 @@ class Point:
         return self.kbps * 1000 * self.frames / (8 * self.bytes)
 
 
-def settings_of(contestant: Contestant, level: int, source: Prepared, evaluation: Evaluation) -> dict[str, Any]:
+def settings_of(contestant: CodecEntry, level: int, source: Prepared, evaluation: Evaluation) -> dict[str, Any]:
     """What decides a point's bytes and pictures, as plain data."""
     codec = contestant.codec
     told: dict[str, Any] = {key: value for key, value in dataclasses.asdict(codec).items() if key != "levels"}

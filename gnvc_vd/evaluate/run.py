@@ -22,14 +22,14 @@ from gnvc_vd.backbone.folder import DESCRIPTION
 from gnvc_vd.baselines.commands import DECODED, SOURCE, Coded, Commands, code
 from gnvc_vd.baselines.external import External
 from gnvc_vd.baselines.hybrid import Hybrid
-from gnvc_vd.codecs.contract import DIALS
+from gnvc_vd.codecs.contract import RATE_OPTIONS
 from gnvc_vd.codecs.info import inspect
 from gnvc_vd.codecs.load import highest_refined
 from gnvc_vd.common.files import file_sha256, replacing
 from gnvc_vd.common.strict import require
 from gnvc_vd.conventions import GnvcError, UsageError, bits_per_pixel, kilobits_per_second
 from gnvc_vd.evaluate.compare import compare
-from gnvc_vd.evaluate.evaluation import Contestant, Evaluation, Ours, words
+from gnvc_vd.evaluate.evaluation import CodecEntry, Evaluation, OwnCodec, words
 from gnvc_vd.evaluate.points import Point, environment, key_of, path_of, read_point, settings_of, write_point
 from gnvc_vd.evaluate.sequences import Prepared, prepare, show
 from gnvc_vd.evaluate.test_sets import CLIPS, Sequence, read_manifest
@@ -50,7 +50,7 @@ class Job:
         return f"{self.codec} {self.source.sequence.name} {self.level}"
 
     @property
-    def contestant(self) -> Contestant:
+    def contestant(self) -> CodecEntry:
         return self.evaluation.codecs[self.codec]
 
     @property
@@ -70,7 +70,7 @@ class Job:
         point, metrics = read_point(self.path), self.evaluation.metrics
         if point is None or point.key != key_of(self.settings) or not set(metrics) <= set(point.asked):
             return None
-        return None if any(_possible_now(point, name) for name in metrics) else point
+        return None if any(_weights_arrived(point, name) for name in metrics) else point
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ def evaluate(
     return Done(len(mine) - len(failures), kept, tuple(failures), whole if len(whole) == len(points) else None)
 
 
-def is_redundant(contestant: Contestant) -> bool:
+def is_redundant(contestant: CodecEntry) -> bool:
     """Whether a codec is redundant: it turns refinement off for a model that refines none of its qualities."""
     ours = contestant.ours
     if ours is None or ours.codec != "gnvc-vd" or ours.decode.get("no-refine") is not True:
@@ -170,7 +170,7 @@ def make(job: Job, device: str) -> None:
         said = "; ".join(found.notices) or f"{found.frames} could be compared"
         require(whole, f"it decodes to another number of frames than {clip.frames}: {said}", GnvcError)
         job.path.unlink(missing_ok=True)  # of other settings: its stream goes now
-        show(done.decoded, clip, shown_path(folder, job.codec, name, job.level))
+        show(done.decoded, clip, player_path(folder, job.codec, name, job.level))
         size, digest = done.stream.stat().st_size, file_sha256(done.stream)
         bottleneck = inspect(str(done.stream)).bottleneck if job.contestant.ours else None
         kept = job.stream_path(done.stream.suffix)
@@ -214,13 +214,13 @@ def commands_of(job: Job, device: str, work: Path) -> Commands:
     return our_commands(codec, job.level, job.evaluation.gop, device)
 
 
-def our_commands(codec: Ours, level: int, gop: int | None, device: str) -> Commands:
+def our_commands(codec: OwnCodec, level: int, gop: int | None, device: str) -> Commands:
     """The command line in two processes; GOPs of the protocol's length whatever the pictures show."""
     # A preset is never read as a local folder, or a point's key would be wrong.
     local = codec.model is not None and codec.model not in PRESETS and (Path(codec.model) / DESCRIPTION).is_file()
     model = [] if codec.model is None else ["--model", str(Path(codec.model).absolute()) if local else codec.model]
     which = [] if codec.codec == "gnvc-vd" else ["--codec", codec.codec]
-    rate = [DIALS[codec.codec].option, str(level), *(["--gop", str(gop)] if gop else []), "--no-scenecut"]
+    rate = [RATE_OPTIONS[codec.codec].option, str(level), *(["--gop", str(gop)] if gop else []), "--no-scenecut"]
     on = ["--device", device]
     stream = "stream.gnvc"
     encode = ["gnvc-vd", "encode", SOURCE, stream, *which, *model, *rate, *on, *words(codec.encode)]
@@ -231,7 +231,7 @@ def our_commands(codec: Ours, level: int, gop: int | None, device: str) -> Comma
 def _coded(job: Job, commands: Commands, work: Path) -> Coded:
     at_once, told = job.evaluation.at_once, int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
     threads = None if at_once == 1 or job.contestant.external else max(1, told // at_once)
-    known = encoded_by_another(job)
+    known = shared_encoding(job)
     if known is None:
         return code(commands, job.source.clip, work, threads)
     stream, seconds = known
@@ -239,7 +239,7 @@ def _coded(job: Job, commands: Commands, work: Path) -> Coded:
     return replace(code(replace(commands, encode=()), job.source.clip, work, threads), encode_seconds=seconds)
 
 
-def encoded_by_another(job: Job) -> tuple[Path, float] | None:
+def shared_encoding(job: Job) -> tuple[Path, float] | None:
     """Stream and encoding time of a codec of ours that differs only in how it decodes, if it has them."""
     mine = job.contestant.ours
     for name, other in job.evaluation.codecs.items():
@@ -261,18 +261,18 @@ def _prepared(sequence: Sequence, evaluation: Evaluation) -> Prepared:
     root = CLIPS if evaluation.root is None else Path(evaluation.root)
     frames = evaluation.frames or sequence.frames
     prepared = prepare(sequence, root, frames, folder / "sources", evaluation.crop)
-    shown = shown_path(folder, "source", sequence.name)
+    shown = player_path(folder, "source", sequence.name)
     if not shown.is_file() or shown.stat().st_mtime_ns < prepared.path.stat().st_mtime_ns:
         show(prepared.path, prepared.clip, shown)
     return prepared
 
 
-def _possible_now(point: Point, metric: str) -> bool:
+def _weights_arrived(point: Point, metric: str) -> bool:
     """Whether a metric that lacked its network has got it since."""
     file = FILES.get(metric)
     return file is not None and point.missing.get(metric) == absent(file) and in_torch_home(file).is_file()
 
 
-def shown_path(folder: Path, codec: str, sequence: str, level: int = 0) -> Path:
+def player_path(folder: Path, codec: str, sequence: str, level: int = 0) -> Path:
     """The copy of a decoded video, or of codec "source", for the report's player."""
     return folder / "shown" / codec / sequence / f"{level:02}.mp4"

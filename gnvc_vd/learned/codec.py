@@ -174,9 +174,9 @@ class GnvcVd:
             say: hears that a rate is out of reach.
         """
         several = qualities(settings.quality, 2, settings.policy)
-        refusal = self.bottleneck.refusal(several, settings.rotation or self.bottleneck.usual_rotation(2))
-        if refusal:
-            raise UsageError(refusal)
+        reason = self.bottleneck.unsupported_reason(several, settings.rotation or self.bottleneck.usual_rotation(2))
+        if reason:
+            raise UsageError(reason)
         clip: Iterable[Gop] = self.latents(frames, settings)
 
         def coded(quality: int) -> Iterator[Unit]:
@@ -213,7 +213,7 @@ class GnvcVd:
         sigma_0 = None
         if refinement.steps and refinement.sigma_ratio is not None:
             error = torch.stack([one.latent for one in decoded], dim=2) - gop.latents
-            sigma_0 = flow.start_for(error, refinement.sigma_ratio).item()
+            sigma_0 = flow.sigma_0_for(error, refinement.sigma_ratio).item()
         return Unit(index, gop.frames, quality, number, coded.symbol_hash, payload, taken, sigma_0, canvas=has_canvas)
 
     def decode(self, stream: bytes | BinaryIO, decoding: Decoding | None = None, **options: Any) -> Iterator[Frame]:

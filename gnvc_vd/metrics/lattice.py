@@ -15,16 +15,16 @@ from gnvc_vd.metrics import UnavailableError, check_sides
 from gnvc_vd.metrics.pairs import LUMA, Pair
 
 STRIDES = (2, 4, 8)
-CHANCE = (3, 5, 7)
+CONTROL_STRIDES = (3, 5, 7)
 SMALLEST = 32  # pixels: four blocks of the largest stride
 
 
 def lattice(error: NDArray[np.float64], stride: int) -> float:
     """Of an error H W, the mean of a clip's frames, in 8-bit levels."""
-    return folded(error, stride) - float(np.mean([folded(error, other) for other in CHANCE]))
+    return phase_deviation(error, stride) - float(np.mean([phase_deviation(error, other) for other in CONTROL_STRIDES]))
 
 
-def folded(error: NDArray[np.float64], stride: int) -> float:
+def phase_deviation(error: NDArray[np.float64], stride: int) -> float:
     """The root mean square over phases (y mod s, x mod s) of the error's means there, less the mean of all."""
     rows, columns = (side // stride for side in error.shape)
     blocks = error[: rows * stride, : columns * stride].reshape(rows, stride, columns, stride)

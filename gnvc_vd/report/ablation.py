@@ -17,7 +17,7 @@ from gnvc_vd.common.strict import require
 from gnvc_vd.conventions import GnvcError
 from gnvc_vd.evaluate.points import Point, read_point
 from gnvc_vd.report import tables
-from gnvc_vd.report.curves import MEAN, OF_SEQUENCES, VALIDATION, Row, differences, rows_of, sequence_shown
+from gnvc_vd.report.curves import MEAN, OF_SEQUENCES, VALIDATION, Row, differences, main_sequence, rows_of
 from gnvc_vd.report.plots import plot_metrics
 from gnvc_vd.train.log import FIGURES, RUN, judged_curves, read_figures
 
@@ -46,7 +46,7 @@ def study(folders: Sequence[Path], out: Path, codec: str | None = None, anchor: 
     rows = [row for one in variants for row in one.rows]
     metrics = [name for name in rows[0].figures if all(name in row.figures for row in rows)]
     found = differences(rows, anchor, metrics)
-    shown = sequence_shown(rows)
+    shown = main_sequence(rows)
     of_rate, of_value = tables.difference_tables(found, anchor, shown, metrics)
     of_rates = tables.difference_tables(found, anchor, OF_SEQUENCES, metrics)[:1] if shown == MEAN else ()
     text = tables.as_markdown([of_rate, *of_rates, of_value, tables.rate_table(rows, shown, metrics)])

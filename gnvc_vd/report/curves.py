@@ -100,7 +100,7 @@ def with_means(of_sequences: Iterable[Row]) -> list[Row]:
     return sorted(rows, key=lambda row: (places[row.sequence], order[row.codec], row.bpp))
 
 
-def sequence_shown(rows: Sequence[Row]) -> str:
+def main_sequence(rows: Sequence[Row]) -> str:
     """The mean curve where there is one."""
     return MEAN if any(row.sequence == MEAN for row in rows) else rows[0].sequence
 

@@ -19,7 +19,7 @@ from tqdm import tqdm
 from gnvc_vd.baselines.commands import SOURCE, Clip, run
 from gnvc_vd.baselines.hybrid import HIGHEST, Hybrid
 from gnvc_vd.conventions import GnvcError, bits_per_pixel
-from gnvc_vd.evaluate.evaluation import Contestant, Evaluation, Ours, Reporting
+from gnvc_vd.evaluate.evaluation import CodecEntry, Evaluation, OwnCodec, Reporting
 from gnvc_vd.evaluate.points import Point
 from gnvc_vd.evaluate.run import evaluate
 from gnvc_vd.evaluate.sequences import prepare
@@ -45,7 +45,7 @@ def demo(folder: Path, model: str | None, device: str) -> tuple[Table, Path]:
     ours = replace(ours, crop=CROP, metrics=METRICS, device=device, at_once=min(2, os.cpu_count() or 1))
     longest_first = replace(ours, codecs=dict(reversed(ours.codecs.items())))  # so that no worker waits at the end
     rates = [point.bpp for point in _points(longest_first, device) if point.codec == "gnvc-vd"]
-    rivals = {name: Contestant(hybrid=hybrid) for name, hybrid in _rivals(ours, rates).items()}
+    rivals = {name: CodecEntry(hybrid=hybrid) for name, hybrid in _rivals(ours, rates).items()}
     reporting = Reporting(anchor="x265", rates=tuple(rates), published=("gnvc-vd", "gvc"))
     whole = replace(ours, codecs=ours.codecs | rivals, report=reporting)
     points = _points(whole, device)
@@ -53,11 +53,11 @@ def demo(folder: Path, model: str | None, device: str) -> tuple[Table, Path]:
     return rate_table(rows, SEQUENCE, METRICS), write_report(whole, points, folder / "report")
 
 
-def _codecs(model: str | None) -> dict[str, Contestant]:
-    learned = Ours(QUALITIES, model=model)
+def _codecs(model: str | None) -> dict[str, CodecEntry]:
+    learned = OwnCodec(QUALITIES, model=model)
     codecs = {"gnvc-vd": learned, "gnvc-vd-unrefined": replace(learned, decode={"no-refine": True})}
-    codecs |= {f"gvc-{mode}": Ours((ATOMS,), "gvc", model, encode={"mode": mode, **HASTE}) for mode in MODES}
-    return {name: Contestant(ours=codec) for name, codec in codecs.items()}
+    codecs |= {f"gvc-{mode}": OwnCodec((ATOMS,), "gvc", model, encode={"mode": mode, **HASTE}) for mode in MODES}
+    return {name: CodecEntry(ours=codec) for name, codec in codecs.items()}
 
 
 def _points(evaluation: Evaluation, device: str) -> Sequence[Point]:

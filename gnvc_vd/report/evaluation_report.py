@@ -23,8 +23,8 @@ from gnvc_vd.report.curves import (
     differences,
     labelled,
     labels_of,
+    main_sequence,
     rows_of,
-    sequence_shown,
 )
 from gnvc_vd.report.page import page
 from gnvc_vd.report.plots import plot_metrics
@@ -54,7 +54,7 @@ def write_report(evaluation: Evaluation, points: Sequence[Point], folder: Path) 
     }
     for name, text in texts.items():
         write_text(folder / name, text)
-    shown = sequence_shown(rows)
+    shown = main_sequence(rows)
     of = f"mean of {len({one.sequence for one in points})} sequences" if shown == MEAN else shown
     # A codec without points is another name of one that has them (evaluate/run.py).
     thick = [labels[name] for name, contestant in evaluation.codecs.items() if contestant.ours and name in labels]

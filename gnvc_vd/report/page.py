@@ -20,7 +20,7 @@ from gnvc_vd.common.strict import require
 from gnvc_vd.evaluate.compare import METRICS
 from gnvc_vd.evaluate.evaluation import Evaluation
 from gnvc_vd.evaluate.points import Point
-from gnvc_vd.evaluate.run import shown_path
+from gnvc_vd.evaluate.run import player_path
 from gnvc_vd.evaluate.test_sets import ASSETS
 from gnvc_vd.report.curves import MEAN, Row, labels_of
 from gnvc_vd.report.plots import colour_of
@@ -109,11 +109,11 @@ def _fitting(shown: Shown, wanted: Sequence[str], folder: Path) -> Shown:
 
 
 def _videos(folder: Path, shown: Shown) -> dict[str, Path]:
-    paths = {f"source/{sequence}": shown_path(folder, "source", sequence) for sequence in shown}
+    paths = {f"source/{sequence}": player_path(folder, "source", sequence) for sequence in shown}
     for sequence, codecs in shown.items():
         for codec, levels in codecs.items():
             for level in set(levels.values()):
-                paths[f"{codec}/{sequence}/{level}"] = shown_path(folder, codec, sequence, level)
+                paths[f"{codec}/{sequence}/{level}"] = player_path(folder, codec, sequence, level)
     return paths
 
 

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from gnvc_vd.common.files import replacing
-from gnvc_vd.report.curves import MEASURED, Row, sequence_shown
+from gnvc_vd.report.curves import MEASURED, Row, main_sequence
 from gnvc_vd.report.published import PublishedPoint
 
 # Told apart also by those who see few colours: Okabe and Ito's, then darker ones.
@@ -32,7 +32,7 @@ def plot_metrics(
     suffixes: Sequence[str] = ("png", "pdf"),
 ) -> None:
     """The curves of the mean, or of the only sequence, as METRIC.png and METRIC.pdf; published ones are dashed."""
-    shown = sequence_shown(rows)
+    shown = main_sequence(rows)
     own = [row for row in rows if row.sequence == shown]
     others = [one for one in published if one.sequence == shown]
     for metric in metrics:

@@ -35,7 +35,7 @@ AHEAD = 2  # steps that the host may be ahead of the device: it would not know t
 log = logging.getLogger(__name__)
 
 
-def refusal(training: Training, accelerator: Accelerator) -> str | None:
+def unsupported_reason(training: Training, accelerator: Accelerator) -> str | None:
     """Why steps cannot be captured, in words."""
     run = training.run
     reasons = {

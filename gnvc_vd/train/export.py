@@ -102,7 +102,7 @@ def export(
         save(replace(codec, refinement=refinement), folder, name, half, location)
     else:
         if "encoder" in training.stage.trains:  # if only the decoder trained, latents are the same
-            stands_on = measured(stands_on, clips or _clips(run, training, VAE_CLIPS))
+            stands_on = with_latent_statistics(stands_on, clips or _clips(run, training, VAE_CLIPS))
         save_backbone(replace(stands_on, note=note), folder, name, half)
     return Exported(step, found)
 
@@ -124,7 +124,7 @@ def load_run(
     state = strict.parse(State, strict.read_object(taken / STATE), str(taken / STATE))
     rate = training.rate if thrift is None else replace(training.rate, thrift=thrift)
     model = replace(training.model, bfloat16=False)
-    stage = build(replace(training, model=model, stage=training.stage.without_perception(), rate=rate))
+    stage = build(replace(training, model=model, stage=training.stage.without_perceptual(), rate=rate))
     if isinstance(stage, CodecStage):
         stage.go_on(run)
     fill(trained(stage), taken / (EMA if which == "averaged" else WEIGHTS))
@@ -147,7 +147,7 @@ def _on_another(stage: AnyStage, backbone: str) -> CodecStage:
     return other
 
 
-def measured(backbone: Backbone, clips: Sequence[Tensor]) -> Backbone:
+def with_latent_statistics(backbone: Backbone, clips: Sequence[Tensor]) -> Backbone:
     """The backbone with its latents' own means, and one deviation for all channels.
 
     One, so that an error costs the same in each channel as in training: with one deviation per channel, a codec

@@ -94,7 +94,7 @@ class Trainer:
 
     def _captured(self) -> capture.CapturedSteps | None:
         """Steps as graphs, or one sentence why they are none."""
-        reason = capture.refusal(self.training, self.accelerator)
+        reason = capture.unsupported_reason(self.training, self.accelerator)
         if reason is not None:
             logging.getLogger(__name__).warning("steps are not captured: %s", reason)
             return None
@@ -128,7 +128,7 @@ class Trainer:
                         speed = (self.step - first) / (time.perf_counter() - started)
                         spent = {"seconds": round(self.clock.seconds, 1)} if run.budget else {}
                         log.figures(self.step, figures | {"clips_per_second": speed * self.span.batch} | spent)
-                    self._judge_and_save(log, clips)
+                    self._validate_and_save(log, clips)
         if run.budget and (self.step > first or self.state.score is None):
             if self.captured is not None and self.step > first:
                 self.captured.figures()  # raises if a loss was not finite
@@ -163,21 +163,21 @@ class Trainer:
             self.checkpoints.wait()
             self.clock.ending = self.clock.now() - begun
         elif begins:
-            self._judge(log, clips)
+            self._validate(log, clips)
 
     def _end(self, log: Log, clips: Sequence[Tensor]) -> None:
         self._save(None)  # first: a validation takes a while
-        score = self._judge(log, clips)
+        score = self._validate(log, clips)
         if score is not None:
             self._save(score)
 
-    def _judge_and_save(self, log: Log, clips: Sequence[Tensor]) -> None:
+    def _validate_and_save(self, log: Log, clips: Sequence[Tensor]) -> None:
         """Validate and save, whichever is due."""
         run, score = self.training.run, None
         if self._due(run.validate_every):
             if run.budget:
                 self._save(None)
-            score = self._judge(log, clips)
+            score = self._validate(log, clips)
         if self._due(run.save_every) or self.clock.save_is_due():
             self._save(score)
 
@@ -250,17 +250,17 @@ class Trainer:
             f"finite; {terms}; samples {numbers} of process {self.accelerator.process_index}; no weight was moved"
         )
 
-    def _judge(self, log: Log, clips: Sequence[Tensor]) -> float | None:
+    def _validate(self, log: Log, clips: Sequence[Tensor]) -> float | None:
         """Validate the averaged weights, on the main process, or on all that each hold a part of them."""
         if not clips or not (self.accelerator.is_main_process or self.training.run.shard):
             return None
         with self.ema.shown(), self.accelerator.autocast():
             self.stage.eval()
-            verdict = self.stage.judge(clips)
+            validation = self.stage.validate(clips)
             self.stage.train()
-        log.figures(self.step, {f"validation_{name}": value for name, value in verdict.figures.items()})
-        log.pictures(self.step, verdict.pictures)
-        return verdict.score
+        log.figures(self.step, {f"validation_{name}": value for name, value in validation.figures.items()})
+        log.pictures(self.step, validation.pictures)
+        return validation.score
 
     def _save(self, score: float | None) -> None:
         seconds = self.clock.seconds if self.training.run.budget else 0.0

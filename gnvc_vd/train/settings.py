@@ -146,7 +146,7 @@ class Stage:
     perceptual_views: bool = False  # whether its clips are randomly cropped, mirrored and transposed in every step
     coarsest: float = 0.0  # vae: largest level of the transform code that its latents go through; 0 is no code
     sigma_0: float = 0.3
-    sigma_ratio: float | None = None  # sets a clip's σ_0 by its decoded latents' error (flow.start_for)
+    sigma_ratio: float | None = None  # sets a clip's σ_0 by its decoded latents' error (flow.sigma_0_for)
     noise_scale: float = 1.0  # of the noise that refinement starts with
     unrolled: int = 5  # refinement steps with gradient; 0 leaves refinement out
     continuation: float = 0.0  # share of steps whose window continues a GOP
@@ -202,9 +202,11 @@ class Stage:
         parts = {CORRECTION} if "codec" in self.trains else set()
         return frozenset({*self.trains, *parts, DISCRIMINATOR})
 
-    def without_perception(self) -> "Stage":
+    def without_perceptual(self) -> "Stage":
         """Without perceptual losses, for users that do not train."""
-        return replace(self, weights=_blind(self.weights), spans=tuple(map(_blind_span, self.spans)))
+        return replace(
+            self, weights=_without_perceptual(self.weights), spans=tuple(map(_span_without_perceptual, self.spans))
+        )
 
     @property
     def refines(self) -> bool:
@@ -230,12 +232,12 @@ class Stage:
         return sum(min(max(0, step - start), span.steps) * span.batch for span, start, _ in self.spans_in_time())
 
 
-def _blind(weights: Weights) -> Weights:
+def _without_perceptual(weights: Weights) -> Weights:
     return replace(weights, perceptual=0.0, perceptual_half=0.0)
 
 
-def _blind_span(span: Span) -> Span:
-    return replace(span, weights=None if span.weights is None else _blind(span.weights))
+def _span_without_perceptual(span: Span) -> Span:
+    return replace(span, weights=None if span.weights is None else _without_perceptual(span.weights))
 
 
 @dataclass(frozen=True)

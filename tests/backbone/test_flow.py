@@ -54,7 +54,7 @@ def test_each_clip_may_have_a_start_of_its_own() -> None:
 def test_a_measured_start_has_as_much_noise_to_its_signal_as_the_decoded_latents(ratio: float) -> None:
     sizes = torch.tensor([1e-6, 0.1, 0.25, 3.0])
     signs = torch.randn(4, 16, 2, 3, 5, generator=torch.Generator().manual_seed(0)).sign()
-    starts = flow.start_for(sizes.view(-1, 1, 1, 1, 1) * signs, ratio)
+    starts = flow.sigma_0_for(sizes.view(-1, 1, 1, 1, 1) * signs, ratio)
     assert torch.allclose(starts[1:] / (1 - starts[1:]), ratio * sizes[1:], rtol=1e-5)
     assert starts[0] == torch.tensor(1 / 200)  # no stream can say less
 

@@ -15,7 +15,7 @@ from gnvc_vd.baselines.commands import SOURCE, Clip, code
 from gnvc_vd.baselines.external import External
 from gnvc_vd.common.strict import parse
 from gnvc_vd.conventions import Colour, GnvcError, UsageError
-from gnvc_vd.evaluate.evaluation import Contestant
+from gnvc_vd.evaluate.evaluation import CodecEntry
 from gnvc_vd.evaluate.sequences import make_source
 from gnvc_vd.metrics.fidelity import psnr
 from gnvc_vd.video import create_video, open_video
@@ -132,7 +132,7 @@ def test_documented_templates_are_whole(tmp_path: Path) -> None:
     block = re.search(r"```yaml\n(.*?)```", DOCS.read_text(encoding="utf-8"), re.S)
     assert block is not None
     told = cast(dict[str, Any], OmegaConf.to_container(OmegaConf.create(block[1])))["codecs"]
-    codecs = {name: parse(Contestant, data, name).external for name, data in told.items()}
+    codecs = {name: parse(CodecEntry, data, name).external for name, data in told.items()}
     assert set(codecs) == {"vtm", "dcvc-rt"}
     for codec in codecs.values():
         assert codec is not None

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from gnvc_vd.entropy.integer import IntegerConv, IntegerLeaky, quantised_once
-from gnvc_vd.learned.bottleneck.contextual import Contextual, Trained
+from gnvc_vd.learned.bottleneck.contextual import BottleneckOutput, Contextual
 from tests.learned.bottleneck.models import NANO, latents
 
 ANEW = inspect.unwrap(Contextual.forward)  # quantises at every call
@@ -47,7 +47,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Iterator[Counter[int]]:
     yield counts
 
 
-def loss(out: Trained) -> Tensor:
+def loss(out: BottleneckOutput) -> Tensor:
     return out.bits.mean() + out.latents.square().mean() + out.features.square().mean()
 
 

@@ -5,7 +5,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from gnvc_vd.baselines.hybrid import Hybrid
-from gnvc_vd.evaluate.evaluation import Contestant, Evaluation, Reporting
+from gnvc_vd.evaluate.evaluation import CodecEntry, Evaluation, Reporting
 from gnvc_vd.evaluate.points import Point
 from gnvc_vd.video import create_video
 from tests.conftest import smooth_clip
@@ -30,7 +30,7 @@ def made_up_set(folder: Path, sequences: int = 2) -> Path:
 
 def evaluation(folder: Path, **changes: object) -> Evaluation:
     """x264 and x265 at three rates each."""
-    codecs = {name: Contestant(hybrid=Hybrid(name, (24, 36, 48), preset="ultrafast")) for name in ("x264", "x265")}
+    codecs = {name: CodecEntry(hybrid=Hybrid(name, (24, 36, 48), preset="ultrafast")) for name in ("x264", "x265")}
     told: dict[str, object] = {
         "name": "made-up",
         "folder": str(folder / "out"),

@@ -21,9 +21,9 @@ from gnvc_vd.cli.arguments import parser
 from gnvc_vd.common.files import file_sha256
 from gnvc_vd.conventions import GnvcError, UsageError
 from gnvc_vd.evaluate.compare import compare
-from gnvc_vd.evaluate.evaluation import Contestant, Evaluation, Ours, Reporting, evaluation_of
+from gnvc_vd.evaluate.evaluation import CodecEntry, Evaluation, OwnCodec, Reporting, evaluation_of
 from gnvc_vd.evaluate.points import Point, key_of, path_of, read_point, settings_of, write_point
-from gnvc_vd.evaluate.run import Job, encoded_by_another, evaluate, is_redundant, our_commands
+from gnvc_vd.evaluate.run import Job, evaluate, is_redundant, our_commands, shared_encoding
 from gnvc_vd.evaluate.sequences import Prepared, prepare
 from gnvc_vd.evaluate.test_sets import read_manifest
 from gnvc_vd.metrics.weight_files import ALEXNET, in_torch_home
@@ -112,7 +112,7 @@ def test_two_at_once_make_the_same_points(first: Evaluation, tmp_path: Path) -> 
 def test_a_stream_is_made_once_however_many_decode_it(tmp_path: Path) -> None:
     made_up_set(tmp_path, sequences=1)
     ways = {"a": {}, "b": {"decode": {"steps": 1}}, "c": {"encode": {"seed": 1}}, "d": {"model": "tiny"}}
-    codecs = {name: Contestant(ours=Ours((1, 2), **({"model": "nano"} | way))) for name, way in ways.items()}
+    codecs = {name: CodecEntry(ours=OwnCodec((1, 2), **({"model": "nano"} | way))) for name, way in ways.items()}
     whole = evaluation(tmp_path, codecs=codecs, report=Reporting(), gop=25)
     source = prepare(read_manifest(whole.manifest).sequences[0], tmp_path, FRAMES, tmp_path)
     settings = settings_of(codecs["a"], 1, source, whole)
@@ -124,17 +124,17 @@ def test_a_stream_is_made_once_however_many_decode_it(tmp_path: Path) -> None:
         point("a", "s0", 1, 0.1, **figures), key=key_of(settings), stream_sha256=file_sha256(stream), encode_seconds=7.0
     )
     write_point(Path(whole.folder), made)
-    known = {(name, level): encoded_by_another(Job(whole, name, level, source)) for name in "bcd" for level in (1, 2)}
+    known = {(name, level): shared_encoding(Job(whole, name, level, source)) for name in "bcd" for level in (1, 2)}
     assert known.pop(("b", 1)) == (stream, 7.0) and set(known.values()) == {None}
     stream.write_bytes(b"another one")
-    assert encoded_by_another(Job(whole, "b", 1, source)) is None
+    assert shared_encoding(Job(whole, "b", 1, source)) is None
 
 
 def test_what_decides_a_point_makes_it_anew_and_fewer_metrics_do_not(first: Evaluation) -> None:
     one = replace(first, sequences=("s0",), codecs={"x264": first.codecs["x264"]}, report=Reporting())
     fewer = evaluate(replace(one, metrics=("psnr_yuv",)), "cpu")
     assert (fewer.made, fewer.kept) == (0, 3)
-    slower = Contestant(hybrid=Hybrid("x264", (24, 36), preset="superfast"))
+    slower = CodecEntry(hybrid=Hybrid("x264", (24, 36), preset="superfast"))
     assert evaluate(replace(one, codecs={"x264": slower}, folder=one.folder), "cpu").made == 2
     assert evaluate(one, "cpu").made == 2  # and these are as they were
     more = evaluate(replace(one, metrics=(*one.metrics, "vmaf"), codecs={"x264": slower}), "cpu")
@@ -150,7 +150,7 @@ def test_a_point_never_stands_beside_another_ones_stream(first: Evaluation, monk
     def killed(*_: object) -> None:
         raise KeyboardInterrupt
 
-    slower = Contestant(hybrid=Hybrid("x264", (24,), preset="superfast"))
+    slower = CodecEntry(hybrid=Hybrid("x264", (24,), preset="superfast"))
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr("gnvc_vd.evaluate.run.write_point", killed)
         evaluate(replace(one, codecs={"x264": slower}), "cpu")
@@ -163,7 +163,7 @@ def test_a_metric_that_lacked_its_network_is_computed_once_that_is_there(
 ) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "home"))
     made_up_set(tmp_path, sequences=1)
-    codecs = {"x264": Contestant(hybrid=Hybrid("x264", (30,), preset="ultrafast"))}
+    codecs = {"x264": CodecEntry(hybrid=Hybrid("x264", (30,), preset="ultrafast"))}
     whole = evaluation(tmp_path, codecs=codecs, metrics=("psnr_rgb", "lpips_alex"), report=Reporting())
     assert [evaluate(whole, "cpu").made for _ in range(2)] == [1, 0]
     in_torch_home(ALEXNET).parent.mkdir(parents=True)
@@ -179,7 +179,7 @@ def test_a_codec_with_too_few_or_too_many_frames_makes_no_point(frames: int, tmp
     again = "ffmpeg -loglevel error -stream_loop 1 -i stream.mkv -frames:v %d -c copy decoded.mkv"
     encode = "ffmpeg -loglevel error -i source.mkv -c copy stream.mkv"
     codec = External((1,), encode, again % frames, "mkv", "stream.mkv", "decoded.mkv")
-    whole = evaluation(tmp_path, codecs={"x": Contestant(external=codec)}, report=Reporting())
+    whole = evaluation(tmp_path, codecs={"x": CodecEntry(external=codec)}, report=Reporting())
     done = evaluate(whole, "cpu")
     assert done.made == 0 and len(done.failures) == 1 and "another number of frames than 4" in done.failures[0]
     assert read_point(path_of(Path(whole.folder), "x", "s0", 1)) is None
@@ -210,9 +210,9 @@ def test_processes_share_the_points_and_jobs_the_codecs(first: Evaluation, tmp_p
 
 def test_a_codec_that_fails_is_named_and_the_others_points_are_there(tmp_path: Path) -> None:
     made_up_set(tmp_path, sequences=1)
-    broken = Contestant(hybrid=Hybrid("x264", (30,), preset="no-such-preset"))
+    broken = CodecEntry(hybrid=Hybrid("x264", (30,), preset="no-such-preset"))
     whole = evaluation(
-        tmp_path, codecs={"broken": broken, "x264": Contestant(hybrid=Hybrid("x264", (30,)))}, report=Reporting()
+        tmp_path, codecs={"broken": broken, "x264": CodecEntry(hybrid=Hybrid("x264", (30,)))}, report=Reporting()
     )
     done = evaluate(whole, "cpu")
     assert done.made == 1 and done.points is None and len(done.failures) == 1
@@ -227,13 +227,13 @@ def test_a_codec_that_fails_is_named_and_the_others_points_are_there(tmp_path: P
 
 def test_our_codecs_go_through_the_command_line() -> None:
     options = {"mode": "i2v", "g-scale": 2.5, "shift": None, "withhold": False, "reuse": True, "tail-step": 0}
-    commands = our_commands(Ours((100,), "gvc", "nano", options, {"gops": "1:2"}), 100, 33, "cpu")
+    commands = our_commands(OwnCodec((100,), "gvc", "nano", options, {"gops": "1:2"}), 100, 33, "cpu")
     assert " ".join(commands.encode) == (
         "gnvc-vd encode source.mkv stream.gnvc --codec gvc --model nano --atoms 100 --gop 33 --no-scenecut "
         "--device cpu --mode i2v --g-scale 2.5 --reuse --tail-step 0"
     )
     assert " ".join(commands.decode) == "gnvc-vd decode stream.gnvc decoded.mkv --model nano --device cpu --gops 1:2"
-    plain = our_commands(Ours((5,)), 5, 25, "cpu")
+    plain = our_commands(OwnCodec((5,)), 5, 25, "cpu")
     assert " ".join(plain.encode[4:]) == "--quality 5 --gop 25 --no-scenecut --device cpu" and plain.decode[-1] == "cpu"
 
 
@@ -242,8 +242,8 @@ def test_wrong_evaluations_are_refused(tmp_path: Path) -> None:
     for wrong, said in (
         ({"codecs": {}}, "has a codec"),
         ({"at_once": 0}, "a point at once or several"),
-        ({"codecs": {"../x": Contestant(ours=Ours((1,)))}}, "called by letters"),
-        ({"codecs": {"source": Contestant(ours=Ours((1,)))}}, "not 'source'"),
+        ({"codecs": {"../x": CodecEntry(ours=OwnCodec((1,)))}}, "called by letters"),
+        ({"codecs": {"source": CodecEntry(ours=OwnCodec((1,)))}}, "not 'source'"),
         ({"metrics": ("psnr",)}, "no metric psnr"),
         ({"only": ("vvenc",)}, "no codec 'vvenc'"),
         ({"report": Reporting(anchor="vtm")}, "no codec 'vtm'"),
@@ -256,12 +256,16 @@ def test_wrong_evaluations_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no sequence s7"):
         evaluate(evaluation(tmp_path, sequences=("s7",)), "cpu")
     with pytest.raises(UsageError, match="exactly one"):
-        Contestant()
-    for ours, said in ((Ours, "0 to 63"), (partial(Ours, codec="gvc"), "0 to 256"), (partial(Ours, codec="x"), "'x'")):
+        CodecEntry()
+    for ours, said in (
+        (OwnCodec, "0 to 63"),
+        (partial(OwnCodec, codec="gvc"), "0 to 256"),
+        (partial(OwnCodec, codec="x"), "'x'"),
+    ):
         with pytest.raises(UsageError, match=said):
             ours((257,))
     with pytest.raises(UsageError, match="each once"):
-        Ours((5, 5))
+        OwnCodec((5, 5))
     with pytest.raises(UsageError, match="rates are positive"):
         Reporting(rates=(0.1, 0.0))
     for crop in ((64,), (64, 63), (64, 0)):
@@ -292,7 +296,7 @@ def test_what_a_model_does_anyway_stands_under_one_name(tmp_path: Path, monkeypa
     made_up_set(tmp_path, sequences=1)
     names = ("tiny", "nano")
     codecs = {
-        f"{name}-{decode}": Contestant(ours=Ours((32,), model=name, decode={"no-refine": True} if decode else {}))
+        f"{name}-{decode}": CodecEntry(ours=OwnCodec((32,), model=name, decode={"no-refine": True} if decode else {}))
         for name in names
         for decode in (0, 1)
     }
@@ -356,17 +360,17 @@ def test_a_codec_that_decodes_as_the_model_does_anyway_is_left_out(
     levels: tuple[int, ...], model: str, redundant: bool
 ) -> None:
     """tiny refines up to quality 20, nano at all of them."""
-    unrefined = Ours(levels, model=model, decode={"no-refine": True})
-    assert is_redundant(Contestant(ours=unrefined)) == redundant
-    assert not is_redundant(Contestant(ours=replace(unrefined, decode={})))
+    unrefined = OwnCodec(levels, model=model, decode={"no-refine": True})
+    assert is_redundant(CodecEntry(ours=unrefined)) == redundant
+    assert not is_redundant(CodecEntry(ours=replace(unrefined, decode={})))
 
 
 @pytest.mark.slow
 def test_our_codec_is_decoded_by_a_process_of_its_own(tmp_path: Path) -> None:
     made_up_set(tmp_path, sequences=1)
     codecs = {
-        "refined": Contestant(ours=Ours((32,), model="nano")),
-        "unrefined": Contestant(ours=Ours((32,), model="nano", decode={"no-refine": True})),
+        "refined": CodecEntry(ours=OwnCodec((32,), model="nano")),
+        "unrefined": CodecEntry(ours=OwnCodec((32,), model="nano", decode={"no-refine": True})),
     }
     whole = evaluation(tmp_path, codecs=codecs, report=Reporting())
     done = evaluate(whole, "cpu")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gnvc_vd.evaluate.points import write_point
-from gnvc_vd.evaluate.run import shown_path
+from gnvc_vd.evaluate.run import player_path
 from gnvc_vd.video.pictures import read_picture
 from lab import contact_sheet, draw_front
 from tests.data.material import film
@@ -27,10 +27,10 @@ def folder(tmp_path: Path) -> Path:
         for codec, levels in LEVELS.items():
             for level, bpp in levels.items():
                 write_point(tmp_path, point(codec, sequence, level, bpp, psnr_rgb=30 + bpp))
-                shown = shown_path(tmp_path, codec, sequence, level)
+                shown = player_path(tmp_path, codec, sequence, level)
                 shown.parent.mkdir(parents=True, exist_ok=True)
                 film(shown, grey(level))
-        shown = shown_path(tmp_path, contact_sheet.SOURCE, sequence)
+        shown = player_path(tmp_path, contact_sheet.SOURCE, sequence)
         shown.parent.mkdir(parents=True)
         film(shown, grey(51))
     return tmp_path

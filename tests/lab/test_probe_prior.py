@@ -266,7 +266,7 @@ def test_losses_are_those_that_a_training_is_validated_by() -> None:
     stage = build(replace(training("prior"), seed=7))
     assert isinstance(stage, PriorStage)
     clip = torch.randint(0, 256, (3, 5, 32, 32), generator=torch.Generator().manual_seed(0)).byte()
-    validated = stage.judge([clip]).figures
+    validated = stage.validate([clip]).figures
     video = to_model(clip[None])
     clean, model = stage.vae.encode(video), predictors_of(stage.backbone, video)[:2]
     found = [one.loss for one in mean_losses(losses(model, clean, BatchDraws(7, [0], CPU), 1))]

@@ -14,7 +14,7 @@ from gnvc_vd.backbone.weights import load_backbone
 from gnvc_vd.data.clips import ClipSpec
 from gnvc_vd.data.latents import LatentIndex, encoder_identity, precompute
 from gnvc_vd.data.procedural import ProceduralClips
-from gnvc_vd.learned.bottleneck.contextual import Trained
+from gnvc_vd.learned.bottleneck.contextual import BottleneckOutput
 from lab import study_starts, study_transform
 from lab.study_transform import BATCH, Budget, Codec, Point, Rated, at_rates, mean_at_rates, train
 
@@ -95,11 +95,11 @@ class Failing(nn.Module):
         super().__init__()
         self.weight, self.calls = nn.Parameter(torch.ones(())), 0
 
-    def forward(self, latents: Tensor, quality: Tensor) -> Trained:
+    def forward(self, latents: Tensor, quality: Tensor) -> BottleneckOutput:
         assert quality.shape == (BATCH, 3)
         self.calls += 1
         broken = math.nan if self.calls == 2 else 1.0
-        return Trained(self.weight * latents, latents, self.weight * broken * torch.ones(BATCH, 3))
+        return BottleneckOutput(self.weight * latents, latents, self.weight * broken * torch.ones(BATCH, 3))
 
 
 def test_a_step_without_a_finite_gradient_moves_nothing_and_is_counted() -> None:

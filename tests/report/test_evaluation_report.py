@@ -12,9 +12,9 @@ import pytest
 
 from gnvc_vd.baselines.hybrid import Hybrid
 from gnvc_vd.conventions import UsageError
-from gnvc_vd.evaluate.evaluation import Contestant, Ours, Reporting
+from gnvc_vd.evaluate.evaluation import CodecEntry, OwnCodec, Reporting
 from gnvc_vd.evaluate.points import Point
-from gnvc_vd.evaluate.run import shown_path
+from gnvc_vd.evaluate.run import player_path
 from gnvc_vd.presets import BottleneckKind
 from gnvc_vd.report.curves import MEAN, OF_SEQUENCES, Row, differences, labels_of, rows_of
 from gnvc_vd.report.evaluation_report import our_tables, write_report
@@ -137,8 +137,8 @@ def test_the_nearest_rate_is_nearest_in_octaves() -> None:
 def fake_videos(folder: Path) -> None:
     for one in POINTS:
         for path in (
-            shown_path(folder, one.codec, one.sequence, one.level),
-            shown_path(folder, "source", one.sequence),
+            player_path(folder, one.codec, one.sequence, one.level),
+            player_path(folder, "source", one.sequence),
         ):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(b"video")
@@ -152,13 +152,13 @@ def test_a_report_is_whole_and_the_same_for_the_same_points(tmp_path: Path) -> N
         metrics=METRICS,
         report=Reporting(anchor="x265", rates=(0.02, 0.1), published=("gnvc-vd", "gvc")),
     )
-    left_out = {"unrefined": Contestant(ours=Ours((0,)))}  # it has no points where its model does not refine
+    left_out = {"unrefined": CodecEntry(ours=OwnCodec((0,)))}  # it has no points where its model does not refine
     whole = replace(whole, codecs=whole.codecs | left_out)
     named = {"anchor": "x265", "half": "x264"}
     points = [Point(**{**vars(one), "codec": named[one.codec]}) for one in POINTS if one.codec in named]
     fake_videos(Path(whole.folder))
     for one in points:
-        path = shown_path(Path(whole.folder), one.codec, one.sequence, one.level)
+        path = player_path(Path(whole.folder), one.codec, one.sequence, one.level)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"video")
     folder = Path(whole.folder) / "report"
@@ -199,14 +199,14 @@ def test_what_is_read_calls_a_codec_by_its_label_and_csv_by_its_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made_up_set(tmp_path, sequences=1)
-    codecs = {"x265": Contestant(hybrid=Hybrid("x265", (0,))), "new": Contestant(ours=Ours((0, 1, 2)))}
-    codecs["new-unrefined"] = Contestant(ours=Ours((0, 1, 2)))  # without points: it does what "new" does
+    codecs = {"x265": CodecEntry(hybrid=Hybrid("x265", (0,))), "new": CodecEntry(ours=OwnCodec((0, 1, 2)))}
+    codecs["new-unrefined"] = CodecEntry(ours=OwnCodec((0, 1, 2)))  # without points: it does what "new" does
     whole = evaluation(tmp_path, codecs=codecs, metrics=METRICS, report=Reporting(anchor="x265"))
     points = [*noted("x265", None, 2), *noted("new", "transform")]
     for one in points:
         for path in (
-            shown_path(Path(whole.folder), one.codec, "s0", one.level),
-            shown_path(Path(whole.folder), "source", "s0"),
+            player_path(Path(whole.folder), one.codec, "s0", one.level),
+            player_path(Path(whole.folder), "source", "s0"),
         ):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(b"video")

@@ -12,7 +12,7 @@ import pytest
 
 from gnvc_vd.evaluate.evaluation import Reporting
 from gnvc_vd.evaluate.points import Point
-from gnvc_vd.evaluate.run import evaluate, shown_path
+from gnvc_vd.evaluate.run import evaluate, player_path
 from gnvc_vd.report.curves import differences, rows_of
 from gnvc_vd.report.evaluation_report import our_tables
 from gnvc_vd.report.page import page
@@ -116,7 +116,7 @@ def no_complaints(opened: Opened) -> Iterator[None]:
 
 
 def shown_frames(opened: Opened, codec: str, sequence: str, level: int = 0) -> list[np.ndarray]:
-    with open_video(shown_path(opened.folder / "out", codec, sequence, level)) as video:
+    with open_video(player_path(opened.folder / "out", codec, sequence, level)) as video:
         return [frame.astype(float) for frame in video]
 
 

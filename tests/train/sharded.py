@@ -13,7 +13,7 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from torch import nn
 
-from gnvc_vd.learned.bottleneck.base import Bottleneck, Trained
+from gnvc_vd.learned.bottleneck.base import Bottleneck, BottleneckOutput
 from gnvc_vd.presets import AdaptorPreset
 from gnvc_vd.train.loop import train
 from gnvc_vd.train.settings import Training
@@ -49,7 +49,7 @@ def watch(seen: dict[str, list[object]]) -> None:
     """Note what the latent codec and the blocks compute with, while they train."""
 
     def note(module: nn.Module, _: object, output: object) -> None:
-        if isinstance(module, Bottleneck) and isinstance(output, Trained):
+        if isinstance(module, Bottleneck) and isinstance(output, BottleneckOutput):
             kinds = {one.dtype for one in [*module.parameters(), *output]}
             seen.setdefault("codec", []).append(sorted(map(str, kinds)))
             seen.setdefault("bits", []).append(output.bits.tolist())

@@ -37,7 +37,7 @@ def one_thread() -> None:
 @pytest.fixture
 def on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if there were a device that captures: all but the graphs themselves."""
-    monkeypatch.setattr(capture, "refusal", lambda *_: None)
+    monkeypatch.setattr(capture, "unsupported_reason", lambda *_: None)
 
 
 def told(phase: str, steps: int = 4, **options: Any) -> Training:
@@ -169,7 +169,7 @@ def test_each_obstacle_has_its_reason() -> None:
     def reason(one: Training, processes: int = 1) -> str | None:
         place = Elsewhere()
         place.num_processes = processes
-        return capture.refusal(one, place)  # type: ignore[arg-type]
+        return capture.unsupported_reason(one, place)  # type: ignore[arg-type]
 
     plain = captured(training("pixel"))
     assert reason(plain) is None

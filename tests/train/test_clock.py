@@ -72,7 +72,7 @@ class Sitting:
             self.scores.append(self.trainer.step)
             return 1.0
 
-        self.trainer._step, self.trainer._judge = step, judge  # type: ignore[method-assign, assignment]
+        self.trainer._step, self.trainer._validate = step, judge  # type: ignore[method-assign, assignment]
 
     def run(self) -> Path:
         return self.trainer.run(lambda _: Blank(), None)

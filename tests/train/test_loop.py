@@ -28,7 +28,7 @@ from gnvc_vd.train.checkpoint import EMA, MEMORY, WEIGHTS
 from gnvc_vd.train.log import FIGURES, read_figures
 from gnvc_vd.train.loop import Trainer, train
 from gnvc_vd.train.stages.codec_stage import CodecStage
-from gnvc_vd.train.stages.stage import Verdict
+from gnvc_vd.train.stages.stage import Validation
 from tests.train.runs import (
     ENVIRONMENT,
     PHASES,
@@ -245,12 +245,12 @@ def test_the_average_is_validated_and_training_goes_on_as_it_was(
 ) -> None:
     seen: list[dict[str, torch.Tensor]] = []
 
-    def judge(stage: CodecStage, _: object) -> Verdict:
+    def judge(stage: CodecStage, _: object) -> Validation:
         assert not stage.training
         seen.append({name: one.clone() for name, one in stage.named_parameters() if one.requires_grad})
-        return Verdict(0.0, {}, {})
+        return Validation(0.0, {}, {})
 
-    monkeypatch.setattr(CodecStage, "judge", judge)
+    monkeypatch.setattr(CodecStage, "validate", judge)
     told = training("warmup", 2, frames=5, run=replace(SETTINGS, validate_every=1))
     last = train(told, clips, clips, tmp_path / "judged")
     average, live = load_file(last / EMA), load_file(last / WEIGHTS)

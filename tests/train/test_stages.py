@@ -443,7 +443,7 @@ def test_validations_have_the_lattice_of_what_comes_back(monkeypatch: pytest.Mon
     vae, codec = build(training("vae", size=64)), codec_stage("warmup")
     monkeypatch.setattr(vae.vae, "decode", decoded)
     monkeypatch.setattr("gnvc_vd.train.stages.codec_stage._coded", coded)
-    found = {vae: vae.judge(clips).figures, codec: codec.judge(clips).figures}
+    found = {vae: vae.validate(clips).figures, codec: codec.validate(clips).figures}
     for stage, behind in ((vae, ""), (vae, "_at_0.02_bpp"), (codec, "_32")):
         figures = [found[stage][f"lattice_{stride}{behind}"] for stride in (2, 4, 8)]
         assert figures == pytest.approx([5, 5, 5], abs=0.1), behind

@@ -34,7 +34,7 @@ LAYER_BOUNDS = {  # of integers that decide symbols, by the last part of their n
 }
 
 
-class Trained(NamedTuple):
+class BottleneckOutput(NamedTuple):
     """What training sees of a clip."""
 
     latents: Tensor  # l̂, B 16 T h w
@@ -71,7 +71,7 @@ class Bottleneck(nn.Module):
     @abstractmethod
     def forward(
         self, latents: Tensor, quality: Tensor, uniform: Uniform = torch.rand_like, rotation: int = 0
-    ) -> Trained:
+    ) -> BottleneckOutput:
         """What decoding would give, and what it would cost.
 
         Args:
@@ -99,7 +99,7 @@ class Bottleneck(nn.Module):
         """What an encoder takes for so many latents unless it is told; 0 where there is none."""
 
     @abstractmethod
-    def refusal(self, quality: Sequence[int], rotation: int) -> str | None:
+    def unsupported_reason(self, quality: Sequence[int], rotation: int) -> str | None:
         """Why it cannot code latents so, in words."""
 
     @abstractmethod
@@ -158,9 +158,9 @@ class Bottleneck(nn.Module):
         """
         check_latents(latents)
         rotation = self.usual_rotation(latents.shape[2]) if rotation is None else rotation
-        refusal = self.refusal(quality, rotation)
-        if refusal:
-            raise UsageError(refusal)
+        reason = self.unsupported_reason(quality, rotation)
+        if reason:
+            raise UsageError(reason)
         tables = self._tables()
         encoders, hashes = [Encoder(tables) for _ in latents], [new_hash() for _ in latents]
         decoded = list(self._code(encoders, hashes, latents.shape[3:], quality, rotation, latents))
@@ -181,9 +181,9 @@ class Bottleneck(nn.Module):
             BitstreamError: the bytes are none of ours, or decoded to other symbols than were coded.
         """
         rotation = self.usual_rotation(len(quality)) if rotation is None else rotation
-        refusal = self.refusal(quality, rotation)
-        if refusal:
-            raise BitstreamError(refusal)
+        reason = self.unsupported_reason(quality, rotation)
+        if reason:
+            raise BitstreamError(reason)
         tables = self._tables()
         decoders, hashes = [Decoder(payload, tables) for payload in payloads], [new_hash() for _ in payloads]
         yield from self._code(decoders, hashes, size, quality, rotation, None)

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from gnvc_vd.entropy.cdf_tables import LEVELS
-from gnvc_vd.entropy.integer import UNITS, in_one_pass
+from gnvc_vd.entropy.integer import UNITS, with_weights_quantised_once
 from gnvc_vd.learned.bottleneck import contextual_start
-from gnvc_vd.learned.bottleneck.base import LAYER_BOUNDS, Bottleneck, Trained, check_latents, hashed
+from gnvc_vd.learned.bottleneck.base import LAYER_BOUNDS, Bottleneck, BottleneckOutput, check_latents, hashed
 from gnvc_vd.learned.bottleneck.exchange import Coders, Uniform
 from gnvc_vd.learned.bottleneck.hyperprior import EntropyModel, TemporalState, freeze
 from gnvc_vd.learned.bottleneck.networks import Analysis, DecodedLatent, Extractor, Synthesis
@@ -47,10 +47,10 @@ class Contextual(Bottleneck):
         self.entropy = EntropyModel(preset, preset.state, thrift)
         self.state = TemporalState(preset)
 
-    @in_one_pass
+    @with_weights_quantised_once
     def forward(
         self, latents: Tensor, quality: Tensor, uniform: Uniform = torch.rand_like, rotation: int = 0
-    ) -> Trained:
+    ) -> BottleneckOutput:
         check_latents(latents)
         decoded, features, bits = [], [], []
         past: DecodedLatent | None = None
@@ -65,7 +65,7 @@ class Contextual(Bottleneck):
             decoded.append(past.latent)
             features.append(past.feature)
             bits.append(likely.bits)
-        return Trained(torch.stack(decoded, 2), torch.stack(features, 2), torch.stack(bits, 1))
+        return BottleneckOutput(torch.stack(decoded, 2), torch.stack(features, 2), torch.stack(bits, 1))
 
     def measure(self, latents: Tensor, smallest: float, largest: float) -> None:
         contextual_start.measure(self, latents, smallest, largest)
@@ -76,7 +76,7 @@ class Contextual(Bottleneck):
     def usual_rotation(self, latents: int) -> int:
         return 0
 
-    def refusal(self, quality: Sequence[int], rotation: int) -> str | None:
+    def unsupported_reason(self, quality: Sequence[int], rotation: int) -> str | None:
         return "the contextual codec codes latent after latent and has no rotation" if rotation else None
 
     def entropy_model(self, past: DecodedLatent | None) -> EntropyModel:

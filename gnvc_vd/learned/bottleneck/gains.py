@@ -50,7 +50,7 @@ class Gains(nn.Module):
         """B → B C 1 1."""
         limit = math.log(LARGEST_GAIN)
         curve = cast(Tensor, self.rise) + self.knots
-        return bounded(through_knots(curve, quality), -limit, limit)[:, :, None, None]
+        return bounded(interpolate_knots(curve, quality), -limit, limit)[:, :, None, None]
 
     def freeze(self, places: Tensor) -> None:
         """Integers for each of 64 qualities, by its place on the scale that was trained."""
@@ -105,7 +105,7 @@ def measured_log_gains(smallest: float, largest: float) -> Tensor:
     return math.log(GAIN_AT_ONE) + torch.linspace(math.log(smallest), math.log(largest), KNOTS) / 2
 
 
-def through_knots(curve: Tensor, quality: Tensor) -> Tensor:
+def interpolate_knots(curve: Tensor, quality: Tensor) -> Tensor:
     """Knots × C read at each quality, linear between knots: B → B C."""
     place = quality.to(curve.dtype) / (QUALITIES - 1) * (KNOTS - 1)
     below = place.floor().clamp(0, KNOTS - 2).long()

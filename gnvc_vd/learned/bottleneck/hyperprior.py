@@ -22,7 +22,7 @@ from gnvc_vd.entropy.cdf_tables import LEVELS
 from gnvc_vd.entropy.coder import LIMIT
 from gnvc_vd.entropy.integer import REACH, UNITS, IntegerConv, IntegerLeaky
 from gnvc_vd.learned.bottleneck.exchange import MIDDLE, PARAMETER_REACH, Coders, Uniform, exchange, exchange_masked
-from gnvc_vd.learned.bottleneck.gains import FINER, KNOTS, LEVEL_UNITS, Gains, through_knots
+from gnvc_vd.learned.bottleneck.gains import FINER, KNOTS, LEVEL_UNITS, Gains, interpolate_knots
 from gnvc_vd.learned.bottleneck.networks import convolution
 from gnvc_vd.presets import ContextualPreset
 
@@ -87,7 +87,7 @@ class EntropyModel(nn.Module):
     def freeze(self, places: Tensor) -> None:
         """Its own integers, beside those of its layers."""
         with torch.no_grad():
-            bias = through_knots(self.quality_knots, places) * UNITS
+            bias = interpolate_knots(self.quality_knots, places) * UNITS
             cast(Tensor, self.quality_integers).copy_(bias.round().clamp(-REACH, REACH))
             level = self.hyper_levels + MIDDLE + self.hyper_gains.float_level(places)[:, :, 0, 0] / LEVEL_UNITS
             cast(Tensor, self.hyper_level_integers).copy_(level.round().clamp(0, LEVELS - 1))
@@ -142,7 +142,7 @@ class EntropyModel(nn.Module):
         seen = self.synthesis(hyper)[:, :, : size[0], : size[1]]
         entered = self.enter(seen if state is None else torch.cat([seen, state], dim=1))
         if entered.is_floating_point():
-            bias = integer.straight_round(through_knots(self.quality_knots, quality) * UNITS) / UNITS
+            bias = integer.straight_round(interpolate_knots(self.quality_knots, quality) * UNITS) / UNITS
         else:
             bias = cast(Tensor, self.quality_integers)[quality]
         return cast(Tensor, self.fuse(integer.saturated(entered + bias[:, :, None, None])))

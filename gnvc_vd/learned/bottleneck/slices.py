@@ -36,7 +36,7 @@ from gnvc_vd.entropy.integer import (
     straight_round,
 )
 from gnvc_vd.learned.bottleneck.exchange import MIDDLE, MIDDLE_SCALE, PARAMETER_REACH, Coders, exchange
-from gnvc_vd.learned.bottleneck.gains import FINER, GAIN_BITS, KNOTS, LEVEL_UNITS, through_knots
+from gnvc_vd.learned.bottleneck.gains import FINER, GAIN_BITS, KNOTS, LEVEL_UNITS, interpolate_knots
 from gnvc_vd.presets import TransformPreset
 
 CHANNELS = 64  # of a slice: 16 of a latent at 2×2 places
@@ -47,10 +47,10 @@ LARGEST = 512.0  # of a gain
 LARGEST_INTEGER, LARGEST_SCALE_INTEGER = 512 << GAIN_BITS, 1024 << GAIN_BITS  # of gains, scales and their inverses
 ORDER_OF_FOUR = ((0, 2), (3, 1))  # the stage of a place by its row's and its column's parity
 
-Place = tuple[int, int]  # a rotation's length, and which of its slices
+SliceIndex = tuple[int, int]  # a rotation's length, and which of its slices
 
 
-class Curves(NamedTuple):
+class SliceScales(NamedTuple):
     """A slice in training: its channels' deviations in steps, their inverses and their table indexes, B C each."""
 
     deviation: Tensor
@@ -78,7 +78,7 @@ class CodedSlice(NamedTuple):
 Part = Literal["smooth", "details", "higher"]  # the first band of a lowest slice, its other three, all other slices
 
 
-def rows_of(part: Part) -> list[Place]:
+def rows_of(part: Part) -> list[SliceIndex]:
     """Every row of the measured scales: which band or slice of a rotation of which length."""
     lengths = range(1, LONGEST + 1)
     numbers = {"smooth": lambda length: [0], "details": lambda length: DETAILS, "higher": range}[part]
@@ -154,18 +154,18 @@ class SliceEntropy(nn.Module):
             self.scale_integers.copy_((scale.exp() * one).round().clamp(1, LARGEST_SCALE_INTEGER))
             self.inverse_scale_integers.copy_(((-scale).exp() * one).round().clamp(1, LARGEST_SCALE_INTEGER))
             self.row_level_integers.copy_((4 * LEVEL_UNITS * self._row_level().double()).round())
-            bias = through_knots(self.quality_knots, places)
+            bias = interpolate_knots(self.quality_knots, places)
             self.quality_integers.copy_((bias * UNITS).round().clamp(-REACH, REACH))
             self.row_integers.copy_((self.row_bias * UNITS).round().clamp(-REACH, REACH))
 
-    def band_of(self, at: Place) -> int:
+    def band_of(self, at: SliceIndex) -> int:
         """Which gains a band has, or a slice by its frequency."""
         length, number = at
         if self.part == "details":
             return number - 1
         return 1 + (2 * number * BANDS - BANDS) // (2 * (length - 1)) if number else 0
 
-    def gain(self, quality: Tensor, at: Place) -> Tensor:
+    def gain(self, quality: Tensor, at: SliceIndex) -> Tensor:
         """What y is multiplied by, B C 1 1: the frozen integers where there are some."""
         band = self.band_of(at)
         if self.frozen:
@@ -176,7 +176,7 @@ class SliceEntropy(nn.Module):
     def frozen(self) -> bool:
         return not self.training and bool(self.gain_integers.any())
 
-    def forward(self, y: Tensor, at: Place, quality: Tensor, seen: Tensor | None) -> SliceLikelihood:
+    def forward(self, y: Tensor, at: SliceIndex, quality: Tensor, seen: Tensor | None) -> SliceLikelihood:
         """y in steps, B C h w; its rotation's length and slice number; quality, B; context, B 5C h w."""
         flat, spent = y.flatten(1), list[Tensor]()
 
@@ -196,7 +196,7 @@ class SliceEntropy(nn.Module):
         self,
         coders: Coders,
         size: Sequence[int],
-        at: Place,
+        at: SliceIndex,
         quality: Tensor,
         seen: Tensor | None,
         y: Tensor | None = None,
@@ -216,15 +216,15 @@ class SliceEntropy(nn.Module):
         symbols, levels = self._staged(self._base(like, at, quality, seen), at, quality, choose)
         return CodedSlice(symbols, self.whitened(symbols, at, quality), levels)
 
-    def _curves(self, at: Place, quality: Tensor) -> Curves:
+    def _curves(self, at: SliceIndex, quality: Tensor) -> SliceScales:
         """A slice's gains and levels, in training."""
         row, band = self.rows[at], self.band_of(at)
         log_gain = self._log_gain(quality, band)
         deviation = log_gain + self.log_scale[row]
         start = self._row_level()[row] + self._band_level(quality)[:, band]
-        return Curves(deviation.exp(), (-deviation).exp()[:, :, None, None], MIDDLE + 4 * start + log_gain / STEP)
+        return SliceScales(deviation.exp(), (-deviation).exp()[:, :, None, None], MIDDLE + 4 * start + log_gain / STEP)
 
-    def whitened(self, symbols: Tensor, at: Place, quality: Tensor, curves: Curves | None = None) -> Tensor:
+    def whitened(self, symbols: Tensor, at: SliceIndex, quality: Tensor, curves: SliceScales | None = None) -> Tensor:
         """ŷ as networks see it: of deviation about one, whatever quality, channel and length."""
         if curves is not None:
             return in_units(symbols * curves.unit)
@@ -236,10 +236,10 @@ class SliceEntropy(nn.Module):
     def _staged(
         self,
         base: Tensor,
-        at: Place,
+        at: SliceIndex,
         quality: Tensor,
         choose: Callable[[Tensor, Tensor, Tensor], Tensor],
-        curves: Curves | None = None,
+        curves: SliceScales | None = None,
     ) -> tuple[Tensor, Tensor]:
         """ŷ and the tables' indexes, stage by stage.
 
@@ -250,11 +250,11 @@ class SliceEntropy(nn.Module):
         symbols = base.new_zeros(len(base), CHANNELS, *base.shape[2:])
         levels, area = torch.zeros_like(symbols), base.shape[2] * base.shape[3]
         # Made once for a size, but not of what holds no data (lab/training_cost.py).
-        listed = places_of_stages if type(base) is Tensor else places_of_stages.__wrapped__
+        listed = stage_positions if type(base) is Tensor else stage_positions.__wrapped__
         for stage, places in enumerate(listed(self.stages, *base.shape[2:], base.device)):
             known = base
             if stage:
-                near = self.neighbours[stage - 1](beside_magnitude(self.whitened(symbols, at, quality, curves)))
+                near = self.neighbours[stage - 1](with_magnitude(self.whitened(symbols, at, quality, curves)))
                 known = self.deeper[stage - 1](saturated(base + near))
             raw, channels = self.heads[stage](known).flatten(1), places // area
             mean, level = raw[:, places], raw[:, places + CHANNELS * area]
@@ -268,23 +268,23 @@ class SliceEntropy(nn.Module):
             levels = levels.flatten(1).index_copy(1, places, level.detach()).view_as(symbols)
         return symbols, levels
 
-    def _base(self, like: Tensor, at: Place, quality: Tensor, seen: Tensor | None) -> Tensor:
+    def _base(self, like: Tensor, at: SliceIndex, quality: Tensor, seen: Tensor | None) -> Tensor:
         row, bias = self.rows[at], self.quality_integers[quality].long() + self.row_integers[self.rows[at]].long()
         if like.is_floating_point():
-            bias = straight_round((through_knots(self.quality_knots, quality) + self.row_bias[row]) * UNITS) / UNITS
+            bias = straight_round((interpolate_knots(self.quality_knots, quality) + self.row_bias[row]) * UNITS) / UNITS
         told = bias[:, :, None, None].expand(-1, -1, *like.shape[2:])
         if self.context is not None:
             told = told + self.context(cast(Tensor, seen))
         return cast(Tensor, self.fuse(saturated(told)))
 
-    def _mean(self, raw: Tensor, at: Place, quality: Tensor, channels: Tensor) -> Tensor:
+    def _mean(self, raw: Tensor, at: SliceIndex, quality: Tensor, channels: Tensor) -> Tensor:
         """Of symbols of these channels, B N, integers in 1/64 of a step."""
         row, band = self.rows[at], self.band_of(at)
         gain = self.gain_integers[quality, band].long()[:, channels]
         scaled = rounded_shift(raw * self.scale_integers[row].long()[channels], 8)
         return rounded_shift(scaled * gain, 2 * GAIN_BITS - 8 + FINER).clamp(-LIMIT, LIMIT)
 
-    def _level(self, raw: Tensor, at: Place, quality: Tensor, channels: Tensor) -> Tensor:
+    def _level(self, raw: Tensor, at: SliceIndex, quality: Tensor, channels: Tensor) -> Tensor:
         """The tables' indexes, likewise."""
         row, band = self.rows[at], self.band_of(at)
         told = self.level_integers[quality, band].long() + self.row_level_integers[row].long()
@@ -294,11 +294,11 @@ class SliceEntropy(nn.Module):
     def _log_gain(self, quality: Tensor, band: int) -> Tensor:
         """B C."""
         curve = self.start[:, None] + self.knots[:, band] + self.band_gain[band]
-        return bounded(through_knots(curve, quality), -math.log(LARGEST), math.log(LARGEST))
+        return bounded(interpolate_knots(curve, quality), -math.log(LARGEST), math.log(LARGEST))
 
     def _band_level(self, quality: Tensor) -> Tensor:
         """B bands C, the learned offset of a table index, in units of four."""
-        return through_knots(self.level_knots, quality)[:, None] + self.band_levels
+        return interpolate_knots(self.level_knots, quality)[:, None] + self.band_levels
 
     def _row_level(self) -> Tensor:
         """Rows C, the measured scale as a table index / 4."""
@@ -306,7 +306,7 @@ class SliceEntropy(nn.Module):
 
 
 @functools.lru_cache(maxsize=16)
-def places_of_stages(stages: int, height: int, width: int, device: torch.device) -> tuple[Tensor, ...]:
+def stage_positions(stages: int, height: int, width: int, device: torch.device) -> tuple[Tensor, ...]:
     """For each stage the places, in a flat slice of this size, of what is coded in it.
 
     Every stage has as many of a place's channels, so a stable sort by stage, cut evenly, is what lists them; how long
@@ -323,7 +323,7 @@ def places_of_stages(stages: int, height: int, width: int, device: torch.device)
         return stage.flatten().to(torch.uint8).argsort(stable=True).chunk(stages)  # bytes sort quickly
 
 
-def beside_magnitude(values: Tensor) -> Tensor:
+def with_magnitude(values: Tensor) -> Tensor:
     """Integers or floats, concatenated with their magnitudes: a shallow network needs both."""
     return torch.cat([values, values.abs()], dim=1)
 
@@ -337,7 +337,7 @@ class SliceHistory:
 
     def context(self) -> Tensor:
         """B 5C h w, detached: no gradient goes from a slice to earlier ones."""
-        parts = [beside_magnitude(self._lowest), beside_magnitude(self._last), self._spent]
+        parts = [with_magnitude(self._lowest), with_magnitude(self._last), self._spent]
         return torch.cat(parts, dim=1).detach()
 
     def add(self, values: Tensor) -> None:

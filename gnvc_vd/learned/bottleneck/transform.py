@@ -25,10 +25,10 @@ from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 from gnvc_vd.common.strict import require
 from gnvc_vd.conventions import LATENT_CHANNELS, QUALITIES, GnvcError
 from gnvc_vd.entropy import likelihoods
-from gnvc_vd.entropy.integer import REACH, UNITS, IntegerConv, bounded, in_one_pass, quantised_once
-from gnvc_vd.learned.bottleneck.base import LAYER_BOUNDS, Bottleneck, Trained, check_latents, hashed
+from gnvc_vd.entropy.integer import REACH, UNITS, IntegerConv, bounded, quantised_once, with_weights_quantised_once
+from gnvc_vd.learned.bottleneck.base import LAYER_BOUNDS, Bottleneck, BottleneckOutput, check_latents, hashed
 from gnvc_vd.learned.bottleneck.exchange import Coders, Uniform
-from gnvc_vd.learned.bottleneck.gains import GAIN_AT_ONE, KNOTS, SMALLEST_SCALE, measured_log_gains, through_knots
+from gnvc_vd.learned.bottleneck.gains import GAIN_AT_ONE, KNOTS, SMALLEST_SCALE, interpolate_knots, measured_log_gains
 from gnvc_vd.learned.bottleneck.networks import FEATURE_REACH, DecodedLatent, DepthBlock, convolution
 from gnvc_vd.learned.bottleneck.pyramid import RATIO_BITS, Pyramid, joined, split, spread
 from gnvc_vd.learned.bottleneck.slices import (
@@ -39,9 +39,9 @@ from gnvc_vd.learned.bottleneck.slices import (
     LONGEST,
     CodedSlice,
     Part,
-    Place,
     SliceEntropy,
     SliceHistory,
+    SliceIndex,
 )
 from gnvc_vd.metrics.block_transform import dct_like
 from gnvc_vd.presets import TransformPreset
@@ -98,39 +98,39 @@ class Transform(Bottleneck):
         """As few rotations as there can be, as equal as they can be."""
         return -(-latents // -(-latents // LONGEST))
 
-    def refusal(self, quality: Sequence[int], rotation: int) -> str | None:
+    def unsupported_reason(self, quality: Sequence[int], rotation: int) -> str | None:
         if not 1 <= rotation <= LONGEST:
             return f"a rotation of the transform codec takes 1 to {LONGEST} latents, not {rotation}"
         if len(set(quality)) != 1:
             return "the transform codec has one quality for a whole GOP: other policies are of the contextual codec"
         return None
 
-    @in_one_pass
+    @with_weights_quantised_once
     def forward(
         self, latents: Tensor, quality: Tensor, uniform: Uniform = torch.rand_like, rotation: int = 0
-    ) -> Trained:
+    ) -> BottleneckOutput:
         """One quality for each clip, that of its first latent. Symbols are rounded: no noise is drawn."""
         check_latents(latents)
         quality = quality[:, 0]
         spent = list[Tensor]()
 
-        def code(model: SliceEntropy, at: Place, y: Tensor | None, size: Size, seen: Tensor | None) -> CodedSlice:
+        def code(model: SliceEntropy, at: SliceIndex, y: Tensor | None, size: Size, seen: Tensor | None) -> CodedSlice:
             likely = model(cast(Tensor, y), at, quality, seen)
             spent.append(likely.bits)
             return CodedSlice(likely.symbols, likely.values, likely.levels)
 
-        past: Past | None = None
+        past: RotationState | None = None
         decoded, features, bits = [], [], []
         size = latents.shape[3] // 2, latents.shape[4] // 2
         with torch.autocast(latents.device.type, enabled=False):
             for part in latents.float().split(rotation or self.usual_rotation(latents.shape[2]), dim=2):
-                shown, past = self._rotated(self.rotation(part), part.shape[2], past, size, quality, code)
+                shown, past = self._code_rotation(self.rotation(part), part.shape[2], past, size, quality, code)
                 decoded.append(shown.latent)
                 features.append(shown.feature)
                 first = len(spent) - part.shape[2] + 1  # all entries before it are one slice's bands
                 bits += [torch.stack(spent[:first]).sum(0), *spent[first:]]
                 spent.clear()
-        return Trained(torch.cat(decoded, 2), torch.cat(features, 2), torch.stack(bits, 1))
+        return BottleneckOutput(torch.cat(decoded, 2), torch.cat(features, 2), torch.stack(bits, 1))
 
     def _freeze(self, places: Tensor) -> None:
         self.rotation.freeze()
@@ -154,7 +154,7 @@ class Transform(Bottleneck):
         device, past = self.table_frequencies.device, None
         levels = torch.full((len(coders),), quality[0], device=device)
 
-        def code(model: SliceEntropy, at: Place, y: Tensor | None, size: Size, seen: Tensor | None) -> CodedSlice:
+        def code(model: SliceEntropy, at: SliceIndex, y: Tensor | None, size: Size, seen: Tensor | None) -> CodedSlice:
             coded = model.code(coders, size, at, levels, seen, y)
             hashed(hashes, coded.symbols)
             return CodedSlice(coded.symbols.float() / UNITS, coded.values, coded.levels.float())
@@ -163,12 +163,18 @@ class Transform(Bottleneck):
             count = min(rotation, len(quality) - first)
             with quantised_once(self), torch.inference_mode(), torch.autocast(device.type, enabled=False):
                 slices = None if latents is None else self.rotation(latents[:, :, first : first + count].float())
-                shown, past = self._rotated(slices, count, past, (size[0] // 2, size[1] // 2), levels, code)
+                shown, past = self._code_rotation(slices, count, past, (size[0] // 2, size[1] // 2), levels, code)
             yield from map(DecodedLatent, shown.latent.unbind(2), shown.feature.unbind(2))
 
-    def _rotated(
-        self, slices: Tensor | None, count: int, past: "Past | None", size: "Size", quality: Tensor, code: "Code"
-    ) -> tuple[DecodedLatent, "Past"]:
+    def _code_rotation(
+        self,
+        slices: Tensor | None,
+        count: int,
+        past: "RotationState | None",
+        size: "Size",
+        quality: Tensor,
+        code: "Code",
+    ) -> tuple[DecodedLatent, "RotationState"]:
         """Code one rotation, slice by slice: l̂ B 16 T h w and f B F T h w, and the next one's state.
 
         Args:
@@ -179,34 +185,36 @@ class Transform(Bottleneck):
         seen = None if past is None else past.history
         symbols, errors = [], []
 
-        def one(model: SliceEntropy, at: Place, y: Tensor | None, size: "Size", seen: SliceHistory | None) -> Found:
+        def one(
+            model: SliceEntropy, at: SliceIndex, y: Tensor | None, size: "Size", seen: SliceHistory | None
+        ) -> DecodedSlice:
             gain = model.gain(quality, at)
             said = code(model, at, None if y is None else y * gain, size, None if seen is None else seen.context())
-            return Found(said.symbols / gain, said.values.detach(), _expected_error(said.levels, gain.detach()))
+            return DecodedSlice(said.symbols / gain, said.values.detach(), _expected_error(said.levels, gain.detach()))
 
         for number in range(count):
             y = None if slices is None else slices[:, number] - (0 if number else prediction)
             if number or past is not None:
                 found = one(self.higher, (count, number), y, size, seen)
             else:
-                found = self._in_bands(y, count, size, one)
-            seen = _after(seen if number else None, found.values)
+                found = self._code_bands(y, count, size, one)
+            seen = _append_history(seen if number else None, found.values)
             symbols.append(found.symbols if number else found.symbols + prediction)
             errors.append(found.errors)
         shown, blocks = self._decoded(torch.stack(symbols, 1), torch.stack(errors, 1), quality)
-        return shown, Past(blocks[:, -1].detach(), cast(SliceHistory, seen))
+        return shown, RotationState(blocks[:, -1].detach(), cast(SliceHistory, seen))
 
-    def _in_bands(self, y: Tensor | None, count: int, size: "Size", one: "One") -> "Found":
+    def _code_bands(self, y: Tensor | None, count: int, size: "Size", one: "One") -> "DecodedSlice":
         """A first rotation's lowest slice: smooth band, then details, each conditioned on those before."""
         half, seen = (-(-size[0] // 2), -(-size[1] // 2)), None
         wanted = [None] * 4 if y is None else split(y).unbind(1)
-        bands = list[Found]()
+        bands = list[DecodedSlice]()
         for number, band in enumerate(wanted):
             bands.append(one(self.details if number else self.smooth, (count, number), band, half, seen))
-            seen = _after(seen, bands[-1].values)
+            seen = _append_history(seen, bands[-1].values)
         symbols, values, errors = (torch.stack(parts, 1) for parts in zip(*bands, strict=True))
         whole = self.pyramid.values(values, self._band_scales(), count, size)
-        return Found(joined(symbols, size), whole, spread(errors, size))
+        return DecodedSlice(joined(symbols, size), whole, spread(errors, size))
 
     def _band_scales(self) -> Tensor:
         """Logarithms, lengths 4 64."""
@@ -216,7 +224,7 @@ class Transform(Bottleneck):
     def _decoded(self, slices: Tensor, errors: Tensor, quality: Tensor) -> tuple[DecodedLatent, Tensor]:
         """l̂ B 16 T h w and f B F T h w, and the blocks before they were corrected."""
         place = self.places[quality] if not self.training and bool(self.frozen) else quality
-        log_step = -through_knots(self.smooth.start[:, None], place)[:, 0]
+        log_step = -interpolate_knots(self.smooth.start[:, None], place)[:, 0]
         blocks = self.rotation.inverse(slices)
         corrected, hidden = self.correction(blocks, place, log_step.exp())
         feature = torch.cat([hidden, self._uncertainty(errors, log_step)], dim=2).transpose(1, 2)
@@ -233,27 +241,27 @@ class Transform(Bottleneck):
         deviation = pixel_shuffle(variance.clamp_min(1e-12).log() / 2 - step, 2)
         return torch.cat([deviation, step.expand_as(deviation[:, :, :1])], dim=2)
 
-    def _prediction(self, past: "Past | None", count: int) -> Tensor:
+    def _prediction(self, past: "RotationState | None", count: int) -> Tensor:
         """The lowest slice, predicted as if nothing moved; zero for a GOP's first rotation."""
         if past is None:
             return torch.zeros((), device=self.table_frequencies.device)
         return self.rotation.predicted(past.blocks, count)
 
-    def _samples_at(self, latents: Tensor, at: Place, part: Part) -> Tensor:
+    def _samples_at(self, latents: Tensor, at: SliceIndex, part: Part) -> Tensor:
         """Bands or slices of training clips at this place, as far as their length allows.
 
         Of a later rotation's lowest slice it is what is coded: its difference from the prediction.
         """
         length, number = at
         if part == "higher" and number == 0 and latents.shape[2] > 1:
-            known, wanted = self.rotation.last_and_next(latents, length)
+            known, wanted = self.rotation.prediction_pair(latents, length)
             return wanted - self.rotation.carry[length - 1][:, None, None] * known
         there = min(length, latents.shape[2])
         slices = self.rotation(latents[:, :, :there])
         return slices[:, min(number, there - 1)] if part == "higher" else split(slices[:, 0])[:, number]
 
 
-class Found(NamedTuple):
+class DecodedSlice(NamedTuple):
     """A decoded slice, its whitened form and expected squared error."""
 
     symbols: Tensor
@@ -261,7 +269,7 @@ class Found(NamedTuple):
     errors: Tensor
 
 
-class Past(NamedTuple):
+class RotationState(NamedTuple):
     """State from one rotation to the next."""
 
     blocks: Tensor  # of its last latent, before the correction
@@ -269,8 +277,8 @@ class Past(NamedTuple):
 
 
 Size = tuple[int, int]
-Code = Callable[[SliceEntropy, Place, Tensor | None, Size, Tensor | None], CodedSlice]
-One = Callable[[SliceEntropy, Place, Tensor | None, Size, SliceHistory | None], Found]
+Code = Callable[[SliceEntropy, SliceIndex, Tensor | None, Size, Tensor | None], CodedSlice]
+One = Callable[[SliceEntropy, SliceIndex, Tensor | None, Size, SliceHistory | None], DecodedSlice]
 
 
 class Rotation(nn.Module):
@@ -305,11 +313,11 @@ class Rotation(nn.Module):
         """How much of a latent the next rotation keeps, channel by channel; nothing where clips have one latent."""
         self.carry.zero_()
         for length in range(1, LONGEST + 1) if latents.shape[2] > 1 else ():
-            known, wanted = self.last_and_next(latents, length)
+            known, wanted = self.prediction_pair(latents, length)
             share = (known * wanted).mean((0, 2, 3)) / known.square().mean((0, 2, 3)).clamp_min(SMALLEST_SCALE**2)
             self.carry[length - 1] = share.clamp(0, 1)
 
-    def last_and_next(self, latents: Tensor, length: int) -> tuple[Tensor, Tensor]:
+    def prediction_pair(self, latents: Tensor, length: int) -> tuple[Tensor, Tensor]:
         """The lowest slice if a clip's first latent were repeated, and that of the latents after it.
 
         The first is quantised as at λ = 1. The second covers `length` latents, or as many as there are.
@@ -379,7 +387,7 @@ class Correction(nn.Module):
         before = torch.cat([blocks[:, :1], blocks[:, :-1]], dim=1)
         after = torch.cat([blocks[:, 1:], blocks[:, -1:]], dim=1)
         seen = torch.cat([blocks, before, after, blocks.mean(1, keepdim=True).expand_as(blocks)], dim=2)
-        told = through_knots(self.quality_knots, quality).repeat_interleave(count, 0)[:, :, None, None]
+        told = interpolate_knots(self.quality_knots, quality).repeat_interleave(count, 0)[:, :, None, None]
         x = seen.flatten(0, 1).to(self.enter.weight.dtype).contiguous(memory_format=torch.channels_last)
         # A latent at a time where no gradient is followed: pictures may be large.
         rows = [slice(None)] if self.training else [slice(row, row + 1) for row in range(len(x))]
@@ -389,7 +397,7 @@ class Correction(nn.Module):
         return blocks + step[:, None, None, None, None] * added, feature.unflatten(0, blocks.shape[:2])
 
 
-def _after(seen: SliceHistory | None, values: Tensor) -> SliceHistory:
+def _append_history(seen: SliceHistory | None, values: Tensor) -> SliceHistory:
     if seen is None:
         return SliceHistory(values)
     seen.add(values)

@@ -68,7 +68,7 @@ class Refiner(nn.Module):
             slot[:, LATENT_CHANNELS:, :1] = 1
         parts = [features, *([decoded] if self.preset.sees_latents else []), slot]
         if self.preset.sees_start:
-            parts.append(flow.each(sigma_0, slot) * torch.ones_like(slot[:, :1]))
+            parts.append(flow.per_clip(sigma_0, slot) * torch.ones_like(slot[:, :1]))
         return torch.cat(parts, dim=1)
 
     def forward(

@@ -30,7 +30,7 @@ from gnvc_vd.train.checkpoint import fill
 from gnvc_vd.train.plan import ROTATION, STEP, BatchDraws
 from gnvc_vd.train.settings import Training
 from gnvc_vd.train.stages.picture_terms import TERMS, PictureTerms
-from gnvc_vd.train.stages.stage import Losses, Step, Verdict, latents_of
+from gnvc_vd.train.stages.stage import Losses, Step, Validation, latents_of
 from gnvc_vd.video import Video, VideoInfo
 from gnvc_vd.video.pictures import sheets
 from gnvc_vd.video.pixels import pixels_of, to_model
@@ -86,7 +86,7 @@ class CodecStage(nn.Module):
         decoded, features, noise = (x[:, :, window] for x in (coded.latents, coded.features, noise))
         sigma_0: Tensor | float = self.stage.sigma_0
         if self.stage.sigma_ratio is not None:
-            sigma_0 = flow.start_for((coded.latents - clean).detach(), self.stage.sigma_ratio)
+            sigma_0 = flow.sigma_0_for((coded.latents - clean).detach(), self.stage.sigma_ratio)
         terms = {
             "rate": losses.bits_per_pixel(coded.bits, clean),
             "decoded": losses.squared_error(coded.latents, clean),
@@ -189,7 +189,7 @@ class CodecStage(nn.Module):
         terms = {"pixel": losses.squared_error(shown, video)}
         return terms | self.pictures(weights, Pictures(shown, video, sent, past), plain, draws)
 
-    def judge(self, clips: Sequence[Tensor]) -> Verdict:
+    def validate(self, clips: Sequence[Tensor]) -> Validation:
         """Every clip is one GOP; bytes are those of its whole stream."""
         originals = [pixels_of(clip) for clip in clips]
         codec = self.codec()
@@ -212,7 +212,7 @@ class CodecStage(nn.Module):
             figures |= {f"lattice_{stride}_{quality}": one for stride, one in zip(STRIDES, patterns, strict=True)}
             weight = losses.lambda_of(torch.tensor([quality]), self.rate)
             scores.append(float((bpp + weight * error) / weight.sqrt()))
-        return Verdict(float(np.mean(scores)), figures, sheets(originals[0], shown))
+        return Validation(float(np.mean(scores)), figures, sheets(originals[0], shown))
 
     def codec(self, note: str = "", places: Tensor | None = None) -> GnvcVd:
         """The codec now, to validate or save: the live refiner and a frozen copy of the bottleneck.

@@ -13,7 +13,7 @@ from gnvc_vd.conventions import LATENT_CHANNELS, GnvcError
 from gnvc_vd.train import losses
 from gnvc_vd.train.plan import STEP, BatchDraws
 from gnvc_vd.train.settings import Training
-from gnvc_vd.train.stages.stage import Losses, Step, Verdict, latents_of
+from gnvc_vd.train.stages.stage import Losses, Step, Validation, latents_of
 from gnvc_vd.video.pixels import to_model
 
 SIGMAS = (0.1, 0.3, 0.5, 0.7, 0.9)
@@ -56,7 +56,7 @@ class PriorStage(nn.Module):
         return FIRST if drawn < nothing_and_first else FIRST_AND_LAST
 
     @torch.no_grad()
-    def judge(self, clips: Sequence[Tensor]) -> Verdict:
+    def validate(self, clips: Sequence[Tensor]) -> Validation:
         device = self.vae.mean.device
         found: dict[str, list[float]] = {}
         for number, clip in enumerate(clips):
@@ -71,4 +71,4 @@ class PriorStage(nn.Module):
                     loss = losses.flow_matching(velocity, flow.velocity(clean, noise, 1.0))
                     found.setdefault(f"cfm_{name}_{sigma}", []).append(float(loss))
         figures = {name: float(np.mean(values)) for name, values in found.items()}
-        return Verdict(float(np.mean(list(figures.values()))), figures, {})
+        return Validation(float(np.mean(list(figures.values()))), figures, {})

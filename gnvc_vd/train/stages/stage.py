@@ -101,7 +101,7 @@ class Losses(NamedTuple):
     terms: dict[str, Tensor]  # B, for the log
 
 
-class Verdict(NamedTuple):
+class Validation(NamedTuple):
     """What a training is judged by, on clips that it never draws: a score (lower is better), figures, pictures."""
 
     score: float

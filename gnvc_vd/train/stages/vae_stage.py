@@ -18,7 +18,7 @@ from gnvc_vd.train import losses
 from gnvc_vd.train.adversary import Pictures
 from gnvc_vd.train.settings import Training
 from gnvc_vd.train.stages.picture_terms import PictureTerms
-from gnvc_vd.train.stages.stage import Losses, Step, Verdict
+from gnvc_vd.train.stages.stage import Losses, Step, Validation
 from gnvc_vd.video.pictures import sheets
 from gnvc_vd.video.pixels import pixels_of, to_frames, to_model
 
@@ -68,7 +68,7 @@ class VaeStage(nn.Module):
         return Losses(weighted(terms).mean(), terms)
 
     @torch.no_grad()
-    def judge(self, clips: Sequence[Tensor]) -> Verdict:
+    def validate(self, clips: Sequence[Tensor]) -> Validation:
         """Clips are uint8, 3 T H W; each is shown as it comes back uncoded and from an ideal transform code."""
         vae = self.vae
         uncoded, coded = [], []
@@ -86,7 +86,7 @@ class VaeStage(nn.Module):
             **{f"{name}_at_{JUDGED_RATE}_bpp": one for name, one in _mean_lattices(originals, coded).items()},
         }
         shown = {"reconstruction": uncoded[0], f"{JUDGED_RATE} bpp": coded[0]}
-        return Verdict(-figures["psnr"], figures, sheets(originals[0], shown))
+        return Validation(-figures["psnr"], figures, sheets(originals[0], shown))
 
 
 def _mean_psnr(originals: Sequence[Frame], found: Sequence[Frame]) -> float:

@@ -86,7 +86,7 @@ def _rounded(values: "np.ndarray[tuple[int, ...], np.dtype[np.float64]]") -> Ten
 def spread(model: Bottleneck, base: int, count: int) -> list[int]:
     """Qualities of a GOP's latents: unequal ones where the codec has such."""
     uneven = qualities(base, count, "hierarchical")
-    return uneven if model.refusal(uneven, model.usual_rotation(count)) is None else [base] * count
+    return uneven if model.unsupported_reason(uneven, model.usual_rotation(count)) is None else [base] * count
 
 
 def latents(clips: int, count: int, height: int, width: int, seed: int = 0) -> Tensor:

@@ -10,7 +10,7 @@ from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
 from gnvc_vd.conventions import UsageError
 from gnvc_vd.entropy.cdf_tables import SMALLEST, STEP
-from gnvc_vd.learned.bottleneck.contextual import Contextual, Trained
+from gnvc_vd.learned.bottleneck.contextual import BottleneckOutput, Contextual
 from gnvc_vd.learned.bottleneck.contextual_start import measure
 from gnvc_vd.presets import PRESETS, ContextualPreset
 from gnvc_vd.train.losses import bits_per_pixel, rate_distortion, squared_error
@@ -49,8 +49,8 @@ def codec(preset: ContextualPreset, rate: Rate = RATE, measured: bool = True) ->
 
 
 @torch.no_grad()
-def coded(model: Contextual, latents: Tensor, quality: int) -> Trained:
-    out: Trained = model(latents, torch.full((len(latents), latents.shape[2]), quality))
+def coded(model: Contextual, latents: Tensor, quality: int) -> BottleneckOutput:
+    out: BottleneckOutput = model(latents, torch.full((len(latents), latents.shape[2]), quality))
     return out
 
 
