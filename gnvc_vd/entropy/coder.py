@@ -29,9 +29,11 @@ STEP = 1 << 18  # symbols decoded between two checks of their bits
 CHUNK = 8  # bits of a spelled number in one symbol
 
 
-SPELLING = Tables([np.full(1 << bits, TOTAL >> bits) for bits in (1, *range(1, CHUNK + 1))])  # table b holds b bits
-CLASSES = 5  # the table for a number's length
-CERTAIN = Tables([np.array([TOTAL - 2, 1, 1])])
+ESCAPE_TABLES = Tables(
+    [np.full(1 << bits, TOTAL >> bits) for bits in (1, *range(1, CHUNK + 1))]
+)  # table b holds b bits
+LENGTH_TABLE = 5  # the table for a number's length
+PADDING_TABLE = Tables([np.array([TOTAL - 2, 1, 1])])
 
 
 class DamagedPayloadError(BitstreamError):
@@ -67,19 +69,19 @@ class Encoder:
         self._put(near + reach + 1, indexes, self._tables)
         far = np.abs(near) > reach
         if far.any():
-            self._spell(np.minimum(np.abs(values[far]), LIMIT) - reach[far])
+            self._escape(np.minimum(np.abs(values[far]), LIMIT) - reach[far])
 
     def finish(self) -> bytes:
         filling = np.zeros(max(0, MIN_SYMBOLS - self._symbols), dtype=np.int64)
-        self._put(filling, filling, CERTAIN)
+        self._put(filling, filling, PADDING_TABLE)
         return bytes(self._rans.flush())
 
-    def _spell(self, numbers: Integers) -> None:
+    def _escape(self, numbers: Integers) -> None:
         """Positive numbers: how many bits follow the leading one, then these bits, highest first."""
         lengths = np.frexp(numbers.astype(np.float64))[1].astype(np.int64) - 1  # exact: they are far below 2^53
-        self._put(lengths, np.full_like(lengths, CLASSES), SPELLING)
+        self._put(lengths, np.full_like(lengths, LENGTH_TABLE), ESCAPE_TABLES)
         for some, low, width in _chunks(lengths):
-            self._put(numbers[some] >> low & ((1 << width) - 1), width, SPELLING)
+            self._put(numbers[some] >> low & ((1 << width) - 1), width, ESCAPE_TABLES)
 
     def _put(self, symbols: Integers, indexes: Integers, tables: Tables) -> None:
         if not len(symbols):
@@ -108,25 +110,25 @@ class Decoder:
         near = self._get(indexes, self._tables) - reach - 1
         far = np.abs(near) > reach
         if far.any():
-            near[far] = np.sign(near[far]) * (reach[far] + self._spelled(int(far.sum())))
+            near[far] = np.sign(near[far]) * (reach[far] + self._read_escaped(int(far.sum())))
         return near
 
     def finish(self) -> None:
         """Check that the payload ends here: its length must match its symbols' bits."""
         missing = max(0, MIN_SYMBOLS - self._symbols)
-        self._get(np.zeros(missing, dtype=np.int64), CERTAIN)
+        self._get(np.zeros(missing, dtype=np.int64), PADDING_TABLE)
         beside = self._size - self.bits
         slack = 8 + self._symbols / (1 << 13)
         if not STATE_BITS[0] - slack <= beside <= STATE_BITS[1] + slack:
             raise DamagedPayloadError("the payload does not end where its symbols do")
 
-    def _spelled(self, count: int) -> Integers:
-        lengths = self._get(np.full(count, CLASSES), SPELLING)
+    def _read_escaped(self, count: int) -> Integers:
+        lengths = self._get(np.full(count, LENGTH_TABLE), ESCAPE_TABLES)
         if lengths.max() >= LIMIT.bit_length():
             raise DamagedPayloadError("a symbol is out of bounds")
         numbers = np.int64(1) << lengths
         for some, low, width in _chunks(lengths):
-            numbers[some] |= self._get(width, SPELLING) << low
+            numbers[some] |= self._get(width, ESCAPE_TABLES) << low
         return numbers
 
     def _get(self, indexes: Integers, tables: Tables) -> Integers:

@@ -33,7 +33,7 @@ from gnvc_vd.evaluate.evaluation import CodecEntry, Evaluation, OwnCodec, words
 from gnvc_vd.evaluate.points import Point, environment, key_of, path_of, read_point, settings_of, write_point
 from gnvc_vd.evaluate.sequences import Prepared, prepare, show
 from gnvc_vd.evaluate.test_sets import CLIPS, Sequence, read_manifest
-from gnvc_vd.metrics.weight_files import FILES, absent, in_torch_home
+from gnvc_vd.metrics.weight_files import FILES, in_torch_home, missing_message
 from gnvc_vd.presets import PRESETS
 
 
@@ -270,7 +270,7 @@ def _prepared(sequence: Sequence, evaluation: Evaluation) -> Prepared:
 def _weights_arrived(point: Point, metric: str) -> bool:
     """Whether a metric that lacked its network has got it since."""
     file = FILES.get(metric)
-    return file is not None and point.missing.get(metric) == absent(file) and in_torch_home(file).is_file()
+    return file is not None and point.missing.get(metric) == missing_message(file) and in_torch_home(file).is_file()
 
 
 def player_path(folder: Path, codec: str, sequence: str, level: int = 0) -> Path:

@@ -258,9 +258,9 @@ class GnvcVdDecoder:
 
     def symbols(self, unit: Unit) -> Iterator[DecodedLatent]:
         """A unit's latents, with the check of its symbol hash after the last."""
-        return self._opened(unit)[1]
+        return self._parse_unit(unit)[1]
 
-    def _opened(self, unit: Unit) -> tuple[Canvas | None, Iterator[DecodedLatent]]:
+    def _parse_unit(self, unit: Unit) -> tuple[Canvas | None, Iterator[DecodedLatent]]:
         """A unit's canvas, where it has one, and its latents."""
         if unit.policy >= len(POLICIES):
             raise BitstreamError(f"GOP {unit.index} has policy {unit.policy}, which this program does not know")
@@ -286,15 +286,15 @@ class GnvcVdDecoder:
 
     def frames(self, unit: Unit) -> Iterator[Frame]:
         """A GOP's frames, window by window."""
-        canvas, coming = self._opened(unit)
+        canvas, decoded_latents = self._parse_unit(unit)
         count = gops.latents_of(unit.frames)
         held: list[DecodedLatent] = []  # the window's latents, and the one before it
         refined: Tensor | None = None
         state: State | None = None
         for number, window in enumerate(gops.windows(count, self._refinement.window)):
-            held = held[-1:] + [next(coming) for _ in range(window.stop - window.start)]
+            held = held[-1:] + [next(decoded_latents) for _ in range(window.stop - window.start)]
             if window.stop == count:
-                next(coming, None)  # the symbol hash, before the last pictures are shown
+                next(decoded_latents, None)  # the symbol hash, before the last pictures are shown
             latents = torch.stack([one.latent for one in held], dim=2)
             features = torch.stack([one.feature for one in held], dim=2)
             with torch.inference_mode():

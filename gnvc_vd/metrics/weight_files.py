@@ -33,7 +33,7 @@ def in_torch_home(name: str) -> Path:
     return Path(torch.hub.get_dir()) / "checkpoints" / name
 
 
-def absent(name: str) -> str:
+def missing_message(name: str) -> str:
     """What is said of a weight file of torchvision's that is not there."""
     return f"needs torchvision's weights {in_torch_home(name)}, which are not there"
 
@@ -42,7 +42,7 @@ def from_torch_home(name: str) -> dict[str, Tensor]:
     """A weight file of torchvision's; refused if it is not what its name says."""
     path = in_torch_home(name)
     if not path.is_file():
-        raise UnavailableError(absent(name))
+        raise UnavailableError(missing_message(name))
     digest = name.removesuffix(".pth").rpartition("-")[2]
     found = file_sha256(path)
     if not found.startswith(digest):

@@ -29,7 +29,7 @@ from gnvc_vd.report.tables import Table
 
 SCRIPTS = ("curves.js", "player.js", "page.js")  # in this order
 LARGEST = 200_000_000  # bytes of videos: browsers cannot hold a string twice as long
-Shown = dict[str, dict[str, dict[str, int]]]  # sequence → codec → place of the rate → level
+PlayerLevels = dict[str, dict[str, dict[str, int]]]  # sequence → codec → place of the rate → level
 
 
 def page(
@@ -48,8 +48,8 @@ def page(
     folder = Path(evaluation.folder)
     middle = sorted(one.bpp for one in points)[len(points) // 2]
     rates = evaluation.report.rates or (float(f"{middle:.1g}"),)
-    offered = _shown(points, rates)
-    shown = _fitting(offered, evaluation.report.shown, folder)
+    offered = _player_levels(points, rates)
+    shown = _sequences_that_fit(offered, evaluation.report.shown, folder)
     if len(shown) < len(offered):
         about += f" The player has {', '.join(shown)}; report.shown chooses."
     data = {
@@ -83,9 +83,9 @@ def nearest(points: Sequence[Point], rate: float) -> Point:
     return min(points, key=lambda one: (abs(math.log(one.bpp / rate)), one.level))
 
 
-def _shown(points: Sequence[Point], rates: Sequence[float]) -> Shown:
+def _player_levels(points: Sequence[Point], rates: Sequence[float]) -> PlayerLevels:
     """Of every sequence, each codec's points nearest to the rates."""
-    shown: Shown = {}
+    shown: PlayerLevels = {}
     for sequence, codec in dict.fromkeys((one.sequence, one.codec) for one in points):
         own = [one for one in points if (one.sequence, one.codec) == (sequence, codec)]
         levels = {str(place): nearest(own, rate).level for place, rate in enumerate(rates)}
@@ -93,12 +93,12 @@ def _shown(points: Sequence[Point], rates: Sequence[float]) -> Shown:
     return shown
 
 
-def _fitting(shown: Shown, wanted: Sequence[str], folder: Path) -> Shown:
+def _sequences_that_fit(shown: PlayerLevels, wanted: Sequence[str], folder: Path) -> PlayerLevels:
     """The sequences that are asked for, as far as they fit; the first does."""
     asked = wanted or tuple(shown)
     absent = ", ".join(name for name in asked if name not in shown)
     require(not absent, f"report.shown: there is no sequence {absent}; there are {', '.join(shown)}")
-    fitting: Shown = {}
+    fitting: PlayerLevels = {}
     size = 0
     for name in asked:
         size += sum(path.stat().st_size for path in _videos(folder, {name: shown[name]}).values())
@@ -108,7 +108,7 @@ def _fitting(shown: Shown, wanted: Sequence[str], folder: Path) -> Shown:
     return fitting
 
 
-def _videos(folder: Path, shown: Shown) -> dict[str, Path]:
+def _videos(folder: Path, shown: PlayerLevels) -> dict[str, Path]:
     paths = {f"source/{sequence}": player_path(folder, "source", sequence) for sequence in shown}
     for sequence, codecs in shown.items():
         for codec, levels in codecs.items():

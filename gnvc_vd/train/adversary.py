@@ -129,7 +129,7 @@ def latent_of(pictures: Pictures, frames: Tensor) -> Tensor:
     return frames_at(pictures.latents, places[:, None])[:, :, 0]
 
 
-def memory_of(stage: nn.Module) -> dict[str, Tensor]:
+def adversary_state(stage: nn.Module) -> dict[str, Tensor]:
     """What a checkpoint needs of a stage beside what trains."""
     adversaries = (module for module in stage.modules() if isinstance(module, Adversary))
     return {name: one for adversary in adversaries for name, one in adversary.named_buffers()}

@@ -49,7 +49,7 @@ class Ema:
                 torch._foreach_add_(averages, away)
 
     @contextmanager
-    def shown(self) -> Iterator[None]:
+    def average_parameters(self) -> Iterator[None]:
         """The module with the average in it, and meanwhile the average with what the module had."""
         self._exchange()
         try:

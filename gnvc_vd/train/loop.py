@@ -30,12 +30,12 @@ from gnvc_vd.conventions import GnvcError, UsageError
 from gnvc_vd.data.clips import ClipSpec
 from gnvc_vd.data.samples import Clips, Loading
 from gnvc_vd.train import capture
-from gnvc_vd.train.adversary import memory_of
+from gnvc_vd.train.adversary import adversary_state
 from gnvc_vd.train.checkpoint import Checkpoints, State, restore, snapshot
 from gnvc_vd.train.clock import Clock
 from gnvc_vd.train.ema import Ema
 from gnvc_vd.train.log import Log
-from gnvc_vd.train.plan import Batches, Share, batches, endless
+from gnvc_vd.train.plan import Batches, Share, batches, endless_batches
 from gnvc_vd.train.precision import precision_of
 from gnvc_vd.train.settings import RunSettings, Span, Training
 from gnvc_vd.train.setup import build, compile_blocks
@@ -87,7 +87,7 @@ class Trainer:
         if latest is not None:
             if isinstance(self.stage, CodecStage):
                 self.stage.go_on(folder)
-            self.state = restore(self.optimiser, self.ema, latest, identity(training), memory_of(self.stage))
+            self.state = restore(self.optimiser, self.ema, latest, identity(training), adversary_state(self.stage))
         self.step = self.state.step
         self.clock.spent, self.clock.ending = self.state.seconds, self.state.ending
         self.accelerator.wait_for_everyone()
@@ -149,7 +149,7 @@ class Trainer:
         """From the next step on, to where the span ends."""
         source = sources(spec_of(self.span, self.training))
         if self.training.run.budget:
-            return endless(source, share, self.span, self.step, self.loading)
+            return endless_batches(source, share, self.span, self.step, self.loading)
         return batches(source, share, self.step, stop, self.loading)
 
     def _start(self, log: Log, clips: Sequence[Tensor], sources: Sources) -> None:
@@ -254,7 +254,7 @@ class Trainer:
         """Validate the averaged weights, on the main process, or on all that each hold a part of them."""
         if not clips or not (self.accelerator.is_main_process or self.training.run.shard):
             return None
-        with self.ema.shown(), self.accelerator.autocast():
+        with self.ema.average_parameters(), self.accelerator.autocast():
             self.stage.eval()
             validation = self.stage.validate(clips)
             self.stage.train()
@@ -269,7 +269,7 @@ class Trainer:
             self.step, identity(self.training), self.ema.updates, score, seconds, self.clock.ending,
             self.accelerator.mixed_precision,
         )  # fmt: skip
-        taken = snapshot(self.optimiser, self.ema, self.accelerator.is_main_process, memory_of(self.stage))
+        taken = snapshot(self.optimiser, self.ema, self.accelerator.is_main_process, adversary_state(self.stage))
         if self.accelerator.is_main_process:
             self.checkpoints.save(self.state, taken)
 

@@ -54,7 +54,7 @@ def batches(source: Clips, share: Share, start: int, stop: int, loading: Loading
     return _batches(source, share, map(share.numbers, range(start, stop)), loading)
 
 
-def endless(source: Clips, share: Share, span: Span, start: int, loading: Loading) -> Batches:
+def endless_batches(source: Clips, share: Share, span: Span, start: int, loading: Loading) -> Batches:
     """Of steps without end, from `start` on, where a clock says which is the last.
 
     How many steps other spans will have had is not known then; so every step has as many numbers as the largest batch.

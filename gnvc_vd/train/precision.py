@@ -13,7 +13,7 @@ from accelerate.utils import broadcast_object_list
 
 from gnvc_vd.bitstream import gop
 from gnvc_vd.conventions import LATENT_CHANNELS, SPATIAL_STRIDE
-from gnvc_vd.train.adversary import memory_of
+from gnvc_vd.train.adversary import adversary_state
 from gnvc_vd.train.checkpoint import read_state
 from gnvc_vd.train.setup import AnyStage
 from gnvc_vd.train.stages.codec_stage import CodecStage
@@ -63,7 +63,7 @@ def seconds_of_passes(stage: AnyStage) -> tuple[float, float]:
     By the process's own time: a machine may be busy with other things.
     """
     span = stage.stage.spans[0]
-    memory = memory_of(stage)  # of clips of the training's size
+    memory = adversary_state(stage)  # of clips of the training's size
     frames, size = min(span.frames, FRAMES), span.size if memory else min(span.size, SIZE)
     clip = torch.zeros(1, 3, frames, size, size, dtype=torch.uint8)
     before = {name: one.clone() for name, one in memory.items()}

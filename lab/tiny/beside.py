@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from gnvc_vd.conventions import GnvcError
 
 
-class Beside:
+class BackgroundTraining:
     """It has begun.
 
     Args:

@@ -107,7 +107,7 @@ class Leg:
             part = self.record.parts[name]
             self._keep(name, replace(part, seconds=part.seconds + self.now() - begun))
 
-    def took_at_least(self, name: str, seconds: float) -> None:
+    def raise_seconds(self, name: str, seconds: float) -> None:
         """Raise a part's seconds to its checkpoint's, in case it was killed."""
         if name in self.record.parts:
             part = self.record.parts[name]

@@ -44,7 +44,7 @@ from gnvc_vd.train.loop import CHECKPOINTS, Sources, spec_of, train, validation_
 from gnvc_vd.train.stages.picture_terms import perceptual_of
 from gnvc_vd.video.pixels import to_model
 from lab.plot_run import plot_runs
-from lab.tiny.beside import Beside
+from lab.tiny.beside import BackgroundTraining
 from lab.tiny.card import CURVES, curve_of, environment_of, legs_of, table, write_beside
 from lab.tiny.leg import Leg, Record
 from lab.tiny.phases import CODEC, ORDER, PHASES, SHARES, composed, experiment, shares_of
@@ -68,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_intermixed_args(argv)
     try:
         leg = Leg(arguments.out.resolve(), told(arguments), ORDER)
-        Tiny(leg).run()
+        LegRunner(leg).run()
     except GnvcError as error:
         print(f"train: {error}", file=sys.stderr)
         return 2 if isinstance(error, UsageError) else 1
@@ -88,7 +88,7 @@ def told(arguments: argparse.Namespace) -> Record:
     return Record(arguments.budget, arguments.device, arguments.start, shares_of(arguments.shares), settings)
 
 
-class Tiny:
+class LegRunner:
     """The phases of a leg, one after another."""
 
     def __init__(self, leg: Leg) -> None:
@@ -130,9 +130,9 @@ class Tiny:
                 config, threads = self.begun("prior"), torch.get_num_threads()
                 both = "warmup" in self.phases and not self.leg.is_done("warmup")
                 half = max(1, threads // 2) if both else threads
-                self.leg.took_at_least("prior", self.seconds("prior"))
+                self.leg.raise_seconds("prior", self.seconds("prior"))
                 stack.enter_context(self.leg.timed("prior"))
-                beside = Beside(config, self.runs / "prior", half)
+                beside = BackgroundTraining(config, self.runs / "prior", half)
                 torch.set_num_threads(half)
                 stack.callback(torch.set_num_threads, threads)
             if "warmup" in self.phases:
@@ -172,7 +172,7 @@ class Tiny:
     def train(self, phase: str) -> None:
         if self.leg.is_done(phase):
             return
-        self.leg.took_at_least(phase, self.seconds(phase))
+        self.leg.raise_seconds(phase, self.seconds(phase))
         config = self.begun(phase)
         sources = None if phase in ("warmup", "latent") else self.sources
         with self.leg.timed(phase):

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gnvc_vd.entropy.cdf_tables import LEVELS, Integers, normal_tables, tables_of
-from gnvc_vd.entropy.coder import LIMIT, SPELLING, STEP, DamagedPayloadError, Decoder, Encoder
+from gnvc_vd.entropy.coder import ESCAPE_TABLES, LIMIT, STEP, DamagedPayloadError, Decoder, Encoder
 
 TABLES = tables_of(normal_tables())
 
@@ -94,7 +94,7 @@ def test_random_bytes_for_many_symbols_end_in_a_sentence(seed: int) -> None:
 
 def test_a_decoder_stops_before_it_reads_past_its_padding() -> None:
     """Uniform symbols cost 8 bits each: 64 bytes cannot pay for one step of them, let alone for a dozen."""
-    decoder = Decoder(bytes(range(64)), SPELLING)
+    decoder = Decoder(bytes(range(64)), ESCAPE_TABLES)
     with pytest.raises(DamagedPayloadError, match="ends before its symbols do"):
         decoder.get(np.full(12 * STEP, 8))
     assert decoder.bits == 8 * STEP

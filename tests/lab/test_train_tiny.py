@@ -91,8 +91,8 @@ def test_a_leg_that_goes_on_keeps_its_parts_and_may_have_more_time(tmp_path: Pat
         raise KeyboardInterrupt
     again = Leg(out, replace(TOLD, budget="200s"), ORDER, clock)
     assert again.begin("vae") == pytest.approx(40) and again.record.parts["vae"].seconds == pytest.approx(25)
-    again.took_at_least("vae", 30.0)  # as its checkpoint says
-    again.took_at_least("vae", 20.0)
+    again.raise_seconds("vae", 30.0)  # as its checkpoint says
+    again.raise_seconds("vae", 20.0)
     assert again.record.parts["vae"].seconds == 30
     assert again.begin("pixel") == pytest.approx((200 - 30) * 0.15 / 0.6)
     with pytest.raises(UsageError, match="a leg with another shares"):

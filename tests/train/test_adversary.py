@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from gnvc_vd.train.adversary import REMEMBERED, Adversary, Pictures, PlainError, latent_of, memory_of
+from gnvc_vd.train.adversary import REMEMBERED, Adversary, Pictures, PlainError, adversary_state, latent_of
 from gnvc_vd.train.plan import BatchDraws
 
 SIDE, BATCH = 32, 2
@@ -102,7 +102,7 @@ def test_the_oldest_is_forgotten_and_of_larger_clips_a_corner_is_kept() -> None:
     for step in range(REMEMBERED // BATCH + 1):
         given = pictures(frames=5, side=SIDE + 16, seed=step)
         module(given, plain(given.video), draws())
-    assert int(module.count) == REMEMBERED + BATCH and set(memory_of(module)) == {"frames", "latents", "count"}
+    assert int(module.count) == REMEMBERED + BATCH and set(adversary_state(module)) == {"frames", "latents", "count"}
     at = int(draws().uniform()[0] * 3)
     for seed, place in ((REMEMBERED // BATCH, 0), (1, BATCH)):
         given = pictures(frames=5, side=SIDE + 16, seed=seed)

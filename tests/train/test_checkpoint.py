@@ -52,7 +52,7 @@ def test_the_average_begins_fast_and_then_keeps_its_decay() -> None:
         wanted = decay * wanted + (1 - decay) * module.weight.detach()
     assert torch.allclose(ema.average["weight"], wanted) and set(ema.average) == {"weight"}
     live, average = module.weight.detach().clone(), ema.average["weight"].clone()
-    with ema.shown():
+    with ema.average_parameters():
         assert torch.equal(module.weight, average) and not torch.equal(average, live)
     assert torch.equal(module.weight, live) and torch.equal(ema.average["weight"], average)
 

@@ -12,7 +12,7 @@ from gnvc_vd.common.strict import stated
 from gnvc_vd.conventions import UsageError
 from gnvc_vd.data.samples import Clips, Draws, Loading
 from gnvc_vd.train.loop import identity
-from gnvc_vd.train.plan import LOSS, STEP, BatchDraws, Share, endless, seeds
+from gnvc_vd.train.plan import LOSS, STEP, BatchDraws, Share, endless_batches, seeds
 from gnvc_vd.train.settings import Model, Optimisation, Rate, RunSettings, Span, Stage, Training, Weights
 
 SPANS = (Span(3, 5, 32, 4), Span(2, 9, 32, 8))
@@ -70,11 +70,11 @@ def test_steps_without_an_end_take_numbers_that_no_other_step_has() -> None:
             return torch.tensor(number)
 
     share = Share(STAGE, 1, 2, 1)
-    first = [numbers for numbers, _ in islice(endless(Numbers(), share, SPANS[0], 0, HERE), 3)]
-    second = [numbers for numbers, _ in islice(endless(Numbers(), share, SPANS[1], 3, HERE), 2)]
+    first = [numbers for numbers, _ in islice(endless_batches(Numbers(), share, SPANS[0], 0, HERE), 3)]
+    second = [numbers for numbers, _ in islice(endless_batches(Numbers(), share, SPANS[1], 3, HERE), 2)]
     assert first == [[2, 3], [10, 11], [18, 19]] and second == [[28, 29, 30, 31], [36, 37, 38, 39]]
     few = Share(replace(STAGE, samples=5), 0, 1, 1)
-    assert next(endless(Numbers(), few, SPANS[0], 1, HERE))[1].tolist() == [3, 4, 0, 1]  # 8 … 11 of five
+    assert next(endless_batches(Numbers(), few, SPANS[0], 1, HERE))[1].tolist() == [3, 4, 0, 1]  # 8 … 11 of five
 
 
 def test_a_training_is_known_by_what_is_not_as_by_default() -> None:

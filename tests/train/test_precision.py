@@ -10,7 +10,7 @@ import torch
 from gnvc_vd.common import strict
 from gnvc_vd.conventions import UsageError
 from gnvc_vd.train import precision
-from gnvc_vd.train.adversary import memory_of
+from gnvc_vd.train.adversary import adversary_state
 from gnvc_vd.train.checkpoint import read_state
 from gnvc_vd.train.loop import Trainer, train
 from gnvc_vd.train.settings import RunSettings, Training
@@ -94,6 +94,6 @@ def test_a_trial_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
     stage = build(training("opposed", 1, frames=5, size=precision.SIZE + 16))
     float32, bfloat16 = precision.seconds_of_passes(stage)
     assert 0 < float32 < math.inf and 0 < bfloat16 < math.inf
-    memory = memory_of(stage)
+    memory = adversary_state(stage)
     assert memory and not any(one.any() for one in memory.values())
     assert all(parameter.grad is None for parameter in stage.parameters())
