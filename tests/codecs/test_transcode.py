@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 
 import gnvc_vd
+from gnvc_vd.backbone.sources import model_folder
 from gnvc_vd.bench.harness import cost
 from gnvc_vd.bitstream import Reader, Unit
 from gnvc_vd.bitstream.playback import Decoding
@@ -156,16 +158,21 @@ def test_forged_parameters_are_refused_in_a_sentence(
 
 def test_steps_that_a_model_cannot_take_are_refused(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     source, stream = video(tmp_path / "in.mkv", smooth_clip(16, 16, 1)), tmp_path / "o.gnvc"
-    tiny = ("--model", "tiny")
-    assert here(capfd, "encode", source, stream, *tiny)[0] == 0
+    bare = shutil.copytree(model_folder("tiny"), tmp_path / "bare")
+    description = json.loads((bare / "model.json").read_text())
+    description["codec"]["refinement"]["steps"] = 0
+    (bare / "model.json").write_text(json.dumps(description))
+    unrefined = ("--model", bare)
+    assert here(capfd, "encode", source, stream, *unrefined)[0] == 0
     reader = Reader(io.BytesIO(stream.read_bytes()))
     header, parts = reader.header, [part for part in reader if isinstance(part, Unit)]
     asking = replace(header, parameters=Refinement().pack())
     stream.write_bytes(packed(parts, asking))
-    code, _, messages = here(capfd, "decode", stream, tmp_path / "x.mkv", *tiny)
-    assert code == 1 and "asks for 5 steps of refinement, and tiny was trained without a refiner" in messages
-    assert here(capfd, "decode", stream, tmp_path / "x.mkv", "--no-refine", *tiny)[0] == 0
-    assert here(capfd, "verify", stream, *tiny)[0] == 0
+    code, _, messages = here(capfd, "decode", stream, tmp_path / "x.mkv", *unrefined)
+    assert code == 1 and "asks for 5 steps of refinement" in messages
+    assert "/bare was trained without a refiner" in messages
+    assert here(capfd, "decode", stream, tmp_path / "x.mkv", "--no-refine", *unrefined)[0] == 0
+    assert here(capfd, "verify", stream, *unrefined)[0] == 0
 
 
 def test_the_stream_says_what_the_encoder_wants_of_refinement(capfd: pytest.CaptureFixture[str], stream: Path) -> None:

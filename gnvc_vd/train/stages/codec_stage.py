@@ -222,7 +222,7 @@ class CodecStage(nn.Module):
                 Where nothing that decides symbols trains, the start's integers stay.
         """
         bottleneck = copy.deepcopy(self.bottleneck).requires_grad_(False).eval()
-        if places is not None or self.begin is not None or "codec" in self.stage.trains:
+        if places is not None or "codec" in self.stage.trains or not (self.begin is None and bool(bottleneck.frozen)):
             bottleneck.freeze(places)
         # A dummy hash: its streams are never kept, and a sharded refiner has no full weights to hash.
         name, refinement = self.settings.model.name, self.stage.refinement
