@@ -95,7 +95,7 @@ def add(evaluation: Path, name: str, folder: Path = FOLDER / __version__) -> Pat
 
 
 def as_csv(points: Sequence[Point]) -> str:
-    """Every digit of what was measured for all; seconds with three."""
+    """Metrics that all points have, unrounded; seconds to 1 ms."""
     metrics = [name for name in MEASURED if all(name in point.asked for point in points)]
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")

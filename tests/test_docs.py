@@ -30,6 +30,7 @@ CONFIGS = list((CHECKOUT / "configs").rglob("*.yaml"))
 CODE = re.compile(r"```.*?```|`[^`\n]+`", re.DOTALL)
 PATH = re.compile(r"(?<![\w/.=$-])(?:gnvc_vd|configs|scripts|lab|tests|docs|examples|\.ci|\.github)/[\w./*-]*[\w*/]")
 FILE = re.compile(r"(?<![\w/.*$])(?:\w+/)*\w+\.py\b")
+ANCHOR = re.compile(r"\]\((?!\w+://)([^)#\s]*)#([^)\s]+)\)")
 LINK = re.compile(r"\]\(([^)#\s]+)")
 MODULE = re.compile(r"\bpython -m ([\w.]+)|\b((?:gnvc_vd|lab|tests)(?:\.\w+)+)")
 SCRIPT = r"(scripts/train\.py|scripts/evaluate\.py|lab\.training_cost)\b"
@@ -72,6 +73,18 @@ def missing_settings(code: str) -> list[str]:
     return [*map("=".join, choices), *map(".".join, keys)]
 
 
+def missing_anchors(page: Path) -> list[str]:
+    """Links into a page that has no such heading, by GitHub's rule for the anchors of headings."""
+    missing = []
+    for name, anchor in ANCHOR.findall(page.read_text(encoding="utf-8")):
+        target = page.parent / name if name else page
+        if target.suffix == ".md" and target.is_file():
+            headings = re.findall(r"^#+ (.+)$", target.read_text(encoding="utf-8"), re.MULTILINE)
+            known = {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+            missing += [] if anchor in known else [f"{name}#{anchor}"]
+    return missing
+
+
 def missing_names(code: str) -> list[str]:
     """Files by the end of their paths, and modules."""
     files = [
@@ -103,6 +116,7 @@ def test_every_setting_file_module_and_link_of_a_page_is_there(page: Path) -> No
     code, links = code_of(page), LINK.findall(page.read_text(encoding="utf-8"))
     assert missing_settings(code) + missing_names(code) == []
     assert [link for link in links if "://" not in link and not (page.parent / link).exists()] == []
+    assert missing_anchors(page) == []
 
 
 def test_the_check_sees_what_is_missing() -> None:

@@ -8,7 +8,7 @@ original folder    Wan2.1_VAE.pth, config.json, diffusion_pytorch_model*.safeten
 
 find("wan2.1-1.3b") ──▶ Located(sizes, files) ──▶ vae_tensors(), dit_tensors(), text() ──fill──▶ a module
 
-Sizes are bounded before anything is built, and tensors must fit what is built exactly.
+Sizes are checked before a module is built, and tensors must match it exactly.
 """
 
 import os
@@ -53,7 +53,7 @@ Tensors = Mapping[str, Tensor]
 
 @dataclass(frozen=True)
 class Located:
-    """A backbone's sizes, and how to read its tensors; weights that nobody trained have none, and come from a seed."""
+    """A backbone's sizes, and how to read its tensors; the readers are None where weights come from a seed."""
 
     where: str
     vae: VaePreset
@@ -85,7 +85,7 @@ def find(name: str, referring: tuple[str, ...] = ()) -> Located:
     """By preset name, folder or hub id.
 
     Args:
-        referring: the models that led here, each of which names the next as the place of its backbone.
+        referring: the models visited so far, each of which names the next as its backbone.
     """
     require(name not in referring, f"{name}: refers to itself for its backbone", GnvcError)
     referring = (*referring, name)
@@ -106,7 +106,7 @@ def find(name: str, referring: tuple[str, ...] = ()) -> Located:
 
 
 def from_seed(sizes: Preset) -> Located:
-    """Random weights at any preset's sizes: for nano, for a training's beginning, for what only looks at time."""
+    """Random weights at any preset's sizes: for nano, to train from scratch, or to measure speed."""
     note = sizes.note or f"random weights at the sizes of {sizes.name}: its pictures mean nothing"
     return Located(sizes.name, sizes.vae, sizes.dit, {}, None, None, note)
 
@@ -186,9 +186,9 @@ def _diffusers_folder(folder: Path) -> Located:
 
 
 def _original_folder(folder: Path) -> Located:
-    """Wan's own release. Its VAE is a .pth, the one pickle there is; diffusers' key maps translate the names.
+    """Wan's own release. Its VAE is a .pth, the only pickle here; diffusers' key maps rename its tensors.
 
-    A translation that does not fit the network exactly is refused where the tensors are assigned.
+    Renamed tensors that do not fit the network exactly are refused by `fill`.
     """
     from diffusers.loaders import single_file_utils as key_maps
 
@@ -250,7 +250,7 @@ def fill(
     """Assign the tensors; their names and shapes must be exactly the module's.
 
     Args:
-        stored_names: how the module's tensors are called among them, where that is not as in the module.
+        stored_names: by name in the module, each tensor's name in `tensors`, where they differ.
     """
     state = module.state_dict()
     names = stored_names or {name: name for name in state}

@@ -1,4 +1,4 @@
-"""Units of a stream to frames in order: some GOPs picked, held frames where units are lost, if that is wanted."""
+"""A stream's units to frames in order: if wanted, some GOPs only, or with a frame held where units are lost."""
 
 import io
 from collections.abc import Callable, Iterator
@@ -30,13 +30,13 @@ class Decoding:
 
 
 def whose_stream(header: Header) -> str:
-    """Where the model of a stream is to be had, for the end of a refusal, if that is known."""
+    """Where to get a stream's model, to end an error message with; empty if unknown."""
     model = SHIPPED_BEFORE.get(header.shown_identity.hex())
     return f" (--model with {model})" if model else ""
 
 
 def refuse_other_weights(header: Header, own: bytes, whose: str) -> None:
-    """Pictures of a stream that other float weights coded would be wrong, though every symbol is right."""
+    """Refuse a stream of other float weights: its symbols are right, its pictures would be wrong."""
     if header.shown_identity != own:
         raise BitstreamError(
             f"coded with weights {header.shown_identity.hex()}; {whose} has {own.hex()} and would show wrong pictures "
@@ -45,7 +45,7 @@ def refuse_other_weights(header: Header, own: bytes, whose: str) -> None:
 
 
 class UnitDecoder(Protocol):
-    """A stream's units in order to frames; what its header says was parsed once, when this was made."""
+    """Decodes a stream's units, in order, to frames; made with the stream's header, already parsed."""
 
     def frames(self, unit: Unit) -> Iterator[Frame]:
         """A unit's frames, T H W 3, in parts.
@@ -55,7 +55,7 @@ class UnitDecoder(Protocol):
         """
 
     def skip(self, unit: Unit) -> None:
-        """What must be done with a unit that is not shown, where later ones need it."""
+        """Do what later units need of a unit that is not shown."""
 
 
 def decoded(
@@ -92,7 +92,7 @@ class Playback:
             elif isinstance(part, Unit):
                 yield from self._unit(part)
             elif isinstance(part, End) and self._decoding.conceal and self._whole_stream():
-                # The closing unit's count may be anyone's: no more than lost units could have held.
+                # The closing unit's count is untrusted: at most as many as lost units can hold.
                 yield from self._held(min(part.frames - self._given, self._lost_gops * MAX_GOP))
         if self._gops and self._gops <= self._decoding.first_gop:
             first, last = self._decoding.first_gop, self._decoding.last_gop

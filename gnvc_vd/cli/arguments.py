@@ -25,7 +25,7 @@ def parser() -> Parser:
     whole.add_argument("--version", action="version", version=f"gnvc-vd {__version__}")
     commands = whole.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    encode = commands.add_parser("encode", help="a video to a .gnvc file")
+    encode = commands.add_parser("encode", help="encode a video as .gnvc")
     encode.add_argument("source", metavar="IN", help="any video, a folder of PNGs, or - for standard input")
     encode.add_argument("target", metavar="OUT.gnvc", help="the stream to write, or - for standard output")
     encode.add_argument("--codec", choices=["gnvc-vd", "gvc"], default="gnvc-vd", help="(default: gnvc-vd)")
@@ -58,37 +58,35 @@ def parser() -> Parser:
         "--steps", type=values.whole, metavar="L", help="refinement steps, 0 for none (default: the model's)"
     )
     encode.add_argument(
-        "--sigma-0", type=values.decimal, metavar="S", help="where refinement starts (default: the model's)"
+        "--sigma-0", type=values.decimal, metavar="S", help="refiner's initial sigma (default: the model's)"
     )
     encode.add_argument(
-        "--noise-scale", type=values.decimal, metavar="X", help="of its noise, 0 to 1 (default: the model's)"
+        "--noise-scale", type=values.decimal, metavar="X", help="refiner's noise, 0–1 (default: the model's)"
     )
     encode.add_argument("--no-scenecut", action="store_true", help="do not start a GOP at a scene cut")
     encode.add_argument("--policy", choices=["constant", "hierarchical"], help="bits over a GOP (default: constant)")
     encode.add_argument(
-        "--rotation", type=values.positive, metavar="N", help="latents that a transform codec takes together"
+        "--rotation", type=values.positive, metavar="N", help="transform codec: latents in one rotation"
     )
     encode.add_argument(
         "--canvas", choices=["auto", "off"], help="take a camera's pan out where it pays (default: auto)"
     )
     encode.add_argument("--frames", type=values.positive, metavar="N", help="the first N alone")
-    encode.add_argument("--seed", type=values.whole, default=0, metavar="S", help="of all noise (default: 0)")
+    encode.add_argument("--seed", type=values.whole, default=0, metavar="S", help="noise seed (default: 0)")
     gvc.gvc_options(encode)
     _raw_options(encode)
     encode.add_argument("--json", action="store_true", help="one JSON line instead of text")
 
-    decode = commands.add_parser("decode", help="a .gnvc file to a video")
+    decode = commands.add_parser("decode", help="decode a .gnvc file")
     decode.add_argument("source", metavar="IN.gnvc", help="a stream, or - for standard input")
     decode.add_argument("target", metavar="OUT", help=DECODED)
     _model_options(decode)
-    decode.add_argument(
-        "--steps", type=values.positive, metavar="L", help="of refinement (default: what the stream says)"
-    )
-    decode.add_argument("--no-refine", dest="refine", action="store_false", help="show the latent codec's own pictures")
-    decode.add_argument("--apart", action="store_true", help="refine each latent alone: what windows are worth")
-    decode.add_argument("--gops", type=values.span, default=(0, None), metavar="A:B", help="GOPs A up to, not with, B")
+    decode.add_argument("--steps", type=values.positive, metavar="L", help="refinement steps (default: the stream's)")
+    decode.add_argument("--no-refine", dest="refine", action="store_false", help="decode without the refiner")
+    decode.add_argument("--apart", action="store_true", help="refine each latent alone, without a window")
+    decode.add_argument("--gops", type=values.span, default=(0, None), metavar="A:B", help="GOPs A to B, B excluded")
     decode.add_argument("--conceal", action="store_true", help="hold the last good frame where a GOP is damaged")
-    decode.add_argument("--allow-other-weights", action="store_true", help="decode though pictures will be wrong")
+    decode.add_argument("--allow-other-weights", action="store_true", help="accept other weights: wrong pictures")
     gvc.still_options(decode)
     _reading_options(decode)
 
@@ -98,15 +96,15 @@ def parser() -> Parser:
     gvc.still_options(verify)
     _reading_options(verify)
 
-    info = commands.add_parser("info", help="what a .gnvc file says of itself, without decoding a symbol")
+    info = commands.add_parser("info", help="summarise a .gnvc file without decoding any symbol")
     info.add_argument("file", help="a .gnvc file, or - for standard input")
     _reading_options(info)
 
     compare = commands.add_parser("compare", help="one video against another: fidelity, perception, flicker")
     compare.add_argument("reference", metavar="REF", help="the original: any video, a folder of PNGs, or -")
-    compare.add_argument("test", metavar="TEST", help="what became of it, in the same size")
+    compare.add_argument("test", metavar="TEST", help="the decoded video, in the same size")
     compare.add_argument("--frames", type=values.positive, metavar="N", help="the first N alone")
-    compare.add_argument("--metrics", metavar="NAME,…", help="these alone (default: all; the VGG ones take long)")
+    compare.add_argument("--metrics", metavar="NAME,…", help="only these (default: all; VGG metrics are slow)")
     compare.add_argument("--flow", choices=["dis", "raft"], default="dis", help="for e_warp (default: dis)")
     _raw_options(compare)
     compare.add_argument(
@@ -118,9 +116,7 @@ def parser() -> Parser:
     demo.add_argument("folder", nargs="?", default="outputs/demo", metavar="DIR", help="(default: outputs/demo)")
     _model_options(demo)
 
-    bench = commands.add_parser(
-        "bench", help="time and memory, stage by stage, against the stock way of doing the same"
-    )
+    bench = commands.add_parser("bench", help="time and memory of every stage against the usual implementation of it")
     bench.add_argument("stages", nargs="*", metavar="STAGE", help="which stages (default: all)")
     bench.add_argument("--json", action="store_true", help="the JSON line alone, without the table")
     return whole

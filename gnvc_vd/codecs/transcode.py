@@ -1,4 +1,4 @@
-"""Files in, files out: what `gnvc-vd encode`, `decode` and `verify` do once the call is understood."""
+"""Files in, files out: what `gnvc-vd encode`, `decode` and `verify` do with parsed arguments."""
 
 import sys
 import time
@@ -49,7 +49,7 @@ class Decoded:
     width: int
     height: int
     seconds: float
-    drift: float | None = None  # of a GVC stream: the furthest GOP's latents from the encoder's
+    drift: float | None = None  # GVC: the largest drift of a GOP's latents from the encoder's
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Verified:
 def encode_video(
     codec: Codec[S], video: Video, target: str, settings: S, frames: int | None = None, say: Say = lambda _: None
 ) -> Encoded:
-    """`frames` ends after so many; `say` hears what the reader assumed or dropped, and what the encoder could not."""
+    """Encode up to `frames` frames; `say` hears what the reader assumed or dropped, and what the encoder missed."""
     start, info = time.perf_counter(), video.info
     for notice in info.notices:
         say(notice)

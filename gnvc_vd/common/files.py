@@ -1,4 +1,4 @@
-"""Whole files: output is made beside its place and renamed when it is whole; what a file is, by its hash."""
+"""Atomic output: files are written beside their target and renamed when complete; also a file's SHA-256."""
 
 import errno
 import hashlib
@@ -23,15 +23,15 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 @contextmanager
 def replacing(target: Path) -> Iterator[Path]:
-    """A path to write to; becomes `target` when the block ends well, and vanishes when it does not.
+    """A path to write to; renamed to `target` if the block succeeds, deleted if it raises.
 
     The block may make a file or a folder. A folder that is replaced is moved aside first, and moved back if the second
-    renaming fails. What a killed process left beside the same place is cleared.
+    renaming fails. Leftovers of killed processes for `target` are deleted.
     """
     if not target.parent.is_dir():
         raise GnvcError(f"cannot write {target}: there is no folder {target.parent}")
     try:
-        with suppress(OSError):  # it may be a place to write to and not to look at
+        with suppress(OSError):  # the folder may be writable but not readable
             _clear_dead(target)
         beside, lock = _place_beside(target)
     except OSError as error:
@@ -58,7 +58,7 @@ def replacing(target: Path) -> Iterator[Path]:
 
 
 def _place_beside(target: Path) -> tuple[Path, int]:
-    """A folder for the parts of an output, and the lock in it that its process holds as long as it lives."""
+    """A temporary folder beside the target, and its lock file, which this process holds until it ends."""
     while True:
         beside = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent))
         path = beside / f"{target.name}.lock"
@@ -72,7 +72,7 @@ def _place_beside(target: Path) -> tuple[Path, int]:
 
 
 def _clear_dead(target: Path) -> None:
-    """Remove what killed processes were making at the same place; what they had moved aside comes back."""
+    """Remove killed processes' unfinished output for `target`; restore a folder that they moved aside."""
     name = re.compile(rf"\.{re.escape(target.name)}\.[a-z0-9_]{{8}}\.part")
     for beside in [path for path in target.parent.iterdir() if name.fullmatch(path.name)]:
         if flock is None or beside.is_symlink():
@@ -101,7 +101,7 @@ def file_sha256(path: Path) -> str:
 
 
 def _as_usual(part: Path, example: Path) -> None:
-    """Give files the permissions that a new file gets here; safetensors writes its own for their owner alone."""
+    """Give files the usual permissions of a new file here; safetensors makes files that only the owner reads."""
     example.touch()
     mode = example.stat().st_mode
     for path in (part, *part.rglob("*")):

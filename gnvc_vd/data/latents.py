@@ -5,7 +5,7 @@
       latents-00000.safetensors    "latents", N 16 t h w; a shard that is there is whole
       …
 
-The VAE is told apart by its encoder's hash, rounded to bfloat16: in whatever precision it is loaded, it is the same.
+The VAE is identified by a hash of its encoder in bfloat16, which is the same in whatever precision it is loaded.
 """
 
 import dataclasses
@@ -72,9 +72,9 @@ def shape_of(clip: ClipSpec) -> tuple[int, int, int, int]:
 
 
 def encoder_identity(vae: VideoVae) -> str:
-    """32 bytes, in hexadecimal, that change with what makes latents: the encoder, and what normalises them.
+    """SHA-256, in hexadecimal, of what determines latents: the encoder, and their mean and deviation.
 
-    A decoder may go on learning, and latents stay what they are.
+    The decoder may be trained further: latents do not depend on it.
     """
     digest = hashlib.sha256()
     weights = {name: one for name, one in vae.model.state_dict().items() if not name.startswith(DECODER)}
@@ -96,7 +96,7 @@ def precompute(
     """Encode the clips that the index says, but for the shards that are there already.
 
     Args:
-        on_done: told of every number of clips that are done, those from before too.
+        on_done: called with the number of clips of each finished batch or shard.
     """
     folder.mkdir(parents=True, exist_ok=True)
     _begin(folder, index)
@@ -122,12 +122,12 @@ class LatentClips(Clips):
     """Precomputed latents by sample number, 16 t h w float32; a pass takes each once.
 
     Smaller clips are cut out of larger ones: their first frames, which no later frame changes, at a place that is drawn
-    anew in every pass. Near its border such a latent has seen more than a VAE that is given the smaller clip.
+    anew in every pass. Near its border, such a latent also depends on pixels outside the smaller clip.
 
     Args:
         identity: `encoder_identity` of the VAE that will be used with them; latents of another are refused.
-        seed: of the order of each pass, and of the places.
-        clip: what is wanted of each; as they were computed by default.
+        seed: for the order of each pass and the places.
+        clip: frames and size to return; by default as computed.
     """
 
     def __init__(self, folder: str | Path, identity: str, seed: int = 0, clip: ClipSpec | None = None) -> None:

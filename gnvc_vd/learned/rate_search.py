@@ -1,6 +1,6 @@
 """A rate for a whole file: the quality that comes nearest to it, or the highest that stays within it.
 
-latents, held ──units of a quality──▶ bytes of the file ──bisection──▶ units of the best of the 64, seven passes at most
+kept latents ──units of a quality──▶ bytes of the file ──bisection──▶ units of the best of 64, in at most seven passes
 """
 
 import math
@@ -16,7 +16,7 @@ class Wanted:
     """Bytes that a whole file should have.
 
     Args:
-        is_limit: whether a larger file is none; else the nearest is wanted.
+        is_limit: exclude larger files; otherwise the nearest is wanted.
     """
 
     bytes: float

@@ -1,8 +1,8 @@
-"""What an evaluation found, to read, to compute with, to print and to look at.
+"""An evaluation's results as a page, tables, CSV files and plots.
 
     points ──▶ rows, BD-rates ──▶ report/  index.html  tables.md  tables.tex  points.csv  bd.csv  METRIC.png  METRIC.pdf
 
-The same points give the same tables, byte for byte; times stand apart, in speed.md. What is to be read calls GNVC-VD by
+The same points give the same tables, byte for byte; times are in speed.md. Page, tables and plots call GNVC-VD by
 its latent codec; CSV keeps the names that codecs have in the evaluation and in files.
 """
 

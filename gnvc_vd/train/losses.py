@@ -1,12 +1,12 @@
 """Terms of the losses as pure functions, one number for each clip (B); the papers' equations beside them.
 
-Latents as a transform code would give them back, differentiable, so that a VAE's survive one and cost it little:
+A differentiable model of a transform code, so that a VAE learns latents that survive one and cost few bits:
 
     c = DCT(latents),  k = c²/(c² + d²)    each coefficient's own energy stands for its variance
     coded: k (c + d n)    bits: ½ log2(1 + c²/d²) = −½ log2(1 − k)
 
 That is the Gaussian channel of error k d²: a coefficient far above d comes back with noise d, one far below it as 0.
-Large ones are paid by the octave and small ones are nearly free, so what has to be said gathers in few of them.
+Large ones cost one bit per octave and small ones almost none, so information gathers in few coefficients.
 """
 
 import torch
@@ -18,7 +18,7 @@ from gnvc_vd.metrics.block_transform import dct_like
 from gnvc_vd.train.settings import Rate
 
 FINEST = 1 / 64  # of the coarsest level of a transform code
-STRIDES = (4, 8)  # at which decoders upsample; what repeats with 2 repeats with 4, and so counts
+STRIDES = (4, 8)  # of decoders' upsampling; a pattern of period 2 also has period 4, so counts
 SMALLEST_WINDOW = 32  # pixels a side of what a lattice is looked for in
 
 
@@ -29,7 +29,7 @@ def lambda_of(quality: Tensor, rate: Rate = Rate()) -> Tensor:  # noqa: B008 - f
 
 
 def sampled_quality(uniform: Tensor, rate: Rate, progress: float | Tensor) -> Tensor:
-    """A quality for each number in [0, 1): the middle one first, then ever further from it, all from 0.3 on."""
+    """A quality for each number in [0, 1): if widening, from the middle to all at progress 0.3."""
     if rate.quality is not None:
         return torch.full_like(uniform, rate.quality, dtype=torch.long)
     half = (QUALITIES - 1) / 2
@@ -70,7 +70,7 @@ def lattice(found: Tensor, wanted: Tensor) -> Tensor:
 
 
 def _mean_cells(error: Tensor, stride: int) -> Tensor:
-    """Of every window, without the cell's own mean: B 3 windows windows stride stride."""
+    """Every window's mean cell, minus its own mean: B 3 windows windows stride stride."""
     for axis in (2, 4):  # the second time for the width, that lies two further now
         windows = max(1, error.shape[axis] // SMALLEST_WINDOW)
         side = error.shape[axis] // windows // max(STRIDES) * max(STRIDES)

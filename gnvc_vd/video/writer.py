@@ -36,7 +36,7 @@ from gnvc_vd.video.pictures import write_picture
 from gnvc_vd.video.planes import PlanesOf
 from gnvc_vd.video.reader import RawFormat, VideoError, check_shape
 
-# x264's vector code for its macroblock tree makes another stream from run to run; its threads, from machine to machine.
+# x264's SIMD code for its macroblock tree makes streams differ between runs; its thread count, between machines.
 REPRODUCIBLE = {"x264-params": "cpu-independent=1", "threads": "4"}
 H264 = ("libx264", {"crf": "12", "preset": "medium", **REPRODUCIBLE})
 CONTAINERS = {".mp4": ("mp4", *H264), ".mov": ("mov", *H264), ".mkv": ("matroska", "ffv1", {"level": "3"})}
@@ -47,9 +47,9 @@ Put = Callable[[Frame, int], object]  # writes one frame, with its number
 
 
 class FrameWriter:
-    """Takes frames of one size, one by one. Made by `create_video`, which decides what becomes of them.
+    """Takes frames of one size, one by one. Made by `create_video`, which decides how they are stored.
 
-    `notices` says what the file cannot hold, or who may not play it.
+    `notices`: what the file cannot hold, or what may not play it.
     """
 
     def __init__(self, width: int, height: int, put: Put, notices: tuple[str, ...] = ()) -> None:
@@ -78,7 +78,7 @@ def create_video(
     Args:
         target: decides the format by its suffix; no suffix means a folder of PNGs, `-` y4m on standard output.
         colour: matrix and range of the YUV to be written; by default limited range, and the matrix by the size rule.
-            mp4, mov and mkv say its transfer function; where it has none, YUV there says its matrix's own.
+            mp4, mov and mkv state its transfer function; if unspecified, for YUV, the matrix's usual one.
         pixel_format: of y4m and raw YUV.
     """
     colour = colour or Colour(assumed_matrix(width, height), "limited")
@@ -157,13 +157,13 @@ def _encoded(path: Path, suffix: str, width: int, height: int, rate: Fraction, c
         container.mux(stream.encode(None))
         container.close()
     finally:
-        with suppress(av.error.FFmpegError):  # closing flushes; after a failure there is nothing left to say
+        with suppress(av.error.FFmpegError):  # closing flushes, which fails again after a failure
             container.close()
 
 
 @contextmanager
 def _planes(stream: BinaryIO, colour: Colour, pixel_format: str, y4m_header: bytes) -> Iterator[Put]:
-    """Raw 4:2:0 planes, with y4m's few words around them if it is that. By hand: libav's y4m misstates the siting."""
+    """Raw 4:2:0 planes, with y4m's headers if one is given. Not by libav: its y4m misstates the chroma siting."""
     planes, marker = PlanesOf(colour, pixel_format), b"FRAME\n" if y4m_header else b""
     stream.write(y4m_header)
     yield lambda frame, _: stream.write(marker + planes(frame).tobytes())
