@@ -17,7 +17,7 @@ from gnvc_vd.backbone.sources import DIT_FILE, EMPTY_PROMPT, VAE_FILE, Located, 
 from gnvc_vd.backbone.streaming import VideoVae
 from gnvc_vd.backbone.tiles import Tiling
 from gnvc_vd.common.files import file_sha256, replacing
-from gnvc_vd.common.strict import stated
+from gnvc_vd.common.strict import without_defaults
 from gnvc_vd.conventions import GnvcError, UsageError
 from gnvc_vd.presets import PRESETS, RANDOM_DIT_SEED, RANDOM_SEED, DitPreset, Preset, VaePreset
 
@@ -75,7 +75,9 @@ class Backbone:
         """32 bytes that change with the float weights: what the container's shown-world identity begins with."""
         said = "".join(f"{name} {self.hashes[name]}\n" for name in sorted(self.files))
         if not self.files:
-            sizes = json.dumps([stated(self.vae_preset), stated(self.dit_preset)])  # by model.json's keys
+            sizes = json.dumps(
+                [without_defaults(self.vae_preset), without_defaults(self.dit_preset)]
+            )  # by model.json's keys
             said = f"{self.name} {RANDOM_SEED} {RANDOM_DIT_SEED} {sizes}"
         return hashlib.sha256(said.encode()).digest()
 

@@ -23,7 +23,7 @@ def measure() -> Report:
     report = Report(f"codec: nano, {SIDE}×{SIDE}, {FRAMES} frames, {place()}")
     clip, header = waves(SIDE, FRAMES), codec.header(square_info(SIDE), ENCODING)
     (gop,) = report.timed("VAE encode", "codec_vae_encode_s", lambda: list(codec.latents(iter(clip), ENCODING)))
-    unit = report.timed("bottleneck encode", "codec_bottleneck_encode_s", lambda: codec.unit(0, gop, QUALITY))
+    unit = report.timed("bottleneck encode", "codec_bottleneck_encode_s", lambda: codec.encode_gop(0, gop, QUALITY))
     known = report.timed(
         "bottleneck decode", "codec_bottleneck_decode_s", lambda: list(codec.decoder(header).symbols(unit))
     )

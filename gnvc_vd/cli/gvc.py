@@ -60,15 +60,15 @@ def gvc_settings(arguments: argparse.Namespace, codec: "Gvc") -> "GvcEncoding":
         raise UsageError("--still-weights is for modes that give the model frames")
     if arguments.still_weights is not None and arguments.still_quality is not None:
         raise UsageError("--still-quality is AV1's; a file of still weights has one quality")
-    schedule = {SCHEDULE[name]: value for name, value in given(arguments, SCHEDULE).items()}
+    schedule = {SCHEDULE[name]: value for name, value in explicit_options(arguments, SCHEDULE).items()}
     codebook = codebook_of(codec.prior.dit_preset) if arguments.codebook is None else arguments.codebook
     overlap, withhold, still = not arguments.no_overlap, bool(arguments.withhold), codec.stills.name
     parameters = Parameters(mode, codebook, Schedule(**schedule), overlap, withhold, still, arguments.seed)
     atoms = arguments.atoms if arguments.quality is None else atoms_of(arguments.quality)
-    own = given(arguments, ("gop", "tail_atoms", "tail_step", "still_quality", "caption"))
+    own = explicit_options(arguments, ("gop", "tail_atoms", "tail_step", "still_quality", "caption"))
     return GvcEncoding(atoms, arguments.bpp, scenecut=not arguments.no_scenecut, parameters=parameters, **own)
 
 
-def given(arguments: argparse.Namespace, names: Iterable[str]) -> dict[str, Any]:
+def explicit_options(arguments: argparse.Namespace, names: Iterable[str]) -> dict[str, Any]:
     """Those of these options that have a value; the others are left to who takes them."""
     return {name: value for name in names if (value := getattr(arguments, name)) is not None}

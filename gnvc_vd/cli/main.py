@@ -150,7 +150,7 @@ def _encoder(arguments: argparse.Namespace) -> "tuple[Codec[Any], Any]":
 
 def _refuse(arguments: argparse.Namespace, names: Sequence[str], whose: str) -> None:
     """Options of the other codec, which this one would ignore."""
-    said = [f"--{name.replace('_', '-')}" for name in gvc.given(arguments, names)]
+    said = [f"--{name.replace('_', '-')}" for name in gvc.explicit_options(arguments, names)]
     if said:
         raise UsageError(f"{', '.join(said)}: {'an option' if len(said) == 1 else 'options'} {whose}")
 
@@ -158,10 +158,10 @@ def _refuse(arguments: argparse.Namespace, names: Sequence[str], whose: str) -> 
 def _settings(arguments: argparse.Namespace, codec: "GnvcVd") -> "Encoding":
     from gnvc_vd.learned.codec import Encoding
 
-    refinement = replace(codec.refinement, seed=arguments.seed, **gvc.given(arguments, REFINEMENT))
+    refinement = replace(codec.refinement, seed=arguments.seed, **gvc.explicit_options(arguments, REFINEMENT))
     if arguments.sigma_0 is not None:
         refinement = replace(refinement, sigma_ratio=None)  # the same for all GOPs
-    said = gvc.given(arguments, ("quality", *SEARCHED, "gop", "policy", "rotation", "canvas"))
+    said = gvc.explicit_options(arguments, ("quality", *SEARCHED, "gop", "policy", "rotation", "canvas"))
     return Encoding(scenecut=not arguments.no_scenecut, refinement=refinement, **said)
 
 
@@ -170,7 +170,7 @@ def _decode(arguments: argparse.Namespace) -> int:
     from gnvc_vd.codecs.transcode import decode_file
 
     first_gop, last_gop = arguments.gops
-    decoding = Decoding(first_gop=first_gop, last_gop=last_gop, **gvc.given(arguments, DECODING))
+    decoding = Decoding(first_gop=first_gop, last_gop=last_gop, **gvc.explicit_options(arguments, DECODING))
     done = decode_file(_codec_of(arguments), arguments.source, arguments.target, decoding, _notify)
     text = f"{done.frames} frames of {done.width}×{done.height}, {done.frames / done.seconds:.2f} frames/s"
     if done.drift is not None:

@@ -54,14 +54,14 @@ def require(holds: object, otherwise: str, error: type[Exception] = UsageError) 
         raise error(otherwise)
 
 
-def stated(value: Any) -> Any:
+def without_defaults(value: Any) -> Any:
     """Plain data without what is as by default: a field that comes later leaves older ones what they were."""
     if isinstance(value, tuple):
-        return [stated(one) for one in value]
+        return [without_defaults(one) for one in value]
     if not dataclasses.is_dataclass(value):
         return value
     told = {field.name: (getattr(value, field.name), field.default) for field in dataclasses.fields(value)}
-    return {name: stated(one) for name, (one, default) in told.items() if one != default}
+    return {name: without_defaults(one) for name, (one, default) in told.items() if one != default}
 
 
 def _value(hint: Any, data: Any, where: str) -> object:

@@ -88,12 +88,12 @@ def evaluate(
     device: str,
     rank: int = 0,
     processes: int = 1,
-    together: Callable[[], object] = lambda: None,
+    barrier: Callable[[], object] = lambda: None,
 ) -> Done:
     """This process's share of the points.
 
     Args:
-        together: waits for the other processes.
+        barrier: waits for the other processes.
     """
     (Path(evaluation.folder) / "sources").mkdir(parents=True, exist_ok=True)
     manifest = read_manifest(evaluation.manifest)
@@ -103,7 +103,7 @@ def evaluate(
     require(not lacking, f"{evaluation.manifest} has no sequence {', '.join(lacking)}")
     for one in sequences[rank::processes]:
         _prepared(one, evaluation)
-    together()
+    barrier()
     sources = [_prepared(one, evaluation) for one in sequences]
     codecs = {name: one for name, one in evaluation.codecs.items() if not is_redundant(one)}
     anchor = evaluation.report.anchor
@@ -117,7 +117,7 @@ def evaluate(
     ]
     jobs = [job for job in all_jobs if not evaluation.only or job.codec in evaluation.only]
     waiting = [job for job in jobs if job.finished() is None]
-    together()  # before anybody makes one: all share the same list
+    barrier()  # before anybody makes one: all share the same list
     mine = waiting[rank::processes]
 
     def attempt(job: Job) -> GnvcError | None:
@@ -137,7 +137,7 @@ def evaluate(
         for job, failure in progress:
             progress.set_postfix_str(str(job))
             failures += [] if failure is None else [f"{job}: {failure}"]
-    together()
+    barrier()
     points = [job.finished() for job in all_jobs]
     whole = tuple(point for point in points if point is not None)
     kept = len(jobs) - len(waiting)

@@ -181,7 +181,7 @@ class GnvcVd:
 
         def coded(quality: int) -> Iterator[Unit]:
             for index, gop in enumerate(clip):
-                yield self.unit(index, gop, quality, settings)
+                yield self.encode_gop(index, gop, quality, settings)
 
         if not settings.searches:
             yield from coded(settings.quality)
@@ -202,7 +202,7 @@ class GnvcVd:
                 latents = latents_of_frames(self.backbone.vae, gops.pad(placed), self.device)
                 yield Gop(len(gop), latents, canvas)
 
-    def unit(self, index: int, gop: Gop, quality: int, settings: Encoding | None = None) -> Unit:
+    def encode_gop(self, index: int, gop: Gop, quality: int, settings: Encoding | None = None) -> Unit:
         settings = settings or Encoding()
         policy, rotation, refinement = settings.policy, settings.rotation, settings.refinement or self.refinement
         count, number = gop.latents.shape[2], POLICIES.index(policy)

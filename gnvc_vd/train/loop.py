@@ -25,7 +25,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from gnvc_vd.common.files import replacing
-from gnvc_vd.common.strict import stated
+from gnvc_vd.common.strict import without_defaults
 from gnvc_vd.conventions import GnvcError, UsageError
 from gnvc_vd.data.clips import ClipSpec
 from gnvc_vd.data.samples import Clips, Loading
@@ -203,7 +203,7 @@ class Trainer:
         """One step of the optimiser over all passes of this process's share."""
         optimisation, steps = self.training.stage.optimisation, self.training.stage.steps
         place = self.clock.place(self.step)
-        rate = optimisation.rate_at(place, steps)
+        rate = optimisation.learning_rate_at(place, steps)
         if self.captured is not None:
             return self._captured_step(self.captured, *passes[0], place, rate)
         for group in self.optimiser.param_groups:
@@ -294,7 +294,7 @@ def validation_clips(sources: Sources, training: Training, count: int) -> list[T
 
 def identity(training: Training) -> str:
     """Hash of the training that a checkpoint belongs to, without name and run settings."""
-    told = {name: value for name, value in stated(training).items() if name not in ("run", "name")}
+    told = {name: value for name, value in without_defaults(training).items() if name not in ("run", "name")}
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
 
 

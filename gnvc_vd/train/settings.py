@@ -103,7 +103,7 @@ class Optimisation:
     def __post_init__(self) -> None:
         require(self.schedule in SCHEDULES, f"there is no schedule {self.schedule!r}; there are {', '.join(SCHEDULES)}")
 
-    def rate_at(self, step: float, steps: int) -> float:
+    def learning_rate_at(self, step: float, steps: int) -> float:
         """The learning rate at a step, or at the planned step that stands for the time spent."""
         part = min(1.0, (step - self.warmup) / max(1, steps - self.warmup))
         if step < self.warmup:

@@ -95,7 +95,7 @@ class Gvc:
         encoder, taken, pixels = _Encoder(self, settings), HEADER_AND_END, 0
         for scene in scenes(frames) if settings.scenecut else iter([iter(frames)]):
             for number, gop in enumerate(gops.cut(scene, settings.gop, settings.parameters.shared)):
-                unit = encoder.unit(np.stack(gop), fresh=number == 0)
+                unit = encoder.encode_gop(np.stack(gop), fresh=number == 0)
                 taken, pixels = taken + unit.size, pixels + unit.frames * gop[0][..., 0].size
                 yield unit
         found = 8 * taken / max(pixels, 1)
@@ -154,7 +154,7 @@ class _Encoder:
         self._index = 0
         self._credit = -float(HEADER_AND_END)  # bytes that the rate has promised and no unit has taken
 
-    def unit(self, frames: Frame, fresh: bool) -> Unit:
+    def encode_gop(self, frames: Frame, fresh: bool) -> Unit:
         codec, encoding, parameters = self._codec, self._encoding, self._parameters
         height, width = frames.shape[1:3]
         padded, latents = gops.pad(frames), gops.latents_of(len(frames))

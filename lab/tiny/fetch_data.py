@@ -160,7 +160,7 @@ def credits_of(packages: tuple[Package, ...]) -> str:
 def _credit_of(file: Material) -> str:
     own = "; ".join(said for said in (file.licence, file.credit) if said)
     place = file.path if file.inside is None else f"{file.inside} in {file.path}"
-    cut = strict.stated(file.cut) if file.cut else {}
+    cut = strict.without_defaults(file.cut) if file.cut else {}
     changed = f", {', '.join(f'{name} {value}' for name, value in cut.items())}" if cut else ""
     return f"- {file.name}{f' ({own})' if own else ''}: {place}{changed}, sha256 {file.sha256}"
 

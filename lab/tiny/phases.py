@@ -16,7 +16,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from omegaconf import DictConfig
 
-from gnvc_vd.common.strict import stated
+from gnvc_vd.common.strict import without_defaults
 from gnvc_vd.conventions import UsageError
 from gnvc_vd.train.experiments import register
 from gnvc_vd.train.settings import Span, Weights
@@ -87,7 +87,7 @@ def experiment(phase: str, device: Device, goes_on: bool) -> tuple[str, ...]:
     if goes_on and phase == "vae":
         spans = tuple(span for span in spans if span.coarsest)
     words = [f"experiment=tiny_{phase}", *BY_DEVICE[device], *ALL_PHASES, *BY_THE_CLOCK, *BY_PHASE.get(phase, ())]
-    words.append("stage.spans=" + json.dumps(stated(spans)).replace('"', ""))
+    words.append("stage.spans=" + json.dumps(without_defaults(spans)).replace('"', ""))
     if phase in LEARNING_RATES:
         words.append(f"stage.optimisation.rate={LEARNING_RATES[phase][goes_on]}")
     return tuple(words)

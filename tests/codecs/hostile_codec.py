@@ -36,7 +36,7 @@ def stream(codec: GnvcVd) -> bytes:
     plain, canvas = smooth_clip(16, 20, 10), Canvas(np.array([(t // 2, -3 * t) for t in range(5)]), 16, 20)
     placed = pad(canvas.placed(np.stack(smooth_clip(16, 20, 5))))
     gop = Gop(5, latents_of_frames(codec.backbone.vae, placed, codec.device), canvas)
-    return packed([*codec.encode_units(iter(plain), encoding), codec.unit(2, gop, encoding.quality)], header)
+    return packed([*codec.encode_units(iter(plain), encoding), codec.encode_gop(2, gop, encoding.quality)], header)
 
 
 def decode(codec: GnvcVd, data: bytes, conceal: bool) -> int:

@@ -199,7 +199,7 @@ def test_processes_share_the_points_and_jobs_the_codecs(first: Evaluation, tmp_p
     for codec in ("x264", "x265"):
         barrier = Barrier(2)
         with ThreadPoolExecutor(2) as two:
-            share = partial(evaluate, replace(whole, only=(codec,)), "cpu", processes=2, together=barrier.wait)
+            share = partial(evaluate, replace(whole, only=(codec,)), "cpu", processes=2, barrier=barrier.wait)
             parts.append([*two.map(share, (0, 1))])
     assert [[part.made for part in both] for both in parts] == [[2, 1], [2, 1]]
     assert [[part.points is None for part in both] for both in parts] == [[True, True], [False, False]]

@@ -102,7 +102,7 @@ def test_an_encoder_measures_where_each_gop_s_refinement_starts(kind: Bottleneck
     plain = nano_codec(kind)
     codec = replace(plain, refinement=replace(plain.refinement, steps=1, sigma_ratio=0.5))
     (gop,) = codec.latents(iter(smooth_clip(32, 48, 17)), Encoding(gop=17, canvas="off"))
-    found = [codec.unit(0, gop, quality).sigma_0 for quality in (0, 32, 63)]
+    found = [codec.encode_gop(0, gop, quality).sigma_0 for quality in (0, 32, 63)]
     for quality, sigma_0 in zip((0, 32, 63), found, strict=True):
         _, known = codec.bottleneck.compress(gop.latents, [quality] * gop.latents.shape[2])
         error = torch.stack([one.latent for one in known], 2) - gop.latents
@@ -110,7 +110,7 @@ def test_an_encoder_measures_where_each_gop_s_refinement_starts(kind: Bottleneck
         assert sigma_0 == pytest.approx(noise / (1 + noise), abs=1e-6)
     assert len(set(found)) == 3
     for none in (replace(codec.refinement, sigma_ratio=None), replace(codec.refinement, steps=0)):
-        assert codec.unit(0, gop, 32, Encoding(refinement=none)).sigma_0 is None
+        assert codec.encode_gop(0, gop, 32, Encoding(refinement=none)).sigma_0 is None
 
 
 def test_a_model_says_up_to_which_quality_it_refines() -> None:

@@ -61,7 +61,7 @@ class Sitting:
         def step(passes: list[tuple[list[int], object]]) -> dict[str, float]:
             trainer = self.trainer
             place = trainer.clock.place(trainer.step)
-            rate = one.stage.optimisation.rate_at(place, one.stage.steps)
+            rate = one.stage.optimisation.learning_rate_at(place, one.stage.steps)
             self.steps.append((trainer.span, place, rate, passes[0][0]))
             self.hands.time += seconds
             trainer.step += 1

@@ -74,7 +74,7 @@ def test_the_papers_first_stage_is_the_papers() -> None:
     assert one.stage.steps == 100_000 and {span.batch for span in one.stage.spans} == {8}
     assert [span.short_side for span in one.stage.spans] == [None, 512, 512]
     assert (one.rate.smallest, one.rate.largest) == (0.5, 0.5) and one.rate.quality is not None
-    assert {one.stage.optimisation.rate_at(step, 100_000) for step in (0, 50_000, 99_999)} == {1e-4}
+    assert {one.stage.optimisation.learning_rate_at(step, 100_000) for step in (0, 50_000, 99_999)} == {1e-4}
     weights = one.stage.weights
     assert (weights.refined, weights.cfm, weights.pixel, weights.perceptual) == (1, 1, 0, 0)
     assert one.stage.sigma_0 == pytest.approx(1 - 0.7) and one.stage.unrolled == 5 and one.stage.continuation == 0
@@ -89,7 +89,9 @@ def test_the_papers_second_stage_is_the_papers_at_each_rate(point: float) -> Non
     assert (two.rate.smallest, two.rate.largest) == (point, point) and two.name == f"paper_stage2-{point}"
     assert two.stage.steps == 100_000 and two.stage.spans[0].batch == 2
     optimisation, weights = two.stage.optimisation, two.stage.weights
-    assert optimisation.rate_at(0, 100_000) == 5e-5 and optimisation.rate_at(99_999, 100_000) == pytest.approx(1e-5)
+    assert optimisation.learning_rate_at(0, 100_000) == 5e-5 and optimisation.learning_rate_at(
+        99_999, 100_000
+    ) == pytest.approx(1e-5)
     assert (weights.pixel, weights.perceptual, weights.decoded, weights.refined, weights.cfm) == (1, 1, 1, 1, 0)
     assert two.stage.perceptual == "lpips_vgg" and two.model.start == "outputs/models/paper_stage1"
     assert f"{whole.hydra.sweep.dir}/{whole.hydra.sweep.subdir}" == f"outputs/train/paper_stage2-{point}"

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from gnvc_vd.common.strict import stated
+from gnvc_vd.common.strict import without_defaults
 from gnvc_vd.conventions import UsageError
 from gnvc_vd.data.samples import Clips, Draws, Loading
 from gnvc_vd.train.loop import identity
@@ -80,8 +80,8 @@ def test_steps_without_an_end_take_numbers_that_no_other_step_has() -> None:
 def test_a_training_is_known_by_what_is_not_as_by_default() -> None:
     """So that a field which comes later leaves checkpoints what they were."""
     told = Training("one", Model("nano"), STAGE)
-    assert stated(STAGE.spans[0]) == {"steps": 3, "frames": 5, "size": 32, "batch": 4}
-    assert stated(told)["model"] == {"name": "nano"} and "rate" not in stated(told)
+    assert without_defaults(STAGE.spans[0]) == {"steps": 3, "frames": 5, "size": 32, "batch": 4}
+    assert without_defaults(told)["model"] == {"name": "nano"} and "rate" not in without_defaults(told)
     for same in (replace(told, name="other"), replace(told, run=RunSettings(workers=3)), replace(told, rate=Rate())):
         assert identity(same) == identity(told)
     others = [
@@ -95,13 +95,13 @@ def test_a_training_is_known_by_what_is_not_as_by_default() -> None:
 
 def test_rates_go_as_they_say() -> None:
     cosine = Optimisation(rate=2.0, schedule="cosine", warmup=10, final=0.1)
-    assert [cosine.rate_at(step, 110) for step in (0, 4, 9)] == pytest.approx([0.2, 1.0, 2.0])
-    assert cosine.rate_at(60, 110) == pytest.approx(2 * (0.1 + 0.9 * (1 + math.cos(math.pi / 2)) / 2))
-    assert cosine.rate_at(110, 110) == pytest.approx(0.2)
+    assert [cosine.learning_rate_at(step, 110) for step in (0, 4, 9)] == pytest.approx([0.2, 1.0, 2.0])
+    assert cosine.learning_rate_at(60, 110) == pytest.approx(2 * (0.1 + 0.9 * (1 + math.cos(math.pi / 2)) / 2))
+    assert cosine.learning_rate_at(110, 110) == pytest.approx(0.2)
     steps = Optimisation(rate=5e-5, schedule="steps", final=0.2, drops=(0.5, 0.75))
-    found = [steps.rate_at(step, 100) for step in (0, 49, 50, 74, 75, 99)]
+    found = [steps.learning_rate_at(step, 100) for step in (0, 49, 50, 74, 75, 99)]
     assert found == pytest.approx([5e-5, 5e-5, 5e-5 * 0.2**0.5, 5e-5 * 0.2**0.5, 1e-5, 1e-5])
-    assert Optimisation(rate=3.0).rate_at(77, 100) == 3.0
+    assert Optimisation(rate=3.0).learning_rate_at(77, 100) == 3.0
 
 
 @pytest.mark.parametrize(
