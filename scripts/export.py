@@ -24,14 +24,20 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, nargs="?", help="a run of scripts/train.py; none with --push")
     parser.add_argument("folder", type=Path, help="made, or replaced if it is a model folder")
-    parser.add_argument("--checkpoint", type=Path, help="one of RUN/checkpoints (the newest)")
+    parser.add_argument("--checkpoint", type=Path, help="one of RUN/checkpoints (default: the newest)")
     parser.add_argument("--live", action="store_true", help="the last step's weights instead of their average")
     parser.add_argument("--refit", action="store_true", help="move the qualities so that their rates rise evenly")
     parser.add_argument("--half", action="store_true", help="half the size: float16, but for what decides symbols")
     parser.add_argument("--thrift", type=float, metavar="T", help="RD weight in rounding, 0 to 1 (as in training)")
     parser.add_argument("--backbone", help="backbone for the codec, with the same VAE (default: the run's)")
     parser.add_argument("--refer", action="store_true", help="store only that backbone's name, not its weights")
-    parser.add_argument("--refine-up-to", type=int, default=QUALITIES - 1, metavar="Q", help="highest quality (63)")
+    parser.add_argument(
+        "--refine-up-to",
+        type=int,
+        default=QUALITIES - 1,
+        metavar="Q",
+        help="highest quality that is refined unasked (63)",
+    )
     parser.add_argument("--name", help="what the model calls itself (the run's name)")
     parser.add_argument("--push", metavar="OWNER/NAME", help="upload FOLDER, exported before, to the Hugging Face hub")
     arguments = parser.parse_intermixed_args()

@@ -28,11 +28,16 @@ def parser() -> Parser:
     encode = commands.add_parser("encode", help="encode a video as .gnvc")
     encode.add_argument("source", metavar="IN", help="any video, a folder of PNGs, or - for standard input")
     encode.add_argument("target", metavar="OUT.gnvc", help="the stream to write, or - for standard output")
-    encode.add_argument("--codec", choices=["gnvc-vd", "gvc"], default="gnvc-vd", help="(default: gnvc-vd)")
+    encode.add_argument(
+        "--codec", choices=["gnvc-vd", "gvc"], default="gnvc-vd", help="learned or zero-shot (default: gnvc-vd)"
+    )
     _model_options(encode)
     rate = encode.add_mutually_exclusive_group()
     rate.add_argument(
-        "--quality", type=values.whole, metavar="0..63", help="higher is better (default: 32; gvc: 48, 64 atoms)"
+        "--quality",
+        type=values.whole,
+        metavar="0..63",
+        help="higher is better (default: 32; for gvc 48, which is 64 atoms)",
     )
     rate.add_argument(
         "--bpp", type=values.positive_decimal, metavar="X", help="the quality nearest to a rate, in bits per pixel"
@@ -64,7 +69,11 @@ def parser() -> Parser:
         "--noise-scale", type=values.decimal, metavar="X", help="refiner's noise, 0–1 (default: the model's)"
     )
     encode.add_argument("--no-scenecut", action="store_true", help="do not start a GOP at a scene cut")
-    encode.add_argument("--policy", choices=["constant", "hierarchical"], help="bits over a GOP (default: constant)")
+    encode.add_argument(
+        "--policy",
+        choices=["constant", "hierarchical"],
+        help="how quality varies over a GOP's latents (default: constant)",
+    )
     encode.add_argument(
         "--rotation", type=values.positive, metavar="N", help="transform codec: latents in one rotation"
     )
@@ -105,7 +114,9 @@ def parser() -> Parser:
     compare.add_argument("test", metavar="TEST", help="the decoded video, in the same size")
     compare.add_argument("--frames", type=values.positive, metavar="N", help="the first N alone")
     compare.add_argument("--metrics", metavar="NAME,…", help="only these (default: all; VGG metrics are slow)")
-    compare.add_argument("--flow", choices=["dis", "raft"], default="dis", help="for e_warp (default: dis)")
+    compare.add_argument(
+        "--flow", choices=["dis", "raft"], default="dis", help="optical flow for e_warp (default: dis)"
+    )
     _raw_options(compare)
     compare.add_argument(
         "--device", type=values.device, default="auto", help="auto, cpu, cuda, cuda:1 … (default: auto)"
@@ -113,7 +124,9 @@ def parser() -> Parser:
     compare.add_argument("--json", action="store_true", help="one JSON line instead of text")
 
     demo = commands.add_parser("demo", help="both codecs on a shipped clip, beside x265 and VVenC: table, plots, page")
-    demo.add_argument("folder", nargs="?", default="outputs/demo", metavar="DIR", help="(default: outputs/demo)")
+    demo.add_argument(
+        "folder", nargs="?", default="outputs/demo", metavar="DIR", help="folder of the results (default: outputs/demo)"
+    )
     _model_options(demo)
 
     bench = commands.add_parser("bench", help="time and memory of every stage against the usual implementation of it")
@@ -131,9 +144,13 @@ def _model_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _raw_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--size", type=values.size, metavar="WxH", help="of raw YUV")
-    parser.add_argument("--fps", type=values.rate, metavar="F", help="of raw YUV: 25, 29.97, 30000/1001")
-    parser.add_argument("--pix", choices=["yuv420p", "yuv420p10le"], default="yuv420p", help="of raw YUV")
+    parser.add_argument("--size", type=values.size, metavar="WxH", help="size of raw YUV input")
+    parser.add_argument(
+        "--fps", type=values.rate, metavar="F", help="frame rate of raw YUV input: 25, 29.97, 30000/1001 (default: 25)"
+    )
+    parser.add_argument(
+        "--pix", choices=["yuv420p", "yuv420p10le"], default="yuv420p", help="pixel format of raw YUV input"
+    )
 
 
 def _reading_options(parser: argparse.ArgumentParser) -> None:
