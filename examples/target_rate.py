@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 
 import gnvc_vd
 from gnvc_vd.codecs.info import inspect
-from gnvc_vd.codecs.transcode import decode_file, encode_file
+from gnvc_vd.codecs.transcode import decode_file, encode_video
 from gnvc_vd.evaluate.compare import compare
 
 METRICS = ("cvvdp", "vmaf", "psnr_rgb")
@@ -26,7 +26,8 @@ def main() -> None:
     with TemporaryDirectory() as folder:
         for bpp in arguments.bpp:
             stream, decoded = f"{folder}/clip.gnvc", f"{folder}/decoded.mkv"
-            encode_file(codec, str(arguments.source), stream, gnvc_vd.Encoding(bpp=bpp))
+            with gnvc_vd.open_video(arguments.source) as video:
+                encode_video(codec, video, stream, gnvc_vd.Encoding(bpp=bpp))
             decode_file(lambda header: codec, stream, decoded, gnvc_vd.Decoding())
             found, coded = compare(str(arguments.source), decoded, metrics=METRICS).figures, inspect(stream)
             quality = coded.units[0][1].quality
