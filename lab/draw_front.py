@@ -10,13 +10,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter
 
 from gnvc_vd.common.files import replacing
 from gnvc_vd.common.strict import require
 from gnvc_vd.conventions import GnvcError
 from gnvc_vd.report.curves import MEASURED
-from gnvc_vd.report.plots import COLOURS
+from gnvc_vd.report.plots import COLOURS, scale_by_rate
 from lab.contact_sheet import points_of, rows_of
 
 CODECS = {"gnvc-vd": "tiny", "x265": "x265"}  # by their names in the evaluation, as they are called here
@@ -53,13 +52,9 @@ def draw(evaluation: Path, out: Path, sequence: str | None, rate: float, metric:
     for (codec, name), colour in zip(CODECS.items(), COLOURS, strict=False):
         own = sorted((point.bpp, point.figures[metric]) for point in points if point.codec == codec)
         curve.plot(*zip(*own, strict=True), marker="o", markersize=4, color=colour, label=name)
-    curve.set_xscale("log")
-    curve.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    curve.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    curve.xaxis.set_minor_formatter(NullFormatter())
+    scale_by_rate(curve)
     curve.axvline(rate, color="0.7", linewidth=1, zorder=0)
-    curve.set(xlabel="bits per pixel, of whole files", ylabel=MEASURED[metric].label)
-    curve.grid(alpha=0.3)
+    curve.set_ylabel(MEASURED[metric].label)
     curve.legend()
     with replacing(out) as part:
         figure.savefig(part, dpi=100, format=out.suffix[1:])

@@ -60,13 +60,18 @@ def _plot(
             style = {"marker": MARKERS[place % len(MARKERS)], "markersize": 5, "linewidth": width}
         if known:
             axes.plot(*zip(*known, strict=True), color=colour_of(place), label=label, **style)
+    scale_by_rate(axes)
+    better = "lower" if MEASURED[metric].lower_is_better else "higher"
+    axes.set_ylabel(f"{MEASURED[metric].label} ({better} is better)")
+    if axes.has_data():
+        axes.legend(fontsize=8)
+
+
+def scale_by_rate(axes: Axes) -> None:
+    """A logarithmic axis of rates with plain numbers, and a grid."""
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.grid(alpha=0.3)
     axes.set_xlabel("bits per pixel, of whole files")
-    better = "lower" if MEASURED[metric].lower_is_better else "higher"
-    axes.set_ylabel(f"{MEASURED[metric].label} ({better} is better)")
-    if axes.has_data():
-        axes.legend(fontsize=8)
