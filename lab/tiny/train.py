@@ -31,6 +31,7 @@ from gnvc_vd.backbone.folder import DESCRIPTION, read_description
 from gnvc_vd.backbone.sources import model_folder
 from gnvc_vd.backbone.streaming import VideoVae
 from gnvc_vd.backbone.weights import load_backbone
+from gnvc_vd.cli.interruption import interruptible
 from gnvc_vd.common.files import replacing
 from gnvc_vd.common.strict import require
 from gnvc_vd.conventions import GnvcError, UsageError
@@ -67,8 +68,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("settings", nargs="*", metavar="SETTING", help="of scripts/train.py")
     arguments = parser.parse_intermixed_args(argv)
     try:
-        leg = Leg(arguments.out.resolve(), told(arguments), ORDER)
-        LegRunner(leg).run()
+        with interruptible():  # also where a library drops an exception
+            leg = Leg(arguments.out.resolve(), told(arguments), ORDER)
+            LegRunner(leg).run()
     except GnvcError as error:
         print(f"train: {error}", file=sys.stderr)
         return 2 if isinstance(error, UsageError) else 1

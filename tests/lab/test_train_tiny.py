@@ -172,7 +172,7 @@ def test_a_leg_that_is_killed_and_stopped_goes_on_to_its_end(tmp_path: Path) -> 
     assert beside and not psutil.wait_procs(beside, timeout=30)[1]  # it does not outlive it
     vae = (parts(out)["vae"], read_figures(out / "runs" / "vae" / FIGURES))
     stopped = begun(out, *words)
-    wait_until(stopped, lambda: "pixel" in parts(out))
+    wait_until(stopped, lambda: "latent" in parts(out))  # one more phase and the end are ahead
     stopped.send_signal(signal.SIGINT)
     said = stopped.communicate()[1].splitlines()
     assert stopped.returncode == 130 and said[-1].startswith("train: stopped; the same command goes on")
