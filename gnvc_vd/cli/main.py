@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from gnvc_vd.cli import gvc
 from gnvc_vd.cli.arguments import parser
 from gnvc_vd.cli.checks import check_files
-from gnvc_vd.cli.interruption import interruptible
+from gnvc_vd.common.interruption import interruptible
 from gnvc_vd.conventions import GnvcError, UsageError
 
 if TYPE_CHECKING:

@@ -31,8 +31,8 @@ from gnvc_vd.backbone.folder import DESCRIPTION, read_description
 from gnvc_vd.backbone.sources import model_folder
 from gnvc_vd.backbone.streaming import VideoVae
 from gnvc_vd.backbone.weights import load_backbone
-from gnvc_vd.cli.interruption import interruptible
 from gnvc_vd.common.files import replacing
+from gnvc_vd.common.interruption import interruptible
 from gnvc_vd.common.strict import require
 from gnvc_vd.conventions import GnvcError, UsageError
 from gnvc_vd.data.clips import ClipSpec

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from gnvc_vd.cli import interruption, main
-from gnvc_vd.cli.interruption import interruptible
+from gnvc_vd.common.interruption import interruptible
 
 
 def test_an_interruption_that_a_callback_drops_is_said_again(monkeypatch: pytest.MonkeyPatch) -> None:
