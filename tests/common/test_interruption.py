@@ -7,7 +7,8 @@ import time
 
 import pytest
 
-from gnvc_vd.cli import interruption, main
+from gnvc_vd.cli import main
+from gnvc_vd.common import interruption
 from gnvc_vd.common.interruption import interruptible
 
 
