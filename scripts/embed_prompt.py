@@ -12,8 +12,8 @@ import gnvc_vd.common.sleeping_threads  # noqa: F401 - before torch
 
 from safetensors.torch import save_file
 
+from gnvc_vd.backbone.encoders import embed
 from gnvc_vd.backbone.sources import EMPTY_PROMPT
-from gnvc_vd.backbone.weights import embed
 from gnvc_vd.common.files import replacing
 from gnvc_vd.conventions import GnvcError, UsageError
 

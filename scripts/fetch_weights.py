@@ -24,7 +24,8 @@ from gnvc_vd.common.strict import require
 from gnvc_vd.conventions import GnvcError, UsageError
 from gnvc_vd.presets import PRESETS, Preset, Source
 
-PATTERNS = ["vae/*.json", "vae/*.safetensors", "transformer/*.json", "transformer/*.safetensors"]
+PARTS = ("vae", "transformer", "image_encoder", "image_processor")  # the last two of image-conditioned models
+PATTERNS = [f"{part}/*.{kind}" for part in PARTS for kind in ("json", "safetensors")]
 TEXT_PATTERNS = ["tokenizer/*", "text_encoder/*.json", "text_encoder/*.safetensors"]
 CARD = "README.md"
 PUBLISHED_BYTES = 4  # a parameter at most, in the public diffusers folders: some hold less precision

@@ -11,12 +11,11 @@ import torch
 from diffusers import WanTransformer3DModel
 from torch import Tensor, nn
 
+from gnvc_vd.backbone.encoders import CLIP_TOKENS
 from gnvc_vd.backbone.image_condition import Condition
 from gnvc_vd.backbone.sources import DIFFUSERS_SIZES
 from gnvc_vd.conventions import LATENT_CHANNELS, GnvcError
 from gnvc_vd.presets import DitPreset
-
-CLIP_TOKENS = 257  # of one image
 
 
 class WanDit(nn.Module):

@@ -3,7 +3,8 @@
 preset             nano: from a seed · tiny: with the package · wan2.1-…: where scripts/fetch_weights.py put them
 hub id             owner/name or owner/name@revision, likewise: a model folder of ours or a diffusers folder
 model folder       model.json beside safetensors (ours; hashes checked)
-diffusers folder   vae/ and transformer/, with config.json and safetensors
+diffusers folder   vae/ and transformer/, with config.json and safetensors; image_encoder/ and image_processor/
+                   where the transformer wants CLIP's embedding of given frames
 original folder    Wan2.1_VAE.pth, config.json, diffusion_pytorch_model*.safetensors
 
 find("wan2.1-1.3b") ──▶ Located(sizes, files) ──▶ vae_tensors(), dit_tensors(), text() ──fill──▶ a module
@@ -23,6 +24,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from gnvc_vd.backbone.encoders import IMAGE_ENCODER
 from gnvc_vd.backbone.folder import DESCRIPTION, check_sizes, checked_file, read_description
 from gnvc_vd.common import strict
 from gnvc_vd.common.files import file_sha256
@@ -34,6 +36,7 @@ from gnvc_vd.presets import PRESETS, WAN_TEXT, WAN_VAE, DitPreset, Preset, Sourc
 VAE_FILE, DIT_FILE, EMPTY_PROMPT = "vae.safetensors", "dit.safetensors", "empty_prompt.safetensors"
 ORIGINAL_VAE = "Wan2.1_VAE.pth"
 WEIGHTS_FILE = "diffusion_pytorch_model.safetensors"
+IMAGE_WEIGHTS = "model.safetensors"  # of image_encoder/
 WEIGHTS_HOME = "GNVC_VD_WEIGHTS"
 SHIPPED = Path(__file__).parent.parent / "assets"  # model folders that come with the package
 HUB_ID = re.compile(r"\w[\w.-]{0,95}/\w[\w.-]{0,95}(@\w[\w.-]{0,95})?")
@@ -181,8 +184,14 @@ def _diffusers_folder(folder: Path) -> Located:
     sizes = {name: config.get(name) for name in ("base_dim", "latents_mean", "latents_std")}
     vae = strict.parse(VaePreset, sizes, f"{folder}/vae/config.json")
     vae_files, dit_files = shards(folder / "vae"), shards(folder / "transformer")
-    tensors = partial(read_tensors, vae_files), partial(read_tensors, dit_files)
-    return Located(str(folder), vae, dit, _files([*vae_files, *dit_files], folder), *tensors)
+    tensors = partial(read_tensors, vae_files), partial(_dit_tensors, dit_files, dit)
+    return Located(str(folder), vae, dit, _files([*vae_files, *dit_files], folder, dit), *tensors)
+
+
+def _dit_tensors(files: Sequence[Path], dit: DitPreset) -> Tensors:
+    """Without what Wan's image-conditioned folders hold and no version of the network reads: a norm in every block."""
+    unread = {f"blocks.{layer}.attn2.norm_added_q.weight" for layer in range(dit.layers if dit.image_dim else 0)}
+    return {name: tensor for name, tensor in read_tensors(files).items() if name not in unread}
 
 
 def _original_folder(folder: Path) -> Located:
@@ -197,13 +206,15 @@ def _original_folder(folder: Path) -> Located:
     dit_tensors = key_maps.convert_wan_transformer_to_diffusers(read_tensors(dit_files))
     dit = _sizes_of_tensors(dit_tensors, strict.read_object(folder / "config.json"))
     vae = replace(WAN_VAE, base_dim=_shape(vae_tensors, "encoder.conv_in.weight")[0])
-    files = _files([folder / ORIGINAL_VAE, *dit_files], folder)
+    files = _files([folder / ORIGINAL_VAE, *dit_files], folder, dit)
     return Located(str(folder), vae, dit, files, lambda: vae_tensors, lambda: dit_tensors)
 
 
-def _files(weights: Sequence[Path], folder: Path) -> dict[str, Path]:
+def _files(weights: Sequence[Path], folder: Path, dit: DitPreset) -> dict[str, Path]:
     """Others' files in a folder, by their names in it, and the empty prompt's that we put beside them."""
-    return {str(path.relative_to(folder)): path for path in [*weights, folder / EMPTY_PROMPT] if path.exists()}
+    encoder = folder / IMAGE_ENCODER
+    images = shards(encoder, IMAGE_WEIGHTS) if dit.image_dim is not None and encoder.is_dir() else []
+    return {str(path.relative_to(folder)): path for path in [*weights, *images, folder / EMPTY_PROMPT] if path.exists()}
 
 
 def _sizes_of_tensors(tensors: Tensors, config: Mapping[str, object]) -> DitPreset:
@@ -270,10 +281,10 @@ def fill(
     module.load_state_dict({path: tensors[name] for path, name in names.items()}, strict=True, assign=True)
 
 
-def shards(folder: Path) -> list[Path]:
+def shards(folder: Path, only: str = WEIGHTS_FILE) -> list[Path]:
     """The safetensors files that the folder's index names, or its only one."""
-    index = folder / f"{WEIGHTS_FILE}.index.json"
-    names = {WEIGHTS_FILE}
+    index = folder / f"{only}.index.json"
+    names = {only}
     if index.is_file():
         weight_map = strict.read_object(index).get("weight_map")
         if not isinstance(weight_map, dict) or not weight_map:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar, cast
 import torch
 from torch import Tensor, nn
 
+from gnvc_vd.backbone.encoders import IMAGE_ENCODER, ImageEncoder, NoTextEncoderError, embed
 from gnvc_vd.backbone.folder import BackboneReference, ModelDescription, write_description
 from gnvc_vd.backbone.light_vae import LightVae
 from gnvc_vd.backbone.sources import DIT_FILE, EMPTY_PROMPT, VAE_FILE, Located, Tensors, fill, find, from_seed
@@ -25,10 +26,6 @@ if TYPE_CHECKING:
     from gnvc_vd.backbone.dit import WanDit
 
 M = TypeVar("M", bound=nn.Module)
-
-
-class NoTextEncoderError(GnvcError):
-    """A caption, and nothing here that understands it."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +85,17 @@ class Backbone:
             raise NoTextEncoderError(f"{self.name} has no text encoder, and can be told no caption")
         return embed(beside.parent, prompt)
 
+    @cached_property
+    def image_encoder(self) -> ImageEncoder:
+        """What the transformer is shown given frames by, beside its condition channels, where it has an image_dim."""
+        beside = next((path for name, path in self.files.items() if name.startswith(f"{IMAGE_ENCODER}/")), None)
+        if beside is None or self.dit_preset.image_dim is None:
+            raise GnvcError(
+                f"{self.name} has no {IMAGE_ENCODER}/, which given frames need; `python scripts/fetch_weights.py` "
+                "brings it with Wan's image-conditioned models"
+            )
+        return ImageEncoder(beside.parent.parent, self.dit_preset.image_dim)
+
     def to(self, device: torch.device | str) -> "Backbone":
         self.vae.to(device)
         if "dit" in vars(self):
@@ -144,27 +152,6 @@ def save_backbone(backbone: Backbone, folder: Path, name: str, half: bool = Fals
         files = {file: file_sha256(part / file) for file in tensors}
         reference = BackboneReference(backbone.vae_preset, backbone.dit_preset, files)
         write_description(part, ModelDescription(name, reference, note=backbone.note))
-
-
-def embed(folder: Path, prompt: str) -> Tensor:
-    """A prompt by Wan's text encoder (UMT5): tokens × text_dim, without padding.
-
-    FOLDER/tokenizer and FOLDER/text_encoder are read for it, and dropped afterwards.
-    """
-    from transformers import AutoTokenizer, UMT5EncoderModel
-
-    for needed in ("tokenizer", "text_encoder"):
-        if not (folder / needed).is_dir():
-            raise NoTextEncoderError(f"{folder / needed}: missing; `fetch_weights.py --text-encoder` brings it")
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(folder / "tokenizer", trust_remote_code=False)
-        encoder = UMT5EncoderModel.from_pretrained(folder / "text_encoder", use_safetensors=True, dtype=torch.bfloat16)
-    except (OSError, ValueError) as error:
-        raise GnvcError(f"{folder}: the text encoder cannot be read ({str(error).splitlines()[0]})") from error
-    tokens = tokenizer([prompt], add_special_tokens=True, return_tensors="pt")
-    with torch.inference_mode():
-        text: Tensor = encoder(tokens.input_ids, tokens.attention_mask).last_hidden_state[0].float()
-    return text
 
 
 def _backbone(source: Located, options: Options) -> Backbone:

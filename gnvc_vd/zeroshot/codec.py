@@ -16,8 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gnvc_vd.backbone.encoders import CLIP_TOKENS, NoTextEncoderError
 from gnvc_vd.backbone.streaming import VideoVae, frames_of_latents, latents_of_frames
-from gnvc_vd.backbone.weights import Backbone, NoTextEncoderError
+from gnvc_vd.backbone.weights import Backbone
 from gnvc_vd.bitstream import BitstreamError, CodecId, Header, Unit, whole_stream
 from gnvc_vd.bitstream import gop as gops
 from gnvc_vd.bitstream.playback import Decoding, decoded, refuse_other_weights
@@ -120,7 +121,7 @@ class Gvc:
         if header.coded_identity != self.coded_identity:
             raise BitstreamError("a GVC stream of another version of the method")
         parameters = Parameters.parse(header.parameters)
-        self._check_mode(parameters)
+        self._check_mode(parameters, pictures)
         if pictures and parameters.chained and parameters.still != self.stills.name:
             needs = STILL_NEEDS[parameters.still]
             raise BitstreamError(f"its given frames are stills of {parameters.still!r}: {needs}")
@@ -131,18 +132,18 @@ class Gvc:
 
     def velocity(self, given: Conditioning, latents: int) -> Velocity:
         """The prior's, under what a GOP is given."""
-        condition = given.condition(self.prior.vae, latents, self.device)
+        condition = given.condition(self.prior, latents)
         text = self.embed(given.caption) if given.caption else None
         return lambda x, sigma: self.prior.dit.velocity(x, sigma, condition, text=text)
 
-    def _check_mode(self, parameters: Parameters) -> None:
+    def _check_mode(self, parameters: Parameters, pictures: bool = True) -> None:
         preset = self.prior.dit_preset
         if parameters.chained and not preset.condition_channels:
             raise UsageError(f"mode {parameters.mode} gives the model frames, and {self.name} takes none")
         if parameters.chained and preset.image_dim is not None:
-            raise UsageError(
-                f"mode {parameters.mode} of {self.name} needs CLIP's embedding of the given frames, which is not here"
-            )
+            given, taken = parameters.given, (preset.image_tokens or CLIP_TOKENS) // CLIP_TOKENS
+            require(given == taken, f"mode {parameters.mode} gives the model {given} frames; {self.name} takes {taken}")
+            _ = pictures and self.prior.image_encoder  # which must be here
 
 
 class _Encoder:

@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-import torch
 
 from gnvc_vd.backbone.image_condition import Condition, condition_on
-from gnvc_vd.backbone.streaming import VideoVae
+from gnvc_vd.backbone.weights import Backbone
 from gnvc_vd.bitstream import BitstreamError
 from gnvc_vd.bitstream.gop import frames_of
 from gnvc_vd.conventions import Frame
@@ -30,15 +29,19 @@ class Conditioning:
     last: Frame | None = None
     caption: str = ""
 
-    def condition(self, vae: VideoVae, latents: int, device: torch.device) -> Condition | None:
-        """What the model sees; the VAE encodes the given frames with grey between them."""
+    def condition(self, prior: Backbone, latents: int) -> Condition | None:
+        """What the model sees; the VAE encodes the given frames with grey between them, CLIP each by itself."""
         given = {place: frame for place, frame in ((0, self.first), (-1, self.last)) if frame is not None}
         if not given:
             return None
         clip = np.zeros((frames_of(latents), *next(iter(given.values())).shape), dtype=np.uint8)
         for place, frame in given.items():
             clip[place] = frame
-        return condition_on(vae, to_video(clip, device), tuple(given))
+        condition = condition_on(prior.vae, to_video(clip, prior.vae.mean.device), tuple(given))
+        if condition is None or prior.dit_preset.image_dim is None:
+            return condition
+        seen = prior.image_encoder.embed(list(given.values()))
+        return condition._replace(image=seen.to(condition.channels.device))
 
 
 class Chain(NamedTuple):

@@ -65,6 +65,11 @@ class Parameters:
         return self.mode != "t2v"
 
     @property
+    def given(self) -> int:
+        """Frames that the model is given."""
+        return MODES.index(self.mode)
+
+    @property
     def shared(self) -> int:
         """Frames that two GOPs of a scene both hold."""
         return int(self.mode == "flf2v" or (self.mode == "i2v" and self.overlap))

@@ -14,8 +14,9 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerFast, UMT5Config, UMT5EncoderModel
 
 from gnvc_vd.backbone.dit import WanDit, build_dit
+from gnvc_vd.backbone.encoders import embed
 from gnvc_vd.backbone.wan_vae import WanVae, build_vae
-from gnvc_vd.backbone.weights import embed, load_backbone
+from gnvc_vd.backbone.weights import load_backbone
 from gnvc_vd.common.foreign import read_foreign
 from gnvc_vd.conventions import GnvcError
 from gnvc_vd.presets import PRESETS, WAN_VAE, DitPreset, VaePreset

@@ -13,6 +13,7 @@ from gnvc_vd.backbone.weights import random_backbone, save_backbone
 from gnvc_vd.cli.gvc import gvc_settings
 from gnvc_vd.presets import preset
 from gnvc_vd.video import open_video
+from tests.backbone.image_folders import save_image_folder
 from tests.backbone.test_layouts import save_text_encoder
 from tests.codecs.test_transcode import NANO, here, refused, video
 from tests.codecs.test_transcode import beside_a_clip as beside_a_clip
@@ -87,6 +88,29 @@ def test_a_fresh_process_holds_the_encoders_latents(cli: Cli, tmp_path: Path, mo
     ours = np.concatenate(list(gnvc_vd.load_gvc("nano").decode(stream.read_bytes())))
     with open_video(tmp_path / "pictures") as shown:
         assert np.array_equal(np.stack(list(shown)), ours) and ours.shape == (12, 34, 50, 3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("mode", "images"), [("i2v", 1), ("flf2v", 2)])
+def test_an_image_model_decodes_in_a_process_that_has_the_file_alone(
+    cli: Cli, capfd: pytest.CaptureFixture[str], tmp_path: Path, mode: str, images: int
+) -> None:
+    """CLIP's embedding of the given frames is in no file: both ends make it of the stills that they decode."""
+    save_image_folder(tmp_path / "model", images)
+    source, stream, model = video(tmp_path / "in.mkv", smooth_clip(34, 50, 12)), tmp_path / "o.gnvc", tmp_path / "model"
+    encoded = cli("encode", source, stream, "--codec", "gvc", "--mode", mode, *FAST, "--model", model)
+    assert encoded.returncode == 0, encoded.stderr
+    assert json.loads(cli("decode", stream, tmp_path / "pictures", "--model", model, "--json").stdout)["drift"] == 0
+    ours = np.concatenate(list(gnvc_vd.load_gvc(model).decode(stream.read_bytes())))
+    with open_video(tmp_path / "pictures") as shown:
+        assert np.array_equal(np.stack(list(shown)), ours) and ours.shape == (12, 34, 50, 3)
+    other = {"i2v": "flf2v", "flf2v": "i2v"}[mode]
+    call = ("encode", source, tmp_path / "x", "--codec", "gvc", "--mode", other, *FAST, "--model", model)
+    code, _, messages = here(capfd, *call)
+    assert code == 2 and f"mode {other} gives the model {3 - images} frames; " in messages
+    shutil.rmtree(model / "image_encoder")
+    code, _, messages = here(capfd, "decode", stream, tmp_path / "x.mkv", "--model", model)
+    assert code == 1 and "has no image_encoder/" in messages and len(messages.splitlines()) == 1
 
 
 @pytest.mark.slow

@@ -287,10 +287,11 @@ def test_impossible_encodings_are_refused(wrong: dict[str, object], said: str) -
 def test_a_model_that_takes_no_frames_is_given_none(gaussian: Gvc, monkeypatch: pytest.MonkeyPatch) -> None:
     for change, said in (
         ({"condition_channels": 0}, "takes none"),
-        ({"condition_channels": 20, "image_dim": 1280}, "CLIP"),
+        ({"condition_channels": 20, "image_dim": 1280}, "has no image_encoder/"),
+        ({"condition_channels": 20, "image_dim": 1280, "image_tokens": 514}, "1 frames; gaussian takes 2"),
     ):
         monkeypatch.setattr(gaussian.prior, "dit_preset", replace(gaussian.prior.dit_preset, **change))  # type: ignore[arg-type]
-        with pytest.raises(UsageError, match=said):
+        with pytest.raises(GnvcError, match=said):
             next(gaussian.encode_units(iter(smooth_clip(32, 32, 5)), how("i2v")))
         assert next(gaussian.encode_units(iter(smooth_clip(32, 32, 5)), how("t2v"))).frames == 5
 

@@ -57,7 +57,8 @@ def is_trained(name: str) -> bool:
 def start_from_vace(model: WanVACETransformer3DModel, folder: Path) -> None:
     """Give the branch the blocks of published VACE weights, a diffusers folder; then it is no identity any more.
 
-    Its blocks must stand at the layers that VACE has. The condition's embedding is ours and stays at zero.
+    Its blocks must stand at the layers that VACE has. The condition's embedding is ours and stays at zero. The blocks
+    are in float32 then, whatever the backbone computes in: they are what training changes.
     """
     folder = folder / "transformer" if (folder / "transformer").is_dir() else folder
     config = strict.read_object(folder / "config.json")
@@ -67,15 +68,15 @@ def start_from_vace(model: WanVACETransformer3DModel, folder: Path) -> None:
     layers = list(model.config.vace_layers)
     if not set(layers) <= set(published):
         raise GnvcError(f"{folder}: has blocks at layers {published}, so none for {sorted({*layers} - {*published})}")
-    tensors, own = read_tensors(shards(folder)), model.state_dict()
-    for name, value in own.items():
+    tensors = read_tensors(shards(folder))
+    for name, parameter in model.named_parameters():
         if name.startswith("vace_blocks."):
             _, index, rest = name.split(".", 2)
             place = 0 if rest.startswith("proj_in.") else published.index(layers[int(index)])
             found = tensors.get(f"vace_blocks.{place}.{rest}")
-            if found is None or found.shape != value.shape:
+            if found is None or found.shape != parameter.shape:
                 raise GnvcError(f"{folder}: its weights do not fit this transformer (for one {name!r})")
-            value.copy_(found)
+            parameter.data = found.to(parameter.device, torch.float32)
 
 
 def _empty(base: WanTransformer3DModel, layers: Sequence[int], channels: int) -> WanTransformer3DModel:

@@ -153,6 +153,13 @@ def test_an_adaptor_starts_from_vace_weights(tmp_path: Path) -> None:
     assert torch.equal(alone["vace_blocks.0.proj_in.weight"], theirs["vace_blocks.0.proj_in.weight"])
 
 
+def test_vace_weights_keep_their_precision_beside_a_bfloat16_backbone(tmp_path: Path) -> None:
+    theirs = published_vace(tmp_path, dit_of()).state_dict()
+    own = Refiner(dit_of().to(torch.bfloat16), AdaptorPreset((0, 2)), FEATURES, vace=tmp_path).adaptor()
+    name = "vace_blocks.1.ffn.net.2.weight"
+    assert torch.equal(own[name], theirs[name]) and not torch.equal(theirs[name], theirs[name].bfloat16().float())
+
+
 def test_vace_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     dit = dit_of()
     published_vace(tmp_path / "vace", dit)
