@@ -249,7 +249,7 @@ class Model:
     bottleneck: BottleneckKind | None = None  # which latent codec; the preset's by default
     begin: str | None = None  # of a latent codec: measured, random, or a file of statistics; None goes on from `start`
     bfloat16: bool = False  # the frozen backbone's weights
-    vace: str | None = None  # a folder of VACE weights to start the adaptor from
+    vace: str | None = None  # a folder or hub id of VACE weights to start the adaptor from
     checkpointing: bool = False  # of the transformer's blocks: time for memory
 
 

@@ -22,6 +22,7 @@ from gnvc_vd.backbone.weights import Backbone
 from gnvc_vd.bitstream import BitstreamError, CodecId, Header, Unit, whole_stream
 from gnvc_vd.bitstream import gop as gops
 from gnvc_vd.bitstream.playback import Decoding, decoded, refuse_other_weights
+from gnvc_vd.common.strict import require
 from gnvc_vd.conventions import LATENT_CHANNELS, QUALITIES, Frame, UsageError
 from gnvc_vd.video import Video, VideoInfo
 from gnvc_vd.video.scenes import scenes

@@ -1,6 +1,7 @@
 """What each phase minimises, where its gradients go, and where they must not."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 
 from gnvc_vd.backbone import flow
 from gnvc_vd.backbone.image_condition import condition_on
+from gnvc_vd.backbone.weights import load_backbone
 from gnvc_vd.conventions import Frame, GnvcError, UsageError
 from gnvc_vd.train import losses
 from gnvc_vd.train.settings import Span, Weights
@@ -17,6 +19,7 @@ from gnvc_vd.train.stages.codec_stage import CodecStage
 from gnvc_vd.train.stages.prior_stage import PriorStage
 from gnvc_vd.train.stages.stage import Step
 from gnvc_vd.train.stages.vae_stage import VaeStage
+from tests.learned.refine.test_refiner import published_vace
 from tests.train.runs import training
 
 STEP = Step(seed=0, number=3, steps=10, samples=[6, 7])
@@ -45,6 +48,19 @@ def codec_stage(
             if group_of(name) == "adaptor":
                 parameter.add_(0.05 * torch.randn_like(parameter))
     return module
+
+
+def test_an_adaptor_starts_from_vace_weights_by_their_hub_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GNVC_VD_WEIGHTS", str(tmp_path))
+    told = training("latent")
+    model = replace(told.model, vace="someone/vace", bfloat16=True)
+    with pytest.raises(GnvcError, match=r"someone--vace@main: missing; .*fetch_weights"):
+        build(replace(told, model=model))
+    published = published_vace(tmp_path / "someone--vace@main" / "transformer", load_backbone("nano").dit).state_dict()
+    stage = build(replace(told, model=model))
+    assert isinstance(stage, CodecStage)
+    found, name = stage.refiner.adaptor(), "vace_blocks.0.ffn.net.2.weight"
+    assert torch.equal(found[name], published[name]) and stage.refiner.dit.model.proj_out.weight.dtype == torch.bfloat16
 
 
 def gradients(module: nn.Module, term: Tensor) -> dict[str, float]:

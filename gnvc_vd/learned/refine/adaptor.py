@@ -16,6 +16,7 @@ from torch import Tensor
 
 from gnvc_vd.backbone.sources import read_tensors, shards
 from gnvc_vd.common import strict
+from gnvc_vd.common.strict import require
 from gnvc_vd.conventions import GnvcError
 from gnvc_vd.presets import AdaptorPreset
 
@@ -61,6 +62,7 @@ def start_from_vace(model: WanVACETransformer3DModel, folder: Path) -> None:
     are in float32 then, whatever the backbone computes in: they are what training changes.
     """
     folder = folder / "transformer" if (folder / "transformer").is_dir() else folder
+    require(folder.is_dir(), f"{folder}: missing; `python scripts/fetch_weights.py` brings VACE's weights", GnvcError)
     config = strict.read_object(folder / "config.json")
     published = config.get("vace_layers")
     if config.get("_class_name") != "WanVACETransformer3DModel" or not isinstance(published, list):

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from gnvc_vd.backbone import flow
+from gnvc_vd.backbone.sources import model_folder
 from gnvc_vd.backbone.weights import Backbone
 from gnvc_vd.bitstream import gop
 from gnvc_vd.bitstream.playback import Decoding
@@ -56,7 +57,7 @@ class CodecStage(nn.Module):
         self.stage, self.rate, self.vae = training.stage, training.rate, backbone.vae
         model, sizes = training.model, preset(training.model.name)
         self.bottleneck = bottleneck_of(sizes.bottleneck(model.bottleneck), training.rate.thrift)
-        vace = None if model.vace is None else Path(model.vace)
+        vace = None if model.vace is None else model_folder(model.vace)
         self.refiner = Refiner(backbone.dit, training.adaptor or sizes.adaptor, self.bottleneck.preset.features, vace)
         goes_on = model.start is not None and model.begin is None
         goes_on = goes_on and start_from(cast(str, model.start), self.bottleneck, self.refiner)

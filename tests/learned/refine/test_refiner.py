@@ -165,6 +165,8 @@ def test_vace_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     published_vace(tmp_path / "vace", dit)
     with pytest.raises(GnvcError, match=r"none for \[1\]"):
         Refiner(dit, AdaptorPreset((0, 1)), FEATURES, vace=tmp_path / "vace")
+    with pytest.raises(GnvcError, match=r"nowhere: missing; .*fetch_weights"):
+        Refiner(dit, AdaptorPreset((0,)), FEATURES, vace=tmp_path / "nowhere")
     dit.model.save_pretrained(tmp_path / "plain")
     with pytest.raises(GnvcError, match="not a VACE transformer"):
         Refiner(dit, AdaptorPreset((0,)), FEATURES, vace=tmp_path / "plain")
