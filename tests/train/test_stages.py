@@ -56,7 +56,8 @@ def test_an_adaptor_starts_from_vace_weights_by_their_hub_id(tmp_path: Path, mon
     model = replace(told.model, vace="someone/vace", bfloat16=True)
     with pytest.raises(GnvcError, match=r"someone--vace@main: missing; .*fetch_weights"):
         build(replace(told, model=model))
-    published = published_vace(tmp_path / "someone--vace@main" / "transformer", load_backbone("nano").dit).state_dict()
+    folder = tmp_path / "someone--vace@main" / "transformer"
+    published = published_vace(folder, load_backbone("nano").dit, layers=(0,)).state_dict()
     stage = build(replace(told, model=model))
     assert isinstance(stage, CodecStage)
     found, name = stage.refiner.adaptor(), "vace_blocks.0.ffn.net.2.weight"

@@ -127,11 +127,11 @@ def test_low_rank_corrections_begin_at_nothing_and_train_beside_the_branch(layer
         assert torch.equal(moved, other.velocity(x, 0.3, hints)) and not torch.allclose(moved, dit.velocity(x, 0.3))
 
 
-def published_vace(folder: Path, dit: WanDit) -> WanVACETransformer3DModel:
-    """What a VACE release looks like: the backbone, blocks at layers 0 and 2 that were trained, other conditions."""
+def published_vace(folder: Path, dit: WanDit, layers: tuple[int, ...] = (0, 2)) -> WanVACETransformer3DModel:
+    """What a VACE release looks like: the backbone, blocks at some layers that were trained, other conditions."""
     torch.manual_seed(7)
     config = {name: value for name, value in dict(dit.model.config).items() if not name.startswith("_")}
-    model = WanVACETransformer3DModel(**config, vace_layers=[0, 2], vace_in_channels=96).eval().requires_grad_(False)
+    model = WanVACETransformer3DModel(**config, vace_layers=list(layers), vace_in_channels=96).eval().requires_grad_(False)
     model.load_state_dict(dit.model.state_dict(), strict=False)
     for parameter in model.vace_patch_embedding.parameters():
         parameter.data.zero_()
