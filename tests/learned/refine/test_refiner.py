@@ -131,7 +131,8 @@ def published_vace(folder: Path, dit: WanDit, layers: tuple[int, ...] = (0, 2)) 
     """What a VACE release looks like: the backbone, blocks at some layers that were trained, other conditions."""
     torch.manual_seed(7)
     config = {name: value for name, value in dict(dit.model.config).items() if not name.startswith("_")}
-    model = WanVACETransformer3DModel(**config, vace_layers=list(layers), vace_in_channels=96).eval().requires_grad_(False)
+    model = WanVACETransformer3DModel(**config, vace_layers=list(layers), vace_in_channels=96)
+    model.eval().requires_grad_(False)
     model.load_state_dict(dit.model.state_dict(), strict=False)
     for parameter in model.vace_patch_embedding.parameters():
         parameter.data.zero_()
