@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 SPATIAL_STRIDE = 8  # pixels a latent covers, each way
 TEMPORAL_STRIDE = 4  # frames a latent covers, after the first
 LATENT_CHANNELS = 16
+SAMPLES_PER_PIXEL = 3  # R, G and B
 PIXEL_MULTIPLE = 16  # the VAE's 8 times the transformer's 2×2 patch
 QUALITIES = 64  # 0 … 63
 MAX_SIDE = (1 << 14) - 1  # pixels of a picture each way
@@ -76,7 +77,7 @@ def assert_frame(frame: Frame) -> None:
         raise ValueError(f"a frame is H W 3 uint8, not {frame.shape} {frame.dtype}")
 
 
-def bits_per_pixel(file_bytes: int, width: int, height: int, frames: int) -> float:
+def bits_per_pixel(file_bytes: float, width: int, height: int, frames: int) -> float:
     return 8 * file_bytes / (width * height * frames)
 
 

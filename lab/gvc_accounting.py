@@ -5,7 +5,7 @@ python -m lab.gvc_accounting FOLDER      the folder of an evaluation with codecs
     FOLDER/streams/CODEC/SEQUENCE/LEVEL.gnvc ──▶ atoms · stills · tail · the rest ──▶ a row for each codec and level
 
 Published count of a GOP: S · F · M · (⌈log2 K⌉ + 1) bits, S stochastic steps and F latents; a tail's further atoms are
-not in it, nor I2V's first still; FLF2V's stills and the tail's residual are.
+not in it, nor I2V's first still; FLF2V's stills and the tail's residual are (`Parameters.published_bytes`).
 """
 
 import argparse
@@ -15,12 +15,11 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 
 from gnvc_vd.bitstream import CodecId, Reader, Unit
-from gnvc_vd.conventions import GnvcError
+from gnvc_vd.conventions import SAMPLES_PER_PIXEL, GnvcError
 from gnvc_vd.evaluate.points import Point, read_point
 from gnvc_vd.report.tables import Table, as_markdown
 from gnvc_vd.zeroshot.parameters import Parameters
 
-SAMPLES = 3  # of a pixel: R, G and B
 COLUMNS = (
     "codec", "level", "mode", "K", "bytes on disk", "atoms", "stills", "tail", "the rest", "published count, bytes",
     "ours / published", "bpp, per pixel", "published count", "bpp, per R, G and B sample (as v1 and v2 print)",
@@ -69,7 +68,7 @@ def accounting_tables(points: Sequence[Point], streams: Path) -> list[Table]:
         if parameters is None:
             continue
         pixels = sum(one.frames * one.width * one.height for one in own)
-        rates = [8 * size / pixels / part for part in (1, SAMPLES) for size in (total.whole, total.published)]
+        rates = [8 * size / pixels / part for part in (1, SAMPLES_PER_PIXEL) for size in (total.whole, total.published)]
         rest = total.whole - total.atoms - total.stills - total.tail
         numbers = (total.whole, total.atoms, total.stills, total.tail, rest, round(total.published))
         ratio = f"{total.whole / total.published:.3f}" if total.published else "–"
@@ -98,12 +97,8 @@ def account_of(stream: Path) -> tuple[Parameters | None, Account]:
 
 
 def _of_unit(parameters: Parameters, unit: Unit) -> Account:
-    content, cost = parameters.open(unit), parameters.cost(unit)
-    steps = parameters.schedule.stochastic
-    bits = parameters.codebook.bit_length()  # log2 K, and a sign
-    atoms = steps * len(content.counts) * content.allotment.atoms * bits
-    counted = cost["stills"] if parameters.mode == "flf2v" else 0
-    return Account(0, cost["atoms"], cost["stills"], cost["tail"], atoms / 8 + counted + cost["tail"])
+    cost = parameters.cost(unit)
+    return Account(0, cost["atoms"], cost["stills"], cost["tail"], parameters.published_bytes(unit))
 
 
 if __name__ == "__main__":

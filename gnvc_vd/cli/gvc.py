@@ -5,18 +5,24 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from gnvc_vd.cli.values import decimal, whole
-from gnvc_vd.conventions import UsageError
+from gnvc_vd.conventions import SAMPLES_PER_PIXEL, UsageError, bits_per_pixel
 
 if TYPE_CHECKING:
+    from gnvc_vd.bitstream import Unit
+    from gnvc_vd.codecs.transcode import Encoded
     from gnvc_vd.zeroshot.codec import Gvc
     from gnvc_vd.zeroshot.encoding import GvcEncoding
+    from gnvc_vd.zeroshot.parameters import Parameters
 
 MODES = ("t2v", "i2v", "flf2v")
 SCHEDULE = {"sde_steps": "steps", "ode_tail": "tail", "shift": "shift", "g_scale": "g_scale", "reuse": "reuse"}
 OPTIONS = (  # what GVC alone understands; None is what was not said
     *("atoms", "mode", "caption", "codebook", *SCHEDULE, "withhold", "no_overlap"),
-    *("tail_atoms", "tail_step", "still_quality", "still_weights"),
+    *("tail_atoms", "tail_step", "still_quality", "still_weights", "gaussian", "paper"),
 )
+PAPER = {"codebook": 16384, "gaussian": True, "no_scenecut": True}
+PAPER_I2V = {"no_overlap": True, "tail_atoms": 128, "tail_step": 64}
+PAPER_SHIFT, SMALL_HEIGHT, SMALL_SHIFT = 5.0, 480, 3.0  # T2V takes the small pictures' shift at every size
 
 
 def gvc_options(parser: argparse.ArgumentParser) -> None:
@@ -29,6 +35,8 @@ def gvc_options(parser: argparse.ArgumentParser) -> None:
     gvc.add_argument("--shift", type=decimal, help="of the time grid, in sixteenths (default: 3)")
     gvc.add_argument("--g-scale", type=decimal, help="of the diffusion, in sixteenths (default: 3)")
     for option, meaning in (
+        ("--paper", "the published setting, where no option says otherwise; also says what the paper would count"),
+        ("--gaussian", "atoms drawn from a Gaussian, as published: the search takes far longer"),
         ("--reuse", "ask the model at every second step only"),
         ("--withhold", "no atoms for a latent that the model is shown"),
         ("--no-overlap", "i2v: chained GOPs share no frame, as published"),
@@ -49,12 +57,24 @@ def still_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def gvc_settings(arguments: argparse.Namespace, codec: "Gvc") -> "GvcEncoding":
+def as_published(arguments: argparse.Namespace, height: int) -> argparse.Namespace:
+    """The authors' setting for pictures of a height, where nothing was said; M and GOPs are theirs by default."""
+    mode = arguments.mode or "t2v"
+    shift = SMALL_SHIFT if mode == "t2v" or height <= SMALL_HEIGHT else PAPER_SHIFT
+    theirs = PAPER | (PAPER_I2V if mode == "i2v" else {}) | {"shift": shift}
+    said = vars(arguments)
+    unsaid = {name: value for name, value in theirs.items() if said[name] is None or said[name] is False}
+    return argparse.Namespace(**said | unsaid)
+
+
+def gvc_settings(arguments: argparse.Namespace, codec: "Gvc", height: int) -> "GvcEncoding":
     from gnvc_vd.presets import codebook_of
     from gnvc_vd.zeroshot.encoding import GvcEncoding, atoms_of
     from gnvc_vd.zeroshot.parameters import Mode, Parameters
     from gnvc_vd.zeroshot.sde import Schedule
 
+    if arguments.paper:
+        arguments = as_published(arguments, height)
     mode: Mode = arguments.mode or "t2v"
     if arguments.still_weights is not None and mode == "t2v":
         raise UsageError("--still-weights is for modes that give the model frames")
@@ -63,7 +83,8 @@ def gvc_settings(arguments: argparse.Namespace, codec: "Gvc") -> "GvcEncoding":
     schedule = {SCHEDULE[name]: value for name, value in explicit_options(arguments, SCHEDULE).items()}
     codebook = codebook_of(codec.prior.dit_preset) if arguments.codebook is None else arguments.codebook
     overlap, withhold, still = not arguments.no_overlap, bool(arguments.withhold), codec.stills.name
-    parameters = Parameters(mode, codebook, Schedule(**schedule), overlap, withhold, still, arguments.seed)
+    gaussian = bool(arguments.gaussian)
+    parameters = Parameters(mode, codebook, Schedule(**schedule), overlap, withhold, still, arguments.seed, gaussian)
     atoms = arguments.atoms if arguments.quality is None else atoms_of(arguments.quality)
     own = explicit_options(arguments, ("gop", "tail_atoms", "tail_step", "still_quality", "caption"))
     return GvcEncoding(atoms, arguments.bpp, scenecut=not arguments.no_scenecut, parameters=parameters, **own)
@@ -72,3 +93,29 @@ def gvc_settings(arguments: argparse.Namespace, codec: "Gvc") -> "GvcEncoding":
 def explicit_options(arguments: argparse.Namespace, names: Iterable[str]) -> dict[str, Any]:
     """Those of these options that have a value; the others are left to who takes them."""
     return {name: value for name in names if (value := getattr(arguments, name)) is not None}
+
+
+class PublishedCount:
+    """The bytes that the authors' programs would count of what is being encoded, beside those of the file."""
+
+    def __init__(self, parameters: "Parameters") -> None:
+        self._parameters, self._bytes = parameters, 0.0
+
+    def add(self, unit: "Unit") -> None:
+        self._bytes += self._parameters.published_bytes(unit)
+
+    def beside(self, done: "Encoded") -> dict[str, float]:
+        """What `encode --json` says more."""
+        rate = bits_per_pixel(self._bytes, done.width, done.height, done.frames)
+        return {
+            "published_bytes": self._bytes,
+            "published_bpp": rate,
+            "published_bpp_printed": rate / SAMPLES_PER_PIXEL,
+        }
+
+    def as_text(self, done: "Encoded") -> str:
+        said = self.beside(done)
+        return (
+            f"as the paper counts: {said['published_bytes']:.0f} bytes, {said['published_bpp']:.5f} bpp, "
+            f"{said['published_bpp_printed']:.5f} as its first versions print (per sample of R, G and B)"
+        )

@@ -128,22 +128,26 @@ def _encode(arguments: argparse.Namespace) -> int:
     with open_video(arguments.source, _raw(arguments)) as video:  # before a model is loaded
         from gnvc_vd.codecs.transcode import encode_video
 
-        codec, settings = _encoder(arguments)
-        done = encode_video(codec, video, arguments.target, settings, arguments.frames, _notify)
+        codec, settings = _encoder(arguments, video.info.height)
+        published = gvc.PublishedCount(settings.parameters) if arguments.paper else None
+        count = published.add if published else lambda unit: None
+        done = encode_video(codec, video, arguments.target, settings, arguments.frames, _notify, count)
     text = (
         f"{done.frames} frames of {done.width}×{done.height} in {done.gops} GOPs at quality {done.quality}: "
         f"{done.bytes} bytes, {done.bpp:.5f} bpp, {done.kbps:.1f} kbit/s, {done.frames / done.seconds:.2f} frames/s"
     )
-    return _done(arguments, done, text)
+    if published is None:
+        return _done(arguments, done, text)
+    return _done(arguments, done, f"{text}\n{published.as_text(done)}", **published.beside(done))
 
 
-def _encoder(arguments: argparse.Namespace) -> "tuple[Codec[Any], Any]":
-    """A codec, and what it is told."""
+def _encoder(arguments: argparse.Namespace, height: int) -> "tuple[Codec[Any], Any]":
+    """A codec, and what it is told for pictures of a height."""
     from gnvc_vd.codecs.load import load, load_gvc
 
     if arguments.codec == "gvc":
         zeroshot = _ready(load_gvc(arguments.model, still_weights=arguments.still_weights), arguments)
-        return zeroshot, gvc.gvc_settings(arguments, zeroshot)
+        return zeroshot, gvc.gvc_settings(arguments, zeroshot, height)
     learned = _ready(load(arguments.model), arguments)
     return learned, _settings(arguments, learned)
 
@@ -178,9 +182,9 @@ def _decode(arguments: argparse.Namespace) -> int:
     return _done(arguments, done, text)
 
 
-def _done(arguments: argparse.Namespace, done: object, text: str) -> int:
+def _done(arguments: argparse.Namespace, done: object, text: str, **more: float) -> int:
     """Results go to standard output, unless the video itself does."""
-    result = json.dumps(vars(done)) if arguments.json else text
+    result = json.dumps(vars(done) | more) if arguments.json else text
     print(result, file=sys.stderr if arguments.target == "-" else sys.stdout)
     return DONE
 

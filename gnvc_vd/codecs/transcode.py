@@ -66,7 +66,13 @@ class Verified:
 
 
 def encode_video(
-    codec: Codec[S], video: Video, target: str, settings: S, frames: int | None = None, say: Say = lambda _: None
+    codec: Codec[S],
+    video: Video,
+    target: str,
+    settings: S,
+    frames: int | None = None,
+    say: Say = lambda _: None,
+    on_unit: Callable[[Unit], object] = lambda _: None,
 ) -> Encoded:
     """Encode up to `frames` frames; `say` hears what the reader assumed or dropped, and what the encoder missed."""
     start, info = time.perf_counter(), video.info
@@ -83,6 +89,7 @@ def encode_video(
 
             for unit in codec.encode_units(clip, settings, info, on_trial, say):
                 writer.write(unit)
+                on_unit(unit)
                 count, gops, quality = count + unit.frames, gops + 1, unit.quality
                 longest = max(longest, unit.frames)
                 clip.set_postfix(bpp=f"{bits_per_pixel(writer.bytes_written, info.width, info.height, count):.5f}")

@@ -33,8 +33,13 @@ def philox(counter: Sequence[Tensor | int], key: tuple[int, int]) -> tuple[Tenso
     return torch.broadcast_tensors(*map(torch.as_tensor, (c0, c1, c2, c3)))
 
 
-def words(count: int, key: tuple[int, int], stream: tuple[int, int, int], device: torch.device | str = "cpu") -> Tensor:
-    """The first `count` × 4 words of a stream, which three numbers name: count 4."""
+def words(
+    count: int,
+    key: tuple[int, int],
+    stream: tuple[Tensor | int, Tensor | int, Tensor | int],
+    device: torch.device | str = "cpu",
+) -> Tensor:
+    """The first `count` × 4 words of a stream, which three numbers name: count 4, or n count 4 where one is n 1."""
     return torch.stack(philox((torch.arange(count, device=device), *stream), key), dim=-1)
 
 
@@ -44,8 +49,13 @@ def normal(
     """Normal numbers of unit variance, float32; a longer shape begins with the numbers of a shorter one."""
     count = math.prod(shape)
     blocks = words(-(-count // NORMALS_PER_BLOCK), key, stream, device)
-    halves = torch.stack([blocks & 0xFFFF, blocks >> 16], dim=-1).flatten()[:count]
-    return (quantiles().to(device)[halves].float() / FIXED_POINT).view(*shape)
+    return (quantiles_of(blocks, count).float() / FIXED_POINT).view(*shape)
+
+
+def quantiles_of(words: Tensor, count: int) -> Tensor:
+    """What the halves of words … blocks 4 stand for, the first `count` of them: … count, int32 over 2^16."""
+    halves = torch.stack([words & 0xFFFF, words >> 16], dim=-1).flatten(-3)[..., :count]
+    return quantiles().to(words.device)[halves]
 
 
 @functools.cache

@@ -52,8 +52,7 @@ class Codebook:
         stream: tuple[int, int, int],
         device: torch.device | str = "cpu",
     ) -> None:
-        if not 1 <= size <= MAX_SIZE or size & (size - 1):
-            raise ValueError(f"a codebook holds a power of two of atoms up to {MAX_SIZE}, not {size}")
+        check_size(size)
         word = words(-(-places // WORDS), key, stream, device).flatten()[:places]
         self.size, self.places = size, places
         self.sign = (1 - 2 * (word >> SIGN_BIT)).int()
@@ -68,12 +67,8 @@ class Codebook:
         return hadamard(folded.index_add_(0, self.code, self.sign * whole))
 
     def select(self, residual: Tensor, count: int) -> Choice:
-        """The atoms that match a residual best, equal ones by their number; a product of 0 counts as positive."""
-        products = self.products(residual)
-        best = torch.sort(products.abs(), descending=True, stable=True).indices[:count]
-        atoms = best.sort().values
-        signs = torch.where(products[atoms] < 0, -1, 1)
-        return Choice(tuple(atoms.tolist()), tuple(signs.tolist()))
+        """The atoms that match a residual best."""
+        return strongest(self.products(residual), count)
 
     def assemble(self, choice: Choice) -> Tensor:
         """The signed sum of chosen atoms at unit variance: D, float32."""
@@ -86,6 +81,19 @@ class Codebook:
         summed = sums.flatten()[self.code].int() * self.sign
         power = int(summed.long().square().sum())
         return summed.float() / math.sqrt(power / self.places) if power else summed.float()
+
+
+def check_size(size: int) -> None:
+    if not 1 <= size <= MAX_SIZE or size & (size - 1):
+        raise ValueError(f"a codebook holds a power of two of atoms up to {MAX_SIZE}, not {size}")
+
+
+def strongest(products: Tensor, count: int) -> Choice:
+    """The atoms of the largest products, equal ones by their number; a product of 0 counts as positive."""
+    best = torch.sort(products.abs(), descending=True, stable=True).indices[:count]
+    atoms = best.sort().values
+    signs = torch.where(products[atoms] < 0, -1, 1)
+    return Choice(tuple(atoms.tolist()), tuple(signs.tolist()))
 
 
 def hadamard(x: Tensor) -> Tensor:

@@ -2,8 +2,8 @@
 
 They also say how a unit's payload is to be read: how many latents there are, who gets atoms, what must be there.
 
-bits  2 mode · 5 log2 K · 1 reuse · 1 overlap · 1 withhold · 2 still codec · 7 steps · 5 tail · 8 shift/16 ·
-      8 g_scale/16 · 16 seed
+bits  2 mode · 5 log2 K · 1 reuse · 1 overlap · 1 withhold · 1 Gaussian · 1 still codec · 7 steps · 5 tail ·
+      8 shift/16 · 8 g_scale/16 · 16 seed
 """
 
 from dataclasses import dataclass, field
@@ -16,13 +16,14 @@ from gnvc_vd.conventions import UsageError
 from gnvc_vd.zeroshot.codebook import MAX_SIZE
 from gnvc_vd.zeroshot.payload import Content, Parsed, atom_bytes, symbol_hash
 from gnvc_vd.zeroshot.sde import Schedule
+from gnvc_vd.zeroshot.tail import counted_bytes
 
 Mode = Literal["t2v", "i2v", "flf2v"]
 StillName = Literal["av1", "factorized"]
 
 MODES = get_args(Mode)
 STILLS = get_args(StillName)
-WIDTHS = (2, 5, 1, 1, 1, 2, 7, 5, 8, 8, 16)
+WIDTHS = (2, 5, 1, 1, 1, 1, 1, 7, 5, 8, 8, 16)
 SIXTEENTHS = 16
 MAX_TAIL = 31
 MAX_SEED = (1 << 16) - 1
@@ -40,6 +41,7 @@ class Parameters:
             for its first though it lies one earlier.
         withhold: no atoms for latents that the model is shown whole.
         still: what given frames are coded with.
+        gaussian: atoms are drawn from a Gaussian, as published, instead of ±1 (gaussian_codebook.py).
     """
 
     mode: Mode = "t2v"
@@ -49,6 +51,7 @@ class Parameters:
     withhold: bool = False
     still: StillName = "av1"
     seed: int = 0
+    gaussian: bool = False
 
     def __post_init__(self) -> None:
         if not 1 <= self.codebook <= MAX_SIZE or self.codebook & (self.codebook - 1):
@@ -107,11 +110,22 @@ class Parameters:
         parts |= {"the rest": len(unit.payload) - sum(parts.values())}
         return parts | ({"enhancement": len(unit.enhancement)} if unit.enhancement else {})
 
+    def published_bytes(self, unit: Unit) -> float:
+        """What the authors' programs would count for a unit.
+
+        S · F · M · (log2 K + 1) bits, FLF2V's stills and a tail residual's levels; captions, container, I2V's still,
+        its tail's further atoms and its residual's ranges are free there.
+        """
+        content = self.open(unit)
+        bits = self.schedule.stochastic * len(content.counts) * content.allotment.atoms * self.codebook.bit_length()
+        stills = len(content.first or b"") + len(content.last or b"") if self.mode == "flf2v" else 0
+        return bits / 8 + stills + counted_bytes(content.residual or b"")
+
     def pack(self) -> bytes:
         schedule = self.schedule
         values = (
             MODES.index(self.mode), self.codebook.bit_length() - 1, schedule.reuse, self.overlap, self.withhold,
-            STILLS.index(self.still), schedule.steps, schedule.tail,
+            self.gaussian, STILLS.index(self.still), schedule.steps, schedule.tail,
             round(schedule.shift * SIXTEENTHS), round(schedule.g_scale * SIXTEENTHS), self.seed,
         )  # fmt: skip
         packed = 0
@@ -126,12 +140,12 @@ class Parameters:
         for width in reversed(WIDTHS):
             values.insert(0, packed & ((1 << width) - 1))
             packed >>= width
-        mode, size, reuse, overlap, withhold, still, steps, tail, shift, g_scale, seed = values
-        if mode >= len(MODES) or still >= len(STILLS):
-            raise BitstreamError("the header names a mode or a still codec that this program does not know")
+        mode, size, reuse, overlap, withhold, gaussian, still, steps, tail, shift, g_scale, seed = values
+        require(mode < len(MODES), "the header names a mode that this program does not know", BitstreamError)
         try:
             schedule = Schedule(steps, tail, shift / SIXTEENTHS, g_scale / SIXTEENTHS, bool(reuse))
-            return cls(MODES[mode], 1 << size, schedule, bool(overlap), bool(withhold), STILLS[still], seed)
+            options = bool(overlap), bool(withhold), STILLS[still], seed, bool(gaussian)
+            return cls(MODES[mode], 1 << size, schedule, *options)
         except UsageError as error:
             raise BitstreamError(f"the header's parameters are out of bounds: {error}") from error
 
@@ -140,8 +154,9 @@ class Parameters:
         schedule = self.schedule
         options = [name for name in ("overlap", "withhold") if getattr(self, name) and self.chained]
         options += ["reuse"] if schedule.reuse else []
+        kind = "Gaussian atoms" if self.gaussian else "atoms"
         return (
-            f"{self.mode}, {self.codebook} atoms to choose from, {schedule.steps} steps ({schedule.tail} of the ODE), "
+            f"{self.mode}, {self.codebook} {kind} to choose from, {schedule.steps} steps ({schedule.tail} of the ODE), "
             f"shift {schedule.shift:g}, g_scale {schedule.g_scale:g}, seed {self.seed}"
             + (f", stills {self.still}" if self.chained else "")
             + "".join(f", {name}" for name in options)

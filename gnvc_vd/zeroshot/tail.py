@@ -44,6 +44,11 @@ def encode(residual: Tensor, code: int) -> bytes:
     return bytes([code, *levels.tolist()]) + encoder.finish()
 
 
+def counted_bytes(data: bytes) -> int:
+    """Of a residual in the published count: its zlib bytes, where it has the published form."""
+    return len(data) - (1 + 4 * LATENT_CHANNELS if data[:1] == bytes([PUBLISHED]) else 0)
+
+
 def decode(data: bytes, height: int, width: int) -> tuple[Integers, Tensor]:
     """The integers and what they stand for, of bytes that may be hostile."""
     if not data or data[0] > PUBLISHED:

@@ -18,12 +18,15 @@ from torch import Tensor
 
 from gnvc_vd.common.noise import normal, words
 from gnvc_vd.zeroshot.codebook import Choice, Codebook
+from gnvc_vd.zeroshot.gaussian_codebook import GaussianCodebook
 from gnvc_vd.zeroshot.parameters import Parameters
 from gnvc_vd.zeroshot.sde import Velocity, trajectory
 
 START_KEY, ATOM_KEY, FREE_KEY = 0x47564300, 0x47564301, 0x47564302  # second halves; the stream's seed is the first
-SKETCH_KEY = 0x47564303
+SKETCH_KEY, GAUSSIAN_KEY = 0x47564303, 0x47564304
 SKETCH_STEPS = 1024  # of a sketch's numbers to a unit
+
+AnyCodebook = Codebook | GaussianCodebook
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,7 @@ class Gop:
     def encode(self, velocity: Velocity, latents: Tensor) -> Sampled:
         """Towards these latents."""
 
-        def choose(step: int, place: int, book: Codebook, estimate: Tensor) -> Choice:
+        def choose(step: int, place: int, book: AnyCodebook, estimate: Tensor) -> Choice:
             return book.select(latents[0, :, place] - estimate[0, :, place], self.counts[place])
 
         return self._sample(velocity, choose)
@@ -62,8 +65,9 @@ class Gop:
         """Along these atoms."""
         return self._sample(velocity, lambda step, place, book, estimate: sets[step][place]).latents
 
-    def _sample(self, velocity: Velocity, choose: Callable[[int, int, Codebook, Tensor], Choice]) -> Sampled:
+    def _sample(self, velocity: Velocity, choose: Callable[[int, int, AnyCodebook, Tensor], Choice]) -> Sampled:
         seed, size = self.parameters.seed, self.parameters.codebook
+        codebook_of, key = (GaussianCodebook, GAUSSIAN_KEY) if self.parameters.gaussian else (Codebook, ATOM_KEY)
         _, channels, _, height, width = self.shape
         sets: list[tuple[Choice, ...]] = []
 
@@ -72,7 +76,7 @@ class Gop:
             for place, count in enumerate(self.counts):
                 stream = (step, place, self.index)
                 if count:
-                    book = Codebook(size, places, (seed, ATOM_KEY), stream, self.device)
+                    book = codebook_of(size, places, (seed, key), stream, self.device)
                     row.append(choose(step, place, book, estimate))
                     parts.append(book.assemble(row[-1]))
                 else:

@@ -10,9 +10,18 @@ import pytest
 
 import gnvc_vd
 from gnvc_vd.backbone.weights import random_backbone, save_backbone
+from gnvc_vd.bitstream import Reader, Unit
+from gnvc_vd.cli.arguments import parser
 from gnvc_vd.cli.gvc import gvc_settings
 from gnvc_vd.presets import preset
 from gnvc_vd.video import open_video
+from gnvc_vd.zeroshot.codec import Gvc
+from gnvc_vd.zeroshot.encoding import GvcEncoding
+from gnvc_vd.zeroshot.parameters import Parameters
+from gnvc_vd.zeroshot.payload import Parsed
+from gnvc_vd.zeroshot.sde import Schedule
+from gnvc_vd.zeroshot.tail import PUBLISHED
+from lab.gaussian_prior import gaussian_prior
 from tests.backbone.image_folders import save_image_folder
 from tests.backbone.test_layouts import save_text_encoder
 from tests.codecs.test_transcode import NANO, here, refused, video
@@ -34,6 +43,7 @@ FAST = ["--sde-steps", "2", "--ode-tail", "1", "--gop", "5", "--atoms", "4"]
         (["--codec", "gvc", "--mode", "v2v"], 2, "invalid choice"),
         (["--codec", "gvc", "--caption", "a tree"], 1, "nano has no text encoder"),
         (["--codec", "gvc", "--caption", "a" * 5000], 2, "4096 bytes"),
+        (["--paper", "--gaussian"], 2, "--gaussian, --paper: options for --codec gvc"),
         (["--atoms", "3"], 2, "--atoms: an option for --codec gvc"),
         (["--mode", "t2v"], 2, "--mode: an option for --codec gvc"),
         (["--reuse", "--caption", "a tree"], 2, "--caption, --reuse: options for --codec gvc"),
@@ -134,14 +144,10 @@ def test_a_caption_goes_through_a_file(cli: Cli, capfd: pytest.CaptureFixture[st
 
 
 def test_options_reach_the_stream(monkeypatch: pytest.MonkeyPatch) -> None:
-    from gnvc_vd.cli.arguments import parser
-    from gnvc_vd.zeroshot.codec import Gvc
-    from lab.gaussian_prior import gaussian_prior
-
     codec = Gvc(gaussian_prior())
     words = "encode a b --codec gvc --mode flf2v --quality 40 --codebook 256 --shift 5 --g-scale 2.5 --reuse --seed 7"
     more = ["--withhold", "--no-overlap", "--caption", "x"]
-    encoding = gvc_settings(parser().parse_args([*words.split(), *more]), codec)
+    encoding = gvc_settings(parser().parse_args([*words.split(), *more]), codec, 720)
     parameters = encoding.parameters
     assert (encoding.atoms, encoding.gop, parameters.mode, parameters.codebook, parameters.seed) == (
         32,
@@ -152,4 +158,50 @@ def test_options_reach_the_stream(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     assert (parameters.schedule.shift, parameters.schedule.g_scale, parameters.schedule.reuse) == (5, 2.5, True)
     assert parameters.withhold and not parameters.overlap and encoding.caption == "x"
-    assert gvc_settings(parser().parse_args(["encode", "a", "b", "--codec", "gvc"]), codec).fixed_atoms == 64
+    plain = gvc_settings(parser().parse_args(["encode", "a", "b", "--codec", "gvc"]), codec, 720)
+    assert plain.fixed_atoms == 64 and not plain.parameters.gaussian
+
+
+@pytest.mark.parametrize(
+    ("mode", "height", "shift"), [("t2v", 1080, 3), ("i2v", 720, 5), ("i2v", 480, 3), ("flf2v", 1080, 5)]
+)
+def test_the_papers_setting_is_the_published_one_unless_told_otherwise(mode: str, height: int, shift: float) -> None:
+    codec = Gvc(gaussian_prior())
+
+    def settings(*more: str) -> GvcEncoding:
+        words = ["encode", "a", "b", "--codec", "gvc", "--mode", mode, "--paper", *more]
+        return gvc_settings(parser().parse_args(words), codec, height)
+
+    found = settings()
+    overlap = mode != "i2v"
+    schedule = Schedule(steps=20, tail=3, shift=shift, g_scale=3.0)
+    assert found.parameters == Parameters(mode, 16384, schedule, overlap, gaussian=True)  # type: ignore[arg-type]
+    assert (found.fixed_atoms, found.gop, found.scenecut, found.caption) == (64, 33, False, "")
+    assert (found.tail_atoms, found.tail_step) == ((128, PUBLISHED) if mode == "i2v" else (None, None))
+    other = settings("--shift", "4", "--codebook", "256", "--tail-step", "0", "--atoms", "9")
+    assert (other.parameters.schedule.shift, other.parameters.codebook) == (4, 256)
+    assert (other.tail_step, other.fixed_atoms, other.parameters.gaussian) == (0, 9, True)
+
+
+@pytest.mark.parametrize("mode", ["t2v", pytest.param("i2v", marks=pytest.mark.slow)])
+def test_what_the_paper_would_count_stands_beside_the_files_bytes(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path, mode: str
+) -> None:
+    source, stream = video(tmp_path / "in.mkv", smooth_clip(32, 32, 10)), tmp_path / "o.gnvc"
+    call = ("encode", source, stream, "--codec", "gvc", "--paper", "--mode", mode, "--codebook", 256, *FAST)
+    code, out, _ = here(capfd, *call, "--json")
+    said = json.loads(out)
+    assert code == 0 and said["bytes"] == stream.stat().st_size
+    with stream.open("rb") as file:
+        residuals = [Parsed(part.payload).flags & 8 for part in Reader(file) if isinstance(part, Unit)]
+    latents = 2 * 2  # of two GOPs of five frames
+    bits = 1 * latents * 4 * (8 + 1)
+    tail = 0 if mode == "t2v" else said["published_bytes"] - bits / 8
+    assert said["published_bytes"] == bits / 8 + tail and all(residuals) == (mode == "i2v")
+    assert said["published_bpp"] == pytest.approx(8 * said["published_bytes"] / (32 * 32 * 10))
+    assert said["published_bpp_printed"] == pytest.approx(said["published_bpp"] / 3)
+    code, out, _ = here(capfd, "verify", stream, "--json")
+    assert code == 0 and set(json.loads(out)["drifts"].values()) == {0.0}
+    assert "256 Gaussian atoms" in json.loads(here(capfd, "info", stream, "--json")[1])["described"]
+    code, out, _ = here(capfd, *call)
+    assert code == 0 and f"as the paper counts: {said['published_bytes']:.0f} bytes" in out.splitlines()[1]

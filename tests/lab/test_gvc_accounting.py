@@ -20,10 +20,10 @@ STEPS = 3  # that carry atoms
 LATENTS = (3, 4)  # of two GOPs in 19 frames that share one: 9, and the 11 that are left
 
 
-def stream(path: Path, mode: Mode) -> list[Parsed]:
+def stream(path: Path, mode: Mode, tail_step: int = 12) -> list[Parsed]:
     codec = Gvc(gaussian_prior())
     parameters = Parameters(mode, 256, Schedule(STEPS + 1, 1))
-    encoding = GvcEncoding(6, gop=9, scenecut=False, tail_step=12, parameters=parameters)
+    encoding = GvcEncoding(6, gop=9, scenecut=False, tail_step=tail_step, parameters=parameters)
     frames = smooth_clip(16, 16, 19)
     coded = list(codec.encode_units(iter(frames), encoding))
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -51,6 +51,13 @@ def test_what_i2v_has_for_nothing_in_the_published_count(tmp_path: Path) -> None
     assert found.atoms == sum(atom_bytes(each, STEPS, 256) for each in counts)
     assert found.stills == len(first.first or b"") > 0 and second.first is None and found.tail > 2 * 17
     assert found.published == STEPS * sum(LATENTS) * 6 * (8 + 1) / 8 + found.tail
+
+
+def test_of_a_published_tail_the_ranges_are_free_too(tmp_path: Path) -> None:
+    """Sixteen numbers of four bytes, and the byte that says the form."""
+    stream(tmp_path / "06.gnvc", "i2v", tail_step=64)
+    _, found = account_of(tmp_path / "06.gnvc")
+    assert found.published == STEPS * sum(LATENTS) * 6 * (8 + 1) / 8 + found.tail - 2 * 65
 
 
 def test_the_table_names_both_conventions(tmp_path: Path) -> None:

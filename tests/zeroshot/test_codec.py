@@ -52,7 +52,11 @@ def info(width: int = 32, height: int = 32) -> VideoInfo:
 
 
 def how(mode: Mode, **options: object) -> GvcEncoding:
-    own = {name: options.pop(name) for name in ("overlap", "withhold", "still", "seed", "schedule") if name in options}
+    own = {
+        name: options.pop(name)
+        for name in ("overlap", "withhold", "still", "seed", "schedule", "gaussian")
+        if name in options
+    }
     parameters = Parameters(mode, 64, **({"schedule": SHORT} | own))  # type: ignore[arg-type]
     return GvcEncoding(**({"atoms": 3, "gop": 5, "scenecut": False} | options), parameters=parameters)  # type: ignore[arg-type]
 
