@@ -8,7 +8,8 @@
       state.json             step, score, who it belongs to
 
 No random state is among it: a step's random numbers follow from the seed and the numbers of its samples. Tensors are
-copied first and written by a thread, so that training goes on; a folder is renamed into place when it is whole.
+copied first and written by a thread, so that training goes on; a folder is renamed into place when it is whole. Files
+are mapped into memory when they are read: a process reads what it keeps, and of a sharded tensor that is a part.
 """
 
 import dataclasses
@@ -78,7 +79,7 @@ def restore(
     fill(ema.live, folder / WEIGHTS)
     fill(ema.average, folder / EMA)
     try:
-        moments = torch.load(folder / OPTIMISER, map_location="cpu", weights_only=True)
+        moments = torch.load(folder / OPTIMISER, map_location="cpu", weights_only=True, mmap=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
         raise GnvcError(f"{folder / OPTIMISER}: refused, not a plain file of tensors") from error
     for name, parameter in ema.live.items():
@@ -164,4 +165,4 @@ def _like(value: Tensor, parameter: Tensor, fused: bool) -> Tensor:
     """A moment, sharded and placed as its parameter is; a count of steps where the optimiser counts them."""
     if value.shape == parameter.shape and value.ndim:
         return put(torch.zeros_like(parameter, dtype=value.dtype), value)
-    return value.to(parameter.device) if fused else value
+    return value.to(parameter.device if fused else value.device, copy=True)  # nothing stays in the file

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.distributed.tensor import DTensor
 
 
 def trained(module: nn.Module) -> dict[str, nn.Parameter]:
@@ -71,8 +71,19 @@ def whole(value: Tensor, kept: bool = True) -> Tensor:
     return gathered.detach().to("cpu", copy=True).contiguous() if kept else torch.empty(0)
 
 
+@torch.no_grad()
 def put(place: Tensor, value: Tensor) -> Tensor:
-    """A whole tensor into one that may be sharded, which is returned."""
+    """A whole tensor into one that may be sharded, which is returned; of `value`, only what is kept is read."""
     if isinstance(place, DTensor):
-        value = distribute_tensor(value.to(place.device), place.device_mesh, place.placements)
-    return place.copy_(value)
+        place.to_local().copy_(value[kept_rows(place)])
+    else:
+        place.copy_(value)
+    return place
+
+
+def kept_rows(sharded: DTensor) -> slice:
+    """The rows of a sharded tensor that this process holds."""
+    (axis,) = (axis for axis, placement in enumerate(sharded.placements) if placement.is_shard())
+    count = -(-len(sharded) // sharded.device_mesh.size(axis))
+    first = count * sharded.device_mesh.get_local_rank(axis)
+    return slice(first, first + count)

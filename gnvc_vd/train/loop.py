@@ -22,6 +22,7 @@ from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedDataParallelKwargs, DistributedType
 from safetensors.torch import save_file
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 from tqdm import tqdm
 
 from gnvc_vd.common.files import replacing
@@ -74,7 +75,7 @@ class Trainer:
         if training.run.shard:
             from gnvc_vd.train.sharding import shard
 
-            self.module = shard(self.stage, self.accelerator)
+            self.module = shard(self.stage, self.accelerator, training.run.replicas)
         else:
             self.module = self.accelerator.prepare(self.stage)
         told = training.stage.optimisation
@@ -301,12 +302,15 @@ def identity(training: Training) -> str:
 def _optimiser(ema: Ema, training: Training, accelerator: Accelerator) -> torch.optim.AdamW:
     """AdamW; fused on a single process, its rate a tensor that CUDA graphs can read.
 
-    Fused AdamW takes no sharded parameters, and several processes must learn the same sharded or not.
+    Fused AdamW takes no sharded parameters, and several processes must learn the same sharded or not. Sharded and whole
+    parameters are groups of their own: on a GPU a group is one call, which takes one kind.
     """
     told = training.stage.optimisation
     betas, decay = (told.beta_1, told.beta_2), told.weight_decay
     if accelerator.num_processes > 1:
-        return torch.optim.AdamW(ema.live.values(), told.rate, betas, weight_decay=decay)
+        kinds = [[one for one in ema.live.values() if isinstance(one, DTensor) == kind] for kind in (False, True)]
+        groups = [{"params": kind} for kind in kinds if kind]
+        return torch.optim.AdamW(groups, told.rate, betas, weight_decay=decay)
     device = accelerator.device
     rate, captured = torch.tensor(told.rate, device=device), device.type == "cuda"
     return torch.optim.AdamW(ema.live.values(), rate, betas, weight_decay=decay, fused=True, capturable=captured)

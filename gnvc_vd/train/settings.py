@@ -262,6 +262,7 @@ class RunSettings:
     budget: str | None = None  # of time, as 8min: steps, rates and spans then follow the clock (clock.py)
     capture: bool = False  # steps as CUDA graphs (capture.py)
     shard: bool = False  # the transformer is divided over the processes (sharding.py)
+    replicas: int = 1  # whole transformers that shard leaves: one for each machine
     compile: bool = False  # torch.compile on blocks: costs a minute, saves a quarter of each step
     workers: int = 0
     memory: float = 16.0  # gigabytes of the device that material and a bank of clips may take (data/device.py)
@@ -275,6 +276,7 @@ class RunSettings:
     clips: int = 4  # of the validation
 
     def __post_init__(self) -> None:
+        require(self.replicas >= 1, f"run.replicas is a number of machines, at least 1: not {self.replicas}")
         require(self.precision in PRECISIONS, f"there is no precision {self.precision!r}; there are no, bf16, auto")
         _ = self.seconds  # raises on a malformed budget
 

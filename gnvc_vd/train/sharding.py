@@ -5,6 +5,9 @@
 
 Matrices are nearly all of a transformer, and just what autocast computes in bfloat16. They are gathered in that
 precision and all else stays float32, so sharding changes no arithmetic but the order of sums over processes.
+
+With replicas, each group of processes, one for each machine, holds a whole transformer between them: parts are gathered
+within a machine, and only gradients go from one to another (HSDP).
 """
 
 import warnings
@@ -26,16 +29,26 @@ from gnvc_vd.train.stages.codec_stage import CodecStage
 from gnvc_vd.train.stages.vae_stage import VaeStage
 
 
-def shard(stage: AnyStage, accelerator: Accelerator) -> nn.Module:
-    """Divide the transformer in place; returns the stage as all processes train it together, on their devices."""
-    if accelerator.num_processes == 1:
+def shard(stage: AnyStage, accelerator: Accelerator, replicas: int = 1) -> nn.Module:
+    """Divide the transformer in place; returns the stage as all processes train it together, on their devices.
+
+    Args:
+        replicas: groups of processes that each hold a whole transformer.
+    """
+    processes = accelerator.num_processes
+    if processes == 1:
         raise UsageError("run.shard divides a transformer over processes, and there is one")
+    if processes % replicas or processes == replicas:
+        raise UsageError(
+            f"run.replicas={replicas} does not make equal groups of two or more of {processes} processes: it is the "
+            "number of machines, or 1"
+        )
     if isinstance(stage, VaeStage):
         raise UsageError("run.shard divides a transformer over processes, and a VAE has none")
     dit = stage.refiner.dit if isinstance(stage, CodecStage) else stage.dit
     # The backbone's own shares the refiner's parameters, and would keep them whole.
     stage.backbone.dit, stage.backbone.load_dit = dit, lambda: dit
-    _divide(dit.model, accelerator)
+    _divide(dit.model, accelerator, replicas)
     for tensor in chain(stage.parameters(), stage.buffers()):
         if not isinstance(tensor, DTensor):
             tensor.data = tensor.data.to(accelerator.device)
@@ -51,8 +64,10 @@ def is_divided(name: str, parameter: nn.Parameter) -> bool:
     return name.endswith(".weight") and parameter.ndim > 1 and not kept_in_float32(name) and LORA not in name
 
 
-def _divide(model: nn.Module, accelerator: Accelerator) -> None:
-    mesh = init_device_mesh(accelerator.device.type, (accelerator.num_processes,))
+def _divide(model: nn.Module, accelerator: Accelerator, replicas: int) -> None:
+    shape = (replicas, accelerator.num_processes // replicas)
+    mesh = init_device_mesh(accelerator.device.type, shape, mesh_dim_names=("replicas", "parts"))
+    mesh = mesh["parts"] if replicas == 1 else mesh
     half = torch.bfloat16 if accelerator.mixed_precision == "bf16" else None
     policy = MixedPrecisionPolicy(half, reduce_dtype=torch.float32, cast_forward_inputs=False)  # autocast casts those
     # FSDP fears that someone writes into what a block returned, a view; nobody does.

@@ -6,6 +6,7 @@ Beside each run is left what its parts computed in, and the bits of every clip.
 import json
 import sys
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 
 import torch
@@ -45,6 +46,11 @@ RUNS = {
 }
 
 
+def take_lists() -> None:
+    """Let AdamW take whole lists of parameters, which by itself it does on a GPU only."""
+    vars(import_module("torch.optim.optimizer"))["_get_foreach_kernels_supported_devices"] = lambda: ["cpu"]
+
+
 def watch(seen: dict[str, list[object]]) -> None:
     """Note what the latent codec and the blocks compute with, while they train."""
 
@@ -62,6 +68,7 @@ def watch(seen: dict[str, list[object]]) -> None:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
+    take_lists()
     Accelerator.end_training = lambda self: None  # the next training needs the other process too
     seen: dict[str, list[object]] = {}
     watch(seen)

@@ -6,6 +6,8 @@ import re
 import shutil
 import weakref
 from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,7 +17,8 @@ import torch
 import torch.distributed as dist
 from accelerate.utils import DistributedType
 from safetensors.torch import load_file
-from torch.distributed.tensor import DTensor
+from torch import nn
+from torch.distributed.tensor import DTensor, Replicate, Shard
 from torch.testing._internal.distributed.fake_pg import FakeStore
 
 from gnvc_vd.backbone.dit import build_dit
@@ -24,9 +27,11 @@ from gnvc_vd.conventions import UsageError
 from gnvc_vd.presets import preset
 from gnvc_vd.train import loop
 from gnvc_vd.train.checkpoint import EMA
+from gnvc_vd.train.ema import Ema, put
 from gnvc_vd.train.export import export
 from gnvc_vd.train.log import FIGURES, read_figures
 from gnvc_vd.train.loop import Trainer, train
+from gnvc_vd.train.settings import RunSettings
 from gnvc_vd.train.setup import build
 from gnvc_vd.train.sharding import is_divided, shard
 from tests.train.runs import clips, equal, newest, tensors, torchrun, training
@@ -47,12 +52,20 @@ def accelerator(processes: int = 2) -> Any:
     )
 
 
+@contextmanager
+def one_of(processes: int, rank: int = 0) -> Iterator[None]:
+    """One process of several, whose others say nothing."""
+    dist.init_process_group("fake", rank=rank, world_size=processes, store=FakeStore())
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
+
+
 @pytest.fixture
 def first_of_two() -> Iterator[None]:
-    """One process of two, whose other says nothing."""
-    dist.init_process_group("fake", rank=0, world_size=2, store=FakeStore())
-    yield
-    dist.destroy_process_group()
+    with one_of(2):
+        yield
 
 
 @pytest.mark.usefixtures("first_of_two")
@@ -71,6 +84,57 @@ def test_a_process_holds_half_of_every_matrix_and_no_whole_one_is_left() -> None
         assert isinstance(one, DTensor) == divided, name
         if isinstance(one, DTensor):
             assert 2 * one.to_local().numel() == sizes[name], name
+
+
+@pytest.mark.parametrize("rank", [3, 4, 5])  # of the second machine
+def test_replicas_each_divide_a_transformer_over_their_own_processes(rank: int) -> None:
+    """Two machines of three: each process has a third, and reads no other rows of what is put back."""
+    stage = build(training("latent"))
+    sizes = {name: one.detach().clone() for name, one in stage.named_parameters()}
+    with one_of(6, rank):
+        shard(stage, accelerator(6), replicas=2)
+        divided = {name: one for name, one in stage.named_parameters() if isinstance(one, DTensor)}
+        assert divided
+        for name, one in divided.items():
+            assert one.placements == (Replicate(), Shard(0)) and one.device_mesh.shape == (2, 3)
+            rows = -(-len(sizes[name]) // 3)
+            wanted = torch.full_like(sizes[name], torch.nan)
+            mine = slice(rows * (rank % 3), rows * (rank % 3 + 1))
+            wanted[mine] = sizes[name][mine] + 1
+            assert torch.equal(own(put(one, wanted)), sizes[name][mine] + 1), name
+
+
+def test_replicas_that_do_not_divide_the_processes_are_refused() -> None:
+    for processes, replicas in ((4, 3), (4, 4), (2, 4)):
+        with pytest.raises(UsageError, match=rf"run\.replicas={replicas} .*of {processes} processes"):
+            shard(build(training("latent")), accelerator(processes), replicas)
+    with pytest.raises(UsageError, match="at least 1: not 0"):
+        RunSettings(replicas=0)
+
+
+def own(one: torch.Tensor) -> torch.Tensor:
+    """This process's part."""
+    return (one.to_local() if isinstance(one, DTensor) else one).detach()
+
+
+@pytest.mark.usefixtures("first_of_two")
+def test_on_a_gpu_adamw_takes_lists_of_one_kind_of_parameter(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As there, a CPU now steps with lists, and one that holds sharded and whole parameters is refused by torch."""
+    monkeypatch.setattr(import_module("torch.optim.optimizer"), "_get_foreach_kernels_supported_devices", lambda: ["cpu"])
+    told, stage = training("latent"), build(training("latent"))
+    shard(stage, accelerator())
+    ema = Ema(stage, 0.9)
+    ours = loop._optimiser(ema, told, accelerator())
+    before = {name: own(one).clone() for name, one in ema.live.items()}
+    for one in ema.live.values():
+        one.grad = torch.ones_like(one)
+    with pytest.raises(RuntimeError, match="mixed torch.Tensor and DTensor"):
+        torch.optim.AdamW(ema.live.values()).step()
+    ours.step()
+    assert [{type(one) for one in group["params"]} for group in ours.param_groups] == [{nn.Parameter}, {DTensor}]
+    rate, decay = told.stage.optimisation.rate, told.stage.optimisation.weight_decay
+    for name, one in ema.live.items():  # the first step is the rate's, against a gradient of any size
+        assert torch.allclose(own(one), (1 - rate * decay) * before[name] - rate, atol=1e-6), name
 
 
 def test_nearly_all_of_a_large_transformer_is_divided() -> None:

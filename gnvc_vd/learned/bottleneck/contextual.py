@@ -15,6 +15,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
+from gnvc_vd.common.float32 import full_float32
 from gnvc_vd.entropy.cdf_tables import LEVELS
 from gnvc_vd.entropy.integer import UNITS, with_weights_quantised_once
 from gnvc_vd.learned.bottleneck import contextual_start
@@ -57,7 +58,7 @@ class Contextual(Bottleneck):
         state = None
         for latent, level in zip(latents.unbind(2), quality.unbind(1), strict=True):
             model = self.entropy_model(past)
-            with torch.autocast(latents.device.type, enabled=False):
+            with full_float32(latents.device):
                 y = model.gains.multiply(self._analyse(latent, past), level)
                 likely = model(y, state, level, uniform)
                 past = self._synthesise(model.gains.divide(likely.symbols, level), past)
@@ -94,7 +95,7 @@ class Contextual(Bottleneck):
         device, past, state = self.table_frequencies.device, None, None
         clip: Sequence[Tensor | None] = [None] * len(quality) if latents is None else latents.unbind(2)
         for latent, level in zip(clip, quality, strict=True):
-            with torch.inference_mode(), torch.autocast(device.type, enabled=False):
+            with torch.inference_mode(), full_float32(device):
                 model, levels = self.entropy_model(past), torch.full((len(coders),), level, device=device)
                 y = None if latent is None else model.gains.multiply(self._analyse(latent, past), levels)
                 coded = model.code(coders, (size[0] // 2, size[1] // 2), state, levels, y)

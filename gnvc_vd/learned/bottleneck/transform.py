@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
+from gnvc_vd.common.float32 import full_float32
 from gnvc_vd.common.strict import require
 from gnvc_vd.conventions import LATENT_CHANNELS, QUALITIES, GnvcError
 from gnvc_vd.entropy import likelihoods
@@ -122,7 +123,7 @@ class Transform(Bottleneck):
         past: RotationState | None = None
         decoded, features, bits = [], [], []
         size = latents.shape[3] // 2, latents.shape[4] // 2
-        with torch.autocast(latents.device.type, enabled=False):
+        with full_float32(latents.device):
             for part in latents.float().split(rotation or self.usual_rotation(latents.shape[2]), dim=2):
                 shown, past = self._code_rotation(self.rotation(part), part.shape[2], past, size, quality, code)
                 decoded.append(shown.latent)
@@ -161,7 +162,7 @@ class Transform(Bottleneck):
 
         for first in range(0, len(quality), rotation):
             count = min(rotation, len(quality) - first)
-            with quantised_once(self), torch.inference_mode(), torch.autocast(device.type, enabled=False):
+            with quantised_once(self), torch.inference_mode(), full_float32(device):
                 slices = None if latents is None else self.rotation(latents[:, :, first : first + count].float())
                 shown, past = self._code_rotation(slices, count, past, (size[0] // 2, size[1] // 2), levels, code)
             yield from map(DecodedLatent, shown.latent.unbind(2), shown.feature.unbind(2))
