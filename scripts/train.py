@@ -19,6 +19,7 @@ from gnvc_vd.conventions import GnvcError, UsageError
 from gnvc_vd.train.compose import sources_of, training_of
 from gnvc_vd.train.experiments import listing, register
 from gnvc_vd.train.loop import train
+from gnvc_vd.train.slurm import join_step
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 
@@ -26,6 +27,7 @@ CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 @hydra.main(config_path=str(CONFIGS), config_name="train", version_base="1.3")
 def main(config: DictConfig) -> None:
     try:
+        join_step()
         sources = sources_of(config.data.train)
         if sources is None:
             raise UsageError("data.train is missing")

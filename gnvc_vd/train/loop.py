@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import cast
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
 from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedDataParallelKwargs, DistributedType
 from safetensors.torch import save_file
@@ -37,7 +37,7 @@ from gnvc_vd.train.clock import Clock
 from gnvc_vd.train.ema import Ema
 from gnvc_vd.train.log import Log
 from gnvc_vd.train.plan import Batches, Share, batches, endless_batches
-from gnvc_vd.train.precision import precision_of
+from gnvc_vd.train.precision import in_one_order, precision_of
 from gnvc_vd.train.settings import RunSettings, Span, Training
 from gnvc_vd.train.setup import build, compile_blocks
 from gnvc_vd.train.stages.codec_stage import START, CodecStage
@@ -50,7 +50,8 @@ Sources = Callable[[ClipSpec], Clips]
 
 def train(training: Training, sources: Sources, validation: Sources | None, folder: Path) -> Path:
     """Run, or go on with, a training; returns the last checkpoint's folder."""
-    return Trainer(training, folder).run(sources, validation)
+    with in_one_order(training.run.deterministic):
+        return Trainer(training, folder).run(sources, validation)
 
 
 class Trainer:
@@ -65,7 +66,8 @@ class Trainer:
         self.clock = Clock(training.stage, training.run, now)
         self.checkpoints = Checkpoints(folder / CHECKPOINTS, training.run.keep)
         latest = self.checkpoints.latest()
-        self.stage = build(training)
+        Share(training.stage, 0, PartialState(cpu=training.run.cpu).num_processes, training.run.accumulate)  # before
+        self.stage = build(training)  # gigabytes are read
         self.accelerator = _accelerator(training.run, precision_of(self.stage, latest), folder)
         self.loading = Loading(training.run.workers, self.accelerator.device, training.run.memory)
         if training.run.budget and self.accelerator.num_processes > 1:

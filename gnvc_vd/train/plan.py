@@ -8,6 +8,7 @@ its number: a step is the same in one process or many, in one pass or several, a
 kept. An accelerator draws its fields of numbers itself, others than a CPU draws.
 """
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, count, tee
 
@@ -31,9 +32,7 @@ class Share:
         self.stage, self.rank, self.processes, self.passes = stage, rank, processes, passes
         for span in stage.spans:
             if span.batch % (processes * passes):
-                raise UsageError(
-                    f"a batch of {span.batch} clips cannot be divided over {processes} processes × {passes} passes"
-                )
+                raise UsageError(_undivided(span.batch, processes, passes))
 
     def numbers(self, step: int) -> list[list[int]]:
         """Sample numbers for each pass of a step."""
@@ -44,6 +43,16 @@ class Share:
         size = batch // (self.processes * self.passes)
         starts = [first + (self.rank * self.passes + one) * size for one in range(self.passes)]
         return [list(range(start, start + size)) for start in starts]
+
+
+def _undivided(batch: int, processes: int, passes: int) -> str:
+    """Why a batch cannot be trained so, and what can be done instead."""
+    fewer = math.gcd(batch // passes, processes) if batch % passes == 0 else processes
+    beside = processes // fewer
+    what = f"give a batch that they divide (stage.spans.0.batch={processes * passes})"
+    if beside > 1:
+        what = f"{fewer} processes train one rate, so train {beside} rates beside one another (rate=…), or {what}"
+    return f"a batch of {batch} clips cannot be divided over {processes} processes × {passes} passes: {what}"
 
 
 Batches = Iterator[tuple[list[int], Tensor]]  # numbers and clips of every pass

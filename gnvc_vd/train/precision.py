@@ -1,10 +1,14 @@
-"""Which precision `run.precision=auto` is: measured in a second, once in a training's life; its checkpoints say it on.
+"""Which precision `run.precision=auto` is, measured in a second once in a training's life; and whether sums have an order.
 
 A CPU with units for bfloat16 is up to three times as fast with them where a step is large products, and slower where it
-is many small ones. So both are tried on the stage that will train. Layers that decide symbols are float32 in either.
+is many small ones. So both are tried on the stage that will train; checkpoints say what was found. Layers that decide
+symbols are float32 in either.
 """
 
+import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -12,7 +16,7 @@ from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 
 from gnvc_vd.bitstream import gop
-from gnvc_vd.conventions import LATENT_CHANNELS, SPATIAL_STRIDE
+from gnvc_vd.conventions import LATENT_CHANNELS, SPATIAL_STRIDE, GnvcError
 from gnvc_vd.train.adversary import adversary_state
 from gnvc_vd.train.checkpoint import read_state
 from gnvc_vd.train.setup import AnyStage
@@ -23,6 +27,30 @@ UNITS = ("avx512_bf16", "amx_bf16")  # as torch.cpu names them
 SECONDS = 1.0  # of trying
 WORTH = 0.9  # of float32's time: what bfloat16 must stay below
 FRAMES, SIZE = 9, 64  # of the clip that is tried, at most
+
+
+@contextmanager
+def in_one_order(wanted: bool) -> Iterator[None]:
+    """Where it is wanted, kernels that sum in any order are not used; one that has no other raises what says so.
+
+    A CPU has none of them. cuBLAS reads its setting when it is first used.
+    """
+    if not wanted:
+        yield
+        return
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    benchmark, torch.backends.cudnn.benchmark = torch.backends.cudnn.benchmark, False
+    torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    except RuntimeError as error:
+        if "determinis" not in str(error):
+            raise
+        raise GnvcError(f"run.deterministic=true: {str(error).partition('. ')[0]}") from error
+    finally:
+        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+        torch.backends.cudnn.benchmark = benchmark
 
 
 def precision_of(stage: AnyStage, latest: Path | None) -> str:

@@ -44,7 +44,7 @@ class Weights:
     perceptual_half: float = 0.0  # the same at half the size
     lattice: float = 0.0  # patterns in Ṽ − V at the decoder's strides, times λ; for a VAE without λ
     adversarial: float = 0.0  # discriminator gradient, at most this share of the pixel losses' (adversary.py)
-    cfm: float = 0.0  # L_CFM, to the adaptor alone
+    cfm: float = 0.0  # L_CFM, to the adaptor alone or to the codec too (cfm_detached)
     absolute: float = 0.0  # |Ṽ − V| of a VAE
     squared: float = 0.0  # ‖Ṽ − V‖² of a VAE
     divergence: float = 0.0  # of a VAE's posterior from the unit normal
@@ -149,6 +149,7 @@ class Stage:
     sigma_ratio: float | None = None  # sets a clip's σ_0 by its decoded latents' error (flow.sigma_0_for)
     noise_scale: float = 1.0  # of the noise that refinement starts with
     unrolled: int = 5  # refinement steps with gradient; 0 leaves refinement out
+    cfm_detached: bool = True  # L_CFM trains the adaptor alone; else the codec too, through x_c, l̂ and f
     continuation: float = 0.0  # share of steps whose window continues a GOP
     conditions: tuple[float, ...] = (1.0, 0.0, 0.0)  # prior: shares of no condition, first frame, first and last
     samples: int | None = None  # train on the first so many alone, again and again
@@ -263,6 +264,7 @@ class RunSettings:
     capture: bool = False  # steps as CUDA graphs (capture.py)
     shard: bool = False  # the transformer is divided over the processes (sharding.py)
     replicas: int = 1  # whole transformers that shard leaves: one for each machine
+    deterministic: bool = False  # sums in one order on a GPU too: slower, and equal to the bit (precision.py)
     compile: bool = False  # torch.compile on blocks: costs a minute, saves a quarter of each step
     workers: int = 0
     memory: float = 16.0  # gigabytes of the device that material and a bank of clips may take (data/device.py)

@@ -58,11 +58,12 @@ def backbone_of(model: Model) -> Backbone:
 
 
 def compile_blocks(stage: AnyStage, run: RunSettings) -> None:
-    """Each block of the transformer by itself, for each shape anew: the parameters keep their names."""
-    if run.shard:
-        raise UsageError("run.compile is for a transformer that is whole: leave run.shard out")
+    """Each block of the transformer by itself, for each shape anew: the parameters keep their names.
+
+    Its forward alone, so that what gathers a sharded block's parts stays outside.
+    """
     if run.cpu and not any(map(shutil.which, (os.environ.get("CXX", "c++"), "g++"))):
         raise UsageError("run.compile needs a C++ compiler for a CPU: install g++, or leave it out")
     for name, module in stage.named_modules():
         if re.search(r"(^|\.)dit\.model\.(vace_)?blocks\.\d+$", name):
-            module.compile(dynamic=False)
+            module.forward = torch.compile(module.forward, dynamic=False)

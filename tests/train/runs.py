@@ -75,9 +75,10 @@ def equal(one: Path, other: Path) -> bool:
     return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
 
 
-def torchrun(module: str, *arguments: object) -> None:
-    """Two processes over gloo."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", module]
+def torchrun(module: str, *arguments: object, processes: int = 2) -> None:
+    """Processes over gloo."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
+    command += ["-m", module]
     done = subprocess.run(
         [*command, *map(str, arguments)], env=ENVIRONMENT, check=False, capture_output=True, timeout=600
     )

@@ -8,6 +8,7 @@ import sys
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -29,10 +30,9 @@ LARGE = replace(  # as a large model is trained: a frozen backbone in bfloat16, 
 )
 
 
-def run(told: Training, shard: bool = False, accumulate: int = 1, precision: str = "no") -> Training:
+def run(told: Training, **settings: Any) -> Training:
     """Validated in the middle and at the end."""
-    run = replace(SETTINGS, validate_every=2, shard=shard, accumulate=accumulate, precision=precision)
-    return replace(told, run=run)
+    return replace(told, run=replace(SETTINGS, validate_every=2, **settings))
 
 
 RUNS = {
@@ -41,9 +41,11 @@ RUNS = {
     "passes": run(SHORT, shard=True, accumulate=2),
     "prior": run(PRIOR),
     "prior-sharded": run(PRIOR, shard=True),
+    "prior-compiled": run(PRIOR, shard=True, compile=True),
     "bf16": run(LARGE, precision="bf16"),
     "bf16-sharded": run(LARGE, shard=True, precision="bf16"),
 }
+OF_FOUR = {"replicas": run(SHORT, shard=True, replicas=2)}  # by four processes
 
 
 def take_lists() -> None:
@@ -75,7 +77,7 @@ if __name__ == "__main__":
     for name, folder in zip(sys.argv[1::2], map(Path, sys.argv[2::2]), strict=True):
         AcceleratorState._reset_state()
         seen.clear()
-        train(RUNS[name], clips, clips, folder)
+        train((RUNS | OF_FOUR)[name], clips, clips, folder)
         if torch.distributed.get_rank() == 0:
             (folder / SEEN).write_text(json.dumps(seen))
     torch.distributed.destroy_process_group()

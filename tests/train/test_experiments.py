@@ -82,6 +82,18 @@ def test_the_papers_first_stage_is_the_papers() -> None:
     assert preset("wan2.1-1.3b").adaptor.layers == tuple(range(0, 30, 2))
 
 
+def test_what_is_ours_before_and_in_the_papers_first_stage_can_be_left_out() -> None:
+    one, warmup = training("experiment=paper_stage1"), training("experiment=paper_warmup")
+    assert warmup.stage.trains == ("codec",) and warmup.model == one.model and warmup.rate == one.rate
+    assert (one.model.start, one.model.begin, one.stage.cfm_detached) == (None, "random", True)
+    after = training("experiment=paper_stage1", f"model.start=outputs/models/{warmup.name}", "model.begin=null")
+    assert replace(after, model=one.model) == one
+    published = ["adaptor.sees_latents=false", "stage.cfm_detached=false", "stage.weights.decoded=0"]
+    bare = training("experiment=paper_stage1", *published)
+    assert bare.adaptor == replace(preset("wan2.1-1.3b").adaptor, sees_latents=False)
+    assert bare.stage == replace(one.stage, cfm_detached=False, weights=replace(one.stage.weights, decoded=0.0))
+
+
 @pytest.mark.parametrize("point", [0.05, 0.1, 0.25, 0.5])
 def test_the_papers_second_stage_is_the_papers_at_each_rate(point: float) -> None:
     config, whole = composed("experiment=paper_stage2", f"rate=lambda-{point}")
@@ -284,7 +296,7 @@ def test_stored_latents_must_be_of_the_vae_and_the_clips_of_the_training(tmp_pat
 
 @pytest.mark.parametrize(
     ("name", "machines", "processes", "kind"),
-    [("gpu_1", 1, 1, "NO"), ("gpu_8", 1, 8, "MULTI_GPU"), ("gpu_16", 2, 16, "MULTI_GPU")],
+    [("gpu_1", 1, 1, "NO"), ("gpu_2", 1, 2, "MULTI_GPU"), ("gpu_8", 1, 8, "MULTI_GPU"), ("gpu_16", 2, 16, "MULTI_GPU")],
 )
 def test_accelerates_own_classes_take_the_launch_files(name: str, machines: int, processes: int, kind: str) -> None:
     file = CONFIGS / "accelerate" / f"{name}.yaml"
@@ -293,12 +305,15 @@ def test_accelerates_own_classes_take_the_launch_files(name: str, machines: int,
 
 
 def test_all_launch_files_are_tested() -> None:
-    assert choices("accelerate") == ["gpu_1", "gpu_16", "gpu_8"]
+    assert choices("accelerate") == ["gpu_1", "gpu_16", "gpu_2", "gpu_8"]
+    assert choices("run") == ["cpu", *choices("accelerate"), "slurm"]  # how to run what each launches
 
 
 def test_a_run_is_set_by_name_and_any_experiment_takes_another() -> None:
     cpu, one, eight = (training("experiment=paper_stage1", f"run={name}").run for name in ("cpu", "gpu_1", "gpu_8"))
     assert (cpu.cpu, cpu.precision) == (True, "auto") and (one.cpu, one.precision) == (False, "bf16")
+    two, sixteen = (training("experiment=paper_stage1", f"run=gpu_{count}").run for count in (2, 16))
+    assert two == one and sixteen == replace(eight, replicas=2)
     assert replace(eight, workers=one.workers) == one and training("experiment=paper_stage1").run == eight
     assert training("experiment=paper_stage2").run == one and training("experiment=tiny_vae").run.cpu
     assert training("experiment=tiny_vae", "run=gpu_1").run.validate_every == 1000  # the experiment's own
@@ -316,7 +331,9 @@ def test_slurm_needs_its_plugin_and_nothing_else_does(choice: str) -> None:
             composed(choice)
         return
     launcher = composed("experiment=adaptor_depth", choice)[1].hydra.launcher
-    assert launcher._target_.endswith("SlurmLauncher") and launcher.gpus_per_node == 1
+    assert launcher._target_.endswith("SlurmLauncher") and launcher.gpus_per_node == launcher.tasks_per_node == 1
+    launcher = composed("experiment=adaptor_depth", choice, "hydra.launcher.gpus_per_node=8")[1].hydra.launcher
+    assert launcher.tasks_per_node == 8  # a process for each
 
 
 def test_loggers_say_what_they_track() -> None:

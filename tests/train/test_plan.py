@@ -37,6 +37,15 @@ def test_a_step_is_the_same_samples_for_any_processes_and_passes(processes: int,
 
 
 def test_a_batch_that_cannot_be_divided_is_refused() -> None:
+    two = replace(STAGE, spans=(Span(3, 5, 32, 2),))
+    with pytest.raises(UsageError) as error:
+        Share(two, 0, 8, 1)
+    assert str(error.value) == (
+        "a batch of 2 clips cannot be divided over 8 processes × 1 passes: 2 processes train one rate, so train 4 "
+        "rates beside one another (rate=…), or give a batch that they divide (stage.spans.0.batch=8)"
+    )
+    with pytest.raises(UsageError, match=r"passes: give a batch that they divide \(stage.spans.0.batch=6\)$"):
+        Share(STAGE, 0, 2, 3)
     with pytest.raises(UsageError, match="3 processes"):
         Share(STAGE, 0, 3, 1)
 

@@ -1,6 +1,7 @@
 """A precision that is measured: once, where there are units for it, and then kept."""
 
 import math
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,7 +9,9 @@ import pytest
 import torch
 
 from gnvc_vd.common import strict
-from gnvc_vd.conventions import UsageError
+from gnvc_vd.conventions import GnvcError, UsageError
+from gnvc_vd.data.clips import ClipSpec
+from gnvc_vd.data.procedural import ProceduralClips
 from gnvc_vd.train import precision
 from gnvc_vd.train.adversary import adversary_state
 from gnvc_vd.train.checkpoint import read_state
@@ -16,7 +19,7 @@ from gnvc_vd.train.loop import Trainer, train
 from gnvc_vd.train.settings import RunSettings, Training
 from gnvc_vd.train.setup import build
 from tests.train.composing import composed
-from tests.train.runs import SETTINGS, clips, newest, training
+from tests.train.runs import SETTINGS, clips, equal, newest, training
 
 
 def told(steps: int = 1) -> Training:
@@ -97,3 +100,30 @@ def test_a_trial_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
     memory = adversary_state(stage)
     assert memory and not any(one.any() for one in memory.values())
     assert all(parameter.grad is None for parameter in stage.parameters())
+
+
+def test_sums_are_in_one_order_while_that_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":16:8")
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", True)
+    asked: list[tuple[bool, bool]] = []
+
+    def source(spec: ClipSpec) -> ProceduralClips:
+        asked.append((torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark))
+        return clips(spec)
+
+    for ordered in (False, True):
+        train(replace(told(), run=replace(SETTINGS, deterministic=ordered)), source, None, tmp_path / str(ordered))
+        assert not torch.are_deterministic_algorithms_enabled() and torch.backends.cudnn.benchmark
+    assert set(asked[: len(asked) // 2]) == {(False, True)} and set(asked[len(asked) // 2 :]) == {(True, False)}
+    assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":16:8"  # the user's
+    assert equal(newest(tmp_path / "False"), newest(tmp_path / "True"))  # on a CPU there is one order
+
+
+def test_a_step_that_has_no_order_is_said_and_another_error_stays_itself() -> None:
+    x = torch.zeros(3)
+    with pytest.raises(GnvcError, match=r"^run\.deterministic=true: put_ does not have a deterministic implement"):
+        with precision.in_one_order(True):
+            x.put_(torch.tensor([0, 0]), torch.ones(2))
+    with pytest.raises(RuntimeError, match="must match"), precision.in_one_order(True):
+        _ = x + torch.zeros(2)
+    assert not torch.are_deterministic_algorithms_enabled()

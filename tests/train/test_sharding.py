@@ -195,7 +195,9 @@ def assert_alike(one: Path, other: Path, rtol: float = 1e-3, atol: float = 2e-5)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("whole", "sharded"), [("whole", "sharded"), ("prior", "prior-sharded")])
+@pytest.mark.parametrize(
+    ("whole", "sharded"), [("whole", "sharded"), ("prior", "prior-sharded"), ("prior", "prior-compiled")]
+)
 def test_a_divided_transformer_trains_as_a_whole_one(runs: Path, whole: str, sharded: str) -> None:
     assert_alike(newest(runs / whole), newest(runs / sharded), rtol=1e-4)
     curves = [read_figures(runs / name / FIGURES) for name in (whole, sharded)]
@@ -204,6 +206,13 @@ def test_a_divided_transformer_trains_as_a_whole_one(runs: Path, whole: str, sha
         told = {name: value for name, value in wanted.items() if name != "clips_per_second"}
         assert {name: found[name] for name in told} == pytest.approx(told, rel=1e-5)
     assert curves[0][0]["gradient_norm"] > training("latent").stage.optimisation.clip  # so that clipping is in it
+
+
+@pytest.mark.slow
+def test_replicas_of_a_divided_transformer_train_as_one_whole(runs: Path, tmp_path: Path) -> None:
+    """Two machines of two processes."""
+    torchrun("tests.train.sharded", "replicas", tmp_path, processes=4)
+    assert_alike(runs / "whole" / "checkpoints" / MIDDLE, newest(tmp_path))
 
 
 @pytest.mark.slow

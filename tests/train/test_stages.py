@@ -12,6 +12,7 @@ from gnvc_vd.backbone import flow
 from gnvc_vd.backbone.image_condition import condition_on
 from gnvc_vd.backbone.weights import load_backbone
 from gnvc_vd.conventions import Frame, GnvcError, UsageError
+from gnvc_vd.learned.bottleneck.base import BottleneckOutput
 from gnvc_vd.train import losses
 from gnvc_vd.train.settings import Span, Weights
 from gnvc_vd.train.setup import build, group_of
@@ -34,10 +35,12 @@ def codec_stage(
     continuation: float = 0.0,
     noise_scale: float = 1.0,
     sigma_ratio: float | None = None,
+    cfm_detached: bool = True,
     **weights: float,
 ) -> CodecStage:
     told = training(phase)
     stage = replace(told.stage, continuation=continuation, noise_scale=noise_scale, sigma_ratio=sigma_ratio)
+    stage = replace(stage, cfm_detached=cfm_detached)
     if weights:
         stage = replace(stage, weights=Weights(**weights))
     module = build(replace(told, stage=stage))
@@ -84,6 +87,28 @@ def test_flow_matching_trains_the_adaptor_and_nothing_else(continuation: float) 
     stage = codec_stage("latent", continuation)
     found = gradients(stage, stage(video(), STEP).terms["cfm"].sum())
     assert found.get("codec", 0.0) == 0.0 and found["adaptor"] > 0
+
+
+def test_flow_matching_trains_the_codec_too_where_it_is_not_detached() -> None:
+    """Of a velocity of zero, ‖t‖² with t = (x(σ₀) − x₁)/σ₀: its slope at x_c is 2 t (1 − σ₀)/σ₀, over the count."""
+    attached, detached = codec_stage("latent", cfm_detached=False), codec_stage("latent")
+    both = [stage(video(), STEP).terms["cfm"] for stage in (attached, detached)]
+    assert torch.equal(*both) and gradients(attached, both[0].sum())["codec"] > 0
+    attached.refiner.velocity = lambda x, *_: torch.zeros_like(x)  # type: ignore[assignment, method-assign]
+    decoded: list[Tensor] = []
+
+    def keep(_: nn.Module, __: object, output: BottleneckOutput) -> None:
+        output.latents.retain_grad()
+        decoded.append(output.latents)
+
+    attached.bottleneck.register_forward_hook(keep)
+    term = attached(video(), STEP).terms["cfm"]
+    term.sum().backward()
+    slope = decoded[0].grad
+    assert slope is not None
+    sigma_0, count = attached.stage.sigma_0, slope[0].numel()
+    expected = 4 * term / count * ((1 - sigma_0) / sigma_0) ** 2
+    assert torch.allclose(slope.square().flatten(1).sum(1), expected, rtol=1e-4)
 
 
 def test_stage_one_is_the_sum_of_its_terms() -> None:

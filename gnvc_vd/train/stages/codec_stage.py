@@ -93,9 +93,8 @@ class CodecStage(nn.Module):
             "decoded": losses.squared_error(coded.latents, clean),
         }
         if weights.cfm:
-            terms["cfm"] = self._flow_matching(
-                clean[:, :, window], decoded.detach(), features.detach(), noise, sigma_0, draws.uniform(), context
-            )
+            given = (decoded.detach(), features.detach()) if self.stage.cfm_detached else (decoded, features)
+            terms["cfm"] = self._flow_matching(clean[:, :, window], *given, noise, sigma_0, draws.uniform(), context)
         if weights.refined or weights.of_pictures:
             refined = coded.latents[:, :, first:]
             if self.stage.unrolled:  # by the decoder's own steps
@@ -160,7 +159,7 @@ class CodecStage(nn.Module):
         uniform: Tensor,
         context: Tensor | None,
     ) -> Tensor:
-        """L_CFM trains the adaptor only: what the codec decoded enters it detached."""
+        """L_CFM; the codec is trained too unless what it decoded comes detached."""
         start, sigma = flow.start(decoded, noise, sigma_0), sigma_0 * uniform
         x = flow.path(clean, start, sigma, sigma_0)
         if context is not None:
