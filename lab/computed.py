@@ -1,7 +1,8 @@
 """What a piece of work would cost, computed on tensors without data: no weights, no time, any size.
 
 Operations are counted by torch's own counter. Memory is what the tensors that exist at once would hold: an allocator's
-slack and a kernel's workspace come on top of it.
+slack and a kernel's workspace come on top of it. It is measured in a run of its own, as the counter's hooks keep alive
+what checkpointing lets go.
 """
 
 import weakref
@@ -26,10 +27,16 @@ class Computed:
 
 
 def compute(work: Callable[[], object], gradients: bool = False) -> Computed:
-    """Run `work`, whose tensors are on the meta device or fake; with gradients, it may go backward."""
+    """Run `work` twice, whose tensors are on the meta device or fake; with gradients, it may go backward.
+
+    Gradients that the first run leaves are there in the second, and not counted.
+    """
     counter = FlopCounterMode(display=False, custom_mapping={CPU_ATTENTION: attention_operations})
-    with torch.set_grad_enabled(gradients), counter, _LiveBytes() as live:
-        work()
+    with torch.set_grad_enabled(gradients):
+        with counter:
+            work()
+        with _LiveBytes() as live:
+            work()
     return Computed(counter.get_total_flops(), live.peak)
 
 

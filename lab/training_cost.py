@@ -3,8 +3,9 @@
 python -m lab.training_cost experiment=paper_stage1      takes what scripts/train.py takes
 
 Operations (a multiplication and an addition are two) are of one clip, forward and backward, counted by torch. Memory is
-what lives at once beside what is kept, all of it counted in float32: bfloat16 takes less, an allocator's slack and a
-kernel's workspace come on top. Hours assume a share of a peak rate.
+what lives at once beside what is kept (weights, gradients, moments, averages), with blocks checkpointed where the
+training does so, all of it in float32: bfloat16 takes less, an allocator's slack and a kernel's workspace come on top.
+Clips of one pass are counted as so many times one. Hours assume a share of a peak rate.
 """
 
 import sys
@@ -130,7 +131,8 @@ def main(config: DictConfig) -> None:
             hours += work / (PEAK * SHARE) / 3600
             print(
                 f"{span.steps} steps of {span.batch} × {span.frames} frames {span.size}²: "
-                f"{cost.operations / 1e12:.1f} T operations and {cost.working_bytes / 2**30:.1f} GiB a clip"
+                f"{cost.operations / 1e12:.1f} T operations and {cost.working_bytes / 2**30:.1f} GiB a clip; in one pass, "
+                f"with what is kept, {(show.bytes + span.batch * cost.working_bytes) / 2**30:.1f} GiB"
             )
         print(f"{hours:.0f} hours of a device that reaches {SHARE:.0%} of {PEAK / 1e12:.0f} T operations a second")
     except GnvcError as error:
