@@ -131,8 +131,8 @@ def main(config: DictConfig) -> None:
             hours += work / (PEAK * SHARE) / 3600
             print(
                 f"{span.steps} steps of {span.batch} × {span.frames} frames {span.size}²: "
-                f"{cost.operations / 1e12:.1f} T operations and {cost.working_bytes / 2**30:.1f} GiB a clip; in one pass, "
-                f"with what is kept, {(show.bytes + span.batch * cost.working_bytes) / 2**30:.1f} GiB"
+                f"{cost.operations / 1e12:.1f} T operations and {cost.working_bytes / 2**30:.1f} GiB a clip; "
+                f"in one pass, with what is kept, {(show.bytes + span.batch * cost.working_bytes) / 2**30:.1f} GiB"
             )
         print(f"{hours:.0f} hours of a device that reaches {SHARE:.0%} of {PEAK / 1e12:.0f} T operations a second")
     except GnvcError as error:

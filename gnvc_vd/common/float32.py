@@ -21,7 +21,7 @@ def full_float32(device: torch.device) -> Iterator[None]:
     """
     products, cudnn = _readable(torch.get_float32_matmul_precision), _readable(lambda: torch.backends.cudnn.allow_tf32)
     parts = [part for kind in (torch.backends.cudnn, torch.backends.mkldnn) for part in (kind.conv, kind.rnn)]
-    parts += [torch.backends.cuda.matmul, torch.backends.mkldnn.matmul]
+    parts += [torch.backends.cuda.matmul, torch.backends.mkldnn.matmul]  # type: ignore[attr-defined]
     before = [part.fp32_precision for part in parts]
     torch.set_float32_matmul_precision("highest")
     torch.backends.cudnn.allow_tf32 = False

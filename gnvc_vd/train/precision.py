@@ -1,4 +1,4 @@
-"""Which precision `run.precision=auto` is, measured in a second once in a training's life; and whether sums have an order.
+"""Which precision `run.precision=auto` is, measured once in a training's life, in a second; and sums in one order.
 
 A CPU with units for bfloat16 is up to three times as fast with them where a step is large products, and slower where it
 is many small ones. So both are tried on the stage that will train; checkpoints say what was found. Layers that decide

@@ -38,4 +38,4 @@ def _first_host(nodes: str) -> str:
         found = subprocess.run(["scontrol", "show", "hostnames", nodes], capture_output=True, text=True, check=True)
         return found.stdout.split()[0]
     except (OSError, subprocess.CalledProcessError, IndexError) as error:
-        raise GnvcError(f"SLURM's scontrol does not say which hosts {nodes} are: set MASTER_ADDR, RANK and WORLD_SIZE") from error
+        raise GnvcError(f"scontrol does not say which hosts {nodes} are: set RANK and its like yourself") from error

@@ -22,7 +22,11 @@ def said(setting: Callable[[], object]) -> object:
 
 
 def everything() -> list[object]:
-    older = torch.get_float32_matmul_precision, lambda: BACKENDS.cuda.matmul.allow_tf32, lambda: BACKENDS.cudnn.allow_tf32
+    older = (
+        torch.get_float32_matmul_precision,
+        lambda: BACKENDS.cuda.matmul.allow_tf32,
+        lambda: BACKENDS.cudnn.allow_tf32,
+    )
     return [*(part.fp32_precision for part in PARTS), *map(said, older)]
 
 

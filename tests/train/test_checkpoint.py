@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from torch.profiler import ProfilerActivity, profile
 
 from gnvc_vd.conventions import GnvcError
 from gnvc_vd.train import checkpoint
@@ -98,6 +99,22 @@ def test_what_is_remembered_comes_back_to_each_process(tmp_path: Path, monkeypat
         assert int(memory["count"]) == count and memory["past"][1, 2] == count + 1
     with pytest.raises(GnvcError, match=r"memory\.safetensors"):
         restore(*parts()[1:], latest, "this", {"past": torch.zeros(3, 3), "count": torch.tensor(0)})
+
+
+def test_going_on_takes_no_memory_beside_what_is_kept(tmp_path: Path) -> None:
+    """Of four tensors of one size weight and average are there, and two moments are made; no file is read whole."""
+    module = nn.Linear(1000, 1000, bias=False)
+    optimiser, ema = torch.optim.AdamW(module.parameters()), Ema(module, 0.9)
+    module(torch.ones(1, 1000)).sum().backward()
+    optimiser.step()
+    checkpoints = Checkpoints(tmp_path, keep=2)
+    checkpoints.save(State(1, "this", 1), snapshot(optimiser, ema))
+    latest = checkpoints.latest() if checkpoints.wait() is None else None
+    assert latest is not None
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
+        restore(torch.optim.AdamW(module.parameters()), ema, latest, "this")
+    taken = [one.nbytes() for one in seen.profiler.kineto_results.events() if one.name() == "[memory]"]
+    assert taken.count(4 * 1000 * 1000) == 2
 
 
 def test_another_trainings_checkpoint_is_refused(tmp_path: Path) -> None:

@@ -120,7 +120,9 @@ def own(one: torch.Tensor) -> torch.Tensor:
 @pytest.mark.usefixtures("first_of_two")
 def test_on_a_gpu_adamw_takes_lists_of_one_kind_of_parameter(monkeypatch: pytest.MonkeyPatch) -> None:
     """As there, a CPU now steps with lists, and one that holds sharded and whole parameters is refused by torch."""
-    monkeypatch.setattr(import_module("torch.optim.optimizer"), "_get_foreach_kernels_supported_devices", lambda: ["cpu"])
+    monkeypatch.setattr(
+        import_module("torch.optim.optimizer"), "_get_foreach_kernels_supported_devices", lambda: ["cpu"]
+    )
     told, stage = training("latent"), build(training("latent"))
     shard(stage, accelerator())
     ema = Ema(stage, 0.9)
@@ -128,7 +130,7 @@ def test_on_a_gpu_adamw_takes_lists_of_one_kind_of_parameter(monkeypatch: pytest
     before = {name: own(one).clone() for name, one in ema.live.items()}
     for one in ema.live.values():
         one.grad = torch.ones_like(one)
-    with pytest.raises(RuntimeError, match="mixed torch.Tensor and DTensor"):
+    with pytest.raises(RuntimeError, match=r"mixed torch\.Tensor and DTensor"):
         torch.optim.AdamW(ema.live.values()).step()
     ours.step()
     assert [{type(one) for one in group["params"]} for group in ours.param_groups] == [{nn.Parameter}, {DTensor}]
