@@ -16,11 +16,13 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 import gnvc_vd.common.compat  # noqa: F401 - before transformers imports torchvision
+from gnvc_vd.backbone.folder import BOUNDS
 from gnvc_vd.common.strict import require
 from gnvc_vd.conventions import Frame, GnvcError
 
 CLIP_TOKENS = 257  # of one image: 16 × 16 patches and the class
 IMAGE_ENCODER = "image_encoder"
+UNREADABLE = OSError, ValueError, TypeError, ArithmeticError, RuntimeError, SafetensorError  # what a bad file raises
 
 
 class NoTextEncoderError(GnvcError):
@@ -78,6 +80,9 @@ class ImageEncoder:
 
 def pretrained(model_class: Any, folder: Path, dtype: torch.dtype) -> Any:
     """One of transformers' models from its folder; each of its weights must be there, and nothing beside them."""
+    layers = _read(model_class.config_class, folder).num_hidden_layers
+    if not isinstance(layers, int) or not 1 <= layers <= BOUNDS["layers"]:
+        raise GnvcError(f"{folder}: {layers} layers are not between 1 and {BOUNDS['layers']}")
     model, found = _read(model_class, folder, use_safetensors=True, dtype=dtype, output_loading_info=True)
     missing, strange = (sorted(found[f"{kind}_keys"]) for kind in ("missing", "unexpected"))
     if missing or strange:
@@ -89,12 +94,15 @@ def pretrained(model_class: Any, folder: Path, dtype: torch.dtype) -> Any:
 
 
 def _read(part: Any, folder: Path, **options: Any) -> Any:
+    from huggingface_hub.errors import StrictDataclassError
+
     require(folder.is_dir(), f"{folder}: missing; `python scripts/fetch_weights.py` brings it", GnvcError)
     try:
         with _quiet():
             return part.from_pretrained(folder, local_files_only=True, **options)
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise GnvcError(f"{folder}: cannot be read ({str(error).strip().splitlines()[0]})") from error
+    except (*UNREADABLE, StrictDataclassError) as error:
+        said = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise GnvcError(f"{folder}: cannot be read ({said})") from error
 
 
 @contextmanager

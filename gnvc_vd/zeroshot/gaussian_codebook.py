@@ -15,7 +15,8 @@ from torch import Tensor
 from gnvc_vd.common.noise import FIXED_POINT, NORMALS_PER_BLOCK, quantiles_of, words
 from gnvc_vd.zeroshot.codebook import Choice, check_size, strongest
 
-DRAWN_AT_ONCE = 1 << 21  # numbers
+DRAWN_AT_ONCE = 1 << 22  # numbers
+SQUARED_AT_ONCE = 1 << 20  # numbers below 2^21, as a rule: their squares' sum is far below 2^63
 STEP_UNIT = 1 << 16  # latents of a GOP, at most
 
 
@@ -38,8 +39,7 @@ class GaussianCodebook:
     def products(self, residual: Tensor) -> Tensor:
         """⟨z_k, r⟩ for all k: K float32."""
         residual = torch.nan_to_num(residual.flatten().float())
-        numbers = torch.arange(self.size, device=self._device)
-        parts = numbers.split(max(1, DRAWN_AT_ONCE // self.places))
+        parts = self._parts(torch.arange(self.size, device=self._device))
         return torch.cat([(self.atoms(part).float() / FIXED_POINT) @ residual for part in parts])
 
     def select(self, residual: Tensor, count: int) -> Choice:
@@ -48,8 +48,10 @@ class GaussianCodebook:
     def assemble(self, choice: Choice) -> Tensor:
         """The signed sum of chosen atoms over its deviation, with the mean left in, as published: D, float32."""
         numbers, signs = torch.tensor(choice, dtype=torch.int64, device=self._device)
-        summed = (signs[:, None] * self.atoms(numbers)).sum(0)
-        power = sum(int(part.square().sum()) for part in summed.split(DRAWN_AT_ONCE))  # in parts, each below 2^63
+        summed = torch.zeros(self.places, dtype=torch.int64, device=self._device)
+        for part, sign in zip(self._parts(numbers), self._parts(signs), strict=True):
+            summed += (sign[:, None] * self.atoms(part)).sum(0)
+        power = sum(int(part.square().sum()) for part in summed.split(SQUARED_AT_ONCE))
         variance = (power - int(summed.sum()) ** 2 / self.places) / max(1, self.places - 1)
         return summed.float() / math.sqrt(variance) if variance > 0 else summed.float()
 
@@ -57,3 +59,7 @@ class GaussianCodebook:
         """Those of these numbers, each whatever others are asked for: n D int32, over 2^16."""
         blocks = -(-self.places // NORMALS_PER_BLOCK)
         return quantiles_of(words(blocks, self._key, (numbers[:, None], *self._place), self._device), self.places)
+
+    def _parts(self, atoms: Tensor) -> tuple[Tensor, ...]:
+        """Of one number for each of some atoms: as many as are drawn at once."""
+        return atoms.split(max(1, DRAWN_AT_ONCE // self.places))

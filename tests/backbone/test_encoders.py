@@ -122,6 +122,23 @@ def test_an_image_encoder_that_is_not_whole_is_refused(tmp_path: Path, capfd: py
         _ = load_backbone("nano").image_encoder
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"num_hidden_layers": 10**9}, "1000000000 layers are not between 1 and 100"),
+        ({"num_hidden_layers": 2}, "0 tensors missing, 16 unknown"),
+        ({"patch_size": 0}, "image_encoder: cannot be read"),
+        ({"hidden_size": "many"}, "image_encoder: cannot be read"),
+        ({"hidden_size": 32}, "image_encoder: cannot be read"),
+    ],
+)
+def test_an_image_encoder_of_strange_sizes_is_refused(tmp_path: Path, change: dict[str, object], said: str) -> None:
+    save_image_folder(tmp_path, 1)
+    edit_json(tmp_path / "image_encoder" / "config.json", **change)
+    with pytest.raises(GnvcError, match=said):
+        _ = load_backbone(tmp_path).image_encoder
+
+
 def test_wans_text_encoder_is_read_with_the_embedding_that_its_file_holds_once(tmp_path: Path) -> None:
     """Its configuration says that nothing is tied, and its file has `shared` alone."""
     encoder = save_text_encoder(tmp_path)

@@ -23,6 +23,8 @@ from gnvc_vd.conventions import Colour, GnvcError, UsageError
 from gnvc_vd.learned.codec import Encoding
 from gnvc_vd.train.push import files_to_push, push
 from gnvc_vd.video import Video, VideoInfo, create_video, open_video
+from tests.backbone.image_folders import save_image_folder
+from tests.backbone.test_layouts import save_text_encoder
 from tests.conftest import Script, smooth_clip
 
 DOWNLOAD = signature(snapshot_download)  # of the one that the tests replace
@@ -266,6 +268,20 @@ def test_of_a_diffusers_folder_the_backbone_is_fetched_and_nothing_that_could_ru
     assert names_in(tmp_path / "weights" / "someone--video@main") == wanted
     assert script("fetch_weights.py", "--text-encoder", "someone/video") == 0
     assert names_in(tmp_path / "weights" / "someone--video@main") == wanted | {"text_encoder/c.safetensors"}
+
+
+def test_an_image_conditioned_release_comes_with_its_image_encoder(hub: Hub, script: Script, tmp_path: Path) -> None:
+    """And with the text encoder when that is asked for, by which the empty prompt is embedded."""
+    release, fetched = hub.root / "someone" / "i2v" / "main", tmp_path / "weights" / "someone--i2v@main"
+    save_image_folder(release, images=1)
+    (release / "empty_prompt.safetensors").unlink()
+    save_text_encoder(release)
+    assert script("fetch_weights.py", "someone/i2v") == 0 and not (fetched / "text_encoder").exists()
+    assert script("fetch_weights.py", "someone/i2v", "--text-encoder") == 0
+    assert script("embed_prompt.py", fetched) == 0
+    backbone = load_backbone("someone/i2v")
+    assert "image_encoder/model.safetensors" in backbone.files and backbone.dit.text.shape == (1, 512, 8)
+    assert backbone.image_encoder.embed(smooth_clip(32, 48, 1)).shape == (1, 257, 16)
 
 
 def test_a_model_that_refers_to_itself_is_refused(

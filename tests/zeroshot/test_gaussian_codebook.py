@@ -34,8 +34,9 @@ def test_any_atom_is_the_same_alone_and_in_a_book_of_any_size(monkeypatch: pytes
     assert torch.equal(book(4096, 100).atoms(torch.arange(256)), whole[:, :100])
     residual = torch.randn(640, generator=torch.Generator().manual_seed(1))
     chosen = book().select(residual, 9)
+    z = book().assemble(chosen)
     monkeypatch.setattr("gnvc_vd.zeroshot.gaussian_codebook.DRAWN_AT_ONCE", 5000)  # seven at a time
-    assert book().select(residual, 9) == chosen
+    assert book().select(residual, 9) == chosen and torch.equal(book().assemble(chosen), z)
 
 
 def test_atoms_are_normal_and_independent() -> None:
