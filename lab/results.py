@@ -16,6 +16,7 @@ docs/results/README.md describes the columns. Files of others with these columns
 
 import argparse
 import csv
+import inspect
 import io
 import math
 import re
@@ -148,6 +149,9 @@ def redrawn(text: str, releases: dict[str, Release]) -> str:
         kind, words = match[2], match[3].split()
         require(kind in TABLES, f"there is no table {kind!r}; there are {', '.join(TABLES)}")
         require(bool(words) and words[0] in releases, f"{match[1].strip()}: no such file of points")
+        wanted = [name.upper() for name in list(inspect.signature(TABLES[kind]).parameters)[1:]]
+        said = f"{match[1].strip()}: {kind} NAME is followed by {' '.join(wanted)}"
+        require(len(words) == 1 + len(wanted), said)
         table = TABLES[kind](releases[words[0]], *words[1:])
         return f"{match[1]}{_lines(table)}\n{match[4]}" if table.rows else f"{match[1]}{match[4]}"
 

@@ -17,11 +17,10 @@ import hydra
 from accelerate import PartialState
 from omegaconf import DictConfig
 
-from gnvc_vd.conventions import GnvcError, UsageError
 from gnvc_vd.evaluate.evaluation import evaluation_of
 from gnvc_vd.evaluate.run import evaluate
 from gnvc_vd.report.evaluation_report import write_report
-from gnvc_vd.train.experiments import listing, register
+from gnvc_vd.train.experiments import sentences, start
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 PATIENCE = timedelta(days=30)  # of processes whose share is done: the others' may take hours longer
@@ -29,7 +28,7 @@ PATIENCE = timedelta(days=30)  # of processes whose share is done: the others' m
 
 @hydra.main(config_path=str(CONFIGS), config_name="evaluate", version_base="1.3")
 def main(config: DictConfig) -> None:
-    try:
+    with sentences("evaluate"):
         evaluation = evaluation_of(config)
         state = PartialState(cpu=evaluation.device == "cpu", timeout=PATIENCE)
         device = str(state.device) if evaluation.device == "auto" else evaluation.device
@@ -42,16 +41,9 @@ def main(config: DictConfig) -> None:
                 print(write_report(evaluation, done.points, Path(evaluation.folder) / "report"))
             else:
                 print("no report yet: other points lack")
-    except GnvcError as error:
-        print(f"evaluate: {error}", file=sys.stderr)
-        sys.exit(2 if isinstance(error, UsageError) else 1)
     if done.failures:
         sys.exit(1)
 
 
 if __name__ == "__main__":
-    register(CONFIGS)
-    if sys.argv[1:]:
-        main()
-    else:
-        print(listing(CONFIGS, "evaluate"))
+    start(main, CONFIGS, "evaluate")

@@ -92,20 +92,30 @@ def find(name: str, referring: tuple[str, ...] = ()) -> Located:
     """
     require(name not in referring, f"{name}: refers to itself for its backbone", GnvcError)
     referring = (*referring, name)
+    folder = folder_of(name)
+    if folder is None:
+        return from_seed(PRESETS[name])
+    if folder.parent == SHIPPED:
+        return replace(_model_folder(folder, referring), where=name)
+    return _in_folder(folder, referring)
+
+
+def folder_of(name: str) -> Path | None:
+    """The folder of a preset, folder or hub id, which must be there; None where weights come from a seed."""
     preset = PRESETS.get(name)
     if preset is not None and preset.shipped:
-        return replace(_model_folder(model_folder(name), referring), where=name)
+        return SHIPPED / name
     if preset is not None and preset.source is None:
-        return from_seed(preset)
+        return None
     if preset is None and Path(name).is_dir():
-        return _in_folder(Path(name), referring)
+        return Path(name)
     source, folder = published(name)
     if not folder.is_dir():
         raise GnvcError(
             f"{name} is not on this machine: run `python scripts/fetch_weights.py {name}`, or put a model folder or "
             f"diffusers folder of {source.repository} at {folder}"
         )
-    return _in_folder(folder, referring)
+    return folder
 
 
 def from_seed(sizes: Preset) -> Located:

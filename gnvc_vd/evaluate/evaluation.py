@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from gnvc_vd.baselines.commands import check_bounded
 from gnvc_vd.baselines.external import External
@@ -15,6 +15,7 @@ from gnvc_vd.common.strict import parse, require
 from gnvc_vd.conventions import UsageError
 from gnvc_vd.evaluate.compare import METRICS, check_measures
 from gnvc_vd.metrics.bdrate import SMALLEST_OVERLAP
+from gnvc_vd.train.experiments import plain
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")  # it names folders
 
@@ -143,4 +144,4 @@ class Evaluation:
 
 def evaluation_of(config: DictConfig) -> Evaluation:
     """A Hydra configuration, parsed strictly."""
-    return parse(Evaluation, OmegaConf.to_container(config, resolve=True), "configuration")
+    return parse(Evaluation, plain(config), "configuration")

@@ -18,13 +18,13 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from gnvc_vd.backbone.folder import DESCRIPTION
+from gnvc_vd.backbone.sources import folder_of
 from gnvc_vd.baselines.commands import DECODED, SOURCE, Coded, Commands, code
 from gnvc_vd.baselines.external import External
 from gnvc_vd.baselines.hybrid import Hybrid
 from gnvc_vd.codecs.contract import RATE_OPTIONS
 from gnvc_vd.codecs.info import inspect
-from gnvc_vd.codecs.load import highest_refined
+from gnvc_vd.codecs.load import DEFAULT_MODEL, highest_refined
 from gnvc_vd.common.files import file_sha256, replacing
 from gnvc_vd.common.strict import require
 from gnvc_vd.conventions import GnvcError, UsageError, bits_per_pixel, kilobits_per_second
@@ -32,7 +32,7 @@ from gnvc_vd.evaluate.compare import compare
 from gnvc_vd.evaluate.evaluation import CodecEntry, Evaluation, OwnCodec, words
 from gnvc_vd.evaluate.points import Point, environment, key_of, path_of, read_point, settings_of, write_point
 from gnvc_vd.evaluate.sequences import Prepared, prepare, show
-from gnvc_vd.evaluate.test_sets import CLIPS, Sequence, read_manifest
+from gnvc_vd.evaluate.test_sets import CLIPS, Sequence, path_of_film, read_manifest
 from gnvc_vd.metrics.weight_files import FILES, in_torch_home, missing_message
 from gnvc_vd.presets import PRESETS
 
@@ -101,14 +101,19 @@ def evaluate(
     sequences = [one for one in manifest.sequences if not evaluation.sequences or one.name in evaluation.sequences]
     lacking = sorted(set(evaluation.sequences) - {one.name for one in sequences})
     require(not lacking, f"{evaluation.manifest} has no sequence {', '.join(lacking)}")
-    for one in sequences[rank::processes]:
-        _prepared(one, evaluation)
-    barrier()
-    sources = [_prepared(one, evaluation) for one in sequences]
+    for one in sequences:  # and models: what lacks is said before anything takes time
+        path_of_film(one, root_of(evaluation))
+    for name, contestant in evaluation.codecs.items():
+        if contestant.ours and (not evaluation.only or name in evaluation.only):
+            folder_of(contestant.ours.model or DEFAULT_MODEL)
     codecs = {name: one for name, one in evaluation.codecs.items() if not is_redundant(one)}
     anchor = evaluation.report.anchor
     if anchor is not None and anchor not in codecs:
         raise UsageError(f"{anchor} is the anchor, and its model does not refine: give another with report.anchor")
+    for one in sequences[rank::processes]:
+        _prepared(one, evaluation)
+    barrier()
+    sources = [_prepared(one, evaluation) for one in sequences]
     all_jobs = [
         Job(evaluation, name, level, source)
         for source in sources
@@ -217,7 +222,7 @@ def commands_of(job: Job, device: str, work: Path) -> Commands:
 def our_commands(codec: OwnCodec, level: int, gop: int | None, device: str) -> Commands:
     """The command line in two processes; GOPs of the protocol's length whatever the pictures show."""
     # A preset is never read as a local folder, or a point's key would be wrong.
-    local = codec.model is not None and codec.model not in PRESETS and (Path(codec.model) / DESCRIPTION).is_file()
+    local = codec.model is not None and codec.model not in PRESETS and Path(codec.model).is_dir()
     model = [] if codec.model is None else ["--model", str(Path(codec.model).absolute()) if local else codec.model]
     which = [] if codec.codec == "gnvc-vd" else ["--codec", codec.codec]
     rate = [RATE_OPTIONS[codec.codec].option, str(level), *(["--gop", str(gop)] if gop else []), "--no-scenecut"]
@@ -255,12 +260,15 @@ def shared_encoding(job: Job) -> tuple[Path, float] | None:
     return None
 
 
+def root_of(evaluation: Evaluation) -> Path:
+    return CLIPS if evaluation.root is None else Path(evaluation.root)
+
+
 def _prepared(sequence: Sequence, evaluation: Evaluation) -> Prepared:
     """Both the source and its copy for the player, made where they are not there."""
     folder = Path(evaluation.folder)
-    root = CLIPS if evaluation.root is None else Path(evaluation.root)
     frames = evaluation.frames or sequence.frames
-    prepared = prepare(sequence, root, frames, folder / "sources", evaluation.crop)
+    prepared = prepare(sequence, root_of(evaluation), frames, folder / "sources", evaluation.crop)
     shown = player_path(folder, "source", sequence.name)
     if not shown.is_file() or shown.stat().st_mtime_ns < prepared.path.stat().st_mtime_ns:
         show(prepared.path, prepared.clip, shown)

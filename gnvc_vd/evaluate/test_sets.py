@@ -87,11 +87,16 @@ def read_manifest(name: str) -> Manifest:
     return parse(Manifest, read_object(path), str(path))
 
 
+def path_of_film(sequence: Sequence, root: Path) -> Path:
+    """A sequence's file, which must be there."""
+    path = inside(root, sequence.file)
+    require(path.is_file(), f"{path}: missing; give the folder that holds it with root=FOLDER", GnvcError)
+    return path
+
+
 def film_of(sequence: Sequence, root: Path) -> tuple[Path, str]:
     """A sequence's file and its sha256, which must be the manifest's where that says one."""
-    path = inside(root, sequence.file)
-    hint = f"the manifest's root should be the folder that holds {sequence.file}"
-    require(path.is_file(), f"{path}: missing; {hint}", GnvcError)
+    path = path_of_film(sequence, root)
     found = file_sha256(path)
     if sequence.sha256 not in (None, found):
         raise GnvcError(f"{path} is not the file that the manifest means: its sha256 begins with {found[:12]}")

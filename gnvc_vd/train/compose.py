@@ -17,6 +17,7 @@ from gnvc_vd.data.latents import LatentClips, encoder_identity
 from gnvc_vd.data.material import Material
 from gnvc_vd.data.samples import Clips
 from gnvc_vd.presets import AdaptorPreset, Preset, preset
+from gnvc_vd.train.experiments import plain
 from gnvc_vd.train.loop import Sources
 from gnvc_vd.train.settings import Model, Training
 from gnvc_vd.train.setup import backbone_of
@@ -26,10 +27,10 @@ OURS = ("gnvc_vd.data.", "gnvc_vd.train.compose.")  # what a configuration may c
 
 def training_of(config: DictConfig) -> Training:
     """The plain part of a configuration, parsed strictly."""
-    plain = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
-    strange = plain.keys() - {field.name for field in fields(Training)}
+    told = plain(config)
+    strange = told.keys() - {field.name for field in fields(Training)}
     require(not strange, f"the configuration holds unknown keys: {', '.join(sorted(strange))}")
-    given = plain | {"data": json.dumps(plain["data"]["train"])[:1000]}
+    given = told | {"data": json.dumps(told["data"]["train"])[:1000]}
     adaptor = adaptor_of(given.pop("adaptor"), preset(given["model"]["name"]))
     return replace(strict.parse(Training, given, "configuration"), adaptor=adaptor)
 

@@ -225,7 +225,7 @@ def test_a_codec_that_fails_is_named_and_the_others_points_are_there(tmp_path: P
     assert len(again) == 1 and "failed with exit code" in again[0] and not left.exists()
 
 
-def test_our_codecs_go_through_the_command_line() -> None:
+def test_our_codecs_go_through_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     options = {"mode": "i2v", "g-scale": 2.5, "shift": None, "withhold": False, "reuse": True, "tail-step": 0}
     commands = our_commands(OwnCodec((100,), "gvc", "nano", options, {"gops": "1:2"}), 100, 33, "cpu")
     assert " ".join(commands.encode) == (
@@ -233,6 +233,11 @@ def test_our_codecs_go_through_the_command_line() -> None:
         "--device cpu --mode i2v --g-scale 2.5 --reuse --tail-step 0"
     )
     assert " ".join(commands.decode) == "gnvc-vd decode stream.gnvc decoded.mkv --model nano --device cpu --gops 1:2"
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "weights").mkdir()  # a folder of any layout, found from the folder in which the commands run
+    assert f"--model {tmp_path}/weights " in " ".join(
+        our_commands(OwnCodec((5,), "gvc", "weights"), 5, 33, "cpu").encode
+    )
     plain = our_commands(OwnCodec((5,)), 5, 25, "cpu")
     assert " ".join(plain.encode[4:]) == "--quality 5 --gop 25 --no-scenecut --device cpu" and plain.decode[-1] == "cpu"
 
@@ -276,6 +281,23 @@ def test_wrong_evaluations_are_refused(tmp_path: Path) -> None:
     broken.write_text("{}")
     with pytest.raises(GnvcError, match="not a point of this program"):
         evaluate(evaluation(tmp_path), "cpu")
+
+
+def test_what_lacks_is_said_before_anything_is_prepared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A root without the last film, and a model that is not there; a call for other codecs needs no model."""
+    made_up_set(tmp_path)
+    monkeypatch.setattr("gnvc_vd.evaluate.run.make", lambda job, device: None)
+    codecs = {"ours": CodecEntry(ours=OwnCodec((1,), model="no/such/model")), **evaluation(tmp_path).codecs}
+    with pytest.raises(GnvcError, match="no/such/model: no such preset or folder"):
+        evaluate(evaluation(tmp_path, codecs=codecs), "cpu")
+    last = (tmp_path / "s1.mp4").rename(tmp_path / "s2.mp4")
+    with pytest.raises(GnvcError, match=r"s1\.mp4: missing; give the folder that holds it with root=FOLDER"):
+        evaluate(evaluation(tmp_path), "cpu")
+    sources = Path(evaluation(tmp_path).folder) / "sources"
+    assert names_beside(sources) == []
+    last.rename(tmp_path / "s1.mp4")
+    assert evaluate(evaluation(tmp_path, codecs=codecs, only=("x264",)), "cpu").made == 6
+    assert len(names_beside(sources)) == 4
 
 
 @pytest.mark.parametrize("name", EVALUATIONS)

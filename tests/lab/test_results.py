@@ -79,6 +79,8 @@ def test_what_is_not_there_is_said(release: Release, tmp_path: Path) -> None:
         ("rates other mean psnr_rgb x265", "no such file of points"),
         ("rates small mean psnr_rgb x266", r"small.csv has no x266; it has ours, x265"),
         ("pie small", "there is no table 'pie'"),
+        ("rates small mean psnr_rgb", "rates NAME is followed by SEQUENCE METRICS CODECS"),
+        ("at small city x265 0.1 psnr_rgb ours more", "at NAME is followed by SEQUENCE ANCHOR MOST METRICS CODEC"),
     ):
         with pytest.raises(GnvcError, match=reason):
             redrawn(page(marker), {"small": release})

@@ -273,10 +273,10 @@ def test_another_training_does_not_go_on_in_the_same_folder(tmp_path: Path) -> N
 
 
 @pytest.mark.slow
-def test_the_overfit_experiment_drives_its_loss_down_ten_times(tmp_path: Path) -> None:
+def test_the_overfit_experiment_drives_its_error_down_thirty_times(tmp_path: Path) -> None:
     script = Path(__file__).parents[2] / "scripts" / "train.py"
     command = [sys.executable, str(script), "experiment=debug_overfit", f"hydra.run.dir={tmp_path}"]
     done = subprocess.run(command, env=ENVIRONMENT, check=False, capture_output=True, timeout=300)
     assert done.returncode == 0, done.stderr.decode()[-3000:]
-    found = [line["loss"] for line in read_figures(tmp_path / FIGURES) if "loss" in line]
-    assert found[-1] < 0.1 * found[0]
+    found = [line["decoded"] for line in read_figures(tmp_path / FIGURES) if "loss" in line]
+    assert found[-1] < found[0] / 30
