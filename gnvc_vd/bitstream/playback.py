@@ -75,10 +75,17 @@ def decoded(
 
 
 class Playback:
-    """The frames of a stream whose header has been read."""
+    """The frames of a stream whose header has been read.
 
-    def __init__(self, reader: Reader, decoding: Decoding, decoder: UnitDecoder) -> None:
-        self._reader, self._decoding, self._decoder = reader, decoding, decoder
+    Args:
+        say: hears of each damage that is concealed.
+    """
+
+    def __init__(
+        self, reader: Reader, decoding: Decoding, decoder: UnitDecoder, say: Callable[[str], object] = lambda _: None
+    ) -> None:
+        self._reader, self._decoding, self._decoder, self._say = reader, decoding, decoder, say
+        self.held = 0  # frames in place of those that are lost
         self._last: Frame | None = None
         self._gop_frames = 0
         self._given = 0
@@ -114,14 +121,18 @@ class Playback:
             for frames in self._decoder.frames(unit):
                 yield from self._give(frames)
         except BitstreamError as error:
+            said = f"GOP {unit.index} is damaged: {error}"
             if not self._decoding.conceal:
-                raise BitstreamError(f"GOP {unit.index} is damaged: {error}") from error
+                raise BitstreamError(said) from error
+            self._say(said)
             if shown:
                 yield from self._held(before + unit.frames - self._given)
 
     def _lost(self, damage: Damage) -> Iterator[Frame]:
+        said = f"damage at byte {damage.offset}, from GOP {damage.first_gop} on: {damage.reason}"
         if not self._decoding.conceal:
-            raise BitstreamError(f"damage at byte {damage.offset}, from GOP {damage.first_gop} on: {damage.reason}")
+            raise BitstreamError(said)
+        self._say(said)
         self._lost_gops += 1 + damage.size // SMALLEST_UNIT if damage.lost is None else damage.lost
         if self._whole_stream():
             yield from self._held((damage.lost or 0) * self._gop_frames)
@@ -131,6 +142,7 @@ class Playback:
         if self._last is None:
             self._last = np.zeros((header.height, header.width, 3), dtype=np.uint8)
         for _ in range(count):
+            self.held += 1
             yield from self._give(self._last[None])
 
     def _give(self, frames: Frame) -> Iterator[Frame]:

@@ -177,6 +177,8 @@ def _decode(arguments: argparse.Namespace) -> int:
     decoding = Decoding(first_gop=first_gop, last_gop=last_gop, **gvc.explicit_options(arguments, DECODING))
     done = decode_file(_codec_of(arguments), arguments.source, arguments.target, decoding, _notify)
     text = f"{done.frames} frames of {done.width}×{done.height}, {done.frames / done.seconds:.2f} frames/s"
+    if done.held:
+        text += f", {done.held} of them held in place of lost ones"
     if done.drift is not None:
         text += f", latents within {done.drift:.4f} of the encoder's"
     return _done(arguments, done, text)

@@ -50,6 +50,7 @@ class Decoded:
     height: int
     seconds: float
     drift: float | None = None  # GVC: the largest drift of a GOP's latents from the encoder's
+    held: int = 0  # of the frames, in place of those that are lost, where damage is concealed
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ def encode_video(
 def decode_file(
     codec_for: CodecFor, source: str, target: str, decoding: Decoding, say: Say = lambda _: None
 ) -> Decoded:
-    """`say` hears what the output's format cannot hold."""
+    """`say` hears what the output's format cannot hold, and what damage is concealed."""
     start = time.perf_counter()
     with input_stream(source) as stream:
         reader = Reader(stream, decoding.max_pixels)
@@ -120,13 +121,15 @@ def decode_file(
         ):
             for notice in writer.notices:
                 say(notice)
-            for window in Playback(reader, decoding, decoder).frames():
+            playback = Playback(reader, decoding, decoder, say)
+            for window in playback.frames():
                 for frame in window:
                     writer.write(frame)
                 count += len(window)
                 progress.update(len(window))
     seconds = time.perf_counter() - start
-    return Decoded(count, header.width, header.height, seconds, max(decoder.drifts.values(), default=None))
+    drift = max(decoder.drifts.values(), default=None)
+    return Decoded(count, header.width, header.height, seconds, drift, playback.held)
 
 
 def verify_file(codec_for: CodecFor, source: str, max_pixels: int = MAX_PIXELS) -> Verified:

@@ -7,7 +7,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from gnvc_vd.conventions import GnvcError
@@ -26,8 +26,22 @@ def replacing(target: Path) -> Iterator[Path]:
     """A path to write to; renamed to `target` if the block succeeds, deleted if it raises.
 
     The block may make a file or a folder. A folder that is replaced is moved aside first, and moved back if the second
-    renaming fails. Leftovers of killed processes for `target` are deleted.
+    renaming fails. Leftovers of killed processes for `target` are deleted. A link stays, and what it leads to is
+    replaced; a pipe or a device is never replaced: it is written itself.
     """
+    target = Path(os.path.realpath(target))
+    special = target.exists() and not target.is_file() and not target.is_dir()
+    try:
+        with nullcontext(target) if special else _renamed(target) as part:
+            yield part
+    except OSError as error:
+        if error.errno in FULL:
+            raise GnvcError(f"cannot write {target}: {os.strerror(error.errno)}") from error
+        raise
+
+
+@contextmanager
+def _renamed(target: Path) -> Iterator[Path]:
     if not target.parent.is_dir():
         raise GnvcError(f"cannot write {target}: there is no folder {target.parent}")
     try:
@@ -48,10 +62,6 @@ def replacing(target: Path) -> Iterator[Path]:
             if old.exists():
                 old.rename(target)
             raise
-    except OSError as error:
-        if error.errno in FULL:
-            raise GnvcError(f"cannot write {target}: {os.strerror(error.errno)}") from error
-        raise
     finally:
         shutil.rmtree(beside, ignore_errors=True)
         os.close(lock)

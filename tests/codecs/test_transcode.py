@@ -232,9 +232,32 @@ def test_damage_exits_1_and_is_concealed_on_request(
     code, _, messages = here(capfd, "decode", path, out_path, "--steps", "1")
     assert code == 1 and "damage" in messages
     assert not any("shown" in name for name in names_beside(tmp_path))
-    assert here(capfd, "decode", path, out_path, "--steps", "1", "--conceal")[0] == 0
+    code, out, messages = here(capfd, "decode", path, out_path, "--steps", "1", "--conceal")
+    assert code == 0 and "12 frames of 50×34" in out and "7 of them held in place of lost ones" in out
+    assert "from GOP 1 on: damaged" in messages
+    code, out, _ = here(capfd, "decode", path, out_path, "--steps", "1", "--conceal", "--json")
+    assert code == 0 and (json.loads(out)["frames"], json.loads(out)["held"]) == (12, 7)
     with open_video(out_path) as shown:
         assert len(list(shown)) == 12
+
+
+@pytest.mark.parametrize("name", ["out.gnvc", "shown.mkv", "pictures"])
+def test_an_output_that_is_a_link_stays_one_and_its_file_is_written(
+    capfd: pytest.CaptureFixture[str], stream: Path, tmp_path: Path, name: str
+) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    link, file = tmp_path / f"to-{name}", disk / name
+    link.symlink_to(file)
+    source = ["decode", stream] if name != "out.gnvc" else ["encode", tmp_path / "in.mkv"]
+    for _ in range(2):  # where nothing is yet, and over what is there
+        assert here(capfd, *source, link, *(["--steps", "1"] if name != "out.gnvc" else ["--gop", "5"]))[0] == 0
+    assert link.is_symlink() and names_beside(disk) == [name]
+    if name == "out.gnvc":
+        assert file.read_bytes() == stream.read_bytes()
+    else:
+        with open_video(link) as shown:
+            assert len(list(shown)) == 12
 
 
 @pytest.mark.parametrize(

@@ -41,6 +41,36 @@ def test_a_folder_is_replaced_as_a_whole(tmp_path: Path) -> None:
     assert names_beside(target) == ["new"] and names_beside(tmp_path) == ["frames"]
 
 
+def test_a_link_stays_and_what_it_leads_to_is_written(tmp_path: Path) -> None:
+    """As a shell's > does: a file, a file that is not there yet, and a folder."""
+    disk, here = tmp_path / "disk", tmp_path / "here"
+    for folder in (disk, here, disk / "frames"):
+        folder.mkdir()
+    (disk / "old.gnvc").write_bytes(b"old")
+    for name in ("old.gnvc", "new.gnvc", "frames"):
+        (here / name).symlink_to(Path("..") / "disk" / name)
+        with replacing(here / name) as part:
+            if name == "frames":
+                part.mkdir()
+                (part / "000000.png").touch()
+            else:
+                part.write_bytes(name.encode())
+        assert (here / name).is_symlink()
+    assert [(disk / name).read_bytes() for name in ("old.gnvc", "new.gnvc")] == [b"old.gnvc", b"new.gnvc"]
+    assert names_beside(disk / "frames") == ["000000.png"]
+    assert names_beside(disk) == names_beside(here) == ["frames", "new.gnvc", "old.gnvc"]
+
+
+def test_a_pipe_is_written_and_never_replaced(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    ends = os.open(pipe, os.O_RDWR | os.O_NONBLOCK)  # so that writing does not wait for a reader
+    with replacing(pipe) as part:
+        part.write_bytes(b"new")
+    assert os.read(ends, 9) == b"new" and pipe.is_fifo() and names_beside(tmp_path) == ["pipe"]
+    os.close(ends)
+
+
 def test_a_folder_is_back_in_its_place_if_the_last_step_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     target = tmp_path / "frames"
     target.mkdir()

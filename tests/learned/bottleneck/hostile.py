@@ -8,7 +8,6 @@ Prints one JSON line: how every mutant ended.
 import io
 import json
 import sys
-from collections import Counter
 from fractions import Fraction
 from functools import partial
 from random import Random
@@ -22,7 +21,7 @@ from gnvc_vd.learned.bottleneck.base import Bottleneck
 from gnvc_vd.learned.bottleneck.policies import POLICIES, qualities
 from gnvc_vd.learned.bottleneck.schema import coded_identity
 from tests.bitstream.streams import packed
-from tests.codecs.hostile import end_of, resigned
+from tests.codecs.hostile import ends_of, resigned
 from tests.learned.bottleneck.models import from_generator, latents
 
 MAX_PIXELS = 1 << 18
@@ -59,7 +58,7 @@ def main() -> None:
     model, random = from_generator(kind=sys.argv[2]), Random(0)
     whole = stream(model)
     assert decode(model, whole) == 5
-    print(json.dumps(Counter(end_of(partial(decode, model, resigned(whole, random))) for _ in range(int(sys.argv[1])))))
+    print(json.dumps(ends_of([partial(decode, model, resigned(whole, random)) for _ in range(int(sys.argv[1]))])))
 
 
 if __name__ == "__main__":
