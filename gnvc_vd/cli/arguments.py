@@ -111,11 +111,14 @@ def parser() -> Parser:
 
     compare = commands.add_parser("compare", help="one video against another: fidelity, perception, flicker")
     compare.add_argument("reference", metavar="REF", help="the original: any video, a folder of PNGs, or -")
-    compare.add_argument("test", metavar="TEST", help="the decoded video, in the same size")
+    compare.add_argument("tests", nargs="+", metavar="TEST", help="the decoded video, or several, in the same size")
     compare.add_argument("--frames", type=values.positive, metavar="N", help="the first N alone")
     compare.add_argument("--metrics", metavar="NAME,…", help="only these (default: all; VGG metrics are slow)")
     compare.add_argument(
         "--flow", choices=["dis", "raft"], default="dis", help="optical flow for e_warp (default: dis)"
+    )
+    compare.add_argument(
+        "--html", metavar="DIR", help="folder for a page that plays them side by side, offline: DIR/index.html"
     )
     _raw_options(compare)
     compare.add_argument(

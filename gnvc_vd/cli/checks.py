@@ -15,7 +15,8 @@ VIDEO_SUFFIXES = frozenset(
 
 def check_files(arguments: argparse.Namespace) -> None:
     """Inputs are there, and no output replaces one."""
-    inputs = [getattr(arguments, name, None) for name in ("source", "file", "reference", "test")]
+    inputs = [getattr(arguments, name, None) for name in ("source", "file", "reference")]
+    inputs += getattr(arguments, "tests", [])
     for path in (path for path in inputs if path not in (None, "-")):
         if "\0" in path:
             raise UsageError("a file name cannot hold a NUL")
@@ -25,6 +26,8 @@ def check_files(arguments: argparse.Namespace) -> None:
             Path(path).stat()  # its failure says what is wrong; a pipe must not be opened twice
             if Path(path).is_dir():
                 raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+    if arguments.command == "compare":
+        _check_comparison(arguments)
     if arguments.command not in ("encode", "decode") or arguments.target == "-":
         return
     source, target = Path(arguments.source), Path(arguments.target)
@@ -32,3 +35,11 @@ def check_files(arguments: argparse.Namespace) -> None:
         raise UsageError(f"{target} is the input itself: name another file to write")
     if arguments.command == "encode" and target.suffix.lower() in VIDEO_SUFFIXES:
         raise UsageError(f"{target} has a video's suffix, and a stream is written: name it .gnvc")
+
+
+def _check_comparison(arguments: argparse.Namespace) -> None:
+    several = arguments.html is not None or len(arguments.tests) > 1
+    if several and "-" in (arguments.reference, *arguments.tests):
+        raise UsageError("standard input can be read once: with several videos or --html, all must be files")
+    if arguments.html is not None and Path(arguments.html).exists() and not Path(arguments.html).is_dir():
+        raise UsageError(f"{arguments.html} is a file: --html takes a folder")

@@ -223,18 +223,24 @@ def _info(arguments: argparse.Namespace) -> int:
 def _compare(arguments: argparse.Namespace) -> int:
     from gnvc_vd.evaluate.compare import METRICS, compare
 
-    found = compare(
-        arguments.reference,
-        arguments.test,
-        arguments.frames,
-        arguments.metrics.split(",") if arguments.metrics is not None else tuple(METRICS),
-        _raw(arguments),
-        arguments.flow,
-        _device(arguments.device),
-    )
-    for notice in found.notices:
-        _notify(notice)
-    print(json.dumps(found.as_dict()) if arguments.json else found.as_text())
+    raw, device = _raw(arguments), _device(arguments.device)
+    metrics = arguments.metrics.split(",") if arguments.metrics is not None else tuple(METRICS)
+    several = len(arguments.tests) > 1
+    found = {}
+    for test in arguments.tests:
+        one = compare(arguments.reference, test, arguments.frames, metrics, raw, arguments.flow, device)
+        found[test] = one
+        for notice in one.notices:
+            _notify(notice)
+        if arguments.json:
+            print(json.dumps(({"test": test} if several else {}) | one.as_dict()))
+        else:
+            print(f"{test}: {one.as_text()}" if several else one.as_text())
+    if arguments.html is not None:
+        from gnvc_vd.report.side_by_side import write_side_by_side
+
+        page = write_side_by_side(arguments.reference, found, arguments.html, raw)
+        print(page, file=sys.stderr if arguments.json else sys.stdout)
     return DONE
 
 

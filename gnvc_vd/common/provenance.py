@@ -7,6 +7,8 @@ from functools import cache
 from pathlib import Path
 
 MODEL_NAME = re.compile(r"^model name\s*:\s*(.+)$", re.MULTILINE)
+# Whoever is named before the host stays out: it may be a secret.
+ORIGIN = re.compile(r"(?:(?:https|ssh)://(?:[^@/]*@)?|git@)(?P<host>[\w.-]+\.\w+)[:/](?P<path>[\w.~/-]+?)(?:\.git)?/?")
 
 
 @cache
@@ -18,6 +20,13 @@ def commit() -> str:
 def has_changes() -> bool:
     """Whether its files are others than those of the commit."""
     return bool(_git("status", "--porcelain", "--untracked-files=no"))
+
+
+@cache
+def web_address() -> str:
+    """Where that repository is read on the web; nothing where it was cloned from no such place."""
+    found = ORIGIN.fullmatch(_git("remote", "get-url", "origin"))
+    return f"https://{found['host']}/{found['path']}" if found else ""
 
 
 @cache

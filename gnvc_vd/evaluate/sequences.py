@@ -119,13 +119,13 @@ def middle(planes: Planes, crop: Crop) -> Planes:
     return dataclasses.replace(planes, codes=(y[luma], u[chroma], v[chroma]))
 
 
-def show(video: Path, clip: Clip, target: Path) -> None:
-    """A copy for the player; the same frames at the same rate."""
+def show(video: Path, clip: Clip, target: Path, raw: RawVideo | None = None) -> None:
+    """A copy of the clip's frames at its rate, for the player."""
     target.parent.mkdir(parents=True, exist_ok=True)
     look = dataclasses.replace(clip, colour=SHOWN, pixel_format="yuv420p")
     filters = ["-vf", f"{tagged(look)},{EVEN},{STATED}"]
-    with replacing(target) as part, open_video(video) as frames:
+    with replacing(target) as part, open_video(video, raw) as frames:
         arguments = [*raw_input(look, "-"), *filters, *SHOWN_AS, "-movflags", "+faststart", part.name]
         with ffmpeg.Fed(arguments, str(part.parent)) as pipe:
-            for planes in map(PlanesOf(SHOWN), frames):
+            for planes in map(PlanesOf(SHOWN), islice(frames, clip.frames)):
                 pipe.write(planes.tobytes())

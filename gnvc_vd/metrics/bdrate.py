@@ -2,7 +2,8 @@
 
 Curves are given with their metric as it is; one that is better when lower is negated on the way in, because the
 package wants quality to rise with rate. Interpolation is PCHIP over log₁₀ of the rate, as in the JVET common test
-conditions. A result needs overlap: curves that share too little of their range are refused, not extrapolated.
+conditions. A result needs overlap: curves that share too little of their range are refused, not extrapolated, and so
+are those of which one has fewer than two points in what they share: there it would be the other's interpolation.
 """
 
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ from gnvc_vd.conventions import GnvcError
 Method = Literal["pchip", "akima", "cubic"]
 Points = tuple[NDArray[np.float64], NDArray[np.float64]]
 SMALLEST_OVERLAP = 0.5  # of the range that either curve covers
+FEWEST_SHARED = 2  # points of each curve in the range that both cover
 FEWEST = {"pchip": 2, "akima": 2, "cubic": 4}  # points that each interpolation needs
 
 
@@ -97,16 +99,19 @@ def _points(whose: str, curve: Curve, lower_is_better: bool, method: Method, mon
     require((np.diff(rates) > 0).all(), f"{whose}: two points of a curve have the same rate", CurveError)
     if monotone and not (np.diff(values) > 0).all():
         direction = "fall" if lower_is_better else "rise"
-        raise CurveError(f"{whose}: the metric must {direction} with every step in rate; here it does not")
+        raise CurveError(f"{whose}: the metric must {direction} with every step in rate, and here it does not")
     return rates, values
 
 
 def _overlap(a: NDArray[np.float64], b: NDArray[np.float64], what: str, smallest: float) -> float:
-    shared = max(0.0, min(a[-1], b[-1]) - max(a[0], b[0]))
-    overlap = float(shared / (max(a[-1], b[-1]) - min(a[0], b[0])))
+    low, high = max(a[0], b[0]), min(a[-1], b[-1])
+    overlap = float(max(0.0, high - low) / (max(a[-1], b[-1]) - min(a[0], b[0])))
     if overlap == 0 or overlap < smallest:
-        raise CurveError(
-            f"the curves overlap in {100 * overlap:.0f} % of {what}'s range, which is less than "
-            f"the {100 * smallest:.0f} % that a delta needs"
-        )
+        detail = f"{100 * overlap:.0f} %, and a delta needs {100 * smallest:.0f} %"
+        raise CurveError(f"the curves overlap in too little of {what}'s range ({detail})")
+    for whose, curve in (("the anchor", a), ("the test", b)):
+        if np.count_nonzero((low <= curve) & (curve <= high)) < FEWEST_SHARED:
+            raise CurveError(
+                f"{whose} has fewer than {FEWEST_SHARED} points in the part of {what}'s range that both have"
+            )
     return overlap

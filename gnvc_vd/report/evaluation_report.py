@@ -7,7 +7,7 @@ its latent codec; CSV keeps the names that codecs have in the evaluation and in 
 """
 
 from collections.abc import Sequence
-from itertools import chain
+from dataclasses import replace
 from pathlib import Path
 
 from gnvc_vd.common.files import write_text
@@ -68,8 +68,17 @@ def our_tables(
     """Differences first, then every curve; the mean before the sequences."""
     sequences = sorted(dict.fromkeys(row.sequence for row in rows), key=lambda name: name != MEAN)
     places = [*([OF_SEQUENCES] if MEAN in sequences else []), *sequences]
-    deltas = [tables.difference_tables(found, anchor, place, metrics) for place in places if anchor and found]
-    return [*chain(*deltas), *(tables.rate_table(rows, sequence, metrics) for sequence in sequences)]
+    groups = {MEAN: "The mean curve", places[0]: ""}  # a sequence's tables go by its name
+    deltas = [
+        replace(one, group=groups.get(place, place))
+        for place in places
+        for one in tables.difference_tables(found, anchor or "", place, metrics)
+        if anchor and found
+    ]
+    curves = [tables.rate_table(rows, sequence, metrics) for sequence in sequences]
+    several = len(sequences) > 1
+    named = [groups.get(sequence, sequence) if several else "Every point" for sequence in sequences]
+    return [*deltas, *(replace(one, group=name) for one, name in zip(curves, named, strict=True))]
 
 
 def _published(evaluation: Evaluation, points: Sequence[Point]) -> list[PublishedPoint]:

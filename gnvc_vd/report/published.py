@@ -63,7 +63,7 @@ def published_tables(paper: Paper) -> list[Table]:
     notes = [(*one.notes, source) for one in paper.tables]
     notes[-1:] = [(*one, *paper.notes) for one in notes[-1:]]
     return [
-        replace(one, title=f"{paper.title}, published: {one.title}", notes=said)
+        replace(one, title=f"{paper.title}, published: {one.title}", notes=said, group=f"{paper.title}, published")
         for one, said in zip(paper.tables, notes, strict=True)
     ]
 

@@ -10,18 +10,23 @@ from gnvc_vd.metrics.bdrate import SMALLEST_OVERLAP
 from gnvc_vd.report.curves import MEAN, MEASURED, OF_SEQUENCES, Difference, Row
 
 NONE = "–"
+DUST = 5e-7  # below it a figure is what a computation left of nought
 LATEX = str.maketrans({"%": r"\%", "_": r"\_", "&": r"\&", "−": "$-$", "–": "--", "≈": r"$\approx$", "×": r"$\times$"})
 Cells = tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Table:
-    """Cells as text, one for each column in every row, and what must be read with them."""
+    """Cells as text, one for each column in every row, and what must be read with them.
+
+    A page folds the tables of one group together; those of no group stand open.
+    """
 
     title: str
     columns: Cells
     rows: tuple[Cells, ...]
     notes: tuple[str, ...] = ()
+    group: str = ""
 
     def __post_init__(self) -> None:
         if any(len(row) != len(self.columns) for row in self.rows):
@@ -30,8 +35,8 @@ class Table:
 
 def rate_table(rows: Sequence[Row], sequence: str, metrics: Sequence[str]) -> Table:
     own = [row for row in rows if row.sequence == sequence]
-    rates = [(row.codec, str(row.level), f"{row.bpp:.5f}", f"{row.kbps:.1f}") for row in own]
-    qualities = [[_figure(row.figures[one]) for one in metrics] for row in own]
+    rates = [(row.codec, str(row.level), three_digits(row.bpp), three_digits(row.kbps)) for row in own]
+    qualities = [[three_digits(row.figures[one]) for one in metrics] for row in own]
     cells = tuple((*rate, *quality) for rate, quality in zip(rates, qualities, strict=True))
     title = "Rate and quality, mean of the sequences" if sequence == MEAN else f"Rate and quality, {sequence}"
     return Table(title, ("codec", "level", "bpp", "kbit/s", *_labels(metrics)), cells)
@@ -40,30 +45,46 @@ def rate_table(rows: Sequence[Row], sequence: str, metrics: Sequence[str]) -> Ta
 def difference_tables(
     found: Sequence[Difference], anchor: str, sequence: str, metrics: Sequence[str]
 ) -> tuple[Table, Table]:
-    """BD-rates in percent, with the reason below where there is none; and BD-metrics, in the metrics' units."""
+    """BD-rates in percent, and BD-metrics in the metrics' units.
+
+    Metrics of which no codec has a BD-rate get no column; each reason for that stands below once.
+    """
     own = [one for one in found if one.sequence == sequence]
-    lacking: dict[tuple[str, str], list[str]] = {}
-    narrow = []
-    for one in own:
-        label = MEASURED[one.metric].label
-        if one.rate is None:
-            lacking.setdefault((one.codec, one.reason or ""), []).append(label)
-        if one.overlap is not None and one.overlap < SMALLEST_OVERLAP:
-            share = f"{100 * one.overlap:.0f} % of the metric's range"
-            narrow.append(f"{one.codec}, {label}: on the {share} that both have")
-    reasons = [f"{codec}, {' / '.join(names)}: {reason}" for (codec, reason), names in lacking.items()]
     by_metric = {(one.codec, one.metric): one for one in own}
-    rates, values = [], []
-    for codec in dict.fromkeys(one.codec for one in own):
-        each = [by_metric[codec, metric] for metric in metrics]
-        rates.append((codec, *(_signed(one.rate, 1) for one in each)))
-        values.append((codec, *(_signed(one.value, 4) for one in each)))
+    codecs = list(dict.fromkeys(one.codec for one in own))
+    shown = [name for name in metrics if any(by_metric[codec, name].rate is not None for codec in codecs)]
+    rates = tuple((codec, *(_signed(by_metric[codec, name].rate) for name in shown)) for codec in codecs)
+    values = tuple((codec, *(_signed(by_metric[codec, name].value) for name in metrics)) for codec in codecs)
+    narrow = [
+        f"{one.codec}, {MEASURED[one.metric].label}: on the {100 * one.overlap:.0f} % of the metric's range both have"
+        for one in own
+        if one.overlap is not None and one.overlap < SMALLEST_OVERLAP
+    ]
     of = {MEAN: "of the mean curve", OF_SEQUENCES: "mean of the sequences' own"}.get(sequence, sequence)
-    columns = ("codec", *_labels(metrics))
+    title = f"BD-rate against {anchor}, %, {of} (negative is better)"
     return (
-        Table(f"BD-rate against {anchor}, %, {of} (negative is better)", columns, tuple(rates), (*reasons, *narrow)),
-        Table(f"BD-metric against {anchor} at equal rate, {of}", columns, tuple(values)),
+        Table(title, ("codec", *_labels(shown)), rates if shown else (), (*_reasons(own, codecs), *narrow)),
+        Table(f"BD-metric against {anchor} at equal rate, {of}", ("codec", *_labels(metrics)), values),
     )
+
+
+def _reasons(own: Sequence[Difference], codecs: Sequence[str]) -> list[str]:
+    """Each reason why a BD-rate is not there, once, with whose and of what; a detail in parentheses goes with these."""
+    places: dict[str, dict[str, list[str]]] = {}  # reason → codec → metrics
+    for one in own:
+        if one.rate is None:  # a BD-metric's own reason would come second
+            text, bracket, detail = (one.reason or "").partition("; ")[0].partition(" (")
+            of_codec = places.setdefault(text, {}).setdefault(one.codec, [])
+            of_codec.append(MEASURED[one.metric].label + bracket + detail)
+    lines = []
+    for text, by_codec in places.items():
+        alike: dict[str, list[str]] = {}  # metrics → codecs
+        for codec, metrics in by_codec.items():
+            alike.setdefault(" / ".join(metrics), []).append(codec)
+        every = list(codecs) if len(codecs) > 1 else None
+        said = [f"{'all codecs' if whose == every else ', '.join(whose)}, {of}" for of, whose in alike.items()]
+        lines.append(f"{'; '.join(said)}: {text}")
+    return lines
 
 
 def speed_table(points: Sequence[Point]) -> Table:
@@ -73,9 +94,9 @@ def speed_table(points: Sequence[Point]) -> Table:
         own = [one for one in points if one.codec == codec]
         frames = sum(one.frames for one in own)
         encode, decode = sum(one.encode_seconds for one in own), sum(one.decode_seconds for one in own)
-        cells.append((codec, f"{encode / frames:.3f}", f"{decode / frames:.3f}"))
+        cells.append((codec, three_digits(encode / frames), three_digits(decode / frames)))
     note = "Wall clock, with programs' start and loading, on a machine that may have done other things too."
-    return Table("Seconds a frame", ("codec", "encode", "decode"), tuple(cells), (note,))
+    return Table("Seconds a frame", ("codec", "encode", "decode"), tuple(cells), (note,), group="Speed")
 
 
 def as_markdown(tables: Sequence[Table]) -> str:
@@ -83,7 +104,7 @@ def as_markdown(tables: Sequence[Table]) -> str:
     for table in tables:
         ruler = ["---", *["---:"] * (len(table.columns) - 1)]
         lines = ["| " + " | ".join(cells) + " |" for cells in (table.columns, ruler, *table.rows)]
-        parts += [f"## {table.title}", "\n".join(lines)]
+        parts += [f"## {table.title}", *(["\n".join(lines)] if table.rows else [])]
         parts += ["\n".join(f"- {note}" for note in table.notes)] if table.notes else []
     return "\n\n".join(parts) + "\n"
 
@@ -136,13 +157,15 @@ def _labels(metrics: Sequence[str]) -> Cells:
     return tuple(MEASURED[one].label for one in metrics)
 
 
-def _figure(value: float | None) -> str:
+def three_digits(value: float | None) -> str:
+    """Three significant digits, and all digits of what is whole."""
     if value is None:
         return NONE
-    return f"{value:.2f}" if abs(value) >= 10 else f"{value:.4f}"
+    known = 0.0 if abs(value) < DUST else value
+    exponent = int(f"{known:.2e}".partition("e")[2])
+    return f"{known:.{max(0, 2 - exponent)}f}".replace("-", "−")
 
 
-def _signed(value: float | None, digits: int) -> str:
-    if value is None:
-        return NONE
-    return f"{round(value, digits) + 0.0:+.{digits}f}".replace("-", "−")  # no minus before nought
+def _signed(value: float | None) -> str:
+    said = three_digits(value)
+    return said if said.startswith(("−", NONE)) else f"+{said}"

@@ -80,14 +80,28 @@ def test_a_metric_that_turns_back_has_no_rate_and_is_still_read_off_at_a_rate() 
 
 def test_curves_that_hardly_overlap_are_refused_with_the_share() -> None:
     anchor, test = Curve(RATES, RISING), Curve(RATES, RISING + 4.5)
-    with pytest.raises(CurveError, match=r"overlap in 14 % of the metric's range, .* less than the 50 %"):
+    with pytest.raises(CurveError, match=r"too little of the metric's range \(14 %, and a delta needs 50 %"):
         bd_rate(anchor, test)
+    test = Curve(RATES, (30.5, 31.8, 34, 36.5))
     assert bd_rate(anchor, test, smallest_overlap=0.1).overlap == pytest.approx(1.5 / 10.5)
     for smallest in (0.5, 0.0):  # nothing shared is never enough
-        with pytest.raises(CurveError, match="overlap in 0 %"):
+        with pytest.raises(CurveError, match=r"metric's range \(0 %"):
             bd_rate(anchor, Curve(RATES, RISING + 7), smallest_overlap=smallest)
-        with pytest.raises(CurveError, match="overlap in 0 % of the rate's range"):
+        with pytest.raises(CurveError, match=r"rate's range \(0 %"):
             bd_metric(anchor, Curve(10 * RATES, RISING), smallest_overlap=smallest)
+
+
+def test_a_delta_needs_two_points_of_each_curve_where_both_are() -> None:
+    """Both cover 28.5 … 32, more than half of what either covers; one curve alone has two points there."""
+    few, many = Curve(RATES[:2], (25.0, 32.0)), Curve(RATES, (28.5, 30, 31, 33))
+    for pair, whose in (((few, many), "anchor"), ((many, few), "test")):
+        with pytest.raises(CurveError, match=f"^the {whose} has fewer than 2 points in the part of the metric's range"):
+            bd_rate(*pair, smallest_overlap=0.4)
+    steps = Curve(RATES[:3], (25.0, 29.0, 32.0))
+    assert bd_rate(steps, many, smallest_overlap=0.4).overlap == pytest.approx(3.5 / 8)
+    inside = Curve((0.001, 0.02), (26.0, 30.0))  # of its rates, 0.02 alone is one that RATES cover
+    with pytest.raises(CurveError, match=r"^the test has fewer than 2 points in the part of the rate's range"):
+        bd_metric(Curve(RATES, RISING), inside, smallest_overlap=0.1)
 
 
 @pytest.mark.parametrize(

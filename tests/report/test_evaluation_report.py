@@ -18,8 +18,8 @@ from gnvc_vd.evaluate.run import player_path
 from gnvc_vd.presets import BottleneckKind
 from gnvc_vd.report.curves import MEAN, OF_SEQUENCES, Row, differences, labels_of, rows_of
 from gnvc_vd.report.evaluation_report import our_tables, write_report
-from gnvc_vd.report.page import nearest, page
-from gnvc_vd.report.tables import as_latex, as_markdown, differences_csv, points_csv, speed_table
+from gnvc_vd.report.page import page
+from gnvc_vd.report.tables import as_latex, as_markdown, differences_csv, points_csv, speed_table, three_digits
 from tests.evaluate.evaluations import evaluation, made_up_set, point
 
 METRICS = ("psnr_rgb", "st_lpips_alex", "vmaf")
@@ -61,7 +61,7 @@ def test_half_the_rate_is_minus_fifty_percent_for_every_direction() -> None:
             assert one.rate == pytest.approx(-50, abs=1e-9) and one.reason is None and one.value is not None
             assert one.value == pytest.approx(gain, abs=0.01) if gain else one.value < 0  # lower is better
     assert of["far", "s0", "psnr_rgb"].value == pytest.approx(40)  # at equal rate there is an answer all the same
-    assert of["far", "s0", "psnr_rgb"].rate is None and "overlap in 0 %" in (of["far", "s0", "psnr_rgb"].reason or "")
+    assert of["far", "s0", "psnr_rgb"].rate is None and "range (0 %" in (of["far", "s0", "psnr_rgb"].reason or "")
     assert of["far", "s1", "psnr_rgb"].rate is not None
     assert of["half", "s0", "psnr_rgb"].overlap == 1 and of["far", "s0", "psnr_rgb"].overlap is None
     assert of["far", "s1", "psnr_rgb"].overlap == pytest.approx(11 / 13)  # 31 … 42 of 30 … 43
@@ -70,13 +70,13 @@ def test_half_the_rate_is_minus_fifty_percent_for_every_direction() -> None:
 
 
 def test_a_smaller_overlap_is_enough_where_it_is_asked_for_and_is_told() -> None:
-    rows = rows_of([*curve("anchor", "s0", 1), *curve("high", "s0", 1, lift=9)])  # 39 … 42 of 30 … 51
+    rows = rows_of([*curve("anchor", "s0", 1), *curve("high", "s0", 1, lift=5)])  # 35 … 42 of 30 … 47
     (refused,) = differences(rows, "anchor", ["psnr_rgb"])
-    assert refused.rate is None and "overlap in 14 %" in (refused.reason or "") and refused.value == pytest.approx(9)
+    assert refused.rate is None and "range (41 %" in (refused.reason or "") and refused.value == pytest.approx(5)
     found = differences(rows, "anchor", ["psnr_rgb"], smallest_overlap=0.1)
-    assert found[0].rate == pytest.approx(100 * (4**-1.5 - 1)) and found[0].reason is None
+    assert found[0].rate == pytest.approx(100 * (4 ** (-5 / 6) - 1)) and found[0].reason is None
     (table, _, _) = our_tables(rows, found, "anchor", ["psnr_rgb"])
-    assert table.notes == ("high, PSNR RGB, dB: on the 14 % of the metric's range that both have",)
+    assert table.notes == ("high, PSNR RGB, dB: on the 41 % of the metric's range both have",)
     with pytest.raises(UsageError, match="a share, 0 to 1: not 2"):
         Reporting(overlap=2)
 
@@ -113,11 +113,11 @@ def test_markdown_csv_and_latex_hold_the_same_figures() -> None:
         "Rate and quality, s1",
     ]
     text = as_markdown(tables)
-    assert "| half | −50.0 | −50.0 | – |" in text and "| far | – | +0.0 | – |" in text
-    assert "- far, PSNR RGB, dB: there is none for s0" in text and "| far | +40.0000 | +0.0000 | – |" in text
-    assert "| anchor | 1 | 0.04000 | 1.0 | 36.00 | 0.2000 | – |" in text
+    assert "| half | −50.0 | −50.0 |\n" in text and "| far | – | +0.00 |\n" in text  # and no column of VMAF
+    assert "- far, PSNR RGB, dB: there is none for s0" in text and "| far | +40.0 | +0.00 | – |" in text
+    assert "| anchor | 1 | 0.0400 | 1.00 | 36.0 | 0.200 | – |" in text
     printed = as_latex(tables)
-    assert "half & $-$50.0 & $-$50.0 & -- \\\\" in printed and printed.count(r"\begin{tabular}") == len(tables)
+    assert "half & $-$50.0 & $-$50.0 \\\\" in printed and printed.count(r"\begin{tabular}") == len(tables)
     read = list(csv.DictReader(io.StringIO(points_csv(rows, METRICS))))
     assert len(read) == len(POINTS) and float(read[1]["bpp"]) == 0.04 and read[1]["vmaf"] == ""
     deltas = list(csv.DictReader(io.StringIO(differences_csv(found, "anchor"))))
@@ -126,12 +126,54 @@ def test_markdown_csv_and_latex_hold_the_same_figures() -> None:
     assert float(half["bd_rate_percent"]) == pytest.approx(-50) and half["anchor"] == "anchor"
     assert half["overlap"] == "1.0"
     speed = speed_table(POINTS)
-    assert speed.rows[0] == ("anchor", "1.000", "0.500")  # 8 and 4 seconds for each 8 frames
+    assert speed.rows[0] == ("anchor", "1.00", "0.500")  # 8 and 4 seconds for each 8 frames
 
 
-def test_the_nearest_rate_is_nearest_in_octaves() -> None:
-    own = curve("anchor", "s0", 1)
-    assert [nearest(own, rate).level for rate in (0.001, 0.019, 0.021, 0.1, 5)] == [0, 0, 1, 2, 2]
+def test_a_bd_rate_is_shown_only_where_both_curves_have_two_points_in_common() -> None:
+    """Both cover two thirds of all qualities; without its second point, x265 has one alone where ours are."""
+    ours = [point("ours", "s0", level, 0.01 * 2**level, psnr_rgb=30.0 + 2 * level) for level in range(3)]
+    apart = [point("x265", "s0", level, 0.01 * 4**level, psnr_rgb=29.5 + 1.8 * level) for level in range(3)]
+    rows = rows_of([*ours, *apart])
+    (found,) = differences(rows, "x265", ["psnr_rgb"])
+    assert found.rate is not None and found.overlap == pytest.approx(3.1 / 4.5)  # 30 … 33.1 of 29.5 … 34
+    few = rows_of([*ours, *(one for one in apart if one.level != 1)])
+    (refused,) = differences(few, "x265", ["psnr_rgb"])
+    assert refused.rate is None
+    table = our_tables(few, [refused], "x265", ["psnr_rgb"])[0]
+    assert table.rows == () and table.notes == (
+        "ours, PSNR RGB, dB: the anchor has fewer than 2 points in the part of the metric's range that both have",
+    )
+
+
+def test_each_reason_stands_once_with_all_that_it_holds_for() -> None:
+    falls = [point(name, "s0", n, 0.01 * 4**n, psnr_rgb=30.0 + n, e_warp=9.0 + n) for name in "abc" for n in range(3)]
+    lifted = [point("d", "s0", n, 0.01 * 4**n, psnr_rgb=60.0 + n, e_warp=9.0 + n) for n in range(3)]
+    tables = our_tables(
+        rows := rows_of([*falls, *lifted]), differences(rows, "a", ["psnr_rgb", "e_warp"]), "a", ["psnr_rgb", "e_warp"]
+    )
+    assert tables[0].columns == ("codec", "PSNR RGB, dB") and tables[1].columns[1:] == ("PSNR RGB, dB", "E_warp")
+    assert tables[0].notes == (
+        "all codecs, E_warp: the anchor: the metric must fall with every step in rate, and here it does not",
+        "d, PSNR RGB, dB (0 %, and a delta needs 50 %): the curves overlap in too little of the metric's range",
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (None, "–"),
+        (0.0, "0.00"),
+        (-1e-12, "0.00"),
+        (0.00123456, "0.00123"),
+        (9.996, "10.0"),
+        (-23.456, "−23.5"),
+        (99.96, "100"),
+        (1234.5, "1234"),
+        (0.0000123, "0.0000123"),
+    ],
+)
+def test_figures_have_three_significant_digits(value: float | None, said: str) -> None:
+    assert three_digits(value) == said
 
 
 def fake_videos(folder: Path) -> None:
@@ -219,7 +261,7 @@ def test_what_is_read_calls_a_codec_by_its_label_and_csv_by_its_name(
     text = write_report(whole, points, tmp_path / "report").read_text(encoding="utf-8")
     assert legends == [(["x265", "GNVC-VD-T"], ["GNVC-VD-T"])]
     markdown, speed = ((tmp_path / "report" / name).read_text() for name in ("tables.md", "speed.md"))
-    assert "| GNVC-VD-T | −50.0 | −50.0 | – |" in markdown and "| GNVC-VD-T | 1.000 | 0.500 |" in speed
+    assert "| GNVC-VD-T | −50.0 | −50.0 |\n" in markdown and "| GNVC-VD-T | 1.00 | 0.500 |" in speed
     assert "| new |" not in markdown + speed
     for name in ("points.csv", "bd.csv"):
         read = [row["codec"] for row in csv.DictReader(io.StringIO((tmp_path / "report" / name).read_text()))]
@@ -246,7 +288,7 @@ def test_the_page_holds_its_data_and_asks_for_nothing(tmp_path: Path) -> None:
     held = re.search(r'id="data">(.*?)</script>', text, re.S)
     assert held is not None
     data = json.loads(held[1])
-    assert data["commands"][0]["settings"].count("<!--<script>") == 1
+    assert text.count("&lt;!--&lt;script&gt;") == len(points)
     assert data["shown"]["s0"] == {"anchor": {"0": 0, "1": 2}, "half": {"0": 1, "1": 2}}
     assert set(data["videos"]) >= {"source/s0", "source/s1", "anchor/s0/0", "anchor/s0/2", "half/s1/2"}
     assert data["clips"]["s0"] == {
@@ -255,7 +297,7 @@ def test_the_page_holds_its_data_and_asks_for_nothing(tmp_path: Path) -> None:
         "frames": 8,
         "rate": pytest.approx(25 * 8 / 8000 * 1000, rel=1e-6),
     }
-    assert data["commands"][0]["encode"] == "codec -q 0" and data["sequences"] == [MEAN, "s0", "s1"]
+    assert "<code>codec -q 0</code>" in text and data["sequences"] == [MEAN, "s0", "s1"]
 
 
 def test_the_player_has_what_a_page_can_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -270,11 +312,13 @@ def test_the_player_has_what_a_page_can_hold(tmp_path: Path, monkeypatch: pytest
         data = json.loads(found[1])
         assert list(data["shown"]) == list(data["clips"]) and data["sequences"] == [MEAN, "s0", "s1"]
         assert {key.split("/")[1] for key in data["videos"]} == set(data["shown"])
-        return list(data["shown"]), data["about"]
+        about = re.search(r'<p id="about">(.*?)</p>', text)
+        assert about is not None
+        return list(data["shown"]), about[1]
 
     assert held() == (["s0", "s1"], "About.")
     assert held(("s1",)) == (["s1"], "About. The player has s1; report.shown chooses.")
     with pytest.raises(UsageError, match="no sequence s2; there are s0, s1"):
         held(("s2",))
-    monkeypatch.setattr("gnvc_vd.report.page.LARGEST", 60)  # 7 videos of 5 bytes for each sequence
+    monkeypatch.setattr("gnvc_vd.report.player.LARGEST", 60)  # 7 videos of 5 bytes for each sequence
     assert held() == (["s0"], "About. The player has s0; report.shown chooses.")

@@ -1,0 +1,140 @@
+"""What a page's player has: streams at about equal rates, the two it opens on, and copies that browsers play.
+
+points ──each codec's nearest to each rate──▶ levels ──as many sequences as a page holds──▶ copies, first pair
+"""
+
+import base64
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+
+from gnvc_vd.common.strict import require
+from gnvc_vd.evaluate.compare import METRICS
+from gnvc_vd.evaluate.evaluation import Evaluation
+from gnvc_vd.evaluate.points import Point
+from gnvc_vd.evaluate.run import player_path
+
+LARGEST = 200_000_000  # bytes of videos: browsers cannot hold a string twice as long
+EQUAL = math.log(1.1)  # rates of which one is at most a tenth above the other
+SOURCE = "source"
+PlayerLevels = dict[str, dict[str, dict[str, int]]]  # sequence → codec → place of the rate → level
+
+
+@dataclass(frozen=True)
+class Opening:
+    """What the player shows at first; `rate` is a place among the rates."""
+
+    sequence: str
+    rate: int
+    left: str
+    right: str
+
+
+def main_metric(metrics: Sequence[str], points: Sequence[Point]) -> str:
+    """The measure that stands for what is seen: of those with figures, the first of METRICS."""
+    known = [name for name in METRICS if name in metrics]
+    return next((name for name in known if any(one.figures[name] is not None for one in points)), known[0])
+
+
+def rivals(evaluation: Evaluation, codecs: Sequence[str]) -> tuple[str, str]:
+    """Whom the player sets side by side: our first codec, and x265, else the anchor, else the next; else the source."""
+    entries = {name: evaluation.codecs[name] for name in codecs if name in evaluation.codecs}
+    left = next((name for name, one in entries.items() if one.ours), codecs[0])
+    x265 = [name for name, one in entries.items() if one.hybrid and one.hybrid.encoder == "x265"]
+    anchor = [name for name in codecs if name == evaluation.report.anchor]
+    wanted = [*x265, *anchor, *codecs, SOURCE]
+    return left, next(name for name in wanted if name != left)
+
+
+def telling(pairs: Sequence[tuple[Point, Point]], metric: str) -> int:
+    """Which of the pairs at equal rates the measure tells apart most, whichever is better; else the nearest pair."""
+    places = range(len(pairs))
+
+    def apart(place: int) -> float:
+        one, other = pairs[place]
+        return abs(math.log(one.bpp / other.bpp))
+
+    def difference(place: int) -> float:
+        one, other = (point.figures.get(metric) for point in pairs[place])
+        return -1 if one is None or other is None else abs(one - other)
+
+    equal = [place for place in places if apart(place) <= EQUAL]
+    return max(equal, key=difference) if equal else min(places, key=apart)
+
+
+def player_rates(points: Sequence[Point], pair: tuple[str, str], metric: str) -> tuple[float, ...]:
+    """Where nobody names rates: the one at which the two are most telling."""
+    left, right = ([one for one in points if one.codec == codec] for codec in pair)
+    pairs = [(one, other) for one, other in product(left, right) if one.sequence == other.sequence]
+    if not pairs:
+        return (float(f"{sorted(one.bpp for one in points)[len(points) // 2]:.3g}"),)
+    one, other = pairs[telling(pairs, metric)]
+    return (float(f"{math.sqrt(one.bpp * other.bpp):.3g}"),)
+
+
+def opening(points: Sequence[Point], offered: PlayerLevels, pair: tuple[str, str], metric: str) -> Opening:
+    """The most telling of what is offered."""
+    by_place = {(one.sequence, one.codec, one.level): one for one in points}
+    left, right = pair
+
+    def point_of(sequence: str, codec: str, rate: str) -> Point:
+        return by_place[sequence, codec, offered[sequence][codec][rate]]
+
+    places = [
+        (sequence, rate)
+        for sequence, levels in offered.items()
+        if left in levels and right in levels
+        for rate in levels[left]
+    ]
+    if not places:
+        sequence, levels = next(iter(offered.items()))
+        return Opening(sequence, 0, left if left in levels else next(iter(levels)), SOURCE)
+    pairs = [(point_of(sequence, left, rate), point_of(sequence, right, rate)) for sequence, rate in places]
+    sequence, rate = places[telling(pairs, metric)]
+    return Opening(sequence, int(rate), left, right)
+
+
+def nearest(points: Sequence[Point], rate: float) -> Point:
+    """In octaves, so that half and twice the rate are equally far."""
+    return min(points, key=lambda one: (abs(math.log(one.bpp / rate)), one.level))
+
+
+def player_levels(points: Sequence[Point], rates: Sequence[float]) -> PlayerLevels:
+    """Of every sequence, each codec's points nearest to the rates."""
+    shown: PlayerLevels = {}
+    for sequence, codec in dict.fromkeys((one.sequence, one.codec) for one in points):
+        own = [one for one in points if (one.sequence, one.codec) == (sequence, codec)]
+        levels = {str(place): nearest(own, rate).level for place, rate in enumerate(rates)}
+        shown.setdefault(sequence, {})[codec] = levels
+    return shown
+
+
+def sequences_that_fit(shown: PlayerLevels, wanted: Sequence[str], folder: Path) -> PlayerLevels:
+    """The sequences that are asked for, as far as they fit; the first does."""
+    asked = wanted or tuple(shown)
+    absent = ", ".join(name for name in asked if name not in shown)
+    require(not absent, f"report.shown: there is no sequence {absent}; there are {', '.join(shown)}")
+    fitting: PlayerLevels = {}
+    size = 0
+    for name in asked:
+        size += sum(path.stat().st_size for path in video_paths(folder, {name: shown[name]}).values())
+        if fitting and size > LARGEST:
+            break
+        fitting[name] = shown[name]
+    return fitting
+
+
+def video_paths(folder: Path, shown: PlayerLevels) -> dict[str, Path]:
+    paths = {f"{SOURCE}/{sequence}": player_path(folder, SOURCE, sequence) for sequence in shown}
+    for sequence, codecs in shown.items():
+        for codec, levels in codecs.items():
+            for level in set(levels.values()):
+                paths[f"{codec}/{sequence}/{level}"] = player_path(folder, codec, sequence, level)
+    return paths
+
+
+def embedded(paths: Mapping[str, Path]) -> dict[str, str]:
+    """Videos as text, by the names that the player knows them under."""
+    return {key: base64.b64encode(path.read_bytes()).decode() for key, path in paths.items()}
