@@ -70,12 +70,17 @@ def write_side_by_side(
 
 
 def _distinct(paths: Sequence[str]) -> list[str]:
-    """File names, with as many of their folders as tell them apart."""
-    for parts in range(1, 1 + max(len(Path(path).parts) for path in paths)):
-        names = ["/".join(Path(path).parts[-parts:]) for path in paths]
-        if len(set(names)) == len(names):
-            return names
-    return [f"{path} ({place})" for place, path in enumerate(paths)]
+    """File names, each with as many of its folders as tell it from the others."""
+
+    def tail(path: str, parts: int) -> str:
+        return "/".join(Path(path).parts[-parts:])
+
+    def name(path: str) -> str:
+        others = [one for one in paths if one != path]
+        lengths = range(1, len(Path(path).parts) + 1)
+        return next((tail(path, n) for n in lengths if tail(path, n) not in [tail(o, n) for o in others]), path)
+
+    return [name(path) for path in paths]
 
 
 def _data(names: Sequence[str], found: Mapping[str, Comparison], clip: Clip) -> dict[str, Any]:

@@ -63,7 +63,7 @@ def test_a_table_of_rates_is_written_between_its_marks_and_nowhere_else(release:
     lines = text.splitlines()
     assert lines[:3] == ["Before.", "", "<!-- rates small mean psnr_rgb x265 -->"] and lines[-1] == "After."
     assert lines[3].startswith("| codec | level | bpp | kbit/s | PSNR RGB") and "old" not in text
-    assert "| x265 | 40 | 0.03000 | 3.0 | 31.50 |" in lines and redrawn(text, {"small": release}) == text
+    assert "| x265 | 40 | 0.0300 | 3.00 | 31.5 |" in lines and redrawn(text, {"small": release}) == text
 
 
 def test_a_codec_is_set_beside_the_anchor_at_the_anchor_s_rates(release: Release) -> None:

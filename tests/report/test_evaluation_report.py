@@ -21,6 +21,7 @@ from gnvc_vd.report.evaluation_report import our_tables, write_report
 from gnvc_vd.report.page import page
 from gnvc_vd.report.tables import as_latex, as_markdown, differences_csv, points_csv, speed_table, three_digits
 from tests.evaluate.evaluations import evaluation, made_up_set, point
+from tests.report.markup import check_stands_alone
 
 METRICS = ("psnr_rgb", "st_lpips_alex", "vmaf")
 
@@ -283,7 +284,7 @@ def test_the_page_holds_its_data_and_asks_for_nothing(tmp_path: Path) -> None:
     whole = replace(whole, name="<b>&")
     text = page(whole, points, rows_of(points), [], [], "about")
     assert text.count("&lt;b&gt;&amp;: video codecs") == 2 and "<b>" not in text and "<!--" not in text
-    assert not re.search(r"""(src|href)\s*=\s*["']?(https?:)?//""", text) and "@import" not in text
+    check_stands_alone(text)
     assert "default-src 'none'" in text and text.count("</script>") == 2 and "alert(1)</script>" not in text
     held = re.search(r'id="data">(.*?)</script>', text, re.S)
     assert held is not None
@@ -298,6 +299,55 @@ def test_the_page_holds_its_data_and_asks_for_nothing(tmp_path: Path) -> None:
         "rate": pytest.approx(25 * 8 / 8000 * 1000, rel=1e-6),
     }
     assert "<code>codec -q 0</code>" in text and data["sequences"] == [MEAN, "s0", "s1"]
+
+
+def test_the_page_opens_on_what_matters_links_and_folds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gnvc_vd.report.evaluation_report.plot_metrics", lambda *_: None)
+    made_up_set(tmp_path)
+    codecs = {
+        "x265": CodecEntry(hybrid=Hybrid("x265", (0,))),
+        "new": CodecEntry(ours=OwnCodec((0, 1, 2))),
+        "gvc": CodecEntry(ours=OwnCodec((8,), "gvc")),
+    }
+    metrics = ("psnr_rgb", "vmaf", "cvvdp")
+    report = Reporting(anchor="x265", published=("gnvc-vd",))
+    whole = evaluation(tmp_path, codecs=codecs, metrics=metrics, report=report)
+    points = [
+        replace(one, figures=one.figures | {"cvvdp": value + 0.1 * one.level}, asked=list(metrics))
+        for name, value in (("x265", 4.0), ("new", 5.0))
+        for sequence in ("s0", "s1")
+        for one in curve(name, sequence, 1 if name == "x265" else 0.98)
+    ]
+    for one in points:
+        one.environment["commit"] = "abc" * 12
+        for path in (
+            player_path(Path(whole.folder), one.codec, one.sequence, one.level),
+            player_path(Path(whole.folder), "source", one.sequence),
+        ):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(b"video")
+    text = write_report(whole, points, tmp_path / "report").read_text(encoding="utf-8")
+    html = check_stands_alone(text)
+    held = re.search(r'id="data">(.*?)</script>', text, re.S)
+    assert held is not None
+    data = json.loads(held[1])
+    assert data["metric"] == "cvvdp" and [one["key"] for one in data["metrics"]] == ["cvvdp", "vmaf", "psnr_rgb"]
+    assert [(one["name"], one["unit"]) for one in data["metrics"]] == [
+        ("ColorVideoVDP", "JOD"),
+        ("VMAF", ""),
+        ("PSNR RGB", "dB"),
+    ]
+    assert (data["opening"]["left"], data["opening"]["right"]) == ("new", "x265")
+    assert data["rates"] == ["0.00990 bpp"]  # where new and x265 are first at their most different
+    assert html.links["GNVC-VD paper"] == "https://arxiv.org/abs/2512.05016"
+    assert html.links["GVC paper"] == "https://arxiv.org/abs/2603.26571"
+    assert html.links["model card: tiny"] == "#card-tiny" and "card-tiny" in html.ids and "# tiny" in text
+    assert "abcabcabc" in html.links["commit abcabcabc"] or html.links["commit abcabcabc"] == "#made"
+    for group in ("The mean curve", "s0", "s1", "GNVC-VD, published", "Speed", "new: 6 points"):
+        assert f"<details><summary>{group}</summary>" in text
+    opened = text.partition('id="tables"')[2].partition("<details>")[0]
+    assert opened.count("<table>") == 2 and "mean of the sequences&#x27; own" in opened
+    assert '<th scope="row">x265</th><td>0</td><td>0.0100</td>' in text
 
 
 def test_the_player_has_what_a_page_can_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -175,7 +175,7 @@ const TILE = 128; // pixels of the page
 function lensSize() { // in pixels of the picture, at a whole enlargement
   const { width, height } = clip(), scale = $("pane-left").getBoundingClientRect().width / width;
   const times = Math.max(2, Math.ceil(2 * scale));
-  return Math.min(Math.round(TILE / times), width, height);
+  return Math.min(Math.max(16, Math.round(TILE / times)), width, height);
 }
 
 function makeLoupe() {
