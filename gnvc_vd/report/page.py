@@ -44,7 +44,9 @@ def page(
     """The whole file's text."""
     folder = Path(evaluation.folder)
     metric = main_metric(evaluation.metrics, points)
-    pair = rivals(evaluation, list(dict.fromkeys(one.codec for one in points)))
+    names = list(dict.fromkeys(one.codec for one in points))
+    entries = {name: evaluation.codecs[name] for name in names if name in evaluation.codecs}
+    pair = rivals(evaluation, names)
     rates = evaluation.report.rates or player_rates(points, pair, metric)
     offered = player_levels(points, rates)
     shown = sequences_that_fit(offered, evaluation.report.shown, folder)
@@ -67,8 +69,8 @@ def page(
         "source": "source",
         "videos": embedded(video_paths(folder, shown)),
     }
-    texts = cards(evaluation.codecs)
-    links = [*paper_links(evaluation.codecs), *(Link(f"model card: {name}", f"#card-{name}") for name in texts)]
+    texts = cards(entries)
+    links = [*paper_links(entries), *(Link(f"model card: {name}", f"#card-{name}") for name in texts)]
     made = made_html([one.environment for one in points])
     for name, text in texts.items():
         made += fold(f"Model card: {name}", f"<pre>{escape(text)}</pre>", f"card-{name}") + "\n"

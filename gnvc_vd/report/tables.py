@@ -4,6 +4,7 @@ import csv
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from gnvc_vd.evaluate.points import Point
 from gnvc_vd.metrics.bdrate import SMALLEST_OVERLAP
@@ -47,33 +48,37 @@ def difference_tables(
 ) -> tuple[Table, Table]:
     """BD-rates in percent, and BD-metrics in the metrics' units.
 
-    Metrics of which no codec has a BD-rate get no column; each reason for that stands below once.
+    A metric of which no codec has one gets no column; each reason why one is not there stands below once.
     """
     own = [one for one in found if one.sequence == sequence]
     by_metric = {(one.codec, one.metric): one for one in own}
     codecs = list(dict.fromkeys(one.codec for one in own))
     shown = [name for name in metrics if any(by_metric[codec, name].rate is not None for codec in codecs)]
     rates = tuple((codec, *(_signed(by_metric[codec, name].rate) for name in shown)) for codec in codecs)
-    values = tuple((codec, *(_signed(by_metric[codec, name].value) for name in metrics)) for codec in codecs)
     narrow = [
         f"{one.codec}, {MEASURED[one.metric].label}: on the {100 * one.overlap:.0f} % of the metric's range both have"
         for one in own
         if one.overlap is not None and one.overlap < SMALLEST_OVERLAP
     ]
+    measured = [name for name in metrics if any(by_metric[codec, name].value is not None for codec in codecs)]
+    told = _reasons(own, codecs, "rate")
+    others = tuple(line for line in _reasons(own, codecs, "value") if line not in told)
     of = {MEAN: "of the mean curve", OF_SEQUENCES: "mean of the sequences' own"}.get(sequence, sequence)
     title = f"BD-rate against {anchor}, %, {of} (negative is better)"
+    heads = ("codec", *_labels(measured))
+    values = tuple((codec, *(_signed(by_metric[codec, name].value) for name in measured)) for codec in codecs)
     return (
-        Table(title, ("codec", *_labels(shown)), rates if shown else (), (*_reasons(own, codecs), *narrow)),
-        Table(f"BD-metric against {anchor} at equal rate, {of}", ("codec", *_labels(metrics)), values),
+        Table(title, ("codec", *_labels(shown)), rates if shown else (), (*told, *narrow)),
+        Table(f"BD-metric against {anchor} at equal rate, {of}", heads, values if measured else (), others),
     )
 
 
-def _reasons(own: Sequence[Difference], codecs: Sequence[str]) -> list[str]:
-    """Each reason why a BD-rate is not there, once, with whose and of what; a detail in parentheses goes with these."""
+def _reasons(own: Sequence[Difference], codecs: Sequence[str], what: Literal["rate", "value"]) -> list[str]:
+    """Each reason why it is not there, once, with whose and of what; a detail in parentheses goes with these."""
     places: dict[str, dict[str, list[str]]] = {}  # reason → codec → metrics
     for one in own:
-        if one.rate is None:  # a BD-metric's own reason would come second
-            text, bracket, detail = (one.reason or "").partition("; ")[0].partition(" (")
+        if getattr(one, what) is None and one.reason:  # where both lack, the BD-rate's comes first
+            text, bracket, detail = one.reason.split("; ")[0 if what == "rate" else -1].partition(" (")
             of_codec = places.setdefault(text, {}).setdefault(one.codec, [])
             of_codec.append(MEASURED[one.metric].label + bracket + detail)
     lines = []

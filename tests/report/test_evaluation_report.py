@@ -115,7 +115,7 @@ def test_markdown_csv_and_latex_hold_the_same_figures() -> None:
     ]
     text = as_markdown(tables)
     assert "| half | −50.0 | −50.0 |\n" in text and "| far | – | +0.00 |\n" in text  # and no column of VMAF
-    assert "- far, PSNR RGB, dB: there is none for s0" in text and "| far | +40.0 | +0.00 | – |" in text
+    assert "- far, PSNR RGB, dB: there is none for s0" in text and "| far | +40.0 | +0.00 |\n" in text
     assert "| anchor | 1 | 0.0400 | 1.00 | 36.0 | 0.200 | – |" in text
     printed = as_latex(tables)
     assert "half & $-$50.0 & $-$50.0 \\\\" in printed and printed.count(r"\begin{tabular}") == len(tables)
@@ -133,17 +133,17 @@ def test_markdown_csv_and_latex_hold_the_same_figures() -> None:
 def test_a_bd_rate_is_shown_only_where_both_curves_have_two_points_in_common() -> None:
     """Both cover two thirds of all qualities; without its second point, x265 has one alone where ours are."""
     ours = [point("ours", "s0", level, 0.01 * 2**level, psnr_rgb=30.0 + 2 * level) for level in range(3)]
-    apart = [point("x265", "s0", level, 0.01 * 4**level, psnr_rgb=29.5 + 1.8 * level) for level in range(3)]
+    apart = [point("x265", "s0", level, 0.01 * 3**level, psnr_rgb=29.5 + 1.8 * level) for level in range(3)]
     rows = rows_of([*ours, *apart])
     (found,) = differences(rows, "x265", ["psnr_rgb"])
     assert found.rate is not None and found.overlap == pytest.approx(3.1 / 4.5)  # 30 … 33.1 of 29.5 … 34
     few = rows_of([*ours, *(one for one in apart if one.level != 1)])
     (refused,) = differences(few, "x265", ["psnr_rgb"])
     assert refused.rate is None
-    table = our_tables(few, [refused], "x265", ["psnr_rgb"])[0]
-    assert table.rows == () and table.notes == (
-        "ours, PSNR RGB, dB: the anchor has fewer than 2 points in the part of the metric's range that both have",
-    )
+    rates, values, _ = our_tables(few, [refused], "x265", ["psnr_rgb"])
+    said = "ours, PSNR RGB, dB: the anchor has fewer than 2 points in the part of the {}'s range that both have"
+    assert rates.rows == () and rates.notes == (said.format("metric"),)
+    assert values.rows == () and values.notes == (said.format("rate"),)
 
 
 def test_each_reason_stands_once_with_all_that_it_holds_for() -> None:
@@ -308,15 +308,16 @@ def test_the_page_opens_on_what_matters_links_and_folds(tmp_path: Path, monkeypa
         "x265": CodecEntry(hybrid=Hybrid("x265", (0,))),
         "new": CodecEntry(ours=OwnCodec((0, 1, 2))),
         "gvc": CodecEntry(ours=OwnCodec((8,), "gvc")),
+        "redundant": CodecEntry(ours=OwnCodec((0,), model="tiny-contextual")),  # it has no points: no card
     }
     metrics = ("psnr_rgb", "vmaf", "cvvdp")
     report = Reporting(anchor="x265", published=("gnvc-vd",))
     whole = evaluation(tmp_path, codecs=codecs, metrics=metrics, report=report)
     points = [
         replace(one, figures=one.figures | {"cvvdp": value + 0.1 * one.level}, asked=list(metrics))
-        for name, value in (("x265", 4.0), ("new", 5.0))
+        for name, value, scale in (("x265", 4.0, 1), ("new", 5.0, 0.98), ("gvc", 9.0, 1))
         for sequence in ("s0", "s1")
-        for one in curve(name, sequence, 1 if name == "x265" else 0.98)
+        for one in curve(name, sequence, scale)
     ]
     for one in points:
         one.environment["commit"] = "abc" * 12
@@ -341,7 +342,8 @@ def test_the_page_opens_on_what_matters_links_and_folds(tmp_path: Path, monkeypa
     assert data["rates"] == ["0.00990 bpp"]  # where new and x265 are first at their most different
     assert html.links["GNVC-VD paper"] == "https://arxiv.org/abs/2512.05016"
     assert html.links["GVC paper"] == "https://arxiv.org/abs/2603.26571"
-    assert html.links["model card: tiny"] == "#card-tiny" and "card-tiny" in html.ids and "# tiny" in text
+    assert html.links["model card: tiny"] == "#card-tiny" and "# tiny" in text
+    assert "card-tiny" in html.ids and "card-tiny-contextual" not in html.ids
     assert "abcabcabc" in html.links["commit abcabcabc"] or html.links["commit abcabcabc"] == "#made"
     for group in ("The mean curve", "s0", "s1", "GNVC-VD, published", "Speed", "new: 6 points"):
         assert f"<details><summary>{group}</summary>" in text

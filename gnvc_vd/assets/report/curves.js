@@ -23,9 +23,10 @@ function scales(rows, box) {
 
 function axes(svg, box, scale, small) {
   const metric = metrics.get(metricNow());
+  const steps = scale.high - scale.low > 1 ? [1, 2, 5] : [1, 2, 3, 4, 5, 6, 8];
   let last = -Infinity;
   for (let decade = Math.floor(scale.low); decade <= Math.ceil(scale.high); decade += 1) {
-    for (const step of [1, 2, 5]) {
+    for (const step of steps) {
       const rate = step * 10 ** decade, x = scale.x(rate);
       if (Math.log10(rate) < scale.low || Math.log10(rate) > scale.high) continue;
       element("line", svg, { class: "grid", x1: x, x2: x, y1: box.top, y2: box.bottom });

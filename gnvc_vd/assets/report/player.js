@@ -189,14 +189,15 @@ function makeLoupe() {
 }
 
 function moveLens(x, y) {
-  const { width, height } = clip(), half = lensSize() / 2;
-  lens = { x: Math.max(half, Math.min(width - half, x)), y: Math.max(half, Math.min(height - half, y)) };
+  lens = { x, y };
   placeLens();
 }
 
 function placeLens() {
   if (lens === null) return;
-  const size = lensSize(), pane = $("pane-left").getBoundingClientRect(), scale = (pane.width / clip().width) * zoom;
+  const { width, height } = clip(), size = lensSize(), scale = ($("pane-left").getBoundingClientRect().width / width) * zoom;
+  const within = (place, length) => Math.max(size / 2, Math.min(length - size / 2, place));
+  lens = { x: within(lens.x, width), y: within(lens.y, height) };
   Object.assign($("lens").style, {
     left: `${shift.x + (lens.x - size / 2) * scale}px`, top: `${shift.y + (lens.y - size / 2) * scale}px`,
     width: `${size * scale}px`, height: `${size * scale}px`,
