@@ -29,9 +29,9 @@ def main() -> None:
             with gnvc_vd.open_video(arguments.source) as video:
                 encode_video(codec, video, stream, gnvc_vd.Encoding(bpp=bpp))
             decode_file(lambda header: codec, stream, decoded, gnvc_vd.Decoding())
-            found, coded = compare(str(arguments.source), decoded, metrics=METRICS).figures, inspect(stream)
+            figures, coded = compare(str(arguments.source), decoded, metrics=METRICS).figures, inspect(stream)
             quality = coded.units[0][1].quality
-            print(f"{bpp:8.4f} {coded.bpp:8.4f} {quality:7} ", *(f"{found[name]:9.3f}" for name in METRICS))
+            print(f"{bpp:8.4f} {coded.bpp:8.4f} {quality:7} ", *(f"{figures[name]:9.3f}" for name in METRICS))
 
 
 if __name__ == "__main__":

@@ -57,10 +57,10 @@ class Colour:
     transfer: int = field(default=UNSPECIFIED, compare=False)  # H.273's code
 
     def __str__(self) -> str:
-        said = f"{self.matrix} {self.range}"
+        text = f"{self.matrix} {self.range}"
         if self.transfer == UNSPECIFIED:
-            return said
-        return f"{said}, transfer {TRANSFER_NAMES.get(self.transfer, self.transfer)}"
+            return text
+        return f"{text}, transfer {TRANSFER_NAMES.get(self.transfer, self.transfer)}"
 
 
 class GnvcError(Exception):

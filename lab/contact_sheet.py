@@ -54,14 +54,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def points_of(folder: Path, sequence: str | None, codecs: Sequence[str] | None) -> list[Point]:
     """Of one sequence, codec by codec."""
-    found = [point for file in sorted((folder / "points").glob("*/*/*.json")) if (point := read_point(file))]
-    require(found, f"{folder}: no points of an evaluation there", GnvcError)
-    names = sorted({point.sequence for point in found})
+    points = [point for file in sorted((folder / "points").glob("*/*/*.json")) if (point := read_point(file))]
+    require(points, f"{folder}: no points of an evaluation there", GnvcError)
+    names = sorted({point.sequence for point in points})
     wanted = sequence or names[0]
     require(wanted in names, f"{folder} has no sequence {wanted}; there are {', '.join(names)}", GnvcError)
-    strange = set(codecs or ()) - {point.codec for point in found}
+    strange = set(codecs or ()) - {point.codec for point in points}
     require(not strange, f"{folder} has no codec {', '.join(sorted(strange))}", GnvcError)
-    return [point for point in found if point.sequence == wanted and (not codecs or point.codec in codecs)]
+    return [point for point in points if point.sequence == wanted and (not codecs or point.codec in codecs)]
 
 
 def rows_of(folder: Path, points: Sequence[Point], rates: Sequence[float]) -> list[Row]:
@@ -71,8 +71,8 @@ def rows_of(folder: Path, points: Sequence[Point], rates: Sequence[float]) -> li
     for rate in rates:
         for codec, own in groupby(points, lambda point: point.codec):
             point = min(own, key=lambda one: abs(math.log(one.bpp / rate)))
-            shown = _read(player_path(folder, codec, sequence, point.level))
-            rows.append(Row(f"{codec} {point.level}\n{point.bpp:.4f} bpp", shown))
+            frames = _read(player_path(folder, codec, sequence, point.level))
+            rows.append(Row(f"{codec} {point.level}\n{point.bpp:.4f} bpp", frames))
     return rows
 
 

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from gnvc_vd.common.files import replacing
 from gnvc_vd.common.strict import require
 from gnvc_vd.conventions import GnvcError
-from gnvc_vd.report.curves import MEASURED
+from gnvc_vd.report.curves import ALL_METRICS
 from gnvc_vd.report.plots import COLOURS, scale_by_rate
 from lab.contact_sheet import points_of, rows_of
 
@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("out", type=Path, help="a .jpg or .png")
     parser.add_argument("--sequence", help="one of the evaluation's (its first)")
     parser.add_argument("--rate", type=float, default=0.007, help="bits per pixel (0.007)")
-    parser.add_argument("--metric", default="cvvdp", choices=list(MEASURED), help="(cvvdp)")
+    parser.add_argument("--metric", default="cvvdp", choices=list(ALL_METRICS), help="(cvvdp)")
     arguments = parser.parse_args(argv)
     try:
         draw(arguments.evaluation, arguments.out, arguments.sequence, arguments.rate, arguments.metric)
@@ -54,7 +54,7 @@ def draw(evaluation: Path, out: Path, sequence: str | None, rate: float, metric:
         curve.plot(*zip(*own, strict=True), marker="o", markersize=4, color=colour, label=name)
     scale_by_rate(curve)
     curve.axvline(rate, color="0.7", linewidth=1, zorder=0)
-    curve.set_ylabel(MEASURED[metric].label)
+    curve.set_ylabel(ALL_METRICS[metric].label)
     curve.legend()
     with replacing(out) as part:
         figure.savefig(part, dpi=100, format=out.suffix[1:])

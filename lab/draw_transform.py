@@ -25,7 +25,7 @@ from gnvc_vd.bitstream.gop import frame_span
 from gnvc_vd.common.files import replacing
 from gnvc_vd.conventions import GnvcError
 from gnvc_vd.evaluate.test_sets import CLIPS
-from gnvc_vd.learned.bottleneck.transform import Rotation
+from gnvc_vd.learned.bottleneck.transform import OrthonormalTransform
 from gnvc_vd.metrics.block_transform import dct
 from gnvc_vd.video.pixels import to_model
 from lab.probe_clips import middle_clips
@@ -48,7 +48,7 @@ class Transformed(NamedTuple):
 @torch.inference_mode()
 def transformed(latents: Tensor) -> Transformed:
     """Of the first of several clips, N 16 T h w."""
-    rotation = Rotation().eval()
+    rotation = OrthonormalTransform().eval()
     rotation.measure(latents)
     centred = latents[0] - rotation.centre()
     strongest = centred[int(centred.square().sum((1, 2, 3)).argmax())]
@@ -67,22 +67,22 @@ def mosaic(channels: Tensor) -> Tensor:
     return channels.unflatten(0, (SIDE_BY_SIDE, SIDE_BY_SIDE)).permute(0, 2, 1, 3).flatten(2).flatten(0, 1)
 
 
-def draw(clip: Tensor, found: Transformed, out: Path) -> None:
+def draw(clip: Tensor, transformed: Transformed, out: Path) -> None:
     """Five rows: frames, latents, frequencies, slices, energies."""
-    count = len(found.latents)
+    count = len(transformed.latents)
     figure = Figure(figsize=(9, 6.1), layout="constrained")
     rows = figure.subplots(5, count, gridspec_kw={"height_ratios": [1, 1, 1, 1, 0.5]})
-    largest = float(found.latents.abs().max())
-    loudest = float(found.slices.abs().max())
+    largest = float(transformed.latents.abs().max())
+    loudest = float(transformed.slices.abs().max())
     for place in range(count):
         start, stop = frame_span(place, place + 1)
-        shown = f"frame {start}" if stop == start + 1 else f"frames {start}–{stop - 1}"
-        _picture(rows[0, place], clip[:, start].permute(1, 2, 0).numpy(), shown)
-        for row, values in ((1, found.latents), (2, found.frequencies)):
+        frame_title = f"frame {start}" if stop == start + 1 else f"frames {start}–{stop - 1}"
+        _picture(rows[0, place], clip[:, start].permute(1, 2, 0).numpy(), frame_title)
+        for row, values in ((1, transformed.latents), (2, transformed.frequencies)):
             _picture(rows[row, place], values[place].numpy(), cmap="RdBu", vmin=-largest, vmax=largest)
-        magnitude = (mosaic(found.slices[place].abs()) / loudest).clamp_min(DARKEST).log10()
+        magnitude = (mosaic(transformed.slices[place].abs()) / loudest).clamp_min(DARKEST).log10()
         _picture(rows[3, place], magnitude.numpy(), cmap="magma", vmin=np.log10(DARKEST), vmax=0.0)
-        _share(rows[4, place], float(found.latent_energies[place]), float(found.slice_energies[place]))
+        _share(rows[4, place], float(transformed.latent_energies[place]), float(transformed.slice_energies[place]))
     titles = ("video", "latents\n(one channel)", "DCT over\ntime", "slices: 64\ncomponents", "share of\nthe energy")
     for axes, title in zip(rows[:, 0], titles, strict=True):
         axes.set_ylabel(title, fontsize=8)

@@ -120,9 +120,9 @@ def _load(kind: Any, folder: Path, device: str) -> Any:
             raise UnavailableError(
                 f"needs a {kind.__name__} folder in transformers' layout; {folder / file} is missing"
             )
-    network, found = kind.from_pretrained(folder, local_files_only=True, use_safetensors=True, output_loading_info=True)
-    if found["missing_keys"]:  # they would be random numbers
-        raise GnvcError(f"{folder}: not a whole {kind.__name__}, it lacks {sorted(found['missing_keys'])[0]}")
+    network, notes = kind.from_pretrained(folder, local_files_only=True, use_safetensors=True, output_loading_info=True)
+    if notes["missing_keys"]:  # they would be random numbers
+        raise GnvcError(f"{folder}: not a whole {kind.__name__}, it lacks {sorted(notes['missing_keys'])[0]}")
     return network.eval().to(device)
 
 

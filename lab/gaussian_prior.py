@@ -47,8 +47,8 @@ class GaussianVae(VideoVae):
         return torch.einsum("kcij,bchiwj->bkhw", self.patterns, blocks)[:, :, None] / PIXELS, ()
 
     def decode_step(self, state: State | None, latent: Tensor) -> tuple[Tensor, State]:
-        shown = self.frame(latent[:, :, 0])
-        return shown[:, :, None].repeat(1, 1, 1 if state is None else TEMPORAL_STRIDE, 1, 1), ()
+        frame = self.frame(latent[:, :, 0])
+        return frame[:, :, None].repeat(1, 1, 1 if state is None else TEMPORAL_STRIDE, 1, 1), ()
 
     def frame(self, coefficients: Tensor) -> Tensor:
         batch, _, rows, columns = coefficients.shape
@@ -147,12 +147,12 @@ def _given(condition: Condition | None, frames: int) -> tuple[Sequence[int], Ten
     if condition is None:
         return (), torch.empty(0)
     mask, latents = condition.channels[0, :TEMPORAL_STRIDE], condition.channels[0, TEMPORAL_STRIDE:]
-    found = []
+    means = []
     if float(mask[0, 0].mean()) > 0:
-        found.append((0, latents[:, 0]))
+        means.append((0, latents[:, 0]))
     if frames > 1 and float(mask[-1, -1].mean()) > 0:
-        found.append((frames - 1, TEMPORAL_STRIDE * latents[:, -1]))  # three of the four are grey
-    return [place for place, _ in found], torch.stack([seen for _, seen in found])
+        means.append((frames - 1, TEMPORAL_STRIDE * latents[:, -1]))  # three of the four are grey
+    return [place for place, _ in means], torch.stack([seen for _, seen in means])
 
 
 def _patterns() -> Tensor:

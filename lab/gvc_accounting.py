@@ -63,8 +63,8 @@ def accounting_tables(points: Sequence[Point], streams: Path) -> list[Table]:
     rows = []
     for codec, level in dict.fromkeys((one.codec, one.level) for one in points):
         own = [one for one in points if (one.codec, one.level) == (codec, level)]
-        found = [account_of(streams / codec / one.sequence / f"{level:02}.gnvc") for one in own]
-        parameters, total = found[0][0], sum((account for _, account in found), Account())
+        accounts = [account_of(streams / codec / one.sequence / f"{level:02}.gnvc") for one in own]
+        parameters, total = accounts[0][0], sum((account for _, account in accounts), Account())
         if parameters is None:
             continue
         pixels = sum(one.frames * one.width * one.height for one in own)

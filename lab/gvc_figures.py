@@ -61,11 +61,11 @@ def coded(codec: Gvc, frames: Sequence[Frame], encoding: GvcEncoding, what: str,
     errors, squares, latents, place = list[float](), list[float](), list[Tensor](), 0
     for unit in units:
         reached, repeated = replaying.replay(unit)
-        shown = np.concatenate(list(replaying.show(unit, reached, repeated)))
+        decoded = np.concatenate(list(replaying.decode_frames(unit, reached, repeated)))
         own = np.stack(frames[place - repeated : place + unit.frames])
         target = latents_of_frames(codec.prior.vae, gops.pad(own), codec.device)
         errors.append(float((reached - target).square().mean()))
-        squares.append(float(np.square(shown.astype(float) - own[repeated:]).mean()))
+        squares.append(float(np.square(decoded.astype(float) - own[repeated:]).mean()))
         latents.append(reached)
         place += unit.frames
     psnr = 10 * np.log10(255**2 / np.mean(squares))
@@ -116,7 +116,7 @@ def figures(codec: Gvc, rounded: Gvc, frames: Sequence[Frame], still_quality: in
 def drawn_atoms(places: int, size: int, count: int, kind: str, rounds: int, seed: int = 0) -> float:
     """E cos(z, r) of top-M sums when every atom is drawn by itself: "normal", or "sign" for ±1."""
     generator = torch.Generator().manual_seed(seed)
-    found = []
+    drawn = []
     for _ in range(rounds):
         atoms = torch.randn(size, places, generator=generator)
         atoms = atoms.sign() if kind == "sign" else atoms
@@ -124,8 +124,8 @@ def drawn_atoms(places: int, size: int, count: int, kind: str, rounds: int, seed
         products = atoms @ residual
         best = products.abs().topk(count).indices
         z = products[best].sign() @ atoms[best]
-        found.append(float(z @ residual / (z.norm() * residual.norm())))
-    return float(np.mean(found))
+        drawn.append(float(z @ residual / (z.norm() * residual.norm())))
+    return float(np.mean(drawn))
 
 
 def code_cosine(places: int, size: int, count: int, rounds: int) -> float:

@@ -134,8 +134,8 @@ def choice_bits(choice: Tensor, count: int) -> Tensor:
     left, above = pad(choice, (1, 0))[..., :-1], pad(choice, (0, 0, 1, 0))[..., :-1, :]
     context = torch.where(left == above, left, count)
     bits = 0.0
-    for told in context.unique():
-        seen = torch.bincount(choice[context == told], minlength=count).double()
+    for neighbours in context.unique():
+        seen = torch.bincount(choice[context == neighbours], minlength=count).double()
         # Counts that begin as 1/2 (Krichevsky and Trofimov), whatever the order.
         total = seen.sum() + count / 2
         bits += (torch.lgamma(total) - math.lgamma(count / 2) - torch.lgamma(seen + 0.5).sum()).item()

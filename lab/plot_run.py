@@ -63,10 +63,10 @@ def training_curves(run: Path) -> TrainingCurves:
 
 def plot_runs(runs: Sequence[Path], out: Path) -> None:
     """A row for each run: its losses, and its validations."""
-    found = [training_curves(run) for run in runs]
+    trained = [training_curves(run) for run in runs]
     figure = Figure(figsize=(9, 2.6 * len(runs)), layout="constrained")
     rows = figure.subplots(len(runs), 2, squeeze=False)
-    for run, curves, (left, right) in zip(runs, found, rows, strict=True):
+    for run, curves, (left, right) in zip(runs, trained, rows, strict=True):
         _lines(left, curves.losses, log=True)
         left.set_title(f"{run.name}: loss and its terms", fontsize=9)
         if curves.points:

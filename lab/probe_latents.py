@@ -64,21 +64,21 @@ def judge(vae: VideoVae, clip: Tensor, rates: Sequence[float], frame_rate: Fract
 @torch.inference_mode()
 def own_lattices(vae: VideoVae, frames: int, size: int) -> dict[str, float]:
     """Of pictures of one colour, uncoded, the mean over COLOURS."""
-    found = []
+    differences = []
     for colour in COLOURS:
         clip = torch.tensor(colour, dtype=torch.uint8).view(3, 1, 1, 1).expand(3, frames, size, size)
-        shown = to_frames(vae.decode(vae.encode(to_model(clip[None].to(vae.mean.device))))[0])
-        found.append(lattices(pixels_of(clip), shown))
-    return {name: float(np.mean([one[name] for one in found])) for name in LATTICES}
+        decoded = to_frames(vae.decode(vae.encode(to_model(clip[None].to(vae.mean.device))))[0])
+        differences.append(lattices(pixels_of(clip), decoded))
+    return {name: float(np.mean([one[name] for one in differences])) for name in LATTICES}
 
 
-def _figures(original: Frame, shown: Frame, frame_rate: Fraction) -> dict[str, float | None]:
+def _figures(original: Frame, decoded: Frame, frame_rate: Fraction) -> dict[str, float | None]:
     """As `gnvc-vd compare` measures."""
     height, width = original.shape[1:3]
     panel = Panel(METRICS, width, height, frame_rate, "dis", "cpu")
     try:
         pairing = Pairing(BT709, "cpu")
-        for one, other in zip(original, shown, strict=True):
+        for one, other in zip(original, decoded, strict=True):
             panel.add(pairing(Picture(one, None), Picture(other, None)))
         figures = panel.figures()
         return {name: figures[name] for name in METRICS}
@@ -126,8 +126,8 @@ def probe(arguments: argparse.Namespace) -> None:
 
 
 def _line(clip: str, rate: str, figures: Mapping[str, float | None]) -> str:
-    known = [figures.get(name) for name in METRICS]
-    return f"{clip[-32:]:32} {rate:>8}" + "".join(f"{'–' if one is None else f'{one:.4f}':>15}" for one in known)
+    values = [figures.get(name) for name in METRICS]
+    return f"{clip[-32:]:32} {rate:>8}" + "".join(f"{'–' if one is None else f'{one:.4f}':>15}" for one in values)
 
 
 if __name__ == "__main__":

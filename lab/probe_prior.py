@@ -137,17 +137,17 @@ def attempts(
         for sigma in SUPPOSED:
             yield Attempt(degraded.by, LINEAR, sigma, error(linear.clean((1 - sigma) * x, sigma), clean))
         for sigma in STARTS:
-            found = linear.clean(flow.start(x, noise, sigma), sigma)
-            yield Attempt(degraded.by, f"{LINEAR}, 1 step", sigma, error(found, clean))
+            estimate = linear.clean(flow.start_point(x, noise, sigma), sigma)
+            yield Attempt(degraded.by, f"{LINEAR}, 1 step", sigma, error(estimate, clean))
     for one in predictors:
         for sigma in SUPPOSED:
             taken = (1 - sigma) * x
-            found = flow.estimate(taken, sigma, one.velocity(taken, sigma))
-            yield Attempt(degraded.by, f"{one.name}, no noise", sigma, error(found, clean))
+            estimate = flow.estimate(taken, sigma, one.velocity(taken, sigma))
+            yield Attempt(degraded.by, f"{one.name}, no noise", sigma, error(estimate, clean))
         for steps in STEPS:
             name = f"{one.name}, {steps} step{'s' * (steps > 1)}"
             for sigma in STARTS:
-                refined = euler(one.velocity, flow.start(x, noise, sigma), flow.grid(sigma, steps))
+                refined = euler(one.velocity, flow.start_point(x, noise, sigma), flow.grid(sigma, steps))
                 yield Attempt(degraded.by, name, sigma, error(refined, clean))
 
 
@@ -164,18 +164,18 @@ def error(x: Tensor, clean: Tensor) -> float:
     return 10 * math.log10(max(SMALLEST, float((x - clean).double().square().mean() / variance)))
 
 
-def mean_losses(found: Iterable[Loss]) -> list[Loss]:
+def mean_losses(losses: Iterable[Loss]) -> list[Loss]:
     """Over clips and noises."""
     groups: dict[tuple[str, float], list[float]] = {}
-    for one in found:
+    for one in losses:
         groups.setdefault((one.predictor, one.sigma), []).append(one.loss)
     return [Loss(*key, float(np.mean(values))) for key, values in groups.items()]
 
 
-def mean_attempts(found: Iterable[Attempt]) -> list[Attempt]:
+def mean_attempts(attempts: Iterable[Attempt]) -> list[Attempt]:
     """Over clips."""
     groups: dict[tuple[str, str, float | None], list[float]] = {}
-    for one in found:
+    for one in attempts:
         groups.setdefault((one.degraded, one.mended, one.sigma), []).append(one.error)
     return [Attempt(*key, float(np.mean(values))) for key, values in groups.items()]
 
@@ -232,8 +232,8 @@ def probe(arguments: argparse.Namespace) -> None:
     backbone = random_backbone(PRESETS[arguments.model]) if random else load_backbone(arguments.model)
     backbone.to(arguments.device)
     linear = fitted(backbone, arguments.fit, spec, arguments.fit_clips) if arguments.fit else None
-    known = [ZERO, *([] if linear is None else [Predictor(LINEAR, linear.velocity)])]
-    found: list[Loss] = []
+    predictors = [ZERO, *([] if linear is None else [Predictor(LINEAR, linear.velocity)])]
+    all_losses: list[Loss] = []
     tried: list[Attempt] = []
     pictures = []
     with tqdm(total=len(clips) * evaluations(arguments, backbone), desc="probing", unit="step", disable=None) as bar:
@@ -243,14 +243,14 @@ def probe(arguments: argparse.Namespace) -> None:
             clean = backbone.vae.encode(video)
             # A sequence for each purpose: what is asked of one moves no figure of another.
             draws = [BatchDraws(3 * spec.seed + purpose, [number], video.device) for purpose in range(3)]
-            found += losses([*known, *model], clean, draws[0], arguments.noises)
+            all_losses += losses([*predictors, *model], clean, draws[0], arguments.noises)
             noise = draws[1].normal_like(clean)
             for degraded in degradations(clean, clip[0].numel(), arguments.rates, arguments.rounding):
                 tried += attempts(degraded, clean, linear, model[:REFINING], noise)
             if arguments.samples is not None:
-                shown = samples(model, backbone.vae, draws[2].normal_like(clean), arguments.sample_steps)
-                pictures.append(sheets(pixels_of(clip), shown)["frames"])
-    show_losses(mean_losses(found))
+                samples_drawn = samples(model, backbone.vae, draws[2].normal_like(clean), arguments.sample_steps)
+                pictures.append(sheets(pixels_of(clip), samples_drawn)["frames"])
+    show_losses(mean_losses(all_losses))
     show_attempts(mean_attempts(tried))
     if arguments.samples is not None:
         with replacing(arguments.samples) as part:

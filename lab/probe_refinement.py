@@ -51,23 +51,23 @@ def refined(codec: GnvcVd, clip: Tensor, qualities: Sequence[int], ways: Sequenc
     clean = codec.backbone.vae.encode(to_model(clip[None].to(codec.device)))
     noise = normal(clean.shape, (0, 0), (0, 0, 0), codec.device)
     for quality in qualities:
-        payloads, known = codec.bottleneck.compress(clean, [quality] * clean.shape[2])
-        decoded = torch.stack([one.latent for one in known], dim=2)
-        features = torch.stack([one.feature for one in known], dim=2)
+        payloads, decoded_latents = codec.bottleneck.compress(clean, [quality] * clean.shape[2])
+        decoded = torch.stack([one.latent for one in decoded_latents], dim=2)
+        features = torch.stack([one.feature for one in decoded_latents], dim=2)
         rate = bits_per_pixel(len(payloads[0].data), width, height, frames)
         before = error(decoded, clean)
         for way in ways:
-            told = way.parameters
-            start = decoded, features, told.noise_scale * noise
+            parameters = way.parameters
+            start = decoded, features, parameters.noise_scale * noise
             given = map(apart, start) if way.apart else start
-            found = codec.refiner(*given, told.sigma_0, told.steps)
-            yield Refined(quality, rate, way, before, error(found, apart(clean) if way.apart else clean))
+            latents = codec.refiner(*given, parameters.sigma_0, parameters.steps)
+            yield Refined(quality, rate, way, before, error(latents, apart(clean) if way.apart else clean))
 
 
-def mean_of(found: Iterable[Refined]) -> list[Refined]:
+def mean_of(results: Iterable[Refined]) -> list[Refined]:
     """Over clips: of the rates, and of the errors in dB."""
     groups: dict[tuple[int, Way], list[Refined]] = {}
-    for one in found:
+    for one in results:
         groups.setdefault((one.quality, one.way), []).append(one)
     return [
         replace(
@@ -109,25 +109,25 @@ def probe(arguments: argparse.Namespace) -> None:
     ]
     clips = [next(middle_clips(path, arguments.frames, arguments.size)) for path in arguments.videos]
     codec = load(arguments.model).to(arguments.device)
-    found: list[Refined] = []
+    results: list[Refined] = []
     ways += [Way(codec.refinement), Way(codec.refinement, apart=True)]
     total = len(clips) * len(arguments.qualities) * len(ways)
     with tqdm(total=total, desc="probing", unit="refinement", disable=None) as bar:
         for clip in clips:
             for one in refined(codec, clip, arguments.qualities, ways):
-                found.append(one)
+                results.append(one)
                 bar.update()
-    show(mean_of(found), codec.refinement)
+    show(mean_of(results), codec.refinement)
 
 
-def show(found: list[Refined], own: Refinement) -> None:
+def show(results: list[Refined], own: Refinement) -> None:
     print(f"{'quality':>7} {'bpp':>8} {'before, dB':>10} {'after, dB':>10}   σ_0   steps  noise")
     quality = None
-    for one in sorted(found, key=lambda one: (one.quality, one.after)):
+    for one in sorted(results, key=lambda one: (one.quality, one.after)):
         head = " " * 27 if one.quality == quality else f"{one.quality:7} {one.bpp:8.5f} {one.before:10.2f}"
-        told = one.way.parameters
-        way = f"{told.sigma_0:<5g} {told.steps:>5}  {told.noise_scale:<5g}"
-        remark = "  apart" if one.way.apart else "  the model's own" if told == own else ""
+        parameters = one.way.parameters
+        way = f"{parameters.sigma_0:<5g} {parameters.steps:>5}  {parameters.noise_scale:<5g}"
+        remark = "  apart" if one.way.apart else "  the model's own" if parameters == own else ""
         print(f"{head} {one.after:10.2f}   {way}{remark}")
         quality = one.quality
 

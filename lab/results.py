@@ -33,7 +33,7 @@ from gnvc_vd.common.strict import require
 from gnvc_vd.conventions import GnvcError, UsageError
 from gnvc_vd.evaluate.points import Point, read_point
 from gnvc_vd.report import tables
-from gnvc_vd.report.curves import MEASURED, OF_SEQUENCES, Row, differences, with_means
+from gnvc_vd.report.curves import ALL_METRICS, OF_SEQUENCES, Row, differences, with_means
 from gnvc_vd.report.plots import plot_metrics
 from gnvc_vd.report.tables import Table
 
@@ -61,9 +61,9 @@ class Release:
     metrics: tuple[str, ...]
 
     def of(self, codecs: Sequence[str]) -> list[Row]:
-        known = list(dict.fromkeys(row.codec for row in self.rows))
-        strange = set(codecs) - set(known)
-        require(not strange, f"{self.name}.csv has no {', '.join(sorted(strange))}; it has {', '.join(known)}")
+        names = list(dict.fromkeys(row.codec for row in self.rows))
+        strange = set(codecs) - set(names)
+        require(not strange, f"{self.name}.csv has no {', '.join(sorted(strange))}; it has {', '.join(names)}")
         return [row for row in self.rows if row.codec in codecs]
 
 
@@ -88,8 +88,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def add(evaluation: Path, name: str, folder: Path = FOLDER / __version__) -> Path:
-    found = [read_point(path) for path in sorted(evaluation.glob("points/*/*/*.json"))]
-    points = [point for point in found if point is not None]
+    new_points = [read_point(path) for path in sorted(evaluation.glob("points/*/*/*.json"))]
+    points = [point for point in new_points if point is not None]
     require(bool(points), f"{evaluation}: no points there")
     write_text(folder / f"{name}.csv", as_csv(points))
     return folder / f"{name}.csv"
@@ -97,7 +97,7 @@ def add(evaluation: Path, name: str, folder: Path = FOLDER / __version__) -> Pat
 
 def as_csv(points: Sequence[Point]) -> str:
     """Metrics that all points have, unrounded; seconds to 1 ms."""
-    metrics = [name for name in MEASURED if all(name in point.asked for point in points)]
+    metrics = [name for name in ALL_METRICS if all(name in point.asked for point in points)]
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow([*COLUMNS, *metrics, *TIMES])
@@ -113,7 +113,7 @@ def read(path: Path) -> Release:
     try:
         with path.open(encoding="utf-8", newline="") as file:
             lines = list(csv.DictReader(file))
-        metrics = tuple(name for name in lines[0] if name in MEASURED)
+        metrics = tuple(name for name in lines[0] if name in ALL_METRICS)
         rows = [_row(line, metrics) for line in lines]
     except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
         raise GnvcError(f"{path}: not a file of rate–distortion points ({error!r})") from error
@@ -164,8 +164,8 @@ def rates(release: Release, sequence: str, metrics: str, codecs: str) -> Table:
 
 def rate_differences(release: Release, anchor: str, metrics: str, codecs: str) -> Table:
     names = metrics.split(",")
-    found = differences(release.of([anchor, *codecs.split(",")]), anchor, names, OVERLAP)
-    return tables.difference_tables(found, anchor, OF_SEQUENCES, names)[0]
+    bd_rates = differences(release.of([anchor, *codecs.split(",")]), anchor, names, OVERLAP)
+    return tables.difference_tables(bd_rates, anchor, OF_SEQUENCES, names)[0]
 
 
 def at_rates(release: Release, sequence: str, anchor: str, most: str, metrics: str, codec: str) -> Table:
@@ -182,10 +182,12 @@ def at_rates(release: Release, sequence: str, anchor: str, most: str, metrics: s
             theirs = row.figures[name]
             assert theirs is not None and None not in values
             mine = float(np.interp(math.log(row.bpp), [math.log(rate) for rate, _ in own], values))  # type: ignore[arg-type]
-            ahead = (mine > theirs) != MEASURED[name].lower_is_better
+            ahead = (mine > theirs) != ALL_METRICS[name].lower_is_better
             pairs.append(f"{'**' if ahead else ''}{mine:.4g}{'**' if ahead else ''} / {theirs:.4g}")
         cells.append((f"{row.bpp:.5f}", *pairs))
-    return Table(f"{codec} / {anchor} at equal rate", ("bpp", *(MEASURED[name].label for name in names)), tuple(cells))
+    return Table(
+        f"{codec} / {anchor} at equal rate", ("bpp", *(ALL_METRICS[name].label for name in names)), tuple(cells)
+    )
 
 
 TABLES: dict[str, Callable[..., Table]] = {"rates": rates, "differences": rate_differences, "at": at_rates}

@@ -37,8 +37,8 @@ def docstring_lines(source: str) -> set[int]:
     lines = set[int]()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, DOCUMENTED) and ast.get_docstring(node, clean=False) is not None:
-            said = node.body[0]
-            lines |= set(range(said.lineno, (said.end_lineno or said.lineno) + 1))
+            docstring = node.body[0]
+            lines |= set(range(docstring.lineno, (docstring.end_lineno or docstring.lineno) + 1))
     return lines
 
 

@@ -68,7 +68,7 @@ def candidates(basis: Tensor, count: int) -> dict[str, tuple[Candidate, str]]:
     """By name, each with the name of the one that it is compared with."""
     early, late = split_basis(count // 2, count - count // 2), split_basis(count - count // 2, count // 2)
     bases, halves = [dct(count), early, late], (count // 2, count - count // 2)
-    found: dict[str, Candidate] = {
+    curves: dict[str, Candidate] = {
         ROTATION: partial(whole, basis=dct(count)),
         f"rotations of {halves[0]} and {halves[1]}": partial(parts, lengths=halves),
         "rotations of 1": partial(parts, lengths=(1,) * count),
@@ -78,7 +78,7 @@ def candidates(basis: Tensor, count: int) -> dict[str, tuple[Candidate, str]]:
         LOWEST: partial(lowest, levels=1),
         "the lowest slice, Haar of 2×2": partial(lowest, levels=2),
     }
-    return {name: (one, LOWEST if name.startswith(LOWEST) else ROTATION) for name, one in found.items()}
+    return {name: (one, LOWEST if name.startswith(LOWEST) else ROTATION) for name, one in curves.items()}
 
 
 def curve(candidate: Candidate, models: Sequence[Proxy], blocks: Tensor, pixels: int) -> list[tuple[float, float]]:
@@ -113,8 +113,8 @@ def transform_of(codec: GnvcVd) -> Transform:
 
 def coded(model: Transform, vae: VideoVae, frames: Frame, canvas: Canvas | None) -> list[tuple[float, ...]]:
     """Bits per pixel, PSNR and each slice's percent, by quality; of a canvas where there is one."""
-    shown = gops.pad(frames if canvas is None else canvas.placed(frames))
-    latents, points = vae.encode(model_clip(shown)), []
+    padded = gops.pad(frames if canvas is None else canvas.placed(frames))
+    latents, points = vae.encode(model_clip(padded)), []
     for quality in QUALITIES:
         out = model.train()(latents, torch.full((1, latents.shape[2]), quality))
         decoded = to_frames(vae.decode(out.latents)[0])
@@ -141,8 +141,8 @@ def study(arguments: argparse.Namespace) -> None:
             plain, still = (coded(model, vae, frames, one) for one in (None, pan_of(frames)))
             for kind, points in (("", plain), (", canvas", still)):
                 for quality, (bpp, ratio, *shares) in zip(QUALITIES, points, strict=True):
-                    told = " ".join(f"{one:.0f}" for one in shares)
-                    print(f"| {name}{kind} | {quality} | {bpp:.5f} | {ratio:.2f} | {told} |", flush=True)
+                    listed = " ".join(f"{one:.0f}" for one in shares)
+                    print(f"| {name}{kind} | {quality} | {bpp:.5f} | {ratio:.2f} | {listed} |", flush=True)
             figures = [[(math.log(one[0]), -one[1]) for one in points] for points in (still, plain)]
             percent = " / ".join(cell(saved(figures[0], figures[1], rate)) for rate in RATES)
             rule = 100 * (bits_of(pan_of(frames).placed(frames)) / bits_of(frames) - 1)
@@ -160,9 +160,9 @@ def study(arguments: argparse.Namespace) -> None:
         models, cells = fitted(candidate, training, arguments.steps), []
         with torch.no_grad():
             for clip, frames in clips.items():
-                found = curve(candidate, models, blocks[clip], frames[..., 0].size)
-                against = references.setdefault((reference, clip), found)
-                cells.append(" / ".join(cell(saved(found, against, rate)) for rate in RATES))
+                curve_points = curve(candidate, models, blocks[clip], frames[..., 0].size)
+                against = references.setdefault((reference, clip), curve_points)
+                cells.append(" / ".join(cell(saved(curve_points, against, rate)) for rate in RATES))
         print(f"| {name} | {' | '.join(cells)} |", flush=True)
 
 

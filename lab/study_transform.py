@@ -131,8 +131,8 @@ def study(arguments: argparse.Namespace) -> None:
     )
     for clip in clips:
         code, pixels = IdealCode(clip.latents), clip.frames[..., 0].size
-        shown = [to_frames(vae.decode(code.at_bits(rate * pixels).latents)[0]) for rate in RATES]
-        print(f"  {clip.name:24} " + "  ".join(f"{psnr(clip.frames, one):5.2f}" for one in shown))
+        decoded = [to_frames(vae.decode(code.at_bits(rate * pixels).latents)[0]) for rate in RATES]
+        print(f"  {clip.name:24} " + "  ".join(f"{psnr(clip.frames, one):5.2f}" for one in decoded))
     points = judge(model, vae, clips, "step 0")
     if latents is not None and arguments.steps:
         started = time.perf_counter()
@@ -154,8 +154,8 @@ def restore(model: Transform, path: Path) -> None:
 
 def draw(path: Path, clips: Sequence[Clip], points: Sequence[Sequence[Point]]) -> None:
     drawn: list[Frame] = []
-    for clip, found in zip(clips, points, strict=True):
-        nearest = [min(found, key=lambda one: abs(math.log(one.bpp / rate))) for rate in SHOWN_RATES]
+    for clip, curve in zip(clips, points, strict=True):
+        nearest = [min(curve, key=lambda one: abs(math.log(one.bpp / rate))) for rate in SHOWN_RATES]
         drawn += sheets(
             clip.frames, {str(rate): one.frames for rate, one in zip(SHOWN_RATES, nearest, strict=True)}
         ).values()
@@ -223,13 +223,13 @@ def train(model: Codec, latents: Tensor, budget: Budget, rated: Sequence[Rated])
 def judge(model: Codec, vae: VideoVae, clips: Sequence[Clip], when: str) -> list[list[Point]]:
     """Payloads, decoded again, of each clip at some qualities; at fixed rates what lies between."""
     print(f"{when}: bits per pixel / PSNR of qualities {LEVELS}, then PSNR at {RATES} bpp")
-    found = []
+    means = []
     for clip, points in zip(clips, coded_points(model, vae, clips), strict=True):
-        found.append(points)
+        means.append(points)
         print(f"  {clip.name:24} " + "  ".join(f"{one.bpp:.4f}/{one.psnr:.2f}" for one in points))
         print(f"  {'':24} " + "  ".join(f"{one:5.2f}" for one in at_rates(points)), flush=True)
-    print(f"  {'mean':24} " + "  ".join(f"{one:5.2f}" for one in mean_at_rates(found)), flush=True)
-    return found
+    print(f"  {'mean':24} " + "  ".join(f"{one:5.2f}" for one in mean_at_rates(means)), flush=True)
+    return means
 
 
 @torch.no_grad()
@@ -241,9 +241,9 @@ def coded_points(model: Codec, vae: VideoVae, clips: Sequence[Clip]) -> Iterator
         yield [_point(model, vae, clip, quality) for quality in LEVELS]
 
 
-def mean_at_rates(found: Sequence[Sequence[Point]]) -> list[float]:
+def mean_at_rates(curves: Sequence[Sequence[Point]]) -> list[float]:
     """PSNR at the fixed rates, a mean over clips; not a number where one of them was never coded that low or high."""
-    return [float(one) for one in np.mean([at_rates(points) for points in found], axis=0)]
+    return [float(one) for one in np.mean([at_rates(points) for points in curves], axis=0)]
 
 
 def at_rates(points: Sequence[Point]) -> list[float]:

@@ -18,9 +18,9 @@ from tqdm import tqdm
 from gnvc_vd.conventions import QUALITIES
 from gnvc_vd.entropy.integer import IntegerConv
 from gnvc_vd.learned.bottleneck.contextual import Contextual
-from gnvc_vd.learned.bottleneck.exchange import Uniform
 from gnvc_vd.learned.bottleneck.hyperprior import EntropyModel, Likely, TemporalState
 from gnvc_vd.learned.bottleneck.networks import DecodedLatent, convolution
+from gnvc_vd.learned.bottleneck.symbol_coding import Uniform
 from gnvc_vd.presets import ContextualPreset, preset
 from gnvc_vd.train.losses import bits_per_pixel, rate_distortion, sampled_quality, squared_error
 from gnvc_vd.train.settings import Rate

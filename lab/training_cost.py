@@ -92,8 +92,8 @@ def costs(training: Training) -> Iterator[SpanCost]:
             def step(stage: CodecStage = stage, clip: torch.Tensor = clip) -> None:
                 stage(clip, Step(0, 0, 1, [0])).total.backward()
 
-            found = compute(step, gradients=True)
-        yield SpanCost(span, found.operations, found.peak_bytes)
+            computed = compute(step, gradients=True)
+        yield SpanCost(span, computed.operations, computed.peak_bytes)
 
 
 def _stage(training: Training, stage: Stage) -> CodecStage:

@@ -112,9 +112,9 @@ def download(name: str, source: Source, folder: Path, patterns: Sequence[str], s
     try:
         snapshot_download(source.repository, revision=source.revision, local_dir=folder, allow_patterns=list(patterns))
     except Exception as error:
-        said = (str(error).strip() or type(error).__name__).splitlines()[0]
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise GnvcError(
-            f"{name}: the download failed ({said}); call this again, or put a model folder or diffusers folder "
+            f"{name}: the download failed ({reason}); call this again, or put a model folder or diffusers folder "
             f"({source.repository}{size}) at {folder}"
         ) from error
 

@@ -52,7 +52,7 @@ def measured(arguments: argparse.Namespace) -> None:
     with torch.no_grad():
         model.measure(clips, arguments.smallest, arguments.largest)
     with replacing(arguments.out) as part:
-        save_file({name: value.detach().contiguous() for name, value in model.measured().items()}, part)
+        save_file({name: value.detach().contiguous() for name, value in model.initial_tensors().items()}, part)
     print(f"{arguments.out}: the start of a {arguments.bottleneck} codec, measured on {len(clips)} clips")
 
 

@@ -24,7 +24,7 @@ Velocity = Callable[[Tensor, Any], Tensor]  # of x and a Sigma
 Overwrite = Callable[[Tensor, Any], Tensor]
 
 
-def start(decoded: Tensor, noise: Tensor, sigma_0: Sigma) -> Tensor:
+def start_point(decoded: Tensor, noise: Tensor, sigma_0: Sigma) -> Tensor:
     """Where refinement begins."""
     part = per_clip(sigma_0, decoded)
     return (1 - part) * decoded + part * noise

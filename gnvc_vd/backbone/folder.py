@@ -129,9 +129,9 @@ def checked_file(folder: Path, name: str, sha256: str) -> Path:
     """The file, if it lies in the folder and is the one that was described."""
     path = _inside(folder, name)
     require(path.is_file(), f"{path}: missing", GnvcError)
-    found = file_sha256(path)
-    if found != sha256:
-        raise GnvcError(f"{path}: sha256 {found[:12]}… is not the stated {sha256[:12]}…: damaged or another version")
+    digest = file_sha256(path)
+    if digest != sha256:
+        raise GnvcError(f"{path}: sha256 {digest[:12]}… is not the stated {sha256[:12]}…: damaged or another version")
     return path
 
 

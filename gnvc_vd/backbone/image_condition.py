@@ -29,11 +29,11 @@ def condition_on(vae: VideoVae, video: Tensor, given: Sequence[int]) -> Conditio
     """The condition for a video B 3 1+4k H W of which some frames are given, by their places; None if none is."""
     if not given:
         return None
-    shown = torch.zeros_like(video)
+    mask_video = torch.zeros_like(video)
     mask = torch.zeros(video.shape[2], device=video.device)
     for place in given:
-        shown[:, :, place], mask[place] = video[:, :, place], 1
-    latents = vae.encode(shown)
+        mask_video[:, :, place], mask[place] = video[:, :, place], 1
+    latents = vae.encode(mask_video)
     # A number for each of 1 + 4k frames to 4 × 1 + k: the first frame fills its latent's four.
     folded = torch.cat([mask[:1].expand(TEMPORAL_STRIDE), mask[1:]]).view(-1, TEMPORAL_STRIDE).T
     channels = folded[None, :, :, None, None].expand(len(video), -1, -1, *latents.shape[3:])

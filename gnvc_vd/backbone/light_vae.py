@@ -65,9 +65,9 @@ class LightNetwork(nn.Module):
 
     def __init__(self, preset: VaePreset) -> None:
         super().__init__()
-        fine, coarse, shown = preset.base_dim, 2 * preset.base_dim, preset.base_dim // 2
+        fine, coarse, last = preset.base_dim, 2 * preset.base_dim, preset.base_dim // 2
         self.encoder = Encoder(fine, coarse)
-        self.decoder = Decoder(fine, coarse, shown)
+        self.decoder = Decoder(fine, coarse, last)
 
 
 class Encoder(nn.Module):
@@ -97,7 +97,7 @@ class Encoder(nn.Module):
 class Decoder(nn.Module):
     """z B 16 T h w to video B 3 4T 8h 8w."""
 
-    def __init__(self, fine: int, coarse: int, shown: int) -> None:
+    def __init__(self, fine: int, coarse: int, last: int) -> None:
         super().__init__()
         self.enter = picture_layer(LATENT_CHANNELS, coarse)
         self.every_fourth = Blocks(coarse, 4)
@@ -105,9 +105,9 @@ class Decoder(nn.Module):
         self.every_second = Blocks(fine, 2)
         self.split_fine = Split(fine, fine, time=2)
         self.every_frame = Blocks(fine, 1)
-        self.up = Split(fine, shown, space=2)
-        self.polish = picture_layer(shown, shown)
-        self.leave = picture_layer(shown, 3 * 2**2)
+        self.up = Split(fine, last, space=2)
+        self.polish = picture_layer(last, last)
+        self.leave = picture_layer(last, 3 * 2**2)
 
     def forward(self, z: Tensor, past: Past) -> Tensor:
         x = self.every_fourth(on_frames(self.enter, z.permute(0, 2, 3, 4, 1).contiguous()), past)  # B T h w coarse

@@ -276,10 +276,10 @@ def fill(
     state = module.state_dict()
     names = stored_names or {name: name for name in state}
     wanted = {names[path]: tuple(value.shape) for path, value in state.items()}
-    found = {name: tuple(value.shape) for name, value in tensors.items()}
-    if wanted != found:
-        missing, strange = sorted(wanted.keys() - found.keys()), sorted(found.keys() - wanted.keys())
-        resized = sorted(name for name in wanted.keys() & found.keys() if wanted[name] != found[name])
+    shapes = {name: tuple(value.shape) for name, value in tensors.items()}
+    if wanted != shapes:
+        missing, strange = sorted(wanted.keys() - shapes.keys()), sorted(shapes.keys() - wanted.keys())
+        resized = sorted(name for name in wanted.keys() & shapes.keys() if wanted[name] != shapes[name])
         raise GnvcError(
             f"{where}: the weights do not fit the described network: {len(missing)} tensors missing, "
             f"{len(strange)} unknown, {len(resized)} of another size (for one {[*missing, *strange, *resized][0]!r})"

@@ -70,13 +70,13 @@ class Backbone:
     @property
     def identity(self) -> bytes:
         """32 bytes that change with the float weights: what the container's shown-world identity begins with."""
-        said = "".join(f"{name} {self.hashes[name]}\n" for name in sorted(self.files))
+        listing = "".join(f"{name} {self.hashes[name]}\n" for name in sorted(self.files))
         if not self.files:
             sizes = json.dumps(
                 [without_defaults(self.vae_preset), without_defaults(self.dit_preset)]
             )  # by model.json's keys
-            said = f"{self.name} {RANDOM_SEED} {RANDOM_DIT_SEED} {sizes}"
-        return hashlib.sha256(said.encode()).digest()
+            listing = f"{self.name} {RANDOM_SEED} {RANDOM_DIT_SEED} {sizes}"
+        return hashlib.sha256(listing.encode()).digest()
 
     def embed(self, prompt: str) -> Tensor:
         """Tokens × text_dim, by the text encoder that lies beside the empty prompt's embedding."""
@@ -135,9 +135,9 @@ def save_backbone(backbone: Backbone, folder: Path, name: str, half: bool = Fals
     with replacing(folder) as part:
         part.mkdir()
         if location is not None:
-            found, _, revision = location.partition("@")
+            repository, _, revision = location.partition("@")
             reference = BackboneReference(
-                backbone.vae_preset, backbone.dit_preset, backbone.hashes, found, revision or None
+                backbone.vae_preset, backbone.dit_preset, backbone.hashes, repository, revision or None
             )
             write_description(part, ModelDescription(name, reference, note=backbone.note))
             return

@@ -107,11 +107,11 @@ def _as_video(decoded: Path, clip: Clip, folder: Path) -> Path:
 def run(command: Sequence[str], folder: Path, threads: int | None = None) -> float:
     """Seconds that a command took; its failure is an error with its last words."""
     first = ALIASES[command[0]]() if command[0] in ALIASES else [command[0]]
-    told = None if threads is None else os.environ | {"OMP_NUM_THREADS": str(threads)}
+    env = None if threads is None else os.environ | {"OMP_NUM_THREADS": str(threads)}
     start = time.perf_counter()
     try:
         done = subprocess.run(
-            [*first, *command[1:]], cwd=folder, env=told, stdin=subprocess.DEVNULL, capture_output=True, check=False
+            [*first, *command[1:]], cwd=folder, env=env, stdin=subprocess.DEVNULL, capture_output=True, check=False
         )
     except OSError as error:
         raise GnvcError(f"{command[0]}: {error.strerror}") from error
@@ -123,10 +123,10 @@ def run(command: Sequence[str], folder: Path, threads: int | None = None) -> flo
 
 def the_one(folder: Path, pattern: str) -> Path:
     """The file, or folder of pictures, that a command should have made."""
-    found = glob.glob(pattern, root_dir=folder)  # noqa: PTH207 - an absolute pattern is one too
-    if len(found) != 1:
-        raise GnvcError(f"{len(found)} files are called {pattern}; the commands should make one")
-    return folder / found[0]
+    matches = glob.glob(pattern, root_dir=folder)  # noqa: PTH207 - an absolute pattern is one too
+    if len(matches) != 1:
+        raise GnvcError(f"{len(matches)} files are called {pattern}; the commands should make one")
+    return folder / matches[0]
 
 
 def check_different(levels: Sequence[int]) -> None:

@@ -66,5 +66,5 @@ def _filled(text: str, values: dict[str, object]) -> str:
     try:
         return Template(text).substitute(values)
     except (KeyError, ValueError) as error:
-        known = " ".join(f"${name}" for name in values)
-        raise UsageError(f"the template {text!r} holds something else than {known}: {error}") from error
+        names = " ".join(f"${name}" for name in values)
+        raise UsageError(f"the template {text!r} holds something else than {names}: {error}") from error

@@ -41,9 +41,9 @@ class Hybrid:
     preset: str | None = None
 
     def __post_init__(self) -> None:
-        for name, known in (("encoder", SUFFIXES), ("structure", STRUCTURES), ("tuning", TUNINGS)):
+        for name, choices in (("encoder", SUFFIXES), ("structure", STRUCTURES), ("tuning", TUNINGS)):
             value = getattr(self, name)
-            require(value in known, f"there is no {name} {value!r}; there are {', '.join(known)}")
+            require(value in choices, f"there is no {name} {value!r}; there are {', '.join(choices)}")
         check_bounded(self.levels, self.encoder, HIGHEST[self.encoder])
         require(self.intra >= 0, f"an intra period is not negative: {self.intra}")
 

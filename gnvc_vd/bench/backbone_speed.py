@@ -9,7 +9,7 @@ import torch
 
 from gnvc_vd.backbone.streaming import VideoVae, streamed
 from gnvc_vd.backbone.wan_vae import WanVae, build_vae
-from gnvc_vd.bench.harness import Report, cost, place
+from gnvc_vd.bench.harness import Report, cost, device_name
 from gnvc_vd.bitstream.gop import latents_of
 from gnvc_vd.presets import WAN_VAE, VaePreset
 
@@ -20,7 +20,7 @@ LENGTHS = (25, 97)
 
 
 def measure() -> Report:
-    report = Report(f"backbone: VAE decode, {SIDE}×{SIDE}, {place()}")
+    report = Report(f"backbone: VAE decode, {SIDE}×{SIDE}, {device_name()}")
     for width in WIDTHS:
         for frames in LENGTHS:
             stock, ours = cost(decode_stock, width, frames), cost(decode_ours, width, frames)

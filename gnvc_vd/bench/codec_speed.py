@@ -7,7 +7,7 @@ from functools import partial
 
 import torch
 
-from gnvc_vd.bench.harness import Report, cost, place, square_info, waves
+from gnvc_vd.bench.harness import Report, cost, device_name, square_info, waves
 from gnvc_vd.bitstream.playback import Decoding
 from gnvc_vd.codecs.load import load
 from gnvc_vd.learned.codec import Encoding
@@ -20,15 +20,15 @@ ENCODING = Encoding(QUALITY, scenecut=False, canvas="off")
 @torch.inference_mode()
 def measure() -> Report:
     codec = load("nano")
-    report = Report(f"codec: nano, {SIDE}×{SIDE}, {FRAMES} frames, {place()}")
+    report = Report(f"codec: nano, {SIDE}×{SIDE}, {FRAMES} frames, {device_name()}")
     clip, header = waves(SIDE, FRAMES), codec.header(square_info(SIDE), ENCODING)
     (gop,) = report.timed("VAE encode", "codec_vae_encode_s", lambda: list(codec.latents(iter(clip), ENCODING)))
     unit = report.timed("bottleneck encode", "codec_bottleneck_encode_s", lambda: codec.encode_gop(0, gop, QUALITY))
-    known = report.timed(
+    encoding = report.timed(
         "bottleneck decode", "codec_bottleneck_decode_s", lambda: list(codec.decoder(header).symbols(unit))
     )
-    decoded = torch.stack([one.latent for one in known], dim=2)
-    features = torch.stack([one.feature for one in known], dim=2)
+    decoded = torch.stack([one.latent for one in encoding], dim=2)
+    features = torch.stack([one.feature for one in encoding], dim=2)
     for steps in STEPS:
         refine = partial(codec.refiner, decoded, features, decoded, 0.3, steps)
         report.timed(f"refine, L = {steps}", f"codec_refine_{steps}_s", refine)

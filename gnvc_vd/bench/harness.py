@@ -44,12 +44,12 @@ class Report:
 
 
 @torch.inference_mode()
-def best_of(rounds: int, *works: Callable[[], object], device: str = "cpu") -> list[float]:
+def best_of(rounds: int, *functions: Callable[[], object], device: str = "cpu") -> list[float]:
     """Best seconds of each function; rounds alternate, so that load from elsewhere hits all of them.
 
     What a first round prepares (a compiled network, tables, a cache) counts only where it is the one round.
     """
-    times = [[_seconds(work, device) for work in works] for _ in range(rounds)]
+    times = [[_seconds(work, device) for work in functions] for _ in range(rounds)]
     return [min(column) for column in zip(*times, strict=True)]
 
 
@@ -61,7 +61,7 @@ def _seconds(work: Callable[[], object], device: str) -> float:
     return time.perf_counter() - start
 
 
-def place(device: str = "cpu") -> str:
+def device_name(device: str = "cpu") -> str:
     """Where a stage ran, for its title."""
     return torch.cuda.get_device_name() if device == "cuda" else f"CPU, {torch.get_num_threads()} threads"
 

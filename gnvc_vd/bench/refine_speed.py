@@ -16,7 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 from gnvc_vd.backbone.dit import WanDit, build_dit
 from gnvc_vd.backbone.weights import Options, random_backbone
 from gnvc_vd.bench.backbone_speed import stream
-from gnvc_vd.bench.harness import Report, best_of, place
+from gnvc_vd.bench.harness import Report, best_of, device_name
 from gnvc_vd.bitstream.gop import latent_size, latents_of
 from gnvc_vd.conventions import LATENT_CHANNELS
 from gnvc_vd.learned.refine.refiner import Refiner
@@ -49,7 +49,7 @@ def measure(setting: Setting | None = None) -> Report:
     vae, attention = backbone.vae.to(device), backbone.dit.attention
     refiner = Refiner(backbone.dit, sizes.adaptor, sizes.bottleneck().features).to(device).eval()
     report = Report(
-        f"refine: {setting.preset}, {WINDOW} frames, {setting.dtype}, attention {attention}, {place(device)}"
+        f"refine: {setting.preset}, {WINDOW} frames, {setting.dtype}, attention {attention}, {device_name(device)}"
     )
     rate = matrix_rate(setting)
     report.add("matrix product", f"{rate / 1e12:.2f} T operations/s", matrix_teraops=rate / 1e12)

@@ -11,7 +11,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from gnvc_vd.bench.harness import Report, best_of, place
+from gnvc_vd.bench.harness import Report, best_of, device_name
 from gnvc_vd.conventions import LATENT_CHANNELS, QUALITIES
 from gnvc_vd.learned.bottleneck.contextual import Contextual
 from gnvc_vd.learned.bottleneck.transform import Transform
@@ -29,7 +29,7 @@ class Requantising(Contextual):
 
 
 def measure() -> Report:
-    report = Report(f"training: {CLIPS} clips of {LATENTS} latents of {SIDE}×{SIDE}, {place()}")
+    report = Report(f"training: {CLIPS} clips of {LATENTS} latents of {SIDE}×{SIDE}, {device_name()}")
     sizes = preset("tiny")
     torch.manual_seed(0)
     codecs = [

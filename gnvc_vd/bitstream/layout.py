@@ -163,8 +163,8 @@ def parse_header(head: bytes) -> tuple[Header, int]:
     except FieldError:
         raise BitstreamError("the header is damaged or cut short") from None
     codec, matrix = flags >> 4, flags >> 1 & 7
-    known = codec in tuple(CodecId) and matrix < len(MATRICES) and transfer in TRANSFERS and code <= len(COMMON_RATES)
-    if not known or len(parameters) > MAX_PARAMETERS or 0 in (width, height, *stated):
+    valid = codec in tuple(CodecId) and matrix < len(MATRICES) and transfer in TRANSFERS and code <= len(COMMON_RATES)
+    if not valid or len(parameters) > MAX_PARAMETERS or 0 in (width, height, *stated):
         raise BitstreamError(f"the header holds a value that version {version} does not have")
     rate = Fraction(*stated) if code == 0 else COMMON_RATES[code - 1]
     colour = Colour(MATRICES[matrix], RANGES[flags & 1], transfer)
@@ -178,8 +178,8 @@ def pack_unit(unit: Unit, header_crc: int, version: int = VERSION) -> bytes:
     flags = SIGMA_FLAG * (unit.sigma_0 is not None) | ENHANCEMENT_FLAG * bool(unit.enhancement)
     within = unit.quality < QUALITIES and unit.policy < POLICIES and unit.rotation <= MAX_ROTATION
     require(within, f"quality, policy or rotation of GOP {unit.index} is out of bounds", ValueError)
-    known = version > 1 or not (flags or unit.rotation or unit.canvas)
-    require(known, f"version 1 cannot say what GOP {unit.index} is", ValueError)
+    allowed = version > 1 or not (flags or unit.rotation or unit.canvas)
+    require(allowed, f"version 1 cannot say what GOP {unit.index} is", ValueError)
     body = _before_payload(unit) + unit.payload + unit.enhancement
     if len(body) > MAX_BODY:
         raise BitstreamError(f"GOP {unit.index} takes {len(body)} bytes, a unit holds {MAX_BODY}: use shorter GOPs")

@@ -111,28 +111,28 @@ class Playback:
         last = self._decoding.last_gop
         if last is not None and unit.index >= last:
             return
-        shown = unit.index >= self._decoding.first_gop
+        wanted = unit.index >= self._decoding.first_gop
         before = self._given
-        self._gop_frames = unit.frames if shown else self._gop_frames
+        self._gop_frames = unit.frames if wanted else self._gop_frames
         try:
-            if not shown:
+            if not wanted:
                 self._decoder.skip(unit)
                 return
             for frames in self._decoder.frames(unit):
                 yield from self._give(frames)
         except BitstreamError as error:
-            said = f"GOP {unit.index} is damaged: {error}"
+            message = f"GOP {unit.index} is damaged: {error}"
             if not self._decoding.conceal:
-                raise BitstreamError(said) from error
-            self._say(said)
-            if shown:
+                raise BitstreamError(message) from error
+            self._say(message)
+            if wanted:
                 yield from self._held(before + unit.frames - self._given)
 
     def _lost(self, damage: Damage) -> Iterator[Frame]:
-        said = f"damage at byte {damage.offset}, from GOP {damage.first_gop} on: {damage.reason}"
+        message = f"damage at byte {damage.offset}, from GOP {damage.first_gop} on: {damage.reason}"
         if not self._decoding.conceal:
-            raise BitstreamError(said)
-        self._say(said)
+            raise BitstreamError(message)
+        self._say(message)
         self._lost_gops += 1 + damage.size // SMALLEST_UNIT if damage.lost is None else damage.lost
         if self._whole_stream():
             yield from self._held((damage.lost or 0) * self._gop_frames)

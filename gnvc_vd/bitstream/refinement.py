@@ -37,15 +37,15 @@ class Refinement:
     def __post_init__(self) -> None:
         check_window(self.window)
         if not (0 <= self.steps <= MAX_STEPS and 0 < self.sigma_0 <= 1 and 0 <= self.noise_scale <= 1):
-            found = f"{self.steps}, {self.sigma_0:g} and {self.noise_scale:g}"
-            raise UsageError(f"steps are 0 to {MAX_STEPS}, σ_0 above 0 up to 1, the noise's scale 0 to 1: not {found}")
+            values = f"{self.steps}, {self.sigma_0:g} and {self.noise_scale:g}"
+            raise UsageError(f"steps are 0 to {MAX_STEPS}, σ_0 above 0 up to 1, the noise's scale 0 to 1: not {values}")
         ratio = 1.0 if self.sigma_ratio is None else self.sigma_ratio
         if not (0 < ratio <= MAX_RATIO and 0 <= self.highest_quality < QUALITIES):
-            found = f"{ratio:g} and {self.highest_quality}"
-            raise UsageError(f"a ratio of σ_0 is above 0 up to {MAX_RATIO}, a quality below {QUALITIES}: not {found}")
+            values = f"{ratio:g} and {self.highest_quality}"
+            raise UsageError(f"a ratio of σ_0 is above 0 up to {MAX_RATIO}, a quality below {QUALITIES}: not {values}")
         if not 0 <= self.seed <= MAX_SEED or latents_of(self.window) > 255:
-            found = f"{self.seed} and {self.window}"
-            raise UsageError(f"a seed is 0 to {MAX_SEED}, a window at most {frames_of(255)} frames: not {found}")
+            values = f"{self.seed} and {self.window}"
+            raise UsageError(f"a seed is 0 to {MAX_SEED}, a window at most {frames_of(255)} frames: not {values}")
 
     def describe(self) -> str:
         """In words, how a decoder is meant to go about it."""

@@ -146,9 +146,9 @@ class Reader:
         """Step forward to the next part that parses, or to the end of the stream."""
         while True:
             start = self._input.offset
-            found = self._input.skip_to(self._candidate)
+            match = self._input.skip_to(self._candidate)
             self._allowance += SEARCH_FACTOR * (self._input.offset - start + 1)
-            if not found:
+            if not match:
                 return None, 0
             size = layout.claimed_size(self._input.peek(UNIT_OVERHEAD)) or UNIT_OVERHEAD
             # Checked where the allowance covers it, and where it is short or another part follows it.
@@ -204,9 +204,9 @@ class _Buffer:
         """To the next place where a part may begin; False at the end of the stream."""
         while True:
             self._fill(CHUNK)
-            found = candidate.search(self._held, self._start)
-            if found:
-                self.skip(found.start() - self._start)
+            match = candidate.search(self._held, self._start)
+            if match:
+                self.skip(match.start() - self._start)
                 return True
             held = len(self._held) - self._start
             if self._ended:

@@ -154,9 +154,9 @@ def _encoder(arguments: argparse.Namespace, height: int) -> "tuple[Codec[Any], A
 
 def _refuse(arguments: argparse.Namespace, names: Sequence[str], whose: str) -> None:
     """Options of the other codec, which this one would ignore."""
-    said = [f"--{name.replace('_', '-')}" for name in gvc.explicit_options(arguments, names)]
-    if said:
-        raise UsageError(f"{', '.join(said)}: {'an option' if len(said) == 1 else 'options'} {whose}")
+    options = [f"--{name.replace('_', '-')}" for name in gvc.explicit_options(arguments, names)]
+    if options:
+        raise UsageError(f"{', '.join(options)}: {'an option' if len(options) == 1 else 'options'} {whose}")
 
 
 def _settings(arguments: argparse.Namespace, codec: "GnvcVd") -> "Encoding":
@@ -165,8 +165,8 @@ def _settings(arguments: argparse.Namespace, codec: "GnvcVd") -> "Encoding":
     refinement = replace(codec.refinement, seed=arguments.seed, **gvc.explicit_options(arguments, REFINEMENT))
     if arguments.sigma_0 is not None:
         refinement = replace(refinement, sigma_ratio=None)  # the same for all GOPs
-    said = gvc.explicit_options(arguments, ("quality", *SEARCHED, "gop", "policy", "rotation", "canvas"))
-    return Encoding(scenecut=not arguments.no_scenecut, refinement=refinement, **said)
+    options = gvc.explicit_options(arguments, ("quality", *SEARCHED, "gop", "policy", "rotation", "canvas"))
+    return Encoding(scenecut=not arguments.no_scenecut, refinement=refinement, **options)
 
 
 def _decode(arguments: argparse.Namespace) -> int:
@@ -194,30 +194,30 @@ def _done(arguments: argparse.Namespace, done: object, text: str, **more: float)
 def _verify(arguments: argparse.Namespace) -> int:
     from gnvc_vd.codecs.transcode import verify_file
 
-    found = verify_file(_codec_of(arguments), arguments.source, arguments.max_pixels)
+    result = verify_file(_codec_of(arguments), arguments.source, arguments.max_pixels)
     if arguments.json:
-        damages = [vars(damage) for damage in found.damages]
-        drifts = {"drifts": found.drifts} if found.drifts else {}
-        print(json.dumps({"whole": found.whole, "gops": found.gops, "damages": damages} | drifts))
+        damages = [vars(damage) for damage in result.damages]
+        drifts = {"drifts": result.drifts} if result.drifts else {}
+        print(json.dumps({"whole": result.whole, "gops": result.gops, "damages": damages} | drifts))
     else:
-        for damage in found.damages:
+        for damage in result.damages:
             print(f"DAMAGE at byte {damage.offset}, from GOP {damage.first_gop} on: {damage.reason}")
-        for gop, verdict in found.gops.items():
+        for gop, verdict in result.gops.items():
             if verdict:
                 print(f"GOP {gop}: {verdict}")
-        if found.drifts:
-            gop, drift = max(found.drifts.items(), key=itemgetter(1))
+        if result.drifts:
+            gop, drift = max(result.drifts.items(), key=itemgetter(1))
             print(f"replayed latents drift from the encoder's by {drift:.4f} at most, in GOP {gop}")
-        print(f"{len(found.gops)} GOPs read, {'all whole' if found.whole else 'damage found'}")
-    return DONE if found.whole else REFUSED
+        print(f"{len(result.gops)} GOPs read, {'all whole' if result.whole else 'damage found'}")
+    return DONE if result.whole else REFUSED
 
 
 def _info(arguments: argparse.Namespace) -> int:
     from gnvc_vd.codecs.info import as_json, as_text, inspect
 
-    found = inspect(arguments.file, arguments.max_pixels)
-    print(as_json(found) if arguments.json else as_text(found))
-    return REFUSED if found.damages else DONE
+    inspection = inspect(arguments.file, arguments.max_pixels)
+    print(as_json(inspection) if arguments.json else as_text(inspection))
+    return REFUSED if inspection.damages else DONE
 
 
 def _compare(arguments: argparse.Namespace) -> int:
@@ -226,10 +226,10 @@ def _compare(arguments: argparse.Namespace) -> int:
     raw, device = _raw(arguments), _device(arguments.device)
     metrics = arguments.metrics.split(",") if arguments.metrics is not None else tuple(METRICS)
     several = len(arguments.tests) > 1
-    found = {}
+    comparisons = {}
     for test in arguments.tests:
         one = compare(arguments.reference, test, arguments.frames, metrics, raw, arguments.flow, device)
-        found[test] = one
+        comparisons[test] = one
         for notice in one.notices:
             _notify(notice)
         if arguments.json:
@@ -239,7 +239,7 @@ def _compare(arguments: argparse.Namespace) -> int:
     if arguments.html is not None:
         from gnvc_vd.report.side_by_side import write_side_by_side
 
-        page = write_side_by_side(arguments.reference, found, arguments.html, raw)
+        page = write_side_by_side(arguments.reference, comparisons, arguments.html, raw)
         print(page, file=sys.stderr if arguments.json else sys.stdout)
     return DONE
 

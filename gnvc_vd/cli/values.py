@@ -54,17 +54,17 @@ def rate(text: str) -> Fraction:
     if not RATE.fullmatch(text) or set(text.partition("/")[2]) == {"0"}:
         raise ArgumentTypeError(f"{text!r} is no rate, as 25, 29.97 and 30000/1001 are")
     stated = Fraction(text)
-    return next((known for known in COMMON_RATES if abs(known - stated) < Fraction(1, 200)), stated)
+    return next((common for common in COMMON_RATES if abs(common - stated) < Fraction(1, 200)), stated)
 
 
 def span(text: str) -> tuple[int, int | None]:
     first, colon, last = text.partition(":")
     if not colon:
         raise ArgumentTypeError(f"{text!r} is not A:B")
-    found = whole(first or "0"), whole(last) if last else None
-    if found[0] < 0 or (found[1] is not None and found[1] <= found[0]):
+    bounds = whole(first or "0"), whole(last) if last else None
+    if bounds[0] < 0 or (bounds[1] is not None and bounds[1] <= bounds[0]):
         raise ArgumentTypeError(f"{text!r} holds no GOP")
-    return found
+    return bounds
 
 
 def device(text: str) -> str:

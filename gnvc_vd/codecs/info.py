@@ -67,20 +67,20 @@ def inspect(source: str, max_pixels: int = MAX_PIXELS) -> Inspection:
     return Inspection(reader.bytes_read, reader.header, described, tuple(units), tuple(damages), frames)
 
 
-def as_json(found: Inspection) -> str:
+def as_json(inspection: Inspection) -> str:
     """One line; what the header holds is named as there."""
-    said = {
-        "bytes": found.bytes,
-        **(vars(found.header) | {"codec": found.codec}),
-        "described": found.described,
-        "frames": found.frames,
-        "gops": len(found.units),
-        "bpp": found.bpp,
-        "units": [_unit_as_dict(unit, first) for first, unit in found.units],
-        "damages": [vars(damage) for damage in found.damages],
-        "complete": not found.damages,
+    fields = {
+        "bytes": inspection.bytes,
+        **(vars(inspection.header) | {"codec": inspection.codec}),
+        "described": inspection.described,
+        "frames": inspection.frames,
+        "gops": len(inspection.units),
+        "bpp": inspection.bpp,
+        "units": [_unit_as_dict(unit, first) for first, unit in inspection.units],
+        "damages": [vars(damage) for damage in inspection.damages],
+        "complete": not inspection.damages,
     }
-    return json.dumps(said, default=_plain)
+    return json.dumps(fields, default=_plain)
 
 
 def _plain(value: object) -> object:
@@ -90,26 +90,26 @@ def _plain(value: object) -> object:
 
 
 def _unit_as_dict(unit: Unit, first_frame: int | None) -> dict[str, object]:
-    said = {name: getattr(unit, name) for name in ("frames", "quality", "policy", "canvas", "rotation", "sigma_0")}
+    fields = {name: getattr(unit, name) for name in ("frames", "quality", "policy", "canvas", "rotation", "sigma_0")}
     sizes = {"bytes": unit.size, "payload": len(unit.payload), "enhancement": len(unit.enhancement)}
-    return {"gop": unit.index, "first_frame": first_frame, **said, **sizes, "symbol_hash": unit.symbol_hash}
+    return {"gop": unit.index, "first_frame": first_frame, **fields, **sizes, "symbol_hash": unit.symbol_hash}
 
 
-def as_text(found: Inspection) -> str:
-    header, size = found.header, f"{found.bytes} bytes"
-    if found.bpp is not None:
-        rate = kilobits_per_second(found.bytes, found.frames, header.rate)
-        size += f", {found.bpp:.5f} bpp, {rate:.1f} kbit/s"
+def as_text(inspection: Inspection) -> str:
+    header, size = inspection.header, f"{inspection.bytes} bytes"
+    if inspection.bpp is not None:
+        rate = kilobits_per_second(inspection.bytes, inspection.frames, header.rate)
+        size += f", {inspection.bpp:.5f} bpp, {rate:.1f} kbit/s"
     lines = [
-        f"codec       {found.codec}, parameters {header.parameters.hex() or 'none'}, version {header.version}",
-        f"decoding    {found.described}",
+        f"codec       {inspection.codec}, parameters {header.parameters.hex() or 'none'}, version {header.version}",
+        f"decoding    {inspection.described}",
         f"model       coded {header.coded_identity.hex()}, shown {header.shown_identity.hex()}",
-        f"video       {header.width}×{header.height}, {found.frames} frames at {header.rate}/s, {header.colour}",
+        f"video       {header.width}×{header.height}, {inspection.frames} frames at {header.rate}/s, {header.colour}",
         f"size        {size}",
-        f"overhead    {found.overhead} bytes beside the payloads",
-        *_table([_row(unit, first) for first, unit in found.units]),
+        f"overhead    {inspection.overhead} bytes beside the payloads",
+        *_table([_row(unit, first) for first, unit in inspection.units]),
     ]
-    for damage in found.damages:
+    for damage in inspection.damages:
         lost = f"GOPs lost: {'unknown' if damage.lost is None else damage.lost}"
         lines.append(
             f"DAMAGE at byte {damage.offset}, {damage.size} bytes, from GOP {damage.first_gop} on: "

@@ -33,10 +33,10 @@ def web_address() -> str:
 def processor() -> str:
     """In its maker's words, where they can be had."""
     try:
-        found = MODEL_NAME.search(Path("/proc/cpuinfo").read_text(encoding="utf-8"))
+        match = MODEL_NAME.search(Path("/proc/cpuinfo").read_text(encoding="utf-8"))
     except OSError:
-        found = None
-    return found[1] if found else platform.processor() or platform.machine()
+        match = None
+    return match[1] if match else platform.processor() or platform.machine()
 
 
 def _git(*arguments: str) -> str:

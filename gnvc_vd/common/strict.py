@@ -60,8 +60,8 @@ def without_defaults(value: Any) -> Any:
         return [without_defaults(one) for one in value]
     if not dataclasses.is_dataclass(value):
         return value
-    told = {field.name: (getattr(value, field.name), field.default) for field in dataclasses.fields(value)}
-    return {name: without_defaults(one) for name, (one, default) in told.items() if one != default}
+    values = {field.name: (getattr(value, field.name), field.default) for field in dataclasses.fields(value)}
+    return {name: without_defaults(one) for name, (one, default) in values.items() if one != default}
 
 
 def _value(hint: Any, data: Any, where: str) -> object:
@@ -95,7 +95,7 @@ def _kind_of(kinds: list[type], data: object, where: str) -> type:
     So that what was written before there were several is read as it was meant.
     """
     names = {str(next(one.default for one in dataclasses.fields(kind) if one.name == "kind")): kind for kind in kinds}
-    said = data.get("kind", next(iter(names))) if isinstance(data, Mapping) else None
-    if isinstance(said, str) and said in names:
-        return names[said]
-    raise GnvcError(f"{where} should be an object whose kind is {' or '.join(names)}, not {str(said)[:40]!r}")
+    stated = data.get("kind", next(iter(names))) if isinstance(data, Mapping) else None
+    if isinstance(stated, str) and stated in names:
+        return names[stated]
+    raise GnvcError(f"{where} should be an object whose kind is {' or '.join(names)}, not {str(stated)[:40]!r}")

@@ -72,9 +72,9 @@ class VideoClips(ItemClips):
         self.spec, self._backend = spec, backend
         self._material: Material | None = None
 
-    def keep_in(self, material: Material) -> None:
+    def register_files(self, material: Material) -> None:
         self._material = material
-        material.want(self._all(self._film))
+        material.request(self._all(self._film))
 
     def _clip(self, item: int, draws: Draws) -> Tensor:
         film, spec = self._film(item), self.spec
@@ -130,9 +130,9 @@ class Mixture(Clips):
     def __len__(self) -> int:
         return sum(len(part) for part in self.parts)
 
-    def keep_in(self, material: Material) -> None:
+    def register_files(self, material: Material) -> None:
         for part in self.parts:
-            part.keep_in(material)
+            part.register_files(material)
 
     @property
     def skipped(self) -> dict[str, str]:

@@ -34,7 +34,7 @@ class Bank:
         require(self.clips >= 1 and self.uses >= 1, f"a bank has clips, and each is used: not {self}")
 
     @property
-    def shown(self) -> int:
+    def samples(self) -> int:
         """Sample numbers that one bank serves."""
         return self.clips * self.uses
 
@@ -57,12 +57,12 @@ class BankedClips(Clips):
         return self.source.skipped
 
     def __getitem__(self, number: int) -> Tensor:
-        return self.source[self.content(number)]
+        return self.source[self.source_number(number)]
 
-    def content(self, number: int) -> int:
-        """What a sample number shows."""
+    def source_number(self, number: int) -> int:
+        """The number of the source's clip that a sample number is."""
         require(0 <= number < 1 << 63, f"there is no sample {number}", IndexError)
-        bank, place = divmod(number, self.bank.shown)
+        bank, place = divmod(number, self.bank.samples)
         turn, slot = divmod(place, self.bank.clips)
         if turn:
             slot = int(order(self.bank.clips, self.spec.seed, bank * self.bank.uses + turn, BANKED)[slot])
@@ -74,11 +74,11 @@ class BankedClips(Clips):
         first = list(islice(rest, self.bank.clips))  # no later one is longer
         most = min(sum(map(len, first)), self.bank.clips + max(map(len, first)) - 1)  # one may reach into the next bank
         size = 3 * self.spec.frames * self.spec.height * self.spec.width
-        self.source.keep_in(self.material)
+        self.source.register_files(self.material)
         self.material.load(loading.device, loading.memory, most * size, f"{most} clips of {size / 1e6:.3g} MB")
         clips: Tensor | None = None
-        for _, group in groupby(chain(first, rest), lambda numbers: numbers[0] // self.bank.shown):
-            passes = [[self.content(number) for number in numbers] for numbers in group]
+        for _, group in groupby(chain(first, rest), lambda numbers: numbers[0] // self.bank.samples):
+            passes = [[self.source_number(number) for number in numbers] for numbers in group]
             contents = sorted({content for one in passes for content in one})
             log.info("a bank of %d clips, %d to %d, on %s", len(contents), contents[0], contents[-1], loading.device)
             for row, content in enumerate(contents):

@@ -183,8 +183,8 @@ def _begin(folder: Path, index: LatentIndex) -> None:
         with replacing(folder / INDEX) as part:
             part.write_text(json.dumps(dataclasses.asdict(index), indent=2) + "\n", encoding="utf-8")
         return
-    found = read_index(folder)
-    different = [name for name, value in vars(index).items() if getattr(found, name) != value]
+    existing = read_index(folder)
+    different = [name for name, value in vars(index).items() if getattr(existing, name) != value]
     if different:
         raise UsageError(
             f"{folder} holds latents with another {', '.join(different)}; give another folder, or empty it"

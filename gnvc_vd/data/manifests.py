@@ -130,8 +130,8 @@ def candidates(folder: Path, kind: Kind) -> list[str]:
     """The files of a kind in a folder and those inside it, in the order of their names."""
     require(folder.is_dir(), f"{folder}: no such folder", GnvcError)
     suffixes = VIDEO_SUFFIXES if kind == "videos" else PHOTO_SUFFIXES
-    found = (path for path in folder.rglob("*") if path.suffix.lower() in suffixes and path.is_file())
-    return sorted(path.relative_to(folder).as_posix() for path in found)
+    paths = (path for path in folder.rglob("*") if path.suffix.lower() in suffixes and path.is_file())
+    return sorted(path.relative_to(folder).as_posix() for path in paths)
 
 
 def scan(

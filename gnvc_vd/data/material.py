@@ -1,6 +1,6 @@
 """Photographs and films decoded once, kept as bytes on the device where clips are made of them.
 
-sources ──want──▶ Material ──load: decoded in threads──▶ uint8 on the device, by Photo or Film
+sources ──request──▶ Material ──load: decoded in threads──▶ uint8 on the device, by Photo or Film
 """
 
 import os
@@ -100,7 +100,7 @@ class Material:
             raise VideoError(str(kept))
         return kept
 
-    def want(self, files: Iterable[Photo | Film]) -> None:
+    def request(self, files: Iterable[Photo | Film]) -> None:
         for file in files:
             self._kept.setdefault(file)
 

@@ -38,9 +38,9 @@ class PhotoClips(ItemClips):
         self._kept: dict[int, Tensor] = {}
         self._material: Material | None = None
 
-    def keep_in(self, material: Material) -> None:
+    def register_files(self, material: Material) -> None:
         self._material, self._kept = material, {}
-        material.want(self._all(self._file))
+        material.request(self._all(self._file))
 
     def _clip(self, item: int, draws: Draws) -> Tensor:
         other = draws.below(len(self))

@@ -24,7 +24,7 @@ class ProceduralClips(Clips):
     def __init__(self, spec: ClipSpec) -> None:
         self.spec, self._device = spec, torch.device("cpu")
 
-    def keep_in(self, material: Material) -> None:
+    def register_files(self, material: Material) -> None:
         self._device = material.device
 
     def __len__(self) -> int:

@@ -108,7 +108,7 @@ class Clips(Dataset[Tensor]):
         pinned = torch.cuda.is_available()
         yield from DataLoader(self, batch_sampler=taken, num_workers=loading.workers, pin_memory=pinned)
 
-    def keep_in(self, material: Material) -> None:
+    def register_files(self, material: Material) -> None:
         """Make clips on the material's device from now on, out of what it keeps; a source may know no such way."""
 
 
@@ -153,7 +153,7 @@ class ItemClips(Clips):
     def _all(self, make: Callable[[int], Found]) -> list[Found]:
         """What `make` makes of every item that is not passed over."""
         tried = (self._tried(item, functools.partial(make, item)) for item in range(len(self)))
-        return [found for found in tried if found is not None]
+        return [clip for clip in tried if clip is not None]
 
     def _tried(self, item: int, make: Callable[[], Found]) -> Found | None:
         """What `make` makes of an item, or None where the item is passed over."""

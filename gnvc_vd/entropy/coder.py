@@ -135,8 +135,8 @@ class Decoder:
         symbols = np.zeros(len(indexes), dtype=np.int64)
         for start in range(0, len(indexes), STEP):
             part = indexes[start : start + STEP]
-            found = self._rans.decode_stream(part.tolist(), tables.cumulative, tables.sizes, tables.offsets)
-            symbols[start : start + STEP] = found
+            decoded = self._rans.decode_stream(part.tolist(), tables.cumulative, tables.sizes, tables.offsets)
+            symbols[start : start + STEP] = decoded
             self.bits += float(tables.bits[tables.first[part] + symbols[start : start + STEP]].sum())
             if self.bits > self._size:
                 raise DamagedPayloadError("the payload ends before its symbols do")

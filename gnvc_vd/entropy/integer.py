@@ -47,7 +47,7 @@ class IntegerConv(nn.Module):
     """A 1×1 or 3×3 convolution.
 
     Args:
-        finer: extra fractional bits of the output beyond 1/64 (for a precise last layer).
+        extra_bits: extra fractional bits of the output beyond 1/64 (for a precise last layer).
         reach: where the output saturates, in its own units.
     """
 
@@ -55,15 +55,15 @@ class IntegerConv(nn.Module):
     bias_integers: Tensor  # O int64, in units of the products
     shift: Tensor  # O int64
 
-    def __init__(self, inputs: int, outputs: int, kernel: int = 3, finer: int = 0, reach: int = REACH) -> None:
+    def __init__(self, inputs: int, outputs: int, kernel: int = 3, extra_bits: int = 0, reach: int = REACH) -> None:
         super().__init__()
-        self.kernel, self.finer, self.reach = kernel, finer, reach
+        self.kernel, self.extra_bits, self.reach = kernel, extra_bits, reach
         self.weight = nn.Parameter(torch.empty(outputs, inputs, kernel, kernel))
         self.bias = nn.Parameter(torch.zeros(outputs))
         nn.init.kaiming_normal_(self.weight, nonlinearity="linear")
         self.register_buffer("weight_integers", torch.zeros(outputs, inputs * kernel * kernel, dtype=torch.int16))
         self.register_buffer("bias_integers", torch.zeros(outputs, dtype=torch.int64))
-        self.register_buffer("shift", torch.full((outputs,), finer + 1, dtype=torch.int64))
+        self.register_buffer("shift", torch.full((outputs,), extra_bits + 1, dtype=torch.int64))
         self.holds = False  # whether quantised weights are cached for this pass (quantised_once)
         self.held: Quantised | None = None
         self.factors: Frozen | None = None  # likewise, of the integers
@@ -92,13 +92,13 @@ class IntegerConv(nn.Module):
         flat = self.weight.detach().flatten(1).abs()
         room = max(1.0, FLOAT32_EXACT / REACH - 1 - flat.shape[1] / 2)  # every rounding may add a half
         scale = torch.minimum(WEIGHT_REACH / flat.amax(1).clamp_min(1e-9), room / flat.sum(1).clamp_min(1e-9))
-        return scale.log2().floor().clamp(self.finer + 1, MAX_SHIFT).long()
+        return scale.log2().floor().clamp(self.extra_bits + 1, MAX_SHIFT).long()
 
     def _forward_float(self, x: Tensor) -> Tensor:
         weight, bias, _ = self._quantised()
         with torch.autocast(x.device.type, enabled=False):
             out = nn.functional.conv2d(x.float(), weight, bias, padding=self.kernel // 2)
-        return in_units(out, UNITS << self.finer, self.reach)
+        return in_units(out, UNITS << self.extra_bits, self.reach)
 
     def _quantised(self) -> Quantised:
         """The quantised weights, cached within a pass unless they were made in another autograd mode."""
@@ -136,7 +136,7 @@ class IntegerConv(nn.Module):
             return self.factors
         whole = device.type == "cpu" and torch.get_float32_matmul_precision() == "highest"
         dtype = torch.float32 if whole and self.largest_sum() < FLOAT32_EXACT else torch.float64
-        shift = self.shift.to(device)[:, None] - self.finer
+        shift = self.shift.to(device)[:, None] - self.extra_bits
         half = torch.ones_like(shift) << shift >> 1
         made = Frozen(self.weight_integers.to(device, dtype), self.bias_integers.to(device)[:, None] + half, shift)
         if self.holds:

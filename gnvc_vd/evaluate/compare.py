@@ -84,16 +84,16 @@ class Comparison:
         lines = [f"{self.frames} frames of {self.width}×{self.height}"]
         for name, figure in self.figures.items():
             viewing = f"  JOD, {self.viewing}" if name == "cvvdp" else ""
-            said = f"–  {self.missing[name]}" if figure is None else f"{figure:.4f}{viewing}"
-            lines.append(f"{name:14}{said}")
+            text = f"–  {self.missing[name]}" if figure is None else f"{figure:.4f}{viewing}"
+            lines.append(f"{name:14}{text}")
         return "\n".join(lines)
 
 
 def check_measures(metrics: Sequence[str], flow: str) -> None:
     """Whether there is all that is asked for."""
     unknown = [name for name in metrics if name not in METRICS]
-    told = f"there is no metric {', '.join(unknown) or 'to compute'}; there are {', '.join(METRICS)}"
-    require(metrics and not unknown, told)
+    message = f"there is no metric {', '.join(unknown) or 'to compute'}; there are {', '.join(METRICS)}"
+    require(metrics and not unknown, message)
     require(flow in FLOWS, f"there is no flow {flow!r}; there are {', '.join(FLOWS)}")
 
 
@@ -123,8 +123,8 @@ def compare(
             stack.enter_context(open_video(source, raw if is_raw(source) else None)) for source in (reference, test)
         )
         sizes = [(video.info.width, video.info.height) for video in (first, second)]
-        said = "{} is {}×{} and {} {}×{}: only videos of one size can be compared"
-        require(sizes[0] == sizes[1], said.format(reference, *sizes[0], test, *sizes[1]), GnvcError)
+        message = "{} is {}×{} and {} {}×{}: only videos of one size can be compared"
+        require(sizes[0] == sizes[1], message.format(reference, *sizes[0], test, *sizes[1]), GnvcError)
         rate = first.info.rate
         panel = stack.enter_context(Panel(metrics, *sizes[0], rate, flow, device))
         notices = list(_notices(reference, first, test, second))

@@ -45,8 +45,8 @@ class OwnCodec:
 
 def words(options: Mapping[str, Setting]) -> list[str]:
     """Options as a command line has them."""
-    said = {name: value for name, value in options.items() if value is not None and value is not False}
-    return [word for name, value in said.items() for word in (f"--{name}", *([] if value is True else [str(value)]))]
+    given = {name: value for name, value in options.items() if value is not None and value is not False}
+    return [word for name, value in given.items() for word in (f"--{name}", *([] if value is True else [str(value)]))]
 
 
 @dataclass(frozen=True)

@@ -71,14 +71,15 @@ class Point:
 def settings_of(contestant: CodecEntry, level: int, source: Prepared, evaluation: Evaluation) -> dict[str, Any]:
     """What decides a point's bytes and pictures, as plain data."""
     codec = contestant.codec
-    told: dict[str, Any] = {key: value for key, value in dataclasses.asdict(codec).items() if key != "levels"}
+    settings: dict[str, Any] = {key: value for key, value in dataclasses.asdict(codec).items() if key != "levels"}
     if isinstance(codec, Hybrid):
         commands = codec.commands(source.clip, level)
-        told |= {"encode": commands.encode, "decode": commands.decode, "ffmpeg": ffmpeg_version()}
+        settings |= {"encode": commands.encode, "decode": commands.decode, "ffmpeg": ffmpeg_version()}
     elif not isinstance(codec, External):
-        told |= {"model": model_identity(codec.model or DEFAULT_MODEL), "gop": evaluation.gop, "version": __version__}
+        model = model_identity(codec.model or DEFAULT_MODEL)
+        settings |= {"model": model, "gop": evaluation.gop, "version": __version__}
     return {
-        contestant.kind: told,
+        contestant.kind: settings,
         "level": level,
         "sequence": {"name": source.sequence.name, "sha256": source.sha256, **described(source.clip)},
         "crop": None if evaluation.crop is None else list(evaluation.crop),

@@ -31,7 +31,7 @@ from gnvc_vd.conventions import GnvcError, UsageError, bits_per_pixel, kilobits_
 from gnvc_vd.evaluate.compare import compare
 from gnvc_vd.evaluate.evaluation import CodecEntry, Evaluation, OwnCodec, words
 from gnvc_vd.evaluate.points import Point, environment, key_of, path_of, read_point, settings_of, write_point
-from gnvc_vd.evaluate.sequences import Prepared, prepare, show
+from gnvc_vd.evaluate.sequences import Prepared, prepare, write_player_copy
 from gnvc_vd.evaluate.test_sets import CLIPS, Sequence, path_of_film, read_manifest
 from gnvc_vd.metrics.weight_files import FILES, in_torch_home, missing_message
 from gnvc_vd.presets import PRESETS
@@ -170,12 +170,12 @@ def make(job: Job, device: str) -> None:
         commands = commands_of(job, device, work)
         done = _coded(job, commands, work)
         asked, flow = evaluation.metrics, evaluation.flow
-        found = compare(str(work / SOURCE), str(done.decoded), metrics=asked, flow=flow, device=device)
-        whole = found.frames == clip.frames and not any("goes on" in notice for notice in found.notices)
-        said = "; ".join(found.notices) or f"{found.frames} could be compared"
-        require(whole, f"it decodes to another number of frames than {clip.frames}: {said}", GnvcError)
+        comparison = compare(str(work / SOURCE), str(done.decoded), metrics=asked, flow=flow, device=device)
+        whole = comparison.frames == clip.frames and not any("goes on" in notice for notice in comparison.notices)
+        notices = "; ".join(comparison.notices) or f"{comparison.frames} could be compared"
+        require(whole, f"it decodes to another number of frames than {clip.frames}: {notices}", GnvcError)
         job.path.unlink(missing_ok=True)  # of other settings: its stream goes now
-        show(done.decoded, clip, player_path(folder, job.codec, name, job.level))
+        write_player_copy(done.decoded, clip, player_path(folder, job.codec, name, job.level))
         size, digest = done.stream.stat().st_size, file_sha256(done.stream)
         bottleneck = inspect(str(done.stream)).bottleneck if job.contestant.ours else None
         kept = job.stream_path(done.stream.suffix)
@@ -192,9 +192,9 @@ def make(job: Job, device: str) -> None:
         height=clip.height,
         bpp=bits_per_pixel(size, clip.width, clip.height, clip.frames),
         kbps=kilobits_per_second(size, clip.frames, clip.rate),
-        figures=found.figures,
-        missing=found.missing,
-        notices=[notice.replace(f"{work}{os.sep}", "") for notice in found.notices],
+        figures=comparison.figures,
+        missing=comparison.missing,
+        notices=[notice.replace(f"{work}{os.sep}", "") for notice in comparison.notices],
         asked=list(asked),
         fresh=bool(commands.decode),
         encode_seconds=done.encode_seconds,
@@ -234,12 +234,12 @@ def our_commands(codec: OwnCodec, level: int, gop: int | None, device: str) -> C
 
 
 def _coded(job: Job, commands: Commands, work: Path) -> Coded:
-    at_once, told = job.evaluation.at_once, int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
-    threads = None if at_once == 1 or job.contestant.external else max(1, told // at_once)
-    known = shared_encoding(job)
-    if known is None:
+    at_once, all_threads = job.evaluation.at_once, int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
+    threads = None if at_once == 1 or job.contestant.external else max(1, all_threads // at_once)
+    earlier = shared_encoding(job)
+    if earlier is None:
         return code(commands, job.source.clip, work, threads)
-    stream, seconds = known
+    stream, seconds = earlier
     shutil.copyfile(stream, work / commands.stream)
     return replace(code(replace(commands, encode=()), job.source.clip, work, threads), encode_seconds=seconds)
 
@@ -269,9 +269,9 @@ def _prepared(sequence: Sequence, evaluation: Evaluation) -> Prepared:
     folder = Path(evaluation.folder)
     frames = evaluation.frames or sequence.frames
     prepared = prepare(sequence, root_of(evaluation), frames, folder / "sources", evaluation.crop)
-    shown = player_path(folder, "source", sequence.name)
-    if not shown.is_file() or shown.stat().st_mtime_ns < prepared.path.stat().st_mtime_ns:
-        show(prepared.path, prepared.clip, shown)
+    copy = player_path(folder, "source", sequence.name)
+    if not copy.is_file() or copy.stat().st_mtime_ns < prepared.path.stat().st_mtime_ns:
+        write_player_copy(prepared.path, prepared.clip, copy)
     return prepared
 
 

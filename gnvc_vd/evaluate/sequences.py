@@ -52,14 +52,14 @@ def prepare(sequence: Sequence, root: Path, frames: int, folder: Path, crop: Cro
     target, about = folder / f"{sequence.name}.mkv", folder / f"{sequence.name}.json"
     clip = cropped(sequence.clip(frames), crop)
     film, sha = film_of(sequence, root)
-    told = {"film": sequence.file, "sha256": sha, **described(clip), "crop": None if crop is None else [*crop]}
-    if not (target.is_file() and about.is_file() and json.loads(about.read_text(encoding="utf-8")) == told):
+    settings = {"film": sequence.file, "sha256": sha, **described(clip), "crop": None if crop is None else [*crop]}
+    if not (target.is_file() and about.is_file() and json.loads(about.read_text(encoding="utf-8")) == settings):
         about.unlink(missing_ok=True)  # it must never stand beside another source
         made = make_source(film, target, clip.frames, sequence.raw, sequence.colour, crop)
         if made != clip:
             target.unlink()
             raise GnvcError(f"{film} holds {made}; the manifest says {clip}")
-        write_text(about, json.dumps(told))
+        write_text(about, json.dumps(settings))
     return Prepared(sequence, clip, target, sha)
 
 
@@ -119,7 +119,7 @@ def middle(planes: Planes, crop: Crop) -> Planes:
     return dataclasses.replace(planes, codes=(y[luma], u[chroma], v[chroma]))
 
 
-def show(video: Path, clip: Clip, target: Path, raw: RawVideo | None = None) -> None:
+def write_player_copy(video: Path, clip: Clip, target: Path, raw: RawVideo | None = None) -> None:
     """A copy of the clip's frames at its rate, for the player."""
     target.parent.mkdir(parents=True, exist_ok=True)
     look = dataclasses.replace(clip, colour=SHOWN, pixel_format="yuv420p")

@@ -97,7 +97,7 @@ def path_of_film(sequence: Sequence, root: Path) -> Path:
 def film_of(sequence: Sequence, root: Path) -> tuple[Path, str]:
     """A sequence's file and its sha256, which must be the manifest's where that says one."""
     path = path_of_film(sequence, root)
-    found = file_sha256(path)
-    if sequence.sha256 not in (None, found):
-        raise GnvcError(f"{path} is not the file that the manifest means: its sha256 begins with {found[:12]}")
-    return path, found
+    digest = file_sha256(path)
+    if sequence.sha256 not in (None, digest):
+        raise GnvcError(f"{path} is not the file that the manifest means: its sha256 begins with {digest[:12]}")
+    return path, digest

@@ -231,8 +231,8 @@ class GnvcVd:
             raise UsageError(f"{self.name} {NO_REFINER}")
         refinement = self.check(header, decoding.allow_other_weights or not pictures)
         if pictures and decoding.refine and refinement.steps and not self.refines:
-            told = f"the header asks for {refinement.steps} steps of refinement"
-            raise BitstreamError(f"{told}, and {self.name} was trained without a refiner (--no-refine shows it)")
+            message = f"the header asks for {refinement.steps} steps of refinement"
+            raise BitstreamError(f"{message}, and {self.name} was trained without a refiner (--no-refine shows it)")
         return GnvcVdDecoder(self, header, decoding, refinement)
 
     def check(self, header: Header, allow_other_weights: bool = False) -> Refinement:
@@ -305,18 +305,18 @@ class GnvcVdDecoder:
                     part, state = self._codec.backbone.vae.decode_step(state, latent)
                     parts.append(to_frames(part[0]))
             start, stop = gops.frame_span(window.start, window.stop)
-            frames, shown = np.concatenate(parts), min(stop, unit.frames) - start
+            frames, length = np.concatenate(parts), min(stop, unit.frames) - start
             if canvas is None:
-                yield gops.crop(frames, shown, self._header.width, self._header.height)
+                yield gops.crop(frames, length, self._header.width, self._header.height)
             else:
-                yield canvas.returned(gops.crop(frames, shown, canvas.size[1], canvas.size[0]), start)
+                yield canvas.returned(gops.crop(frames, length, canvas.size[1], canvas.size[0]), start)
 
     def _refined(self, latents: Tensor, features: Tensor, context: Tensor | None, unit: Unit, window: int) -> Tensor:
-        told, steps = self._refinement, self._steps(unit)
+        refinement, steps = self._refinement, self._steps(unit)
         if not steps:
             return latents if context is None else latents[:, :, 1:]
-        place, sigma_0 = (unit.index, window, 0), unit.sigma_0 or told.sigma_0
-        noise = told.noise_scale * normal(latents.shape, (told.seed, NOISE_KEY), place, latents.device)
+        place, sigma_0 = (unit.index, window, 0), unit.sigma_0 or refinement.sigma_0
+        noise = refinement.noise_scale * normal(latents.shape, (refinement.seed, NOISE_KEY), place, latents.device)
         if self._decoding.apart:
             alone = [apart(given if context is None else given[:, :, 1:]) for given in (latents, features, noise)]
             refined: Tensor = self._codec.refiner(*alone, sigma_0, steps)

@@ -44,12 +44,12 @@ def pan_of(frames: Frame) -> Canvas:
     """The canvas on which most of the scene stands where it is in the middle frame."""
     middle, grey = len(frames) // 2, _grey(frames)
     target = _pyramid(grey[middle])
-    found = {middle: (0.0, 0.0)}
+    errors = {middle: (0.0, 0.0)}
     for order in (range(middle + 1, len(frames)), range(middle - 1, -1, -1)):
         near = (0.0, 0.0)
         for t in order:
-            near = found[t] = _offset(_pyramid(grey[t]), target, near)
-    offsets = np.array([found[t] for t in range(len(frames))])
+            near = errors[t] = _offset(_pyramid(grey[t]), target, near)
+    offsets = np.array([errors[t] for t in range(len(frames))])
     return Canvas(np.rint(PARTS * (offsets[0] - offsets)).astype(int), *frames.shape[1:3])
 
 

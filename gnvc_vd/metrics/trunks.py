@@ -86,7 +86,7 @@ class Trunk(nn.Module):
 
     def load(self, tensors: Mapping[str, Tensor], prefix: str) -> "Trunk":
         """Give the convolutions, in order, the file's convolutions in the order of their numbers."""
-        numbered = {int(found[1]): name for name in tensors if (found := re.match(rf"{prefix}.*?(\d+)\.weight$", name))}
+        numbered = {int(match[1]): name for name in tensors if (match := re.match(rf"{prefix}.*?(\d+)\.weight$", name))}
         convolutions = [module for module in self.modules() if isinstance(module, nn.Conv2d)]
         names = [numbered[number] for number in sorted(numbered)]
         if len(names) != len(convolutions):

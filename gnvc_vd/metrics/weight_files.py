@@ -44,7 +44,7 @@ def from_torch_home(name: str) -> dict[str, Tensor]:
     if not path.is_file():
         raise UnavailableError(missing_message(name))
     digest = name.removesuffix(".pth").rpartition("-")[2]
-    found = file_sha256(path)
-    if not found.startswith(digest):
-        raise UnavailableError(f"{path} is not the file of that name: its sha256 begins with {found[: len(digest)]}")
+    actual = file_sha256(path)
+    if not actual.startswith(digest):
+        raise UnavailableError(f"{path} is not the file of that name: its sha256 begins with {actual[: len(digest)]}")
     return read_foreign(path)

@@ -24,7 +24,7 @@ BOTTLENECKS: dict[BottleneckKind, str] = {  # GNVC-VD's curves by their latent c
 MEAN = "mean"  # the curve that averages sequences
 OF_SEQUENCES = "mean of sequences"
 VALIDATION = "validation_psnr"  # the PSNR that a training states, over all frames of its validation's clips
-MEASURED = METRICS | {VALIDATION: replace(METRICS["psnr_rgb"], label="PSNR of the validation, dB")}
+ALL_METRICS = METRICS | {VALIDATION: replace(METRICS["psnr_rgb"], label="PSNR of the validation, dB")}
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,7 @@ def _difference(
         pair = [_curve(rows, name, sequence, metric) for name in (anchor, codec)]
     except GnvcError as error:
         return Difference(codec, sequence, metric, reason=str(error))
-    lower = MEASURED[metric].lower_is_better
+    lower = ALL_METRICS[metric].lower_is_better
     found, reasons = {}, []
     for what, delta in (("rate", bd_rate), ("value", bd_metric)):
         try:

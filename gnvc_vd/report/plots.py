@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from gnvc_vd.common.files import replacing
-from gnvc_vd.report.curves import MEASURED, Row, main_sequence
+from gnvc_vd.report.curves import ALL_METRICS, Row, main_sequence
 from gnvc_vd.report.published import PublishedPoint
 
 # Told apart also by those who see few colours: Okabe and Ito's, then darker ones.
@@ -61,8 +61,8 @@ def _plot(
         if known:
             axes.plot(*zip(*known, strict=True), color=colour_of(place), label=label, **style)
     scale_by_rate(axes)
-    better = "lower" if MEASURED[metric].lower_is_better else "higher"
-    axes.set_ylabel(f"{MEASURED[metric].label} ({better} is better)")
+    better = "lower" if ALL_METRICS[metric].lower_is_better else "higher"
+    axes.set_ylabel(f"{ALL_METRICS[metric].label} ({better} is better)")
     if axes.has_data():
         axes.legend(fontsize=8)
 

@@ -18,7 +18,7 @@ from gnvc_vd.common.files import replacing, write_text
 from gnvc_vd.common.provenance import commit, web_address
 from gnvc_vd.conventions import UsageError
 from gnvc_vd.evaluate.compare import METRICS, Comparison
-from gnvc_vd.evaluate.sequences import SHOWN, show
+from gnvc_vd.evaluate.sequences import SHOWN, write_player_copy
 from gnvc_vd.report import player
 from gnvc_vd.report.links import Link
 from gnvc_vd.report.markup import asset, document, section, table_html
@@ -51,7 +51,7 @@ def write_side_by_side(
         copies = {key: Path(made) / f"{place}.mp4" for place, key in enumerate(keys)}
         pairs = zip([reference, *found], copies.values(), strict=True)
         for source, target in tqdm(pairs, total=len(copies), unit="video", desc="copying for the page", disable=None):
-            show(Path(source), clip, target, raw if is_raw(source) else None)
+            write_player_copy(Path(source), clip, target, raw if is_raw(source) else None)
         if sum(path.stat().st_size for path in copies.values()) <= player.LARGEST:
             data["videos"] = embedded(copies)
         else:

@@ -8,7 +8,7 @@ from typing import Literal
 
 from gnvc_vd.evaluate.points import Point
 from gnvc_vd.metrics.bdrate import SMALLEST_OVERLAP
-from gnvc_vd.report.curves import MEAN, MEASURED, OF_SEQUENCES, Difference, Row
+from gnvc_vd.report.curves import ALL_METRICS, MEAN, OF_SEQUENCES, Difference, Row
 
 NONE = "–"
 DUST = 5e-7  # below it a figure is what a computation left of nought
@@ -56,7 +56,7 @@ def difference_tables(
     shown = [name for name in metrics if any(by_metric[codec, name].rate is not None for codec in codecs)]
     rates = tuple((codec, *(_signed(by_metric[codec, name].rate) for name in shown)) for codec in codecs)
     narrow = [
-        f"{one.codec}, {MEASURED[one.metric].label}: on the {100 * one.overlap:.0f} % of the metric's range both have"
+        f"{one.codec}, {ALL_METRICS[one.metric].label}: on the {100 * one.overlap:.0f} % of its range both have"
         for one in own
         if one.overlap is not None and one.overlap < SMALLEST_OVERLAP
     ]
@@ -80,7 +80,7 @@ def _reasons(own: Sequence[Difference], codecs: Sequence[str], what: Literal["ra
         if getattr(one, what) is None and one.reason:  # where both lack, the BD-rate's comes first
             text, bracket, detail = one.reason.split("; ")[0 if what == "rate" else -1].partition(" (")
             of_codec = places.setdefault(text, {}).setdefault(one.codec, [])
-            of_codec.append(MEASURED[one.metric].label + bracket + detail)
+            of_codec.append(ALL_METRICS[one.metric].label + bracket + detail)
     lines = []
     for text, by_codec in places.items():
         alike: dict[str, list[str]] = {}  # metrics → codecs
@@ -159,7 +159,7 @@ def _csv(lines: Sequence[Sequence[object]]) -> str:
 
 
 def _labels(metrics: Sequence[str]) -> Cells:
-    return tuple(MEASURED[one].label for one in metrics)
+    return tuple(ALL_METRICS[one].label for one in metrics)
 
 
 def three_digits(value: float | None) -> str:

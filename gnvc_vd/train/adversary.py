@@ -135,8 +135,8 @@ def adversary_state(stage: nn.Module) -> dict[str, Tensor]:
     return {name: one for adversary in adversaries for name, one in adversary.named_buffers()}
 
 
-def _gradient(plain: PlainError, shown: Tensor) -> Tensor:
-    held = shown.detach().requires_grad_()
+def _gradient(plain: PlainError, decoded: Tensor) -> Tensor:
+    held = decoded.detach().requires_grad_()
     return torch.autograd.grad(plain(held).sum(), held)[0]
 
 

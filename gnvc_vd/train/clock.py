@@ -33,7 +33,7 @@ class Clock:
         """Spent so far, over all sittings."""
         return self.spent + self.now() - self._begun
 
-    def place(self, step: int) -> float:
+    def planned_step(self, step: int) -> float:
         """How many of the planned steps are over, after so many true ones."""
         if self.budget is None:
             return step

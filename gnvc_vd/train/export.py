@@ -87,7 +87,7 @@ def export(
     training, stands_on = stage.settings, stage.backbone
     if refit and (training.stage.phase != "codec" or training.rate.quality is not None):
         raise UsageError(f"{run}: only a codec that was trained at all qualities can be re-fitted")
-    name, note, found = name or training.name, _note(stage), None
+    name, note, refit_result = name or training.name, _note(stage), None
     if isinstance(stage, CodecStage):
         # Where qualities lie on the trained scale; of a model with one rate, all where it was trained.
         places = None if training.rate.quality is None else torch.full((QUALITIES,), training.rate.quality)
@@ -95,8 +95,8 @@ def export(
             drawn = clips or _clips(run, training, REFIT_CLIPS)
             with torch.inference_mode():
                 latents = torch.cat([latents_of(stands_on.vae, clip[None]) for clip in drawn])
-            found = evenly_placed(LEVELS, rates_of(stage.bottleneck, latents, LEVELS))
-            places = torch.tensor(found.places)
+            refit_result = evenly_placed(LEVELS, rates_of(stage.bottleneck, latents, LEVELS))
+            places = torch.tensor(refit_result.places)
         codec = stage.codec(note, places)
         refinement = replace(codec.refinement, highest_quality=highest_quality)
         save(replace(codec, refinement=refinement), folder, name, half, location)
@@ -104,7 +104,7 @@ def export(
         if "encoder" in training.stage.trains:  # if only the decoder trained, latents are the same
             stands_on = with_latent_statistics(stands_on, clips or _clips(run, training, VAE_CLIPS))
         save_backbone(replace(stands_on, note=note), folder, name, half)
-    return Exported(step, found)
+    return Exported(step, refit_result)
 
 
 def load_run(
@@ -126,7 +126,7 @@ def load_run(
     model = replace(training.model, bfloat16=False)
     stage = build(replace(training, model=model, stage=training.stage.without_perceptual(), rate=rate))
     if isinstance(stage, CodecStage):
-        stage.go_on(run)
+        stage.resume_start(run)
     fill(trained(stage), taken / (EMA if which == "averaged" else WEIGHTS))
     if backbone is not None:
         stage = _on_another(stage, backbone)

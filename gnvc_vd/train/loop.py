@@ -80,8 +80,8 @@ class Trainer:
             self.module = shard(self.stage, self.accelerator, training.run.replicas)
         else:
             self.module = self.accelerator.prepare(self.stage)
-        told = training.stage.optimisation
-        self.ema = Ema(self.stage, told.ema)  # after sharding replaces parameters
+        optimisation = training.stage.optimisation
+        self.ema = Ema(self.stage, optimisation.ema)  # after sharding replaces parameters
         self.optimiser = _optimiser(self.ema, training, self.accelerator)
         self.prepared = self.accelerator.prepare(self.optimiser)
         self.captured = self._captured() if training.run.capture else None
@@ -89,7 +89,7 @@ class Trainer:
         self.fresh = latest is None
         if latest is not None:
             if isinstance(self.stage, CodecStage):
-                self.stage.go_on(folder)
+                self.stage.resume_start(folder)
             self.state = restore(self.optimiser, self.ema, latest, identity(training), adversary_state(self.stage))
         self.step = self.state.step
         self.clock.spent, self.clock.ending = self.state.seconds, self.state.ending
@@ -146,7 +146,7 @@ class Trainer:
     def _goes_on(self, stop: int) -> bool:
         """Whether the span that ends at step `stop` has steps or time left; there is always a first step."""
         never_begun = self.step == 0 and stop == self.training.stage.steps
-        return self.clock.place(self.step) < stop or (never_begun and bool(self.training.run.budget))
+        return self.clock.planned_step(self.step) < stop or (never_begun and bool(self.training.run.budget))
 
     def _batches(self, sources: Sources, share: Share, stop: int) -> Batches:
         """From the next step on, to where the span ends."""
@@ -195,26 +195,26 @@ class Trainer:
                 drawn = batches(sources(spec_of(span, self.training)), share, 0, steps, self.loading)
                 yield from (one for _, one in tqdm(drawn, total=steps, desc="measuring", unit="batch", disable=None))
 
-            found = stage.measure(clips)
+            tensors = stage.measure(clips)
             with replacing(start) as part:
-                save_file({name: one.detach().cpu().contiguous() for name, one in found.items()}, part)
+                save_file({name: one.detach().cpu().contiguous() for name, one in tensors.items()}, part)
         self.accelerator.wait_for_everyone()
-        stage.begin_with(start)
+        stage.load_start(start)
         self.ema.restart()
 
     def _step(self, passes: Sequence[tuple[list[int], Tensor]]) -> dict[str, float]:
         """One step of the optimiser over all passes of this process's share."""
         optimisation, steps = self.training.stage.optimisation, self.training.stage.steps
-        place = self.clock.place(self.step)
-        rate = optimisation.learning_rate_at(place, steps)
+        planned = self.clock.planned_step(self.step)
+        rate = optimisation.learning_rate_at(planned, steps)
         if self.captured is not None:
-            return self._captured_step(self.captured, *passes[0], place, rate)
+            return self._captured_step(self.captured, *passes[0], planned, rate)
         for group in self.optimiser.param_groups:
             group["lr"] = group["lr"].fill_(rate) if isinstance(group["lr"], Tensor) else rate
-        found: list[Losses] = []
+        losses: list[Losses] = []
         for numbers, clips in passes:
             with self.accelerator.accumulate(self.module):
-                step = Step(self.training.seed, self.step, steps, numbers, self.span, place)
+                step = Step(self.training.seed, self.step, steps, numbers, self.span, planned)
                 loss: Losses = self.module(clips.to(self.accelerator.device, non_blocking=True), step)
                 self.accelerator.backward(loss.total)
                 if self.accelerator.sync_gradients:
@@ -222,23 +222,24 @@ class Trainer:
                     self._refuse_non_finite(loss, norm, passes)
                 self.prepared.step()
                 self.prepared.zero_grad()
-            found.append(loss)
+            losses.append(loss)
         self.ema.update()
         self.step += 1
-        return self._figures(found) | {"gradient_norm": float(norm), "learning_rate": rate}
+        return self._figures(losses) | {"gradient_norm": float(norm), "learning_rate": rate}
 
     def _captured_step(
-        self, captured: capture.CapturedSteps, numbers: list[int], clips: Tensor, place: float, rate: float
+        self, captured: capture.CapturedSteps, numbers: list[int], clips: Tensor, planned: float, rate: float
     ) -> dict[str, float]:
         """Its figures where they are logged: asking for them waits for the device."""
-        captured(clips, Step(self.training.seed, self.step, self.training.stage.steps, numbers, self.span, place), rate)
+        step = Step(self.training.seed, self.step, self.training.stage.steps, numbers, self.span, planned)
+        captured(clips, step, rate)
         self.step += 1
         return captured.figures() | {"learning_rate": rate} if self._is_logged() else {}
 
-    def _figures(self, found: Sequence[Losses]) -> dict[str, float]:
+    def _figures(self, losses: Sequence[Losses]) -> dict[str, float]:
         """Means over passes and processes."""
-        names = list(found[0].terms)
-        rows = [[one.total.detach(), *(one.terms[name].detach().mean() for name in names)] for one in found]
+        names = list(losses[0].terms)
+        rows = [[one.total.detach(), *(one.terms[name].detach().mean() for name in names)] for one in losses]
         mean = self.accelerator.reduce(torch.stack([torch.stack(row) for row in rows]).mean(0), "mean")
         return dict(zip(["loss", *names], mean.tolist(), strict=True))
 
@@ -297,8 +298,8 @@ def validation_clips(sources: Sources, training: Training, count: int) -> list[T
 
 def identity(training: Training) -> str:
     """Hash of the training that a checkpoint belongs to, without name and run settings."""
-    told = {name: value for name, value in without_defaults(training).items() if name not in ("run", "name")}
-    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
+    settings = {name: value for name, value in without_defaults(training).items() if name not in ("run", "name")}
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _optimiser(ema: Ema, training: Training, accelerator: Accelerator) -> torch.optim.AdamW:
@@ -307,14 +308,14 @@ def _optimiser(ema: Ema, training: Training, accelerator: Accelerator) -> torch.
     Fused AdamW takes no sharded parameters, and several processes must learn the same sharded or not. Sharded and whole
     parameters are groups of their own: on a GPU a group is one call, which takes one kind.
     """
-    told = training.stage.optimisation
-    betas, decay = (told.beta_1, told.beta_2), told.weight_decay
+    optimisation = training.stage.optimisation
+    betas, decay = (optimisation.beta_1, optimisation.beta_2), optimisation.weight_decay
     if accelerator.num_processes > 1:
         kinds = [[one for one in ema.live.values() if isinstance(one, DTensor) == kind] for kind in (False, True)]
         groups = [{"params": kind} for kind in kinds if kind]
-        return torch.optim.AdamW(groups, told.rate, betas, weight_decay=decay)
+        return torch.optim.AdamW(groups, optimisation.rate, betas, weight_decay=decay)
     device = accelerator.device
-    rate, captured = torch.tensor(told.rate, device=device), device.type == "cuda"
+    rate, captured = torch.tensor(optimisation.rate, device=device), device.type == "cuda"
     return torch.optim.AdamW(ema.live.values(), rate, betas, weight_decay=decay, fused=True, capturable=captured)
 
 

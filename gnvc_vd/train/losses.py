@@ -44,28 +44,28 @@ def bits_per_pixel(bits: Tensor, latents: Tensor) -> Tensor:
     return bits.sum(1) / (frames_of(count) * height * width * SPATIAL_STRIDE**2)
 
 
-def squared_error(found: Tensor, wanted: Tensor) -> Tensor:
+def squared_error(decoded: Tensor, wanted: Tensor) -> Tensor:
     """‖a − b‖², as a mean."""
-    return (found - wanted).square().flatten(1).mean(1)
+    return (decoded - wanted).square().flatten(1).mean(1)
 
 
-def absolute_error(found: Tensor, wanted: Tensor) -> Tensor:
-    return (found - wanted).abs().flatten(1).mean(1)
+def absolute_error(decoded: Tensor, wanted: Tensor) -> Tensor:
+    return (decoded - wanted).abs().flatten(1).mean(1)
 
 
-def temporal_error(found: Tensor, wanted: Tensor) -> Tensor:
+def temporal_error(decoded: Tensor, wanted: Tensor) -> Tensor:
     """|ΔṼ − ΔV|, Δ from frame to frame: what flickers."""
-    return absolute_error(found.diff(dim=2), wanted.diff(dim=2))
+    return absolute_error(decoded.diff(dim=2), wanted.diff(dim=2))
 
 
-def lattice(found: Tensor, wanted: Tensor) -> Tensor:
+def lattice(decoded: Tensor, wanted: Tensor) -> Tensor:
     """What repeats in the error of B 3 T H W with strides of 4 and 8: of each stride, the energy of the mean cell.
 
     The mean is over all cells of a window and over all frames. What does not repeat cancels in it, and the mean of the
     cell itself, a shade, is no lattice. Windows are of 32 to 63 pixels a side, since a decoder's lattice changes from
     place to place with what is shown. Energies are summed over strides.
     """
-    error = (found - wanted).mean(2)
+    error = (decoded - wanted).mean(2)
     return torch.stack([_mean_cells(error, stride).square().flatten(1).mean(1) for stride in STRIDES]).sum(0)
 
 
@@ -106,9 +106,9 @@ def coded(latents: Tensor, level: Tensor, noise: Tensor) -> tuple[Tensor, Tensor
     """Latents B 16 T h w as codes of levels B 1 1 1 1 return them, and their bits for each pixel of the video, B."""
     coefficients = _transformed(latents)
     energy = (coefficients / level).square()
-    found = energy / (1 + energy) * (coefficients + level * noise)
+    coded_coefficients = energy / (1 + energy) * (coefficients + level * noise)
     bits = 0.5 * torch.log2(1 + energy).sum((1, 3, 4))
-    return _transformed(found, back=True), bits_per_pixel(bits, latents)
+    return _transformed(coded_coefficients, back=True), bits_per_pixel(bits, latents)
 
 
 def _transformed(x: Tensor, back: bool = False) -> Tensor:

@@ -49,8 +49,8 @@ def push(folder: Path, hub_id: str) -> str:
                 commit_message=f"Upload {read_description(folder).name}",
             )
         except Exception as error:
-            said = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise GnvcError(f"{hub_id}: the upload failed ({said})") from error
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise GnvcError(f"{hub_id}: the upload failed ({reason})") from error
     return f"{repository}@{done.oid}"
 
 

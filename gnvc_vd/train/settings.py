@@ -27,8 +27,8 @@ PERCEPTUAL = ("lpips_vgg", "lpips_alex", "st_lpips_vgg", "st_lpips_alex", "dists
 
 def seconds_of(time: str) -> float:
     """Of 90s, 8min or 1.5h."""
-    found = re.fullmatch(r"(\d{1,6}(?:\.\d{1,6})?)(s|min|h)", time)
-    seconds = 0.0 if found is None else float(found[1]) * UNITS[found[2]]
+    match = re.fullmatch(r"(\d{1,6}(?:\.\d{1,6})?)(s|min|h)", time)
+    seconds = 0.0 if match is None else float(match[1]) * UNITS[match[2]]
     require(seconds > 0, f"a budget is a positive time in s, min or h, as 90s, 8min or 1.5h: not {time!r}")
     return seconds
 

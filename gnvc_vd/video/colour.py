@@ -54,8 +54,8 @@ def colour_of(frame: av.VideoFrame) -> tuple[Colour, tuple[str, ...]]:
         matrix = assumed_matrix(frame.width, frame.height)
         if not is_rgb and not is_grey:
             code = int(frame.colorspace)
-            said = "no colour matrix is stated" if code == 2 else f"colour matrix {code} is not supported"
-            notices.append(f"{said}; {matrix} is assumed from the picture's size")
+            reason = "no colour matrix is stated" if code == 2 else f"colour matrix {code} is not supported"
+            notices.append(f"{reason}; {matrix} is assumed from the picture's size")
     transfer = int(frame.color_trc)  # libav's codes are H.273's, but for some of its own
     transfer = transfer if transfer in TRANSFERS else UNSPECIFIED
     if is_rgb:  # limited is the YUV that it may become; RGB itself is always full

@@ -81,7 +81,7 @@ class Fed(AbstractContextManager["Fed"]):
         self._said.close()
 
 
-def _check(code: int, said: bytes) -> None:
+def _check(code: int, message: bytes) -> None:
     if code != 0:
-        lines = said.decode(errors="replace").strip().splitlines() or [f"exit code {code}"]
+        lines = message.decode(errors="replace").strip().splitlines() or [f"exit code {code}"]
         raise GnvcError(f"ffmpeg failed: {lines[-1]}")

@@ -42,8 +42,8 @@ class Orientation:
     @classmethod
     def turned(cls, degrees: int) -> "Orientation":
         """Counter-clockwise."""
-        known = {0: cls(), 90: cls(True, False, True), 180: cls(False, True, True), 270: cls(True, True, False)}
-        return known.get(degrees % 360, cls(square=False))
+        rotations = {0: cls(), 90: cls(True, False, True), 180: cls(False, True, True), 270: cls(True, True, False)}
+        return rotations.get(degrees % 360, cls(square=False))
 
     def applied(self, frame: Frame) -> Frame:
         if self.transposed:

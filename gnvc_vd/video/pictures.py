@@ -53,11 +53,11 @@ def write_picture(path: Path, frame: Frame) -> None:
     path.write_bytes(b"".join(bytes(packet) for packet in [*encoder.encode(picture), *encoder.encode(None)]))
 
 
-def sheets(original: Frame, found: dict[str, Frame]) -> dict[str, Frame]:
+def sheets(original: Frame, decoded: dict[str, Frame]) -> dict[str, Frame]:
     """Videos beside one another: a few frames side by side, a row for each way; and what one column of pixels does over
     time, where flicker shows, the ways side by side.
     """
-    rows = [original, *found.values()]
+    rows = [original, *decoded.values()]
     places = np.linspace(0, len(original) - 1, min(STRIP_FRAMES, len(original))).round().astype(int)
     frames = np.concatenate([np.concatenate(list(video[places]), axis=1) for video in rows])
     middle = original.shape[2] // 2

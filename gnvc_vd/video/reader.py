@@ -118,11 +118,11 @@ class Video(AbstractContextManager["Video"]):
         self._frames = frames
 
     def __iter__(self) -> Iterator[Frame]:
-        return (shown for shown, _ in self._frames)
+        return (frame for frame, _ in self._frames)
 
     def pictures(self) -> Iterator[Picture]:
-        for shown, stored in self._frames:
-            yield Picture(shown, None if stored is None else planes_of(stored, self.info.colour))
+        for frame, stored in self._frames:
+            yield Picture(frame, None if stored is None else planes_of(stored, self.info.colour))
 
     def __exit__(self, *_: object) -> None:
         self._frames.close()
@@ -145,10 +145,10 @@ def open_video(
     _check_raw(path, raw)
     pictures = _pictures(path) if path is not None and path.is_dir() else None
     decoded = _file_frames(path, raw) if pictures is None else _picture_frames(pictures)
-    found = next(decoded, None)
-    if found is None:
+    head = next(decoded, None)
+    if head is None:
         raise VideoError(f"{name}: holds no video frame")
-    first, info = found
+    first, info = head
     if pictures is not None:
         info = replace(info, frames=len(pictures), rate=DEFAULT_RATE)
     if rate is not None and not 0 < rate <= MAX_RATE:
@@ -235,8 +235,8 @@ def _file_frames(path: Path | None, raw: RawVideo | None) -> Iterator[Decoded]:
                     yield frame, info
                     count += 1
         except av.error.FFmpegError as error:
-            said = (error.strerror or str(error)).strip().rstrip(".")
-            raise VideoError(f"{name}: damaged or cut after {count} whole frames ({said})") from error
+            reason = (error.strerror or str(error)).strip().rstrip(".")
+            raise VideoError(f"{name}: damaged or cut after {count} whole frames ({reason})") from error
         if truncated or _cut_short(stream, end, end_byte, path):
             raise VideoError(f"{name}: damaged or cut after {count} whole frames")
 
@@ -337,9 +337,9 @@ def _constant_rate(stream: av.VideoStream) -> Fraction:
     average, base = stream.average_rate, stream.base_rate
     if not average:
         return Fraction(base or DEFAULT_RATE)
-    for known in (*COMMON_RATES, *([Fraction(base)] if base else [])):
-        if abs(average / known - 1) < RATE_TOLERANCE:
-            return known.limit_denominator(MAX_RATE_DENOMINATOR)
+    for candidate in (*COMMON_RATES, *([Fraction(base)] if base else [])):
+        if abs(average / candidate - 1) < RATE_TOLERANCE:
+            return candidate.limit_denominator(MAX_RATE_DENOMINATOR)
     return Fraction(average).limit_denominator(MAX_RATE_DENOMINATOR)
 
 

@@ -81,7 +81,7 @@ def index_film(path: Path) -> FilmIndex:
         first = next(container.decode(stream), None)
     if not times or first is None:
         raise VideoError(f"{path}: holds no video frame")
-    known = None not in times and len(set(times)) == len(times) and keys
+    ordered = None not in times and len(set(times)) == len(times) and keys
     orientation = Orientation.of(first, codec)
     height, width = (first.width, first.height) if orientation.transposed else (first.height, first.width)
     return FilmIndex(
@@ -89,8 +89,8 @@ def index_film(path: Path) -> FilmIndex:
         width=width,
         height=height,
         rate=float(rate or 0),
-        times=np.sort(np.array(times, np.int64)) if known else None,
-        keys=np.array(sorted(keys) if known else [], np.int64).reshape(-1, 2),
+        times=np.sort(np.array(times, np.int64)) if ordered else None,
+        keys=np.array(sorted(keys) if ordered else [], np.int64).reshape(-1, 2),
         colour=colour_of(first)[0],
         codec=codec,
         container=container_name,
@@ -116,8 +116,8 @@ def read_frames(
         if index.container.startswith(DECORD_FORMATS) and index.orientation == Orientation():
             return _by_decord(path, index, numbers, area)
     crop = _Cropper(index, area)
-    found = None if index.times is None else _sought(path, index.keys, index.times[numbers], start, crop)
-    return _counted(path, numbers, crop) if found is None else found
+    frames = None if index.times is None else _sought(path, index.keys, index.times[numbers], start, crop)
+    return _counted(path, numbers, crop) if frames is None else frames
 
 
 class _Cropper:
@@ -148,20 +148,20 @@ def _sought(path: Path, keys: NDArray[np.int64], times: NDArray[np.int64], start
     starts = keys[keys[:, 0] <= times[0]][-KEYS_TRIED:][::-1].tolist()
     wanted = set(times.tolist())
     for key, sought in starts:
-        found = {}
+        frames = {}
         try:
             with opened(path, threads=THREADS, damage=f"damaged after frame {start}") as (container, stream):
                 container.seek(sought, stream=stream, backward=True)
                 for frame in _decoded_from(starts[0][0], container.demux(stream)):
                     if frame.pts in wanted and not frame.is_corrupt:
-                        found[frame.pts] = crop(frame)
+                        frames[frame.pts] = crop(frame)
                     if frame.pts is None or frame.pts >= times[-1]:
                         break
         except VideoError:
             if [key, sought] == starts[-1]:
                 raise
         else:
-            return np.stack([found[time] for time in times.tolist()]) if len(found) == len(times) else None
+            return np.stack([frames[time] for time in times.tolist()]) if len(frames) == len(times) else None
     return None
 
 
@@ -177,16 +177,16 @@ def _decoded_from(key: int, packets: Iterator["av.Packet[av.VideoStream]"]) -> I
 
 def _counted(path: Path, numbers: range, crop: _Cropper) -> Frame:
     """The frames of these numbers, decoding from the beginning."""
-    found = []
+    frames = []
     with opened(path, threads=THREADS, damage=f"damaged before frame {numbers[-1]}") as (container, stream):
         for number, frame in enumerate(container.decode(stream)):
             if number in numbers and not frame.is_corrupt:
-                found.append(crop(frame))
+                frames.append(crop(frame))
             if number == numbers[-1]:
                 break
-    if len(found) != len(numbers):
+    if len(frames) != len(numbers):
         raise VideoError(f"{path}: frames {numbers[0]} to {numbers[-1]} cannot all be decoded")
-    return np.stack(found)
+    return np.stack(frames)
 
 
 def _by_decord(path: Path, index: FilmIndex, numbers: range, area: Area) -> Frame:

@@ -105,8 +105,8 @@ def create_video(
             _check_replaceable(path)
             output = _pictures(stack.enter_context(replacing(path)))
         else:
-            known = " ".join([*CONTAINERS, *PLANES])
-            raise UsageError(f"{path}: cannot write {suffix} files; use one of {known}, a folder name, or -")
+            names = " ".join([*CONTAINERS, *PLANES])
+            raise UsageError(f"{path}: cannot write {suffix} files; use one of {names}, a folder name, or -")
         try:
             with output as put:
                 writer = FrameWriter(width, height, put, tuple(_notices(suffix, width, height, colour)))

@@ -100,9 +100,9 @@ class Gvc:
                 unit = encoder.encode_gop(np.stack(gop), fresh=number == 0)
                 taken, pixels = taken + unit.size, pixels + unit.frames * gop[0][..., 0].size
                 yield unit
-        found = 8 * taken / max(pixels, 1)
-        if settings.bpp is not None and abs(found / settings.bpp - 1) > BPP_TOLERANCE:
-            say(f"the {'highest' if found < settings.bpp else 'lowest'} rate here is about {found:.4g} bpp")
+        rate = 8 * taken / max(pixels, 1)
+        if settings.bpp is not None and abs(rate / settings.bpp - 1) > BPP_TOLERANCE:
+            say(f"the {'highest' if rate < settings.bpp else 'lowest'} rate here is about {rate:.4g} bpp")
 
     def decode(self, stream: bytes | BinaryIO, decoding: Decoding | None = None, **options: Any) -> Iterator[Frame]:
         """Frames T H W 3, GOP by GOP; options are fields of `Decoding`."""
@@ -243,7 +243,7 @@ class GvcDecoder:
             self._replays = False
 
     def frames(self, unit: Unit) -> Iterator[Frame]:
-        return self.show(unit, *self.replay(unit))
+        return self.decode_frames(unit, *self.replay(unit))
 
     def replay(self, unit: Unit) -> tuple[Tensor, int]:
         """A unit's latents, and how many frames at their beginning the GOP before has shown."""
@@ -266,16 +266,16 @@ class GvcDecoder:
             latents = with_residual(latents, content.residual)
         return latents, parameters.repeated(content.first)
 
-    def show(self, unit: Unit, latents: Tensor, repeated: int) -> Iterator[Frame]:
+    def decode_frames(self, unit: Unit, latents: Tensor, repeated: int) -> Iterator[Frame]:
         """A replayed unit's frames, without those that the GOP before has shown."""
         place, wanted = -repeated, unit.frames
         for part in frames_of_latents(self._codec.prior.vae, latents):
-            shown = part[max(0, -place) : max(0, wanted - place)]
+            frames = part[max(0, -place) : max(0, wanted - place)]
             if self._parameters.mode == "i2v" and place + len(part) >= wanted > place:
                 self._chain = Chain(unit.index, part[wanted - 1 - place])
             place += len(part)
-            if len(shown):
-                yield gops.crop(shown, len(shown), self._header.width, self._header.height)
+            if len(frames):
+                yield gops.crop(frames, len(frames), self._header.width, self._header.height)
 
     def skip(self, unit: Unit) -> None:
         """Only what later units need of one that is not shown."""

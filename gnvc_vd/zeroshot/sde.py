@@ -69,25 +69,25 @@ def noise(x: Tensor, sigma: float, velocity: Tensor) -> Tensor:
     return x + (1 - sigma) * velocity
 
 
-def step(x: Tensor, velocity: Tensor, sigma: float, after: float, g_scale: float, z: Tensor | None) -> Tensor:
+def step(x: Tensor, velocity: Tensor, sigma: float, next_sigma: float, g_scale: float, z: Tensor | None) -> Tensor:
     """x at the next σ; without z it follows the ODE."""
-    dt = sigma - after
+    dt = sigma - next_sigma
     drifted = x - dt * velocity
     if z is None:
         return drifted
-    pull = g_scale**2 * sigma**3 / 2 * dt
-    return drifted - pull * noise(x, sigma, velocity) + g_scale * sigma**2 * math.sqrt(dt) * z
+    correction = g_scale**2 * sigma**3 / 2 * dt
+    return drifted - correction * noise(x, sigma, velocity) + g_scale * sigma**2 * math.sqrt(dt) * z
 
 
 def trajectory(velocity: Velocity, x: Tensor, schedule: Schedule, noise_at: Noise) -> Tensor:
     """From pure noise to the latents. Encoder and decoder differ in where `noise_at` takes its atoms from, only."""
     estimate = x
-    for number, (sigma, after) in enumerate(pairwise(schedule.sigmas)):
+    for number, (sigma, next_sigma) in enumerate(pairwise(schedule.sigmas)):
         if schedule.reuse and number % 2:
             u = (x - estimate) / sigma
         else:
             u = velocity(x, sigma)
             estimate = clean(x, sigma, u)
         z = noise_at(number, estimate) if number < schedule.stochastic else None
-        x = step(x, u, sigma, after, schedule.g_scale, z)
+        x = step(x, u, sigma, next_sigma, schedule.g_scale, z)
     return x

@@ -123,8 +123,8 @@ class Factorized:
         decoder.finish()
         y = torch.from_numpy(np.stack(symbols)).float().view(1, channels, rows, columns) + self._medians
         with torch.inference_mode():
-            shown: Tensor = torch.nan_to_num(self._network.g_s(y)[0]).clamp(0, 1)
-        frame: Frame = (255 * shown).round().byte().permute(1, 2, 0).contiguous().numpy()
+            picture: Tensor = torch.nan_to_num(self._network.g_s(y)[0]).clamp(0, 1)
+        frame: Frame = (255 * picture).round().byte().permute(1, 2, 0).contiguous().numpy()
         if frame.shape != (height, width, 3):
             raise BitstreamError(f"a still is not of {width}×{height}")
         return frame

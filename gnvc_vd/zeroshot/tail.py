@@ -136,5 +136,5 @@ def _read_published(data: bytes, shape: tuple[int, int, int]) -> tuple[Integers,
     if not (np.isfinite(largest) & (largest >= 0) & (largest <= LARGEST_RANGE)).all():
         raise BitstreamError("the tail's residual has a range out of bounds")
     values = np.frombuffer(levels, np.uint8).astype(np.int64)
-    shown = (values.reshape(LATENT_CHANNELS, -1).astype(np.float32) / np.float32(127.5) - 1) * largest[:, None]
-    return values, torch.from_numpy(shown).view(shape)
+    latents = (values.reshape(LATENT_CHANNELS, -1).astype(np.float32) / np.float32(127.5) - 1) * largest[:, None]
+    return values, torch.from_numpy(latents).view(shape)

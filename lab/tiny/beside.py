@@ -24,8 +24,8 @@ class BackgroundTraining:
     def __init__(self, config: DictConfig, run: Path, threads: int) -> None:
         self.log = run.with_suffix(".log")
         self.log.parent.mkdir(parents=True, exist_ok=True)
-        told = OmegaConf.to_yaml(config, resolve=True), str(run), str(self.log), threads, os.getpid()
-        self._process = multiprocessing.get_context("spawn").Process(target=_train, args=told, daemon=True)
+        arguments = OmegaConf.to_yaml(config, resolve=True), str(run), str(self.log), threads, os.getpid()
+        self._process = multiprocessing.get_context("spawn").Process(target=_train, args=arguments, daemon=True)
         self._process.start()
 
     def wait(self) -> None:
@@ -37,9 +37,9 @@ class BackgroundTraining:
 
 def _train(config: str, run: str, log: str, threads: int, parent: int) -> None:
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-    with Path(log).open("a", encoding="utf-8", buffering=1) as said:
+    with Path(log).open("a", encoding="utf-8", buffering=1) as output:
         for stream in (sys.stdout, sys.stderr):
-            os.dup2(said.fileno(), stream.fileno())
+            os.dup2(output.fileno(), stream.fileno())
     torch.set_num_threads(threads)
     from lab.tiny.phases import register_configs
     from lab.tiny.train import train_run

@@ -29,22 +29,22 @@ def curve_of(model: Path, clips: Sequence[Tensor]) -> tuple[Point, ...]:
     """Mean bits per pixel of whole streams and PSNR of whole clips, each one GOP."""
     codec, points = load(model), []
     for quality in tqdm(range(0, QUALITIES, 9), desc="curve", unit="quality", disable=None):
-        found = []
+        curve = []
         for video in map(pixels_of, clips):
             frames, height, width = video.shape[:3]
             info = VideoInfo(width, height, Fraction(25), None, Colour("bt709", "limited"), "", "")
             encoding = Encoding(quality, gop=frames, scenecut=False, canvas="off")
             stream = codec.encode(Video(info, ((frame, None) for frame in video)), encoding)
             decoded = np.concatenate(list(codec.decode(stream)))
-            found.append((8 * len(stream) / (frames * height * width), psnr(video, decoded)))
-        points.append(Point(quality, *np.mean(found, axis=0).tolist()))
+            curve.append((8 * len(stream) / (frames * height * width), psnr(video, decoded)))
+        points.append(Point(quality, *np.mean(curve, axis=0).tolist()))
     return tuple(points)
 
 
 def environment_of(run: Path) -> dict[str, str]:
     """Where a run was made, by its own record."""
-    found = strict.read_object(run / RUN)["environment"]
-    return {"hardware": str(found["device"]), "git": str(found["git"])} if isinstance(found, dict) else {}
+    made = strict.read_object(run / RUN)["environment"]
+    return {"hardware": str(made["device"]), "git": str(made["git"])} if isinstance(made, dict) else {}
 
 
 def legs_of(model: str | None) -> list[Record]:
@@ -59,8 +59,8 @@ def legs_of(model: str | None) -> list[Record]:
 
 def write_beside(model: Path, legs: Sequence[Record]) -> None:
     """The record and the card, into a model folder."""
-    told = {"legs": [dataclasses.asdict(leg) for leg in legs]}
-    (model / LEGS).write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+    record = {"legs": [dataclasses.asdict(leg) for leg in legs]}
+    (model / LEGS).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     (model / CARD).write_text(card(legs), encoding="utf-8")
 
 
@@ -82,11 +82,11 @@ def _leg(number: int, leg: Record) -> str:
     rows = [
         f"| {name} | {part.steps or ''} | {part.seconds:.0f} of {part.budget:.0f} |" for name, part in leg.parts.items()
     ]
-    told = (
+    command = (
         f"Leg {number}: from {leg.start}, {leg.budget} on {leg.hardware or leg.device}, at commit {leg.git[:12]}, with"
     )
     heading = [
-        f"{told} `{' '.join(leg.settings)}`.",
+        f"{command} `{' '.join(leg.settings)}`.",
         "",
         "| part | steps | seconds, and of how many |",
         "|---|---|---|",

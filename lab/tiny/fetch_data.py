@@ -90,8 +90,8 @@ def rebuild(packages: tuple[Package, ...], folder: Path, there: Path | None) -> 
     """Bring every file that is not here yet."""
     for part in ("photos", "clips"):
         (folder / part).mkdir(parents=True, exist_ok=True)
-    known = folder / "SOURCES.json"
-    made = dict(strict.parse(State, strict.read_object(known), "SOURCES.json").made) if known.exists() else {}
+    sources = folder / "SOURCES.json"
+    made = dict(strict.parse(State, strict.read_object(sources), "SOURCES.json").made) if sources.exists() else {}
     made = {name: one for name, one in made.items() if _is_whole(name, one, packages, folder)}
     with tqdm(total=sum(len(one.files) for one in packages), desc="files", unit="file", disable=None) as progress:
         for package in packages:
@@ -103,7 +103,7 @@ def rebuild(packages: tuple[Package, ...], folder: Path, there: Path | None) -> 
                         keep(file, parts, folder)
                         made[file.name] = Made(file.sha256, file_sha256(file.below(folder)), file.cut)
                         progress.update()
-                with replacing(known) as part_path:
+                with replacing(sources) as part_path:
                     part_path.write_text(json.dumps(dataclasses.asdict(State(made)), indent=1), encoding="utf-8")
     with replacing(folder / "SOURCES.md") as part_path:
         part_path.write_text(credits_of(packages), encoding="utf-8")
@@ -158,7 +158,7 @@ def credits_of(packages: tuple[Package, ...]) -> str:
 
 
 def _credit_of(file: Material) -> str:
-    own = "; ".join(said for said in (file.licence, file.credit) if said)
+    own = "; ".join(text for text in (file.licence, file.credit) if text)
     place = file.path if file.inside is None else f"{file.inside} in {file.path}"
     cut = strict.without_defaults(file.cut) if file.cut else {}
     changed = f", {', '.join(f'{name} {value}' for name, value in cut.items())}" if cut else ""

@@ -1,4 +1,4 @@
-"""A leg of training and how its time is spent, kept in OUT/record.json: what was told, and what each part took.
+"""A leg of training and how its time is spent, kept in OUT/record.json: the request, and what each part took.
 
 A part gets its share of what is left when it begins, and keeps that. So later parts
 make up for one that takes too long, and a stopped leg resumes with what is left of its time.
@@ -44,7 +44,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Record:
-    """What a leg was told, and what it did."""
+    """What a leg was asked for, and what it did."""
 
     budget: str
     device: Device
@@ -66,17 +66,17 @@ class Leg:
     """A new or resumed leg: the record in its folder, and the clock.
 
     Args:
-        told: the settings; those of a resumed leg must match its record, except for the budget.
+        request: the settings; those of a resumed leg must match its record, except for the budget.
         order: groups of parts, one after another; the parts of a group run in parallel.
     """
 
     def __init__(
-        self, out: Path, told: Record, order: Sequence[tuple[str, ...]], now: Callable[[], float] = time.monotonic
+        self, out: Path, request: Record, order: Sequence[tuple[str, ...]], now: Callable[[], float] = time.monotonic
     ) -> None:
-        _ = told.total  # raises on a malformed budget
-        self.out, self.order, self.now, self.record = out, order, now, told
+        _ = request.total  # raises on a malformed budget
+        self.out, self.order, self.now, self.record = out, order, now, request
         if (out / RECORD).is_file():
-            self.record = replace(_agreed(out / RECORD, told), budget=told.budget)
+            self.record = replace(_agreed(out / RECORD, request), budget=request.budget)
         else:
             empty = not out.exists() or (out.is_dir() and not any(out.iterdir()))
             require(empty, f"{out} holds other things than a leg of training; give another folder")
@@ -143,10 +143,10 @@ def read_record(path: Path) -> Record:
     return record
 
 
-def _agreed(path: Path, told: Record) -> Record:
+def _agreed(path: Path, request: Record) -> Record:
     """The record there, if it is of the leg that is wanted."""
     there = read_record(path)
     for name in ("device", "start", "shares", "settings"):
-        found, wanted = getattr(there, name), getattr(told, name)
-        require(found == wanted, f"{path.parent} is a leg with another {name}: {found}, not {wanted}")
+        actual, wanted = getattr(there, name), getattr(request, name)
+        require(actual == wanted, f"{path.parent} is a leg with another {name}: {actual}, not {wanted}")
     return there

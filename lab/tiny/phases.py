@@ -107,10 +107,10 @@ def composed(words: tuple[str, ...]) -> DictConfig:
         raise UsageError(f"these settings make no training: {error}".partition("\n")[0]) from error
 
 
-def shares_of(told: str) -> dict[str, float]:
+def shares_of(text: str) -> dict[str, float]:
     """`vae=0.3,pixel=0`: those that are named, others as by default."""
     shares = dict(SHARES)
-    for one in filter(None, told.split(",")):
+    for one in filter(None, text.split(",")):
         name, _, value = one.partition("=")
         try:
             shares[name] = float(value)

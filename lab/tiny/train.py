@@ -6,7 +6,7 @@ Every phase has a share of the time and ends by the clock. Stopped, or killed, t
 left; a killed one loses at most a minute. FOLDER then holds
 
     model/         for --model: with a card, the curves, and the record of every leg that made it
-    record.json    what was told, what each part took, and the codec's curve
+    record.json    the request, what each part took, and the codec's curve
     runs/          a folder of scripts/train.py for each phase
 
 A leg can be continued by another, --from FOLDER/model: VAE and transformer then learn on, and a codec is made anew for
@@ -57,19 +57,19 @@ CURVE_CLIPS = 4
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    said = ", ".join(f"{name}={share}" for name, share in SHARES.items())
+    shares = ", ".join(f"{name}={share}" for name, share in SHARES.items())
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--budget", required=True, help="time, as 8min, 90s or 1.5h")
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--from", dest="start", default="tiny", help=f"tiny, a model folder, or {NOTHING} (tiny)")
     parser.add_argument("--data", type=Path, default=Path("data/tiny"), help="made by lab.tiny.fetch_data (data/tiny)")
-    parser.add_argument("--shares", default="", help=f"of the time, as vae=0.3,pixel=0 ({said})")
+    parser.add_argument("--shares", default="", help=f"of the time, as vae=0.3,pixel=0 ({shares})")
     parser.add_argument("settings", nargs="*", metavar="SETTING", help="of scripts/train.py")
     arguments = parser.parse_intermixed_args(argv)
     try:
         with interruptible():  # also where a library drops an exception
-            leg = Leg(arguments.out.resolve(), told(arguments), ORDER)
+            leg = Leg(arguments.out.resolve(), record_of(arguments), ORDER)
             LegRunner(leg).run()
     except GnvcError as error:
         print(f"train: {error}", file=sys.stderr)
@@ -80,7 +80,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def told(arguments: argparse.Namespace) -> Record:
+def record_of(arguments: argparse.Namespace) -> Record:
     require(arguments.device == "cpu" or torch.cuda.is_available(), "there is no CUDA device; --device cpu needs none")
     settings = tuple(arguments.settings)
     if not any(setting.startswith("data=") for setting in settings):
@@ -94,13 +94,13 @@ class LegRunner:
     """The phases of a leg, one after another."""
 
     def __init__(self, leg: Leg) -> None:
-        self.leg, self.told = leg, leg.record
+        self.leg, self.request = leg, leg.record
         self.runs, self.models, self.latents = (leg.out / name for name in ("runs", "models", "latents"))
         self.models.mkdir(exist_ok=True)
-        start = None if self.told.start == NOTHING else self.told.start
+        start = None if self.request.start == NOTHING else self.request.start
         self.backbone = start  # the newest VAE and transformer
         self.codec = start if start is not None and has_codec(start) else None  # the newest on the newest backbone
-        self.phases = [phase for phase in PHASES if self.told.shares[phase]]
+        self.phases = [phase for phase in PHASES if self.request.shares[phase]]
         if {"vae", "prior"} & set(self.phases) and {"latent", "pixel"} & set(self.phases):
             require("warmup" in self.phases, "a codec goes on from one of the same leg: give warmup a share, too")
         for phase in self.phases:  # fails now instead of after hours
@@ -150,7 +150,7 @@ class LegRunner:
             self.codec = self.exported("warmup")
 
     def composed(self, phase: str) -> DictConfig:
-        return composed((*experiment(phase, self.told.device, self.backbone is not None), *self.told.settings))
+        return composed((*experiment(phase, self.request.device, self.backbone is not None), *self.request.settings))
 
     def config(self, phase: str) -> DictConfig:
         """Of scripts/train.py for a phase, as things stand."""
@@ -197,7 +197,7 @@ class LegRunner:
         trainings = [training_of(self.config(phase)) for phase in ("warmup", "latent") if phase in self.phases]
         spans, run = [spec_of(span, one) for one in trainings for span in one.stage.spans], trainings[0].run
         frames, size = (max(getattr(spec, name) for spec in spans) for name in ("frames", "height"))
-        seconds, device = self.leg.begin("latents"), torch.device(self.told.device)
+        seconds, device = self.leg.begin("latents"), torch.device(self.request.device)
         with self.leg.timed("latents"):
             spec, loading = ClipSpec(frames, size, size, seed=spans[0].seed), Loading(run.workers, device, run.memory)
             clips, vae = self.sources(spec), load_backbone(str(self.backbone)).to(device).vae
@@ -237,7 +237,7 @@ class LegRunner:
             with replacing(out) as part:
                 shutil.copytree(last, part)
                 plot_runs([self.runs / phase for phase in self.phases], part / CURVES)
-                write_beside(part, [*legs_of(self.told.start), self.leg.record])
+                write_beside(part, [*legs_of(self.request.start), self.leg.record])
         curve = self.leg.record.curve
         print(table(curve) if curve else "no codec was trained: a backbone, without a curve")
         print(f"{out}; another leg goes on with --from {out}")
@@ -276,9 +276,9 @@ def train_run(config: DictConfig, run: Path, sources: Sources | None = None, val
     """
     (run / HYDRA).parent.mkdir(parents=True, exist_ok=True)
     OmegaConf.save(config, run / HYDRA)
-    found = sources or sources_of(config.data.train)
-    assert found is not None
-    train(training_of(config), found, validation or sources_of(config.data.validation), run)
+    train_sources = sources or sources_of(config.data.train)
+    assert train_sources is not None
+    train(training_of(config), train_sources, validation or sources_of(config.data.validation), run)
 
 
 def has_codec(model: str) -> bool:

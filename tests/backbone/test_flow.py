@@ -10,7 +10,7 @@ SIGMA_0 = 0.3
 T_N = 1 - SIGMA_0
 torch.manual_seed(0)
 CLEAN, DECODED, NOISE = torch.randn(3, 4, 16, 2, 3, 5, dtype=torch.float64)
-START = flow.start(DECODED, NOISE, SIGMA_0)
+START = flow.start_point(DECODED, NOISE, SIGMA_0)
 
 
 def test_the_start_is_the_paper_s() -> None:
@@ -40,13 +40,13 @@ def test_the_velocity_is_the_path_s_slope_and_points_to_the_clean_latent_from_an
 
 def test_each_clip_may_have_a_start_of_its_own() -> None:
     starts = torch.tensor([0.05, 0.1, 0.3, 1.0], dtype=torch.float64)
-    begun, points = flow.start(DECODED, NOISE, starts), flow.path(CLEAN, START, starts / 2, starts)
+    begun, points = flow.start_point(DECODED, NOISE, starts), flow.path(CLEAN, START, starts / 2, starts)
     velocity = flow.velocity(CLEAN, begun, starts)
     arrived = euler(lambda x, _: velocity, begun, flow.grid(starts, 3))
     assert torch.allclose(arrived, CLEAN) and torch.allclose(points, (CLEAN + START) / 2)
     for clip, sigma_0 in enumerate(starts.tolist()):
         one = slice(clip, clip + 1)
-        assert torch.allclose(begun[one], flow.start(DECODED[one], NOISE[one], sigma_0))
+        assert torch.allclose(begun[one], flow.start_point(DECODED[one], NOISE[one], sigma_0))
         assert torch.allclose(velocity[one], flow.velocity(CLEAN[one], begun[one], sigma_0))
 
 

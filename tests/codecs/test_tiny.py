@@ -106,7 +106,7 @@ def test_a_changed_byte_is_refused(tmp_path: Path, file: str) -> None:
 def test_before_its_first_step_it_is_ahead_of_the_first_editions_codec(tiny: GnvcVd, name: str, quality: int) -> None:
     """The transform code as it was measured, and a codec that was trained for hours, both as decoded."""
     started = bottleneck_of(tiny.bottleneck.preset, tiny.bottleneck.thrift)
-    fill(started.measured(), ASSETS / START)
+    fill(started.initial_tensors(), ASSETS / START)
     started.freeze()
     codec = replace(tiny, bottleneck=started.eval())
     with open_video(CLIPS / f"{name}.mp4") as video:

@@ -19,9 +19,9 @@ from gnvc_vd.entropy.integer import (
 )
 
 
-def frozen(inputs: int, outputs: int, kernel: int = 3, finer: int = 0, seed: int = 0) -> IntegerConv:
+def frozen(inputs: int, outputs: int, kernel: int = 3, extra_bits: int = 0, seed: int = 0) -> IntegerConv:
     torch.manual_seed(seed)
-    layer = IntegerConv(inputs, outputs, kernel, finer, reach=REACH << finer).eval()
+    layer = IntegerConv(inputs, outputs, kernel, extra_bits, reach=REACH << extra_bits).eval()
     nn.init.normal_(layer.bias)
     layer.freeze()
     return layer
@@ -43,13 +43,13 @@ def by_hand(layer: IntegerConv, x: Tensor) -> Tensor:
             part = padded[:, :, row : row + height, column : column + width]
             sums += np.einsum("oi,bihw->bohw", weight[:, :, row, column], part)
     sums += layer.bias_integers.numpy()[:, None, None]
-    shift = layer.shift.numpy()[:, None, None] - layer.finer
+    shift = layer.shift.numpy()[:, None, None] - layer.extra_bits
     return torch.from_numpy(np.clip((sums + (1 << (shift - 1))) >> shift, -layer.reach, layer.reach))
 
 
-@pytest.mark.parametrize(("kernel", "finer"), [(1, 0), (3, 0), (3, 4), (1, 4)])
-def test_a_layer_is_plain_integer_arithmetic(kernel: int, finer: int) -> None:
-    layer = frozen(24, 10, kernel, finer)
+@pytest.mark.parametrize(("kernel", "extra_bits"), [(1, 0), (3, 0), (3, 4), (1, 4)])
+def test_a_layer_is_plain_integer_arithmetic(kernel: int, extra_bits: int) -> None:
+    layer = frozen(24, 10, kernel, extra_bits)
     x = values(3, 24, 5, 7)
     assert torch.equal(layer(x), by_hand(layer, x))
     assert layer(x).abs().max() <= layer.reach and layer(x).unique().numel() > 50

@@ -77,7 +77,7 @@ def test_a_smaller_overlap_is_enough_where_it_is_asked_for_and_is_told() -> None
     found = differences(rows, "anchor", ["psnr_rgb"], smallest_overlap=0.1)
     assert found[0].rate == pytest.approx(100 * (4 ** (-5 / 6) - 1)) and found[0].reason is None
     (table, _, _) = our_tables(rows, found, "anchor", ["psnr_rgb"])
-    assert table.notes == ("high, PSNR RGB, dB: on the 41 % of the metric's range both have",)
+    assert table.notes == ("high, PSNR RGB, dB: on the 41 % of its range both have",)
     with pytest.raises(UsageError, match="a share, 0 to 1: not 2"):
         Reporting(overlap=2)
 

@@ -60,7 +60,7 @@ class Sitting:
 
         def step(passes: list[tuple[list[int], object]]) -> dict[str, float]:
             trainer = self.trainer
-            place = trainer.clock.place(trainer.step)
+            place = trainer.clock.planned_step(trainer.step)
             rate = one.stage.optimisation.learning_rate_at(place, one.stage.steps)
             self.steps.append((trainer.span, place, rate, passes[0][0]))
             self.hands.time += seconds
@@ -144,7 +144,7 @@ def test_sittings_share_a_budget(kept_going: int, tmp_path: Path) -> None:
     saved = read_state(newest(tmp_path))
     assert saved.seconds == 2 * saved.step <= 2 * kept_going
     second = Sitting(told(), tmp_path)
-    assert second.trainer.step == saved.step and second.trainer.clock.place(saved.step) == saved.seconds
+    assert second.trainer.step == saved.step and second.trainer.clock.planned_step(saved.step) == saved.seconds
     second.run_until(lambda: len(second.steps) == 10)
     third = Sitting(told(), tmp_path)
     done = third.trainer.step

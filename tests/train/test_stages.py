@@ -161,7 +161,7 @@ def test_a_continued_window_is_given_the_clean_latent_before_it(noise_scale: flo
     quality = losses.sampled_quality(draws.uniform(), stage.rate, STEP.progress)
     coded = stage.bottleneck(clean, quality[:, None].expand(-1, 3), draws.uniform_like)
     noise = noise_scale * draws.normal_like(clean)
-    start = flow.start(coded.latents, noise, 0.3)
+    start = flow.start_point(coded.latents, noise, 0.3)
     target = flow.velocity(clean, start, 0.3)[:, :, first:]
     assert torch.allclose(term, target.square().flatten(1).mean(1), rtol=1e-4)
 
@@ -185,7 +185,7 @@ def test_a_clip_s_refinement_starts_where_its_own_error_puts_it() -> None:
     error = 0.5 * terms["decoded"].sqrt()
     starts = error / (1 + error)
     assert starts[0] != starts[1]
-    begun = torch.cat([flow.start(coded.latents[i : i + 1], noise[i : i + 1], starts[i].item()) for i in (0, 1)])
+    begun = torch.cat([flow.start_point(coded.latents[i : i + 1], noise[i : i + 1], starts[i].item()) for i in (0, 1)])
     target = torch.cat([flow.velocity(clean[i : i + 1], begun[i : i + 1], starts[i].item()) for i in (0, 1)])
     assert torch.allclose(terms["cfm"], target.square().flatten(1).mean(1), rtol=1e-4)
     unrolled = [(x, sigma) for x, sigma in seen if torch.equal(sigma, starts)]

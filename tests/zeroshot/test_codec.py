@@ -79,7 +79,7 @@ def ends_agree(codec: Gvc, monkeypatch: pytest.MonkeyPatch, encoding: GvcEncodin
     decoder = codec.decoder(codec.header(info(width, height), encoding))
     for unit, wanted in zip(units, ends, strict=True):
         latents, repeated = decoder.replay(unit)
-        assert sum(len(part) for part in decoder.show(unit, latents, repeated)) == unit.frames
+        assert sum(len(part) for part in decoder.decode_frames(unit, latents, repeated)) == unit.frames
         same = wanted.shape[2] - int(encoding.parameters.mode == "i2v")  # the residual moves I2V's last latent
         assert torch.equal(latents[:, :, :same], wanted[:, :, :same])
 

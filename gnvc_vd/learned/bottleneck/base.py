@@ -19,8 +19,8 @@ from gnvc_vd.conventions import QUALITIES, GnvcError, UsageError
 from gnvc_vd.entropy.cdf_tables import TOTAL, Tables, normal_tables, tables_of
 from gnvc_vd.entropy.coder import Decoder, Encoder
 from gnvc_vd.entropy.integer import REACH, WEIGHT_REACH, IntegerConv
-from gnvc_vd.learned.bottleneck.exchange import Coders, Uniform
 from gnvc_vd.learned.bottleneck.networks import DecodedLatent
+from gnvc_vd.learned.bottleneck.symbol_coding import Coders, Uniform
 
 new_hash = partial(hashlib.blake2b, digest_size=4)  # of the symbols
 LAYER_BOUNDS = {  # of integers that decide symbols, by the last part of their name
@@ -91,7 +91,7 @@ class Bottleneck(nn.Module):
         """
 
     @abstractmethod
-    def measured(self) -> dict[str, Tensor]:
+    def initial_tensors(self) -> dict[str, Tensor]:
         """The tensors that `measure` sets, by their names here: what a beginning is kept as."""
 
     @abstractmethod
@@ -140,7 +140,7 @@ class Bottleneck(nn.Module):
             if value.min() < low or value.max() > high:
                 raise GnvcError(f"{where}: {name} holds an integer that is not between {low} and {high}")
         for layer in self.modules():
-            if isinstance(layer, IntegerConv) and layer.shift.min() <= layer.finer:
+            if isinstance(layer, IntegerConv) and layer.shift.min() <= layer.extra_bits:
                 raise GnvcError(f"{where}: a layer's shift is too small")
         try:
             tables_of(self.table_frequencies)

@@ -20,9 +20,9 @@ from gnvc_vd.entropy.cdf_tables import LEVELS
 from gnvc_vd.entropy.integer import UNITS, with_weights_quantised_once
 from gnvc_vd.learned.bottleneck import contextual_start
 from gnvc_vd.learned.bottleneck.base import LAYER_BOUNDS, Bottleneck, BottleneckOutput, check_latents, hashed
-from gnvc_vd.learned.bottleneck.exchange import Coders, Uniform
 from gnvc_vd.learned.bottleneck.hyperprior import EntropyModel, TemporalState, freeze
 from gnvc_vd.learned.bottleneck.networks import Analysis, DecodedLatent, Extractor, Synthesis
+from gnvc_vd.learned.bottleneck.symbol_coding import Coders, Uniform
 from gnvc_vd.presets import ContextualPreset
 
 
@@ -71,7 +71,7 @@ class Contextual(Bottleneck):
     def measure(self, latents: Tensor, smallest: float, largest: float) -> None:
         contextual_start.measure(self, latents, smallest, largest)
 
-    def measured(self) -> dict[str, Tensor]:
+    def initial_tensors(self) -> dict[str, Tensor]:
         return dict(self.named_parameters())
 
     def usual_rotation(self, latents: int) -> int:

@@ -19,10 +19,10 @@ from gnvc_vd.common.strict import require
 from gnvc_vd.conventions import LATENT_CHANNELS
 from gnvc_vd.entropy.cdf_tables import STEP
 from gnvc_vd.entropy.integer import UNITS, IntegerConv
-from gnvc_vd.learned.bottleneck.exchange import MIDDLE, MIDDLE_SCALE
 from gnvc_vd.learned.bottleneck.gains import FINER, LEVEL_UNITS, SMALLEST_SCALE, measured_log_gains
 from gnvc_vd.learned.bottleneck.hyperprior import EntropyModel
 from gnvc_vd.learned.bottleneck.networks import Analysis, DepthBlock, Synthesis
+from gnvc_vd.learned.bottleneck.symbol_coding import MIDDLE, MIDDLE_SCALE
 
 if TYPE_CHECKING:
     from gnvc_vd.learned.bottleneck.contextual import Contextual

@@ -7,7 +7,7 @@
 It sees only integers that the decoder has: the hyper-latent, the state, and the half already decoded. A network says
 a mean μ in 1/64 steps and a table's index; an integer s near y − μ is coded, ŷ = μ + s.
 
-One routine codes in both directions: symbols are exchanged with a coder, which writes or reads them.
+One routine codes in both directions: symbols pass a coder, which writes or reads them.
 """
 
 from collections.abc import Sequence
@@ -21,9 +21,16 @@ from gnvc_vd.entropy import integer, likelihoods
 from gnvc_vd.entropy.cdf_tables import LEVELS
 from gnvc_vd.entropy.coder import LIMIT
 from gnvc_vd.entropy.integer import REACH, UNITS, IntegerConv, IntegerLeaky
-from gnvc_vd.learned.bottleneck.exchange import MIDDLE, PARAMETER_REACH, Coders, Uniform, exchange, exchange_masked
 from gnvc_vd.learned.bottleneck.gains import FINER, KNOTS, LEVEL_UNITS, Gains, interpolate_knots
 from gnvc_vd.learned.bottleneck.networks import convolution
+from gnvc_vd.learned.bottleneck.symbol_coding import (
+    MIDDLE,
+    PARAMETER_REACH,
+    Coders,
+    Uniform,
+    code_masked_symbols,
+    code_symbols,
+)
 from gnvc_vd.presets import ContextualPreset
 
 Z_STRIDE = 4  # places of y, each way, that one of z covers
@@ -123,7 +130,7 @@ class EntropyModel(nn.Module):
             z = torch.nan_to_num(self._analysed(y, quality).double()).round().clamp(-LIMIT, LIMIT).long()
         shape = (len(coders), self.hyper_gains.knots.shape[1], -(-height // Z_STRIDE), -(-width // Z_STRIDE))
         levels = cast(Tensor, self.hyper_level_integers)[quality][:, :, None, None].expand(shape)
-        z_hat = exchange(coders, levels.flatten(1), None if z is None else z.flatten(1)).view(shape) * UNITS
+        z_hat = code_symbols(coders, levels.flatten(1), None if z is None else z.flatten(1)).view(shape) * UNITS
         base = self._base(self.hyper_gains.normalised(z_hat, quality), state, quality, size)
         symbols = torch.zeros(len(coders), self.channels, height, width, dtype=torch.int64, device=quality.device)
         first = self._first_half(symbols)
@@ -134,7 +141,7 @@ class EntropyModel(nn.Module):
                 residual = y.double() - means.double() / UNITS
                 chosen = likelihoods.rounded(residual, likelihoods.scale_of(levels.double()), self.thrift)
                 wanted = chosen.clamp(-LIMIT, LIMIT).long()
-            symbols = torch.where(mask, means + UNITS * exchange_masked(coders, levels, mask, wanted), symbols)
+            symbols = torch.where(mask, means + UNITS * code_masked_symbols(coders, levels, mask, wanted), symbols)
         return Coded(symbols, self.gains.normalised(symbols, quality), z_hat)
 
     def _base(self, hyper: Tensor, state: Tensor | None, quality: Tensor, size: Sequence[int]) -> Tensor:
@@ -214,6 +221,6 @@ def freeze(model: nn.Module, places: Tensor) -> None:
 
 
 def _head(preset: ContextualPreset) -> nn.Sequential:
-    leave = IntegerConv(preset.prior, 2 * preset.symbols, 1, finer=FINER, reach=PARAMETER_REACH)
+    leave = IntegerConv(preset.prior, 2 * preset.symbols, 1, extra_bits=FINER, reach=PARAMETER_REACH)
     leave.weight.data.mul_(0.1)
     return nn.Sequential(IntegerConv(preset.prior, preset.prior, 1), IntegerLeaky(), leave)

@@ -65,8 +65,8 @@ class Synthesis(nn.Module):
     def forward(self, y: Tensor, past: DecodedLatent | None) -> Tensor:
         x = self.up(self.coarse(self.enter(channels_last(y, self.enter))))
         seen = x if past is None else torch.cat([x, past.feature.to(x.dtype)], dim=1)
-        found = cast(Tensor, self.leave(self.fine(self.meet(seen))).float())
-        return (found if past is None else past.latent + found).clamp(-LATENT_REACH, LATENT_REACH)
+        residual = cast(Tensor, self.leave(self.fine(self.meet(seen))).float())
+        return (residual if past is None else past.latent + residual).clamp(-LATENT_REACH, LATENT_REACH)
 
 
 class Extractor(nn.Module):

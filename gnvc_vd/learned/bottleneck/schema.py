@@ -19,7 +19,7 @@ from gnvc_vd.learned.bottleneck.hyperprior import EntropyModel, TemporalState
 from gnvc_vd.learned.bottleneck.networks import Analysis, DepthBlock, Extractor, Synthesis
 from gnvc_vd.learned.bottleneck.pyramid import Pyramid
 from gnvc_vd.learned.bottleneck.slices import SliceEntropy
-from gnvc_vd.learned.bottleneck.transform import Correction, Rotation, Transform
+from gnvc_vd.learned.bottleneck.transform import Correction, OrthonormalTransform, Transform
 from gnvc_vd.presets import BottleneckPreset, TransformPreset
 
 ARITHMETIC = 1  # changes whenever the same integers and bytes would decode to other symbols
@@ -48,7 +48,7 @@ SCHEMA: dict[type[nn.Module], Mapping[str, str]] = {  # version 1: everything th
     IntegerConv: _same("weight bias weight_integers bias_integers shift"),
     Transform: _same("rotation smooth details higher pyramid correction places table_frequencies frozen"),
     Pyramid: _same("ratio_integers"),
-    Rotation: _same("mean measured basis turn carry"),
+    OrthonormalTransform: _same("mean measured basis turn carry"),
     Correction: _same("enter quality_knots blocks leave"),
     SliceEntropy: _same(
         "context fuse neighbours deeper heads start knots band_gain band_levels level_knots quality_knots row_bias"
@@ -94,19 +94,19 @@ def unpacked(tensors: Mapping[str, Tensor], model: Bottleneck) -> dict[str, Tens
 
     Nothing is believed of the tensors, which may be a stranger's: what fits no layer is left to who fills the model.
     """
-    found = {name: value.float() if value.is_floating_point() else value for name, value in tensors.items()}
+    unpacked_tensors = {name: value.float() if value.is_floating_point() else value for name, value in tensors.items()}
     shapes = {name: value.shape for name, value in stored_tensors(model).items()}
     for layer in _integer_layers(shapes):
         names = [f"{layer}.{part}" for part in ("weight_integers", "bias_integers", "shift")]
-        if not all(name in found and found[name].shape == shapes[name] for name in names):
+        if not all(name in unpacked_tensors and unpacked_tensors[name].shape == shapes[name] for name in names):
             continue
-        weights, bias, shift = (found[name] for name in names)
-        found[names[0]] = weights.to(torch.int16) if weights.dtype == torch.int8 else weights
+        weights, bias, shift = (unpacked_tensors[name] for name in names)
+        unpacked_tensors[names[0]] = weights.to(torch.int16) if weights.dtype == torch.int8 else weights
         unit = torch.exp2(-shift.float())
         made = weights.float() * unit[:, None], bias.float() * unit / UNITS
         for part, value in zip(("weight", "bias"), made, strict=True):
-            found.setdefault(f"{layer}.{part}", value.reshape(shapes[f"{layer}.{part}"]))
-    return found
+            unpacked_tensors.setdefault(f"{layer}.{part}", value.reshape(shapes[f"{layer}.{part}"]))
+    return unpacked_tensors
 
 
 def _integer_layers(names: Iterable[str]) -> list[str]:

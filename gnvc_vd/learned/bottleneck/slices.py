@@ -35,8 +35,8 @@ from gnvc_vd.entropy.integer import (
     straight_floor,
     straight_round,
 )
-from gnvc_vd.learned.bottleneck.exchange import MIDDLE, MIDDLE_SCALE, PARAMETER_REACH, Coders, exchange
 from gnvc_vd.learned.bottleneck.gains import FINER, GAIN_BITS, KNOTS, LEVEL_UNITS, interpolate_knots
+from gnvc_vd.learned.bottleneck.symbol_coding import MIDDLE, MIDDLE_SCALE, PARAMETER_REACH, Coders, code_symbols
 from gnvc_vd.presets import TransformPreset
 
 CHANNELS = 64  # of a slice: 16 of a latent at 2×2 places
@@ -211,7 +211,7 @@ class SliceEntropy(nn.Module):
                 residual = flat[:, places] - mean.double() / UNITS
                 chosen = likelihoods.rounded(residual, likelihoods.scale_of(level.double()), self.thrift)
                 wanted = chosen.clamp(-LIMIT, LIMIT).long()
-            return mean + UNITS * exchange(coders, level, wanted)
+            return mean + UNITS * code_symbols(coders, level, wanted)
 
         symbols, levels = self._staged(self._base(like, at, quality, seen), at, quality, choose)
         return CodedSlice(symbols, self.whitened(symbols, at, quality), levels)
@@ -252,11 +252,11 @@ class SliceEntropy(nn.Module):
         # Made once for a size, but not of what holds no data (lab/training_cost.py).
         listed = stage_positions if type(base) is Tensor else stage_positions.__wrapped__
         for stage, places in enumerate(listed(self.stages, *base.shape[2:], base.device)):
-            known = base
+            features = base
             if stage:
                 near = self.neighbours[stage - 1](with_magnitude(self.whitened(symbols, at, quality, curves)))
-                known = self.deeper[stage - 1](saturated(base + near))
-            raw, channels = self.heads[stage](known).flatten(1), places // area
+                features = self.deeper[stage - 1](saturated(base + near))
+            raw, channels = self.heads[stage](features).flatten(1), places // area
             mean, level = raw[:, places], raw[:, places + CHANNELS * area]
             if curves is None:
                 mean, level = self._mean(mean, at, quality, channels), self._level(level, at, quality, channels)
@@ -272,10 +272,10 @@ class SliceEntropy(nn.Module):
         row, bias = self.rows[at], self.quality_integers[quality].long() + self.row_integers[self.rows[at]].long()
         if like.is_floating_point():
             bias = straight_round((interpolate_knots(self.quality_knots, quality) + self.row_bias[row]) * UNITS) / UNITS
-        told = bias[:, :, None, None].expand(-1, -1, *like.shape[2:])
+        features = bias[:, :, None, None].expand(-1, -1, *like.shape[2:])
         if self.context is not None:
-            told = told + self.context(cast(Tensor, seen))
-        return cast(Tensor, self.fuse(saturated(told)))
+            features = features + self.context(cast(Tensor, seen))
+        return cast(Tensor, self.fuse(saturated(features)))
 
     def _mean(self, raw: Tensor, at: SliceIndex, quality: Tensor, channels: Tensor) -> Tensor:
         """Of symbols of these channels, B N, integers in 1/64 of a step."""
@@ -287,8 +287,8 @@ class SliceEntropy(nn.Module):
     def _level(self, raw: Tensor, at: SliceIndex, quality: Tensor, channels: Tensor) -> Tensor:
         """The tables' indexes, likewise."""
         row, band = self.rows[at], self.band_of(at)
-        told = self.level_integers[quality, band].long() + self.row_level_integers[row].long()
-        index = MIDDLE + (raw + told[:, channels] + LEVEL_UNITS // 2 >> 8)
+        level = self.level_integers[quality, band].long() + self.row_level_integers[row].long()
+        index = MIDDLE + (raw + level[:, channels] + LEVEL_UNITS // 2 >> 8)
         return index.clamp(0, LEVELS - 1)
 
     def _log_gain(self, quality: Tensor, band: int) -> Tensor:
@@ -349,6 +349,6 @@ class SliceHistory:
 
 def _head(prior: int) -> nn.Sequential:
     """Its last layer starts at nothing: means of zero, and the measured scales."""
-    leave = IntegerConv(prior, 2 * CHANNELS, 1, finer=FINER, reach=PARAMETER_REACH)
+    leave = IntegerConv(prior, 2 * CHANNELS, 1, extra_bits=FINER, reach=PARAMETER_REACH)
     nn.init.zeros_(leave.weight)
     return nn.Sequential(IntegerConv(prior, prior, 1), IntegerLeaky(), leave)

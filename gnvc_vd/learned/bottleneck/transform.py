@@ -28,7 +28,6 @@ from gnvc_vd.conventions import LATENT_CHANNELS, QUALITIES, GnvcError
 from gnvc_vd.entropy import likelihoods
 from gnvc_vd.entropy.integer import REACH, UNITS, IntegerConv, bounded, quantised_once, with_weights_quantised_once
 from gnvc_vd.learned.bottleneck.base import LAYER_BOUNDS, Bottleneck, BottleneckOutput, check_latents, hashed
-from gnvc_vd.learned.bottleneck.exchange import Coders, Uniform
 from gnvc_vd.learned.bottleneck.gains import GAIN_AT_ONE, KNOTS, SMALLEST_SCALE, interpolate_knots, measured_log_gains
 from gnvc_vd.learned.bottleneck.networks import FEATURE_REACH, DecodedLatent, DepthBlock, convolution
 from gnvc_vd.learned.bottleneck.pyramid import RATIO_BITS, Pyramid, joined, split, spread
@@ -44,6 +43,7 @@ from gnvc_vd.learned.bottleneck.slices import (
     SliceHistory,
     SliceIndex,
 )
+from gnvc_vd.learned.bottleneck.symbol_coding import Coders, Uniform
 from gnvc_vd.metrics.block_transform import dct_like
 from gnvc_vd.presets import TransformPreset
 
@@ -66,7 +66,7 @@ class Transform(Bottleneck):
     def __init__(self, preset: TransformPreset, thrift: float = 0.0) -> None:
         super().__init__(thrift)
         self.preset = preset
-        self.rotation = Rotation()
+        self.rotation = OrthonormalTransform()
         self.smooth = SliceEntropy(preset, "smooth", thrift)
         self.details = SliceEntropy(preset, "details", thrift)
         self.higher = SliceEntropy(preset, "higher", thrift)
@@ -89,7 +89,7 @@ class Transform(Bottleneck):
                 power = self._samples_at(latents, at, model.part).double().square().mean((0, 2, 3))
                 model.log_scale[row] = power.sqrt().clamp_min(SMALLEST_SCALE).log().float()
 
-    def measured(self) -> dict[str, Tensor]:
+    def initial_tensors(self) -> dict[str, Tensor]:
         names = ("rotation.mean", "rotation.measured", "rotation.carry", *(
             f"{model}.{name}" for model in ("smooth", "details", "higher") for name in ("start", "log_scale")
         ))  # fmt: skip
@@ -282,7 +282,7 @@ Code = Callable[[SliceEntropy, SliceIndex, Tensor | None, Size, Tensor | None], 
 One = Callable[[SliceEntropy, SliceIndex, Tensor | None, Size, SliceHistory | None], DecodedSlice]
 
 
-class Rotation(nn.Module):
+class OrthonormalTransform(nn.Module):
     """Latents to slices and back, orthonormal: a DCT over time, and the basis U of 2×2 blocks.
 
     U is the measured basis times a learned orthogonal matrix, the Cayley transform (I + A)⁻¹ (I − A) of a skew A that
@@ -388,11 +388,11 @@ class Correction(nn.Module):
         before = torch.cat([blocks[:, :1], blocks[:, :-1]], dim=1)
         after = torch.cat([blocks[:, 1:], blocks[:, -1:]], dim=1)
         seen = torch.cat([blocks, before, after, blocks.mean(1, keepdim=True).expand_as(blocks)], dim=2)
-        told = interpolate_knots(self.quality_knots, quality).repeat_interleave(count, 0)[:, :, None, None]
+        quality_features = interpolate_knots(self.quality_knots, quality).repeat_interleave(count, 0)[:, :, None, None]
         x = seen.flatten(0, 1).to(self.enter.weight.dtype).contiguous(memory_format=torch.channels_last)
         # A latent at a time where no gradient is followed: pictures may be large.
         rows = [slice(None)] if self.training else [slice(row, row + 1) for row in range(len(x))]
-        hidden = torch.cat([self.blocks(self.enter(x[row]) + told[row]) for row in rows])
+        hidden = torch.cat([self.blocks(self.enter(x[row]) + quality_features[row]) for row in rows])
         added = self.leave(hidden).float().view_as(blocks)
         feature = FEATURE_REACH * torch.tanh(pixel_shuffle(hidden, 2).float() / FEATURE_REACH)
         return blocks + step[:, None, None, None, None] * added, feature.unflatten(0, blocks.shape[:2])

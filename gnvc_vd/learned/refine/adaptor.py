@@ -75,10 +75,10 @@ def start_from_vace(model: WanVACETransformer3DModel, folder: Path) -> None:
         if name.startswith("vace_blocks."):
             _, index, rest = name.split(".", 2)
             place = 0 if rest.startswith("proj_in.") else published.index(layers[int(index)])
-            found = tensors.get(f"vace_blocks.{place}.{rest}")
-            if found is None or found.shape != parameter.shape:
+            tensor = tensors.get(f"vace_blocks.{place}.{rest}")
+            if tensor is None or tensor.shape != parameter.shape:
                 raise GnvcError(f"{folder}: its weights do not fit this transformer (for one {name!r})")
-            parameter.data = found.to(parameter.device, torch.float32)
+            parameter.data = tensor.to(parameter.device, torch.float32)
 
 
 def _empty(base: WanTransformer3DModel, layers: Sequence[int], channels: int) -> WanTransformer3DModel:

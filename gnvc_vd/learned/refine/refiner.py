@@ -92,12 +92,12 @@ class Refiner(nn.Module):
         hints = self.hints(decoded, features, sigma_0, context)
 
         def hold(x: Tensor, sigma: Tensor | float) -> Tensor:
-            known = flow.start(cast(Tensor, context), noise[:, :, :1], sigma)
-            return torch.cat([known, x[:, :, 1:]], dim=2)
+            past = flow.start_point(cast(Tensor, context), noise[:, :, :1], sigma)
+            return torch.cat([past, x[:, :, 1:]], dim=2)
 
         refined = euler(
             lambda x, sigma: self.velocity(x, sigma, hints),
-            flow.start(decoded, noise, sigma_0),
+            flow.start_point(decoded, noise, sigma_0),
             flow.grid(sigma_0, steps),
             None if context is None else hold,
         )

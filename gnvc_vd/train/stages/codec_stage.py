@@ -101,8 +101,8 @@ class CodecStage(nn.Module):
                 refined = self.refiner(decoded, features, noise, sigma_0, self.stage.unrolled, context)
             terms["refined"] = losses.squared_error(refined, clean[:, :, first:])
             if weights.of_pictures:
-                shown = torch.cat([clean[:, :, :first], refined], dim=2)
-                terms |= self._on_pixels(clips, shown, coded.latents, first, draws)
+                latents = torch.cat([clean[:, :, :first], refined], dim=2)
+                terms |= self._on_pixels(clips, latents, coded.latents, first, draws)
         distorted = [name for name in ("decoded", "refined", "pixel", *TERMS) if name in terms]
         distortion = torch.stack([getattr(weights, name) * terms[name] for name in distorted]).sum(0)
         total = losses.rate_distortion(terms["rate"], distortion, quality, self.rate).mean()
@@ -122,20 +122,20 @@ class CodecStage(nn.Module):
             latents = torch.cat([latents_of(self.vae, clips.to(self.vae.mean.device)) for clips in batches()])
             self.bottleneck.measure(latents, self.rate.smallest, self.rate.largest)
         else:
-            self.begin_with(Path(cast(str, self.begin)))
-        return self.bottleneck.measured()
+            self.load_start(Path(cast(str, self.begin)))
+        return self.bottleneck.initial_tensors()
 
     @torch.no_grad()
-    def begin_with(self, file: Path) -> None:
+    def load_start(self, file: Path) -> None:
         """What `measure` returned once, from its file."""
-        fill(self.bottleneck.measured(), file)
+        fill(self.bottleneck.initial_tensors(), file)
 
-    def go_on(self, run: Path) -> None:
+    def resume_start(self, run: Path) -> None:
         """Load a run's initial statistics, which its checkpoints may lack."""
         trained = {name for name, one in self.bottleneck.named_parameters()}
         if (run / START).is_file():
-            self.begin_with(run / START)
-        elif self.begin is not None and not trained >= self.bottleneck.measured().keys():
+            self.load_start(run / START)
+        elif self.begin is not None and not trained >= self.bottleneck.initial_tensors().keys():
             raise GnvcError(f"{run / START}: missing, and no checkpoint has these statistics")
 
     def _rotation(self, step: Step, latents: int) -> int:
@@ -160,13 +160,13 @@ class CodecStage(nn.Module):
         context: Tensor | None,
     ) -> Tensor:
         """L_CFM; the codec is trained too unless what it decoded comes detached."""
-        start, sigma = flow.start(decoded, noise, sigma_0), sigma_0 * uniform
+        start, sigma = flow.start_point(decoded, noise, sigma_0), sigma_0 * uniform
         x = flow.path(clean, start, sigma, sigma_0)
         if context is not None:
-            known = flow.path(context, noise[:, :, :1], sigma, 1.0)
-            x = torch.cat([known, x[:, :, 1:]], dim=2)
-        found = self.refiner.velocity(x, sigma, self.refiner.hints(decoded, features, sigma_0, context))
-        return losses.flow_matching(found, flow.velocity(clean, start, sigma_0), context=int(context is not None))
+            past = flow.path(context, noise[:, :, :1], sigma, 1.0)
+            x = torch.cat([past, x[:, :, 1:]], dim=2)
+        velocity = self.refiner.velocity(x, sigma, self.refiner.hints(decoded, features, sigma_0, context))
+        return losses.flow_matching(velocity, flow.velocity(clean, start, sigma_0), context=int(context is not None))
 
     def _on_pixels(
         self, clips: Tensor, latents: Tensor, sent: Tensor, first: int, draws: BatchDraws
@@ -180,14 +180,14 @@ class CodecStage(nn.Module):
         if clips.shape[1] == LATENT_CHANNELS:
             raise GnvcError("latents made before have no pixels to compare: train with the videos themselves")
         past = 1 + 4 * (first - 1) if first else 0
-        shown = self.vae.reconstruction(latents * self.vae.std + self.vae.mean)[:, :, past:]
+        decoded = self.vae.reconstruction(latents * self.vae.std + self.vae.mean)[:, :, past:]
         video, weights = to_model(clips)[:, :, past:], self.stage.weights
 
-        def plain(shown: Tensor) -> Tensor:
-            return weights.pixel * losses.squared_error(shown, video)
+        def plain(decoded: Tensor) -> Tensor:
+            return weights.pixel * losses.squared_error(decoded, video)
 
-        terms = {"pixel": losses.squared_error(shown, video)}
-        return terms | self.pictures(weights, Pictures(shown, video, sent, past), plain, draws)
+        terms = {"pixel": losses.squared_error(decoded, video)}
+        return terms | self.pictures(weights, Pictures(decoded, video, sent, past), plain, draws)
 
     def validate(self, clips: Sequence[Tensor]) -> Validation:
         """Every clip is one GOP; bytes are those of its whole stream."""
@@ -196,23 +196,23 @@ class CodecStage(nn.Module):
         decoding = Decoding(refine=self.stage.refines)
         figures: dict[str, float] = {}
         scores: list[float] = []
-        shown: dict[str, Frame] = {}
+        pictures: dict[str, Frame] = {}
         levels = self.settings.run.qualities if self.rate.quality is None else (self.rate.quality,)
         for quality in levels:
             encoding = Encoding(quality, gop=originals[0].shape[0], scenecut=False, canvas="off")
             points = []
             for video in originals:
-                size, found = _coded(codec, video, encoding, decoding)
-                error = np.square((video.astype(np.float64) - found) / 127.5).mean()
-                patterns = lattices(video, found).values()
-                points.append((8 * size / video[..., 0].size, psnr(video, found), error, *patterns))
-                shown.setdefault(f"quality {quality}", found)
+                size, decoded = _coded(codec, video, encoding, decoding)
+                error = np.square((video.astype(np.float64) - decoded) / 127.5).mean()
+                patterns = lattices(video, decoded).values()
+                points.append((8 * size / video[..., 0].size, psnr(video, decoded), error, *patterns))
+                pictures.setdefault(f"quality {quality}", decoded)
             bpp, ratio, error, *patterns = np.mean(points, axis=0).tolist()
             figures |= {f"bpp_{quality}": bpp, f"psnr_{quality}": ratio}
             figures |= {f"lattice_{stride}_{quality}": one for stride, one in zip(STRIDES, patterns, strict=True)}
             weight = losses.lambda_of(torch.tensor([quality]), self.rate)
             scores.append(float((bpp + weight * error) / weight.sqrt()))
-        return Validation(float(np.mean(scores)), figures, sheets(originals[0], shown))
+        return Validation(float(np.mean(scores)), figures, sheets(originals[0], pictures))
 
     def codec(self, note: str = "", places: Tensor | None = None) -> GnvcVd:
         """The codec now, to validate or save: the live refiner and a frozen copy of the bottleneck.

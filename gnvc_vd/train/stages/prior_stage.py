@@ -58,7 +58,7 @@ class PriorStage(nn.Module):
     @torch.no_grad()
     def validate(self, clips: Sequence[Tensor]) -> Validation:
         device = self.vae.mean.device
-        found: dict[str, list[float]] = {}
+        by_name: dict[str, list[float]] = {}
         for number, clip in enumerate(clips):
             video = to_model(clip[None].to(device))
             clean = self.vae.encode(video)
@@ -69,6 +69,6 @@ class PriorStage(nn.Module):
                     at = torch.tensor([sigma], device=device)
                     velocity = self.dit.velocity(flow.path(clean, noise, at, 1.0), at, condition)
                     loss = losses.flow_matching(velocity, flow.velocity(clean, noise, 1.0))
-                    found.setdefault(f"cfm_{name}_{sigma}", []).append(float(loss))
-        figures = {name: float(np.mean(values)) for name, values in found.items()}
+                    by_name.setdefault(f"cfm_{name}_{sigma}", []).append(float(loss))
+        figures = {name: float(np.mean(values)) for name, values in by_name.items()}
         return Validation(float(np.mean(list(figures.values()))), figures, {})

@@ -22,7 +22,7 @@ class Step(NamedTuple):
     steps: int  # of the whole training
     samples: list[int]
     span: Span | None = None  # whose clips they are; by default the one of its number
-    place: float | None = None  # how many of the steps are over by the clock (clock.py); by default its number
+    planned_step: float | None = None  # how many of the steps are over by the clock (clock.py); by default its number
     kept: "KeptNumbers | None" = None  # the tensors that hold its numbers, if they are not drawn anew
 
     @property
@@ -32,7 +32,7 @@ class Step(NamedTuple):
 
     @property
     def part(self) -> float:
-        return (self.number if self.place is None else self.place) / max(1, self.steps)
+        return (self.number if self.planned_step is None else self.planned_step) / max(1, self.steps)
 
     def draws(self, device: torch.device) -> BatchDraws:
         """Each sample's own numbers."""

@@ -48,23 +48,23 @@ class VaeStage(nn.Module):
         if coarsest:
             level = losses.level_of(draws.uniform(1, 1, 1, 1), coarsest)
             z, bits = losses.coded(z, level, draws.normal_like(mean))
-        shown = self.vae.reconstruction(z)
+        decoded = self.vae.reconstruction(z)
 
-        def plain(shown: Tensor) -> dict[str, Tensor]:
+        def plain(decoded: Tensor) -> dict[str, Tensor]:
             return {
-                "absolute": losses.absolute_error(shown, video),
-                "squared": losses.squared_error(shown, video),
-                "temporal": losses.temporal_error(shown, video),
+                "absolute": losses.absolute_error(decoded, video),
+                "squared": losses.squared_error(decoded, video),
+                "temporal": losses.temporal_error(decoded, video),
             }
 
         def weighted(terms: dict[str, Tensor]) -> Tensor:
             return torch.stack([getattr(weights, name) * term for name, term in terms.items()]).sum(0)
 
-        terms = plain(shown) | {"divergence": losses.divergence(mean, log_variance)}
+        terms = plain(decoded) | {"divergence": losses.divergence(mean, log_variance)}
         if weights.rate:
             terms["rate"] = level.flatten() * bits
-        pictures = Pictures(shown, video, (z - self.vae.mean) / self.vae.std)
-        terms |= self.pictures(weights, pictures, lambda shown: weighted(plain(shown)), draws)
+        pictures = Pictures(decoded, video, (z - self.vae.mean) / self.vae.std)
+        terms |= self.pictures(weights, pictures, lambda decoded: weighted(plain(decoded)), draws)
         return Losses(weighted(terms).mean(), terms)
 
     @torch.no_grad()
@@ -85,14 +85,14 @@ class VaeStage(nn.Module):
             **_mean_lattices(originals, uncoded),
             **{f"{name}_at_{JUDGED_RATE}_bpp": one for name, one in _mean_lattices(originals, coded).items()},
         }
-        shown = {"reconstruction": uncoded[0], f"{JUDGED_RATE} bpp": coded[0]}
-        return Validation(-figures["psnr"], figures, sheets(originals[0], shown))
+        pictures = {"reconstruction": uncoded[0], f"{JUDGED_RATE} bpp": coded[0]}
+        return Validation(-figures["psnr"], figures, sheets(originals[0], pictures))
 
 
-def _mean_psnr(originals: Sequence[Frame], found: Sequence[Frame]) -> float:
-    return float(np.mean([psnr(a, b) for a, b in zip(originals, found, strict=True)]))
+def _mean_psnr(originals: Sequence[Frame], decoded: Sequence[Frame]) -> float:
+    return float(np.mean([psnr(a, b) for a, b in zip(originals, decoded, strict=True)]))
 
 
-def _mean_lattices(originals: Sequence[Frame], found: Sequence[Frame]) -> dict[str, float]:
-    each = [lattices(a, b) for a, b in zip(originals, found, strict=True)]
+def _mean_lattices(originals: Sequence[Frame], decoded: Sequence[Frame]) -> dict[str, float]:
+    each = [lattices(a, b) for a, b in zip(originals, decoded, strict=True)]
     return {name: float(np.mean([one[name] for one in each])) for name in each[0]}

@@ -10,9 +10,9 @@ from torch import Tensor
 from gnvc_vd.bitstream import BitstreamError
 from gnvc_vd.conventions import GnvcError
 from gnvc_vd.entropy.integer import FLOAT32_EXACT, REACH, UNITS, IntegerConv
-from gnvc_vd.learned.bottleneck.exchange import PARAMETER_REACH
 from gnvc_vd.learned.bottleneck.pyramid import Pyramid, joined, split, spread
 from gnvc_vd.learned.bottleneck.slices import BANDS, LONGEST, SliceEntropy, rows_of
+from gnvc_vd.learned.bottleneck.symbol_coding import PARAMETER_REACH
 from gnvc_vd.learned.bottleneck.transform import Transform
 from gnvc_vd.metrics.block_transform import dct
 from gnvc_vd.presets import TransformPreset

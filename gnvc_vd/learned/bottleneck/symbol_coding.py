@@ -18,7 +18,7 @@ Coders = Sequence[Encoder | Decoder]  # one for each clip
 Uniform = Callable[[Tensor], Tensor]  # numbers in [0, 1), as many as another tensor's
 
 
-def exchange(coders: Coders, indexes: Tensor, wanted: Tensor | None) -> Tensor:
+def code_symbols(coders: Coders, indexes: Tensor, wanted: Tensor | None) -> Tensor:
     """The symbols of every clip, B N, through its coder: written if there are some to write, else read."""
     tables = indexes.cpu().numpy()
     symbols = np.zeros_like(tables) if wanted is None else wanted.cpu().numpy()
@@ -30,8 +30,9 @@ def exchange(coders: Coders, indexes: Tensor, wanted: Tensor | None) -> Tensor:
     return torch.from_numpy(symbols).to(indexes.device)
 
 
-def exchange_masked(coders: Coders, indexes: Tensor, mask: Tensor, wanted: Tensor | None) -> Tensor:
+def code_masked_symbols(coders: Coders, indexes: Tensor, mask: Tensor, wanted: Tensor | None) -> Tensor:
     """Of B C h w only the masked symbols; zero elsewhere."""
     places = torch.nonzero(mask[0].flatten())[:, 0]
-    found = exchange(coders, indexes.flatten(1)[:, places], None if wanted is None else wanted.flatten(1)[:, places])
-    return torch.zeros_like(indexes).flatten(1).index_copy(1, places, found).view_as(indexes)
+    chosen = None if wanted is None else wanted.flatten(1)[:, places]
+    symbols = code_symbols(coders, indexes.flatten(1)[:, places], chosen)
+    return torch.zeros_like(indexes).flatten(1).index_copy(1, places, symbols).view_as(indexes)
