@@ -94,14 +94,14 @@ def test_a_number_shows_the_same_whatever_else_is_asked_for(folder: Path) -> Non
 def test_every_clip_of_a_bank_is_shown_once_in_each_turn_and_in_another_order() -> None:
     spec, bank = ClipSpec(1, 16, 16, seed=4), Bank(64, 3)
     source = BankedClips(ProceduralClips(spec), spec, bank, Material())
-    turns = [[source.content(64 * turn + place) for place in range(64)] for turn in range(6)]
+    turns = [[source.source_number(64 * turn + place) for place in range(64)] for turn in range(6)]
     first, second = list(range(64)), list(range(64, 128))
     assert turns[0] == first and turns[3] == second, "the first turn is the source's own order"
     assert [sorted(turn) for turn in turns] == [first] * 3 + [second] * 3
     orders = [tuple(content % 64 for content in turn) for turn in turns]
     assert len({orders[0], orders[1], orders[2], orders[4], orders[5]}) == 5
     with pytest.raises(IndexError):
-        source.content(-1)
+        source.source_number(-1)
 
 
 def test_a_bank_holds_what_is_still_to_be_shown_and_no_more(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,7 +112,7 @@ def test_a_bank_holds_what_is_still_to_be_shown_and_no_more(folder: Path, monkey
     source = banked(folder, 12, uses=2)
     for taken in (in_batches(range(24), 4), [[0, 1], [4, 5], [8, 9]], [[22], [23]]):
         made.clear()
-        wanted = {source.content(number) for numbers in taken for number in numbers}
+        wanted = {source.source_number(number) for numbers in taken for number in numbers}
         for _ in source.batches(taken, HERE):
             assert made == sorted(wanted), "all of them before the first is shown"
 

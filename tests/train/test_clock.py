@@ -103,19 +103,19 @@ def test_anything_else_is_refused_in_one_sentence(text: str) -> None:
         strict.parse(RunSettings, {"budget": text}, "run")
 
 
-def test_a_place_is_the_step_or_the_share_of_the_time() -> None:
+def test_a_planned_step_is_the_step_or_the_share_of_the_time() -> None:
     hands = Hands()
     by_steps, by_time = (Clock(told(one).stage, told(one).run, hands) for one in (None, "200s"))
     hands.time += 50
-    assert by_steps.place(7) == 7 and by_time.place(7) == 100 and by_time.seconds == 50
+    assert by_steps.planned_step(7) == 7 and by_time.planned_step(7) == 100 and by_time.seconds == 50
     by_time.spent = 25  # of earlier sittings
-    assert by_time.place(7) == 150
+    assert by_time.planned_step(7) == 150
     by_time.ending = 50  # what a validation will take
-    assert by_time.place(7) == 200
+    assert by_time.planned_step(7) == 200
     by_time.ending = 1000  # at most half of it all
-    assert by_time.place(7) == 300
+    assert by_time.planned_step(7) == 300
     hands.time += 1000
-    assert by_time.place(7) == 400
+    assert by_time.planned_step(7) == 400
 
 
 @pytest.mark.parametrize("seconds", [4.0, 10.0])
