@@ -1,37 +1,57 @@
-"""A Hydra multirun as a study: variants of one codec, their curves, and BD-rates against one of them.
+"""A folder of runs as a study: variants of one codec, their curves, and BD-rates against one of them.
 
-    multirun folder ──▶ a variant for each run in it ──▶ ablation.md  ablation.csv  METRIC.png  METRIC.pdf
+    folder ──▶ a variant for each run in it ──▶ ablation.md  ablation.csv  METRIC.png  METRIC.pdf
 
 A run is an evaluation (its points), or a training (the rates and PSNRs of its last validation), and is called by its
-folder. Variants that were not measured on the same frames are refused.
+folder. A variant may be a folder of runs, one for each seed (seed-N): curves are then means over seeds, and every
+difference has its spread beside it. Variants that were not measured on the same frames are refused.
 """
 
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 from os.path import commonprefix
 from pathlib import Path
+from statistics import fmean, stdev
 
 from gnvc_vd.common.files import write_text
 from gnvc_vd.common.strict import require
 from gnvc_vd.conventions import GnvcError
 from gnvc_vd.evaluate.points import Point, read_point
 from gnvc_vd.report import tables
-from gnvc_vd.report.curves import MEAN, OF_SEQUENCES, VALIDATION, Row, differences, main_sequence, rows_of
+from gnvc_vd.report.curves import (
+    ALL_METRICS,
+    MEAN,
+    OF_SEQUENCES,
+    VALIDATION,
+    Row,
+    differences,
+    main_sequence,
+    mean_of_all,
+    rows_of,
+)
 from gnvc_vd.report.plots import plot_metrics
 from gnvc_vd.train.log import FIGURES, RUN, judged_curves, read_figures
 
 POINTS = "points"
 SIGNS = "=-_.,["
+SEED = "seed-"  # a run's folder, and the number of its seed
 
 
 @dataclass(frozen=True)
 class Variant:
-    """A run's curve under the run's name; `measured_on` is what must be the same for all."""
+    """A curve under the name of its folder; `measured_on` is what must be the same for all.
+
+    Args:
+        rows: the mean of its runs where there are several.
+        runs: the curve of each, if there are several seeds.
+    """
 
     name: str
     rows: tuple[Row, ...]
     measured_on: frozenset[tuple[str, str, int, int, int]]
+    runs: tuple[tuple[Row, ...], ...] = ()
 
 
 def study(folders: Sequence[Path], out: Path, codec: str | None = None, anchor: str | None = None) -> Path:
@@ -45,15 +65,62 @@ def study(folders: Sequence[Path], out: Path, codec: str | None = None, anchor: 
         require(one.measured_on == variants[0].measured_on, both, GnvcError)
     rows = [row for one in variants for row in one.rows]
     metrics = [name for name in rows[0].figures if all(name in row.figures for row in rows)]
-    found = differences(rows, anchor, metrics)
-    shown = main_sequence(rows)
-    of_rate, of_value = tables.difference_tables(found, anchor, shown, metrics)
-    of_rates = tables.difference_tables(found, anchor, OF_SEQUENCES, metrics)[:1] if shown == MEAN else ()
-    text = tables.as_markdown([of_rate, *of_rates, of_value, tables.rate_table(rows, shown, metrics)])
+    compared = differences(rows, anchor, metrics)
+    sequence = main_sequence(rows)
+    of_rate, of_value = tables.difference_tables(compared, anchor, sequence, metrics)
+    of_rates = tables.difference_tables(compared, anchor, OF_SEQUENCES, metrics)[:1] if sequence == MEAN else ()
+    seeds = spread_tables(variants, anchor, sequence, metrics)
+    text = tables.as_markdown([*seeds, of_rate, *of_rates, of_value, tables.rate_table(rows, sequence, metrics)])
     write_text(out / "ablation.md", text)
-    write_text(out / "ablation.csv", tables.differences_csv(found, anchor))
-    plot_metrics(rows, metrics, f"against {anchor}, {shown}", [anchor], out)
+    write_text(out / "ablation.csv", tables.differences_csv(compared, anchor))
+    plot_metrics(rows, metrics, f"against {anchor}, {sequence}", [anchor], out)
     return out / "ablation.md"
+
+
+def spread_tables(
+    variants: Sequence[Variant], anchor: str, sequence: str, metrics: Sequence[str]
+) -> list[tables.Table]:
+    """Differences with their spread over seeds, where all variants have several.
+
+    Each run is compared with the mean curve of the anchor's runs. A difference stands beside the standard deviation of
+    a difference between two single runs, one of each variant; where it is larger than that, it is bold.
+    """
+    if any(len(one.runs) < 2 for one in variants):
+        return []
+    (base,) = [one for one in variants if one.name == anchor]
+    samples = {one.name: _against(base.rows, one, sequence, metrics) for one in variants}
+    rows = []
+    for one in variants:
+        if one.name != anchor:
+            pairs = zip(samples[one.name], samples[anchor], strict=True)
+            rows.append((f"{one.name} ({len(one.runs)} runs)", *(_with_spread(*pair) for pair in pairs)))
+    note = "± is the standard deviation of a difference between two single runs; below it there is no verdict."
+    title = f"Difference from {anchor} at equal rate, mean over seeds"
+    labels = [ALL_METRICS[name].label for name in metrics]
+    return [tables.Table(title, ("variant", *labels), tuple(rows), (note,))]
+
+
+def _against(base: Sequence[Row], variant: Variant, sequence: str, metrics: Sequence[str]) -> list[list[float | None]]:
+    """The BD-metric of each run, for each metric."""
+    name = "runs of"
+    samples = list[list[float | None]]()
+    for metric in metrics:
+        each = list[float | None]()
+        for run in variant.runs:
+            rows = [*(replace(row, codec=name) for row in base), *run]
+            compared = differences(rows, name, [metric])
+            each += [one.value for one in compared if one.sequence == sequence]
+        samples.append(each)
+    return samples
+
+
+def _with_spread(own: Sequence[float | None], base: Sequence[float | None]) -> str:
+    values, others = ([one for one in each if one is not None] for each in (own, base))
+    if len(values) < len(own) or len(others) < len(base):
+        return tables.NONE
+    mean, spread = fmean(values), (stdev(values) ** 2 + stdev(others) ** 2) ** 0.5
+    cell = f"{mean:+.3g} ± {spread:.2g}".replace("-", "−")
+    return f"**{cell}**" if abs(mean) > spread else cell
 
 
 def variants_of(folders: Sequence[Path], codec: str | None = None) -> list[Variant]:
@@ -62,15 +129,46 @@ def variants_of(folders: Sequence[Path], codec: str | None = None) -> list[Varia
     here = f"{', '.join(map(str, folders))}: a study compares two runs at least, and here are {len(runs)}"
     require(len(runs) >= 2, here, GnvcError)
     names = _short([run.name for run in runs])
-    return [
-        _evaluated(run, name, codec) if (run / POINTS).is_dir() else _trained(run, name)
-        for run, name in zip(runs, names, strict=True)
-    ]
+    return [_variant(run, name, codec) for run, name in zip(runs, names, strict=True)]
+
+
+def _variant(run: Path, name: str, codec: str | None) -> Variant:
+    if _is_run(run):
+        return _evaluated(run, name, codec) if (run / POINTS).is_dir() else _trained(run, name)
+    each = [_variant(seed, name, codec) for seed in _seeds(run)]
+    both = f"{run}: its runs were not measured on the same frames of the same sequences"
+    require(len({one.measured_on for one in each}) == 1, both, GnvcError)
+    return replace(each[0], rows=_mean_of([one.rows for one in each]), runs=tuple(one.rows for one in each))
+
+
+def _mean_of(runs: Sequence[Sequence[Row]]) -> tuple[Row, ...]:
+    """Rates and figures at equal levels; levels that one of the runs has not are left out."""
+
+    def at(row: Row) -> tuple[str, int]:
+        return row.sequence, row.level
+
+    means = []
+    for _, group in groupby(sorted((row for run in runs for row in run), key=at), key=at):
+        same = list(group)
+        if len(same) == len(runs):
+            figures = {name: mean_of_all(row.figures.get(name) for row in same) for name in same[0].figures}
+            bpp, kbps = (fmean(getattr(row, name) for row in same) for name in ("bpp", "kbps"))
+            size = round(fmean(row.bytes for row in same))
+            means.append(replace(same[0], bytes=size, bpp=bpp, kbps=kbps, figures=figures))
+    order = {sequence: place for place, sequence in enumerate(dict.fromkeys(row.sequence for row in runs[0]))}
+    return tuple(sorted(means, key=lambda row: (order[row.sequence], row.bpp)))
 
 
 def _runs(folder: Path) -> list[Path]:
     require(folder.is_dir(), f"{folder}: no such folder", GnvcError)
-    return [folder] if _is_run(folder) else sorted(filter(_is_run, folder.iterdir()))
+    holds = [one for one in sorted(folder.iterdir()) if _is_run(one) or _seeds(one)]
+    return [folder] if _is_run(folder) or _seeds(folder) else holds
+
+
+def _seeds(folder: Path) -> list[Path]:
+    """The runs of a variant that has one for each seed."""
+    inside = sorted(folder.iterdir()) if folder.is_dir() else []
+    return [one for one in inside if one.name.startswith(SEED) and _is_run(one)]
 
 
 def _is_run(folder: Path) -> bool:

@@ -2,16 +2,18 @@
 
 import csv
 import json
+import math
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from statistics import fmean, stdev
 
 import pytest
 
 from gnvc_vd.conventions import GnvcError, UsageError
 from gnvc_vd.evaluate.points import write_point
-from gnvc_vd.report.ablation import study, variants_of
+from gnvc_vd.report.ablation import spread_tables, study, variants_of
 from gnvc_vd.report.curves import MEAN, VALIDATION, differences
 from gnvc_vd.report.tables import difference_tables
 from gnvc_vd.train.log import FIGURES, RUN
@@ -104,12 +106,30 @@ def test_a_multirun_of_evaluations_becomes_a_study(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     found = subprocess.run(
-        [sys.executable, "scripts/ablation.py", f"{tmp_path}/study"], capture_output=True, text=True, check=False
+        [sys.executable, "scripts/ablate.py", "study", f"{tmp_path}/study"], capture_output=True, text=True, check=False
     )
     assert found.returncode == 0, found.stderr[-2000:]
     rate = next(line for line in found.stdout.splitlines() if line.startswith("| 2 |")).split("|")[2]
     assert "against 0" in found.stdout and float(rate.replace("−", "-")) > 5  # intra pictures cost
     assert (tmp_path / "study" / "ablation" / "psnr_yuv.png").is_file()
+
+
+def test_a_difference_has_its_spread_over_seeds_beside_it(tmp_path: Path) -> None:
+    """3 dB an octave: rates scaled by s are 3 · log2(s) dB of difference at equal rate, for each seed."""
+    for name, scales in (("full", (1.0, 1.02, 0.98)), ("less", (1.2, 1.3, 1.25)), ("same", (1.0, 1.05, 0.97))):
+        for seed, scale in enumerate(scales):
+            run(tmp_path / "study" / name, f"seed-{seed}", scale)
+    variants = variants_of([tmp_path / "study"])
+    assert [(one.name, len(one.runs)) for one in variants] == [("full", 3), ("less", 3), ("same", 3)]
+    assert [row.bpp for row in variants[1].rows[:3]] == pytest.approx([0.0125, 0.025, 0.05])
+    (table,) = spread_tables(variants, "full", MEAN, ["psnr_rgb"])
+    (less, less_cell), (_, same_cell) = table.rows
+    own, base = ([3 * math.log2(scale) for scale in scales] for scales in ((1.2, 1.3, 1.25), (1.0, 1.02, 0.98)))
+    spread = math.hypot(stdev(own), stdev(base))
+    mean, beside = (float(one) for one in less_cell.strip("*").replace("−", "-").split(" ± "))
+    assert mean == pytest.approx(-fmean(own), rel=5e-3) and beside == pytest.approx(spread, rel=0.05)
+    assert less == "less (3 runs)" and less_cell.startswith("**−0.9") and "*" not in same_cell
+    assert "| less (3 runs) | **−0.9" in study([tmp_path / "study"], tmp_path / "out", anchor="full").read_text()
 
 
 def test_what_cannot_be_compared_is_refused(tmp_path: Path) -> None:

@@ -1,0 +1,225 @@
+"""What each part of a codec is worth: variants of one training, each taken through all phases for every seed.
+
+    variant, seed:  start ──train──▶ run ──export──▶ model ──train──▶ … ──export──▶ model ──evaluate──▶ points
+
+    OUT/runs/VARIANT/seed-S/PHASE    OUT/models/VARIANT/seed-S/PHASE    OUT/evaluations/VARIANT/seed-S
+
+Every arrow is a command that one could type, kept beside what it made (`PHASE.json`), so that a stopped ablation goes
+on where it stood, and one whose settings have changed says so instead of mixing old with new. A phase that two variants
+share, from the same start with the same settings, is trained once, in the folder of the variant that comes first.
+"""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import takewhile
+from pathlib import Path
+
+from omegaconf import OmegaConf
+
+from gnvc_vd.common.files import write_text
+from gnvc_vd.common.strict import parse, require
+from gnvc_vd.conventions import GnvcError
+from gnvc_vd.evaluate.evaluation import NAME
+
+EXPERIMENT = "experiment="
+Command = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A training and its export.
+
+    Args:
+        settings: words after `scripts/train.py experiment=…`.
+        export: words after `scripts/export.py RUN FOLDER`.
+        launch: what starts the training, before the script; null is Python, in one process.
+        common: whether the variants' own settings leave it alone.
+    """
+
+    experiment: str
+    settings: tuple[str, ...] = ()
+    export: tuple[str, ...] = ()
+    launch: tuple[str, ...] | None = None
+    common: bool = False
+
+
+@dataclass(frozen=True)
+class Variant:
+    """What is different about it, each added to what all variants have.
+
+    Args:
+        settings: of every phase that is not common.
+        phases: of single phases, by their names; `experiment=…` among them takes the place of the phase's own, and
+            null leaves the phase out.
+        evaluation: of its evaluation.
+    """
+
+    settings: tuple[str, ...] = ()
+    phases: dict[str, tuple[str, ...] | None] = field(default_factory=dict)
+    evaluation: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """A file of configs/ablate.
+
+    Args:
+        phases: in their order, by name.
+        evaluation: words after `scripts/evaluate.py`, but for the folder and the model.
+        codec: which of the evaluation's codecs is the one that varies.
+        anchor: the variant that others are compared with.
+        start: the model that the first phase goes on from; null is what its experiment says.
+    """
+
+    phases: dict[str, Phase]
+    variants: dict[str, Variant]
+    evaluation: tuple[str, ...]
+    anchor: str
+    codec: str = "gnvc-vd"
+    start: str | None = None
+    seeds: tuple[int, ...] = (0,)
+
+    def __post_init__(self) -> None:
+        require(self.phases and self.variants and self.seeds, "an ablation has phases, variants and seeds")
+        require(len(set(self.seeds)) == len(self.seeds), f"each seed once: not {self.seeds}")
+        require(self.anchor in self.variants, f"anchor: there is no variant {self.anchor!r}")
+        for name in (*self.phases, *self.variants):
+            require(NAME.fullmatch(name), f"{name!r} cannot name a folder")
+        for name, variant in self.variants.items():
+            unknown = ", ".join(variant.phases.keys() - self.phases.keys())
+            require(not unknown, f"variants.{name}: there is no phase {unknown}; there are {', '.join(self.phases)}")
+            left = [one for one in self.phases if variant.phases.get(one, ()) is not None]
+            require(left, f"variants.{name}: all phases are left out")
+
+
+def read_ablation(path: Path, seeds: Sequence[int] = ()) -> Ablation:
+    """From its file; `seeds` in the place of its own."""
+    data = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+    ablation = parse(Ablation, data, path.name)
+    return replace(ablation, seeds=tuple(seeds)) if seeds else ablation
+
+
+@dataclass(frozen=True)
+class Task:
+    """One training with its export, or one evaluation (whose `made` is its folder)."""
+
+    name: str
+    commands: tuple[Command, ...]
+    made: Path
+    marker: Path  # a file that is there once all of it is done
+    record: Path
+
+    def is_done(self) -> bool:
+        """Raises where it was done, or begun, with other settings."""
+        if not self.record.is_file():
+            return False
+        same = json.loads(self.record.read_text(encoding="utf-8")) == [list(one) for one in self.commands]
+        changed = f"{self.made}: made with other settings, as {self.record} says; remove both, or give another --out"
+        require(same, changed, GnvcError)
+        return self.marker.is_file()
+
+    def run(self, execute: Callable[[Command], None]) -> None:
+        self.record.parent.mkdir(parents=True, exist_ok=True)
+        self.made.parent.mkdir(parents=True, exist_ok=True)
+        write_text(self.record, json.dumps(self.commands, indent=1) + "\n")
+        for command in self.commands:
+            execute(command)
+
+
+@dataclass(frozen=True)
+class Programs:
+    """Paths of the three scripts, and what starts every training if it is not what its phase says."""
+
+    train: str
+    export: str
+    evaluate: str
+    launch: Command = ()
+
+
+class Planned:
+    """An ablation's tasks, for one place where it is kept.
+
+    Args:
+        training, evaluation: words that are added to every training, and to every evaluation.
+    """
+
+    def __init__(
+        self, ablation: Ablation, out: Path, programs: Programs, training: Command = (), evaluation: Command = ()
+    ) -> None:
+        self.ablation, self.out, self.programs = ablation, out, programs
+        self.training, self.evaluation = training, evaluation
+        self._owners: dict[tuple[object, ...], Task] = {}
+        self.chains = {(name, seed): self._chain(name, seed) for name in ablation.variants for seed in ablation.seeds}
+
+    def needs(self, variant: str, seed: int) -> list[tuple[str, int]]:
+        """The chains that train a phase of this one, too, and come before it."""
+        made = {task.made for task in self.chains[variant, seed]}
+        before = takewhile(lambda at: at != (variant, seed), self.chains)
+        return [at for at in before if made & {task.made for task in self.chains[at]}]
+
+    def _chain(self, variant: str, seed: int) -> list[Task]:
+        tasks = list[Task]()
+        start = self.ablation.start
+        different = self.ablation.variants[variant]
+        for name, phase in self.ablation.phases.items():
+            added = different.phases.get(name, ())
+            if added is not None:
+                own = added if phase.common else (*different.settings, *added)
+                tasks.append(self._training(variant, seed, name, phase, own, start))
+                start = str(tasks[-1].made)
+        return [*tasks, self._judged(variant, seed, str(start))]
+
+    def _training(
+        self, variant: str, seed: int, name: str, phase: Phase, different: Command, start: str | None
+    ) -> Task:
+        experiments = [word for word in different if word.startswith(EXPERIMENT)]
+        others = [word for word in different if not word.startswith(EXPERIMENT)]
+        first = experiments[-1] if experiments else EXPERIMENT + phase.experiment
+        words = (first, *phase.settings, *self.training, *others, f"seed={seed}")
+        key = (words, phase.export, start)
+        if key not in self._owners:
+            run, model = (self.out / kind / variant / f"seed-{seed}" / name for kind in ("runs", "models"))
+            begin = () if start is None else (f"model.start={start}",)
+            launch = self.programs.launch or phase.launch or (sys.executable,)
+            train = (*launch, self.programs.train, *words, *begin, f"hydra.run.dir={run}")
+            export = (sys.executable, self.programs.export, str(run), str(model), *phase.export)
+            record = run.with_name(f"{name}.json")
+            self._owners[key] = Task(
+                f"{variant}, seed {seed}, {name}", (train, export), model, model / "model.json", record
+            )
+        return self._owners[key]
+
+    def _judged(self, variant: str, seed: int, model: str) -> Task:
+        folder = self.out / "evaluations" / variant / f"seed-{seed}"
+        command = (
+            sys.executable,
+            self.programs.evaluate,
+            *self.ablation.evaluation,
+            f"folder={folder}",
+            f"only=[{self.ablation.codec}]",
+            f"codecs.{self.ablation.codec}.ours.model={model}",
+            *self.evaluation,
+            *self.ablation.variants[variant].evaluation,
+        )
+        report, record = folder / "report" / "tables.md", folder.with_name(f"{folder.name}.json")
+        return Task(f"{variant}, seed {seed}, evaluation", (command,), folder, report, record)
+
+
+def waiting(planned: Planned, only: Sequence[str] = ()) -> Iterator[Task]:
+    """Tasks that are not done, each once and after those that it needs."""
+    seen = set[Path]()
+    for seed in planned.ablation.seeds:  # all variants of a seed first: so there is something to compare early
+        for variant in only or planned.ablation.variants:
+            for task in planned.chains[variant, seed]:
+                if task.made not in seen and not task.is_done():
+                    seen.add(task.made)
+                    yield task
+
+
+def execute(command: Command) -> None:
+    """Runs a command to its end; its failure ends the ablation, which the same command resumes."""
+    code = subprocess.run(command, check=False).returncode
+    require(code == 0, f"this ended with {code}: {' '.join(command)}", GnvcError)
