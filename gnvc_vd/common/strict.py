@@ -78,7 +78,7 @@ def _value(hint: Any, data: Any, where: str) -> object:
     if origin is typing.Literal and data in arguments:
         return data
     if origin is dict and isinstance(data, Mapping):
-        return {_value(str, key, where): _value(arguments[1], item, f"{where}.{key}") for key, item in data.items()}
+        return {_key(arguments[0], k, where): _value(arguments[1], item, f"{where}.{k}") for k, item in data.items()}
     if origin is tuple and isinstance(data, list | tuple):
         return tuple(_value(arguments[0], item, where) for item in data)
     number = isinstance(data, int | float) and not isinstance(data, bool) and abs(data) <= MAX_NUMBER
@@ -87,6 +87,11 @@ def _value(hint: Any, data: Any, where: str) -> object:
     if (hint is bool and isinstance(data, bool)) or (hint is str and isinstance(data, str) and len(data) <= 1000):
         return data
     raise GnvcError(f"{where} should be {getattr(hint, '__name__', hint)}, not {str(data)[:40]!r}")
+
+
+def _key(hint: Any, key: Any, where: str) -> object:
+    """A number may be written as text, as JSON and the command line have it."""
+    return _value(hint, int(key) if hint is int and isinstance(key, str) and key.isdecimal() else key, where)
 
 
 def _kind_of(kinds: list[type], data: object, where: str) -> type:

@@ -30,17 +30,26 @@ class OwnCodec:
     Args:
         model: None is the program's default.
         encode, decode: further options by name: {seed: 1}, {no-refine: true}; what is null or false is not said.
+        models: one for each level, in the place of both, where a model has a single rate.
     """
 
-    levels: tuple[int, ...]
+    levels: tuple[int, ...] = ()
     codec: str = "gnvc-vd"
     model: str | None = None
     encode: dict[str, Setting] = field(default_factory=dict)
     decode: dict[str, Setting] = field(default_factory=dict)
+    models: dict[int, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         require(self.codec in RATE_OPTIONS, f"our codecs are {' and '.join(RATE_OPTIONS)}, not {self.codec!r}")
+        if self.models:
+            one_each = self.model is None and self.levels in ((), tuple(self.models))
+            require(one_each, "models say which level each is of: give neither levels nor a model beside them")
+            object.__setattr__(self, "levels", tuple(self.models))
         check_bounded(self.levels, self.codec, RATE_OPTIONS[self.codec].largest)
+
+    def model_at(self, level: int) -> str | None:
+        return self.models.get(level, self.model)
 
 
 def words(options: Mapping[str, Setting]) -> list[str]:

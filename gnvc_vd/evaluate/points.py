@@ -71,12 +71,12 @@ class Point:
 def settings_of(contestant: CodecEntry, level: int, source: Prepared, evaluation: Evaluation) -> dict[str, Any]:
     """What decides a point's bytes and pictures, as plain data."""
     codec = contestant.codec
-    settings: dict[str, Any] = {key: value for key, value in dataclasses.asdict(codec).items() if key != "levels"}
+    settings = {key: value for key, value in dataclasses.asdict(codec).items() if key not in ("levels", "models")}
     if isinstance(codec, Hybrid):
         commands = codec.commands(source.clip, level)
         settings |= {"encode": commands.encode, "decode": commands.decode, "ffmpeg": ffmpeg_version()}
     elif not isinstance(codec, External):
-        model = model_identity(codec.model or DEFAULT_MODEL)
+        model = model_identity(codec.model_at(level) or DEFAULT_MODEL)
         settings |= {"model": model, "gop": evaluation.gop, "version": __version__}
     return {
         contestant.kind: settings,

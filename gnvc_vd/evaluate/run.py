@@ -105,7 +105,8 @@ def evaluate(
         path_of_film(one, root_of(evaluation))
     for name, contestant in evaluation.codecs.items():
         if contestant.ours and (not evaluation.only or name in evaluation.only):
-            folder_of(contestant.ours.model or DEFAULT_MODEL)
+            for level in contestant.ours.levels:
+                folder_of(contestant.ours.model_at(level) or DEFAULT_MODEL)
     codecs = {name: one for name, one in evaluation.codecs.items() if not is_redundant(one)}
     anchor = evaluation.report.anchor
     if anchor is not None and anchor not in codecs:
@@ -154,7 +155,7 @@ def is_redundant(contestant: CodecEntry) -> bool:
     ours = contestant.ours
     if ours is None or ours.codec != "gnvc-vd" or ours.decode.get("no-refine") is not True:
         return False
-    return min(ours.levels) > highest_refined(ours.model)
+    return all(level > highest_refined(ours.model_at(level)) for level in ours.levels)
 
 
 def make(job: Job, device: str) -> None:
@@ -222,8 +223,9 @@ def commands_of(job: Job, device: str, work: Path) -> Commands:
 def our_commands(codec: OwnCodec, level: int, gop: int | None, device: str) -> Commands:
     """The command line in two processes; GOPs of the protocol's length whatever the pictures show."""
     # A preset is never read as a local folder, or a point's key would be wrong.
-    local = codec.model is not None and codec.model not in PRESETS and Path(codec.model).is_dir()
-    model = [] if codec.model is None else ["--model", str(Path(codec.model).absolute()) if local else codec.model]
+    name = codec.model_at(level)
+    local = name is not None and name not in PRESETS and Path(name).is_dir()
+    model = [] if name is None else ["--model", str(Path(name).absolute()) if local else name]
     which = [] if codec.codec == "gnvc-vd" else ["--codec", codec.codec]
     rate = [RATE_OPTIONS[codec.codec].option, str(level), *(["--gop", str(gop)] if gop else []), "--no-scenecut"]
     on = ["--device", device]
@@ -251,7 +253,8 @@ def shared_encoding(job: Job) -> tuple[Path, float] | None:
         theirs = other.ours
         if name == job.codec or mine is None or theirs is None or job.level not in theirs.levels:
             continue
-        if (theirs.codec, theirs.model, theirs.encode) != (mine.codec, mine.model, mine.encode):
+        models = theirs.model_at(job.level), mine.model_at(job.level)
+        if models[0] != models[1] or (theirs.codec, theirs.encode) != (mine.codec, mine.encode):
             continue
         twin = replace(job, codec=name)
         point, stream = twin.finished(), twin.stream_path(".gnvc")

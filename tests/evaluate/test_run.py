@@ -120,6 +120,8 @@ def test_a_stream_is_made_once_however_many_decode_it(tmp_path: Path) -> None:
     stream.parent.mkdir(parents=True)
     stream.write_bytes(b"a stream")
     figures = dict.fromkeys(whole.metrics, 1.0)
+    each = CodecEntry(ours=OwnCodec(models={1: "nano"}))
+    assert settings_of(each, 1, source, whole) == settings  # a point is of its model, however that was named
     made = replace(
         point("a", "s0", 1, 0.1, **figures), key=key_of(settings), stream_sha256=file_sha256(stream), encode_seconds=7.0
     )
@@ -238,6 +240,10 @@ def test_our_codecs_go_through_the_command_line(tmp_path: Path, monkeypatch: pyt
     assert f"--model {tmp_path}/weights " in " ".join(
         our_commands(OwnCodec((5,), "gvc", "weights"), 5, 33, "cpu").encode
     )
+    one_rate_each = OwnCodec(models={0: "nano", 3: "tiny"})
+    assert one_rate_each.levels == (0, 3)
+    coded = [our_commands(one_rate_each, level, 25, "cpu") for level in (0, 3)]
+    assert [(one.encode[5], one.decode[5]) for one in coded] == [("nano", "nano"), ("tiny", "tiny")]
     plain = our_commands(OwnCodec((5,)), 5, 25, "cpu")
     assert " ".join(plain.encode[4:]) == "--quality 5 --gop 25 --no-scenecut --device cpu" and plain.decode[-1] == "cpu"
 
@@ -271,6 +277,8 @@ def test_wrong_evaluations_are_refused(tmp_path: Path) -> None:
             ours((257,))
     with pytest.raises(UsageError, match="each once"):
         OwnCodec((5, 5))
+    with pytest.raises(UsageError, match="give neither levels nor a model"):
+        OwnCodec((5,), models={0: "nano"})
     with pytest.raises(UsageError, match="rates are positive"):
         Reporting(rates=(0.1, 0.0))
     for crop in ((64,), (64, 63), (64, 0)):
@@ -300,7 +308,15 @@ def test_what_lacks_is_said_before_anything_is_prepared(tmp_path: Path, monkeypa
     assert len(names_beside(sources)) == 4
 
 
-@pytest.mark.parametrize("name", EVALUATIONS)
+def test_the_papers_curve_has_a_model_for_each_point() -> None:
+    config, _ = composed_of("evaluate", "experiment=paper", "codecs.gnvc-vd.ours.models.0=other")
+    ours, unrefined = (evaluation_of(config).codecs[name].ours for name in ("gnvc-vd", "gnvc-vd-unrefined"))
+    assert ours is not None and unrefined is not None and ours.levels == unrefined.levels == (0, 1, 2, 3)
+    assert [ours.model_at(level) for level in (0, 3)] == ["other", "outputs/models/paper_stage2-0.5"]
+    assert unrefined.models == ours.models and unrefined.decode == {"no-refine": True}
+
+
+@pytest.mark.parametrize("name", sorted({*EVALUATIONS} - {"paper"}))
 def test_every_evaluation_composes(name: str) -> None:
     codec = "gvc" if name.startswith("gvc") else "gnvc-vd"
     found = evaluation_of(composed_of("evaluate", f"experiment={name}", f"codecs.{codec}.ours.model=other")[0])
