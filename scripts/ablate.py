@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from gnvc_vd.common.strict import require
 from gnvc_vd.conventions import GnvcError, UsageError
-from gnvc_vd.evaluate.ablation import Planned, Programs, execute, read_ablation, waiting
+from gnvc_vd.evaluate.variants import Planned, Programs, execute, read_ablation, waiting
 from gnvc_vd.report.ablation import study
 from gnvc_vd.train.experiments import first_sentence
 

@@ -23,6 +23,7 @@ from gnvc_vd.data.device import Bank, BankedClips
 from gnvc_vd.data.latents import LatentIndex, encoder_identity, precompute
 from gnvc_vd.data.manifests import Entry, write_manifest
 from gnvc_vd.data.procedural import ProceduralClips
+from gnvc_vd.evaluate.variants import read_ablation
 from gnvc_vd.presets import AdaptorPreset, preset
 from gnvc_vd.train.compose import sources_of, training_of
 from gnvc_vd.train.experiments import check_start, first_sentence
@@ -33,7 +34,14 @@ from tests.train.composing import CONFIGS, EVALUATIONS, EXPERIMENTS, TRY, choice
 
 TINY = [f"tiny_{phase}" for phase in ("vae", "prior", "decoder", "warmup", "latent", "pixel")]
 PAPER_SPANS = [(40000, 5, 256), (30000, 9, 256), (30000, 13, 256)]
-DEPTHS = {6: 5, 5: 6, 3: 10, 2: 15, 1: 30}  # layers that take a hint, of 30
+DEPTHS = {
+    "none": 0,
+    "every-6": 5,
+    "every-5": 6,
+    "every-3": 10,
+    "every-2": 15,
+    "every-1": 30,
+}  # layers that take a hint, of 30
 
 
 def training(*overrides: str) -> Training:
@@ -181,15 +189,14 @@ def test_ablations_leave_out_what_they_say_and_keep_the_rest() -> None:
     assert no_second.model.start == two.model.start
 
 
-def test_the_adaptors_depth_is_one_multirun_with_a_folder_for_each() -> None:
-    folders = set()
-    for every, layers in DEPTHS.items():
-        config, whole = composed("experiment=adaptor_depth", f"adaptor.every={every}")
-        found = training_of(config)
-        assert found.adaptor == AdaptorPreset(tuple(range(0, 30, every))) and len(found.adaptor.layers) == layers
-        assert found.stage == training("experiment=paper_stage1").stage
-        folders.add(f"{whole.hydra.sweep.dir}/{whole.hydra.sweep.subdir}")
-    assert folders == {f"outputs/train/adaptor_depth-every-{every}" for every in DEPTHS}
+def test_the_ablation_of_depth_is_of_these_layers() -> None:
+    ablation = read_ablation(CONFIGS / "ablate" / "depth.yaml")
+    for name, variant in ablation.variants.items():
+        for phase in ("stage1", "stage2"):
+            one = training(f"experiment={ablation.phases[phase].experiment}", *variant.settings).adaptor
+            every = name.removeprefix("every-")
+            layers = tuple(range(0, 30, int(every))) if every != "none" else ()
+            assert one == AdaptorPreset(layers) and len(layers) == DEPTHS[name]
 
 
 def test_an_adaptor_is_the_presets_but_for_what_is_given() -> None:
@@ -388,9 +395,9 @@ def test_slurm_needs_its_plugin_and_nothing_else_does(choice: str) -> None:
         with pytest.raises(MissingConfigException, match="submitit_slurm"):
             composed(choice)
         return
-    launcher = composed("experiment=adaptor_depth", choice)[1].hydra.launcher
+    launcher = composed("experiment=paper_stage2", choice)[1].hydra.launcher
     assert launcher._target_.endswith("SlurmLauncher") and launcher.gpus_per_node == launcher.tasks_per_node == 1
-    launcher = composed("experiment=adaptor_depth", choice, "hydra.launcher.gpus_per_node=8")[1].hydra.launcher
+    launcher = composed("experiment=paper_stage2", choice, "hydra.launcher.gpus_per_node=8")[1].hydra.launcher
     assert launcher.tasks_per_node == 8  # a process for each
 
 
@@ -416,9 +423,10 @@ def test_every_experiment_runs_two_steps_at_nano_size(name: str, tmp_path: Path)
 
 
 @pytest.mark.slow
-def test_a_multirun_over_depths_leaves_a_folder_for_each(tmp_path: Path) -> None:
-    command = [sys.executable, str(CONFIGS.parent / "scripts" / "train.py"), "-m", "experiment=adaptor_depth"]
-    subprocess.run([*command, "adaptor.every=2,1", *TRY], cwd=tmp_path, check=True, capture_output=True)
-    for every in (2, 1):
-        folder = tmp_path / "outputs" / "train" / f"adaptor_depth-every-{every}"
+def test_a_multirun_over_rates_leaves_a_folder_for_each(tmp_path: Path) -> None:
+    command = [sys.executable, str(CONFIGS.parent / "scripts" / "train.py"), "-m", "experiment=paper_stage2"]
+    words = ("rate=lambda-0.05,lambda-0.5", "model.start=null", *TRY)
+    subprocess.run([*command, *words], cwd=tmp_path, check=True, capture_output=True)
+    for rate in ("0.05", "0.5"):
+        folder = tmp_path / "outputs" / "train" / f"paper_stage2-{rate}"
         assert (folder / "checkpoints" / "step-00000002" / "weights.safetensors").is_file()

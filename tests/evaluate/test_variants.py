@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from gnvc_vd.conventions import GnvcError, UsageError
-from gnvc_vd.evaluate.ablation import Ablation, Phase, Planned, Programs, Variant, read_ablation, waiting
+from gnvc_vd.evaluate.variants import Ablation, Phase, Planned, Programs, Variant, read_ablation, waiting
 from tests.evaluate.evaluations import made_up_set
 
 CONFIGS = Path("configs/ablate")
