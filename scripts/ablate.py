@@ -21,6 +21,7 @@ import gnvc_vd.common.sleeping_threads  # noqa: F401 - before torch
 
 from tqdm import tqdm
 
+from gnvc_vd.common.interruption import interruptible
 from gnvc_vd.common.strict import require
 from gnvc_vd.conventions import GnvcError, UsageError
 from gnvc_vd.evaluate.variants import Planned, Programs, execute, read_ablation, waiting
@@ -34,13 +35,14 @@ ABLATIONS = ROOT / "configs" / "ablate"
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
     try:
-        arguments.call(arguments)
+        with interruptible() as interruption:
+            arguments.call(arguments)
     except GnvcError as error:
         print(f"ablate: {error}", file=sys.stderr)
         return 2 if isinstance(error, UsageError) else 1
     except KeyboardInterrupt:
         print("ablate: stopped; the same command goes on from here", file=sys.stderr)
-        return 130
+        return interruption.code or 130
     return 0
 
 

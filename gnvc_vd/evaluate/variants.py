@@ -4,7 +4,7 @@
 
     OUT/runs/VARIANT/seed-S/PHASE    OUT/models/VARIANT/seed-S/PHASE    OUT/evaluations/VARIANT/seed-S
 
-Every arrow is a command that one could type, kept beside what it made (`PHASE.json`), so that a stopped ablation goes
+Every arrow is a command that one could type, kept beside its run (`PHASE.json`), so that a stopped ablation goes
 on where it stood, and one whose settings have changed says so instead of mixing old with new. A phase that two variants
 share, from the same start with the same settings, is trained once, in the folder of the variant that comes first.
 """
@@ -104,29 +104,33 @@ def read_ablation(path: Path, seeds: Sequence[int] = ()) -> Ablation:
 
 @dataclass(frozen=True)
 class Task:
-    """One training with its export, or one evaluation (whose `made` is its folder)."""
+    """One training with its export, or one evaluation; its record says by which commands, and whether it has ended."""
 
     name: str
     commands: tuple[Command, ...]
     made: Path
-    marker: Path  # a file that is there once all of it is done
     record: Path
 
     def is_done(self) -> bool:
         """Raises where it was done, or begun, with other settings."""
         if not self.record.is_file():
             return False
-        same = json.loads(self.record.read_text(encoding="utf-8")) == [list(one) for one in self.commands]
+        kept = json.loads(self.record.read_text(encoding="utf-8"))
+        same = kept["commands"] == [list(one) for one in self.commands]
         changed = f"{self.made}: made with other settings, as {self.record} says; remove both, or give another --out"
         require(same, changed, GnvcError)
-        return self.marker.is_file()
+        return bool(kept["ended"]) and self.made.is_dir()
 
     def run(self, execute: Callable[[Command], None]) -> None:
         self.record.parent.mkdir(parents=True, exist_ok=True)
         self.made.parent.mkdir(parents=True, exist_ok=True)
-        write_text(self.record, json.dumps(self.commands, indent=1) + "\n")
+        self._keep(ended=False)
         for command in self.commands:
             execute(command)
+        self._keep(ended=True)
+
+    def _keep(self, ended: bool) -> None:
+        write_text(self.record, json.dumps({"ended": ended, "commands": self.commands}, indent=1) + "\n")
 
 
 @dataclass(frozen=True)
@@ -187,9 +191,7 @@ class Planned:
             train = (*launch, self.programs.train, *words, *begin, f"hydra.run.dir={run}")
             export = (sys.executable, self.programs.export, str(run), str(model), *phase.export)
             record = run.with_name(f"{name}.json")
-            self._owners[key] = Task(
-                f"{variant}, seed {seed}, {name}", (train, export), model, model / "model.json", record
-            )
+            self._owners[key] = Task(f"{variant}, seed {seed}, {name}", (train, export), model, record)
         return self._owners[key]
 
     def _judged(self, variant: str, seed: int, model: str) -> Task:
@@ -204,8 +206,7 @@ class Planned:
             *self.evaluation,
             *self.ablation.variants[variant].evaluation,
         )
-        report, record = folder / "report" / "tables.md", folder.with_name(f"{folder.name}.json")
-        return Task(f"{variant}, seed {seed}, evaluation", (command,), folder, report, record)
+        return Task(f"{variant}, seed {seed}, evaluation", (command,), folder, folder.with_name(f"{folder.name}.json"))
 
 
 def waiting(planned: Planned, only: Sequence[str] = ()) -> Iterator[Task]:
@@ -220,6 +221,11 @@ def waiting(planned: Planned, only: Sequence[str] = ()) -> Iterator[Task]:
 
 
 def execute(command: Command) -> None:
-    """Runs a command to its end; its failure ends the ablation, which the same command resumes."""
-    code = subprocess.run(command, check=False).returncode
+    """Run a command to its end; its failure ends the ablation, which the same command resumes."""
+    with subprocess.Popen(command) as process:
+        try:
+            code = process.wait()
+        except BaseException:  # it ends with us, in its own way: a training that stops is resumed
+            process.terminate()
+            raise
     require(code == 0, f"this ended with {code}: {' '.join(command)}", GnvcError)

@@ -1,6 +1,7 @@
 """Ablations: what is run for whom, once, in which order; and two depths through all of it."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -72,12 +73,17 @@ def test_what_is_done_is_not_done_again_and_must_be_what_is_asked_for(tmp_path: 
     def pretend(command: tuple[str, ...]) -> None:
         if command[1] == "export.py":
             Path(command[3]).mkdir(parents=True)
-            Path(command[3], "model.json").write_text("{}")
+
+    def stop(command: tuple[str, ...]) -> None:
+        raise KeyboardInterrupt
 
     task = next(waiting(planned(tmp_path)))
+    with pytest.raises(KeyboardInterrupt):
+        task.run(stop)
+    assert next(waiting(planned(tmp_path))).name == task.name
     task.run(pretend)
     assert next(waiting(planned(tmp_path))).name == "full, seed 0, one"
-    (task.made / "model.json").unlink()  # stopped before its export
+    task.made.rmdir()
     assert next(waiting(planned(tmp_path))).name == task.name
     with pytest.raises(GnvcError, match=r"made with other settings, as .*warmup\.json says; remove both, or give"):
         list(waiting(planned(tmp_path, training=("data=other",))))
@@ -134,7 +140,8 @@ evaluation: [experiment=small, "codecs.gnvc-vd.ours.levels=[0,63]", "metrics=[ps
 def ablate(*words: str) -> subprocess.Popen[str]:
     command = [sys.executable, "scripts/ablate.py", *words]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen(command, env=environment, text=True, start_new_session=True, **pipes)
 
 
 @pytest.mark.slow
@@ -148,7 +155,7 @@ def test_two_depths_go_through_all_phases_and_a_kill(tmp_path: Path) -> None:
     while not list(out.glob("runs/depth-0/seed-0/stage2/checkpoints/step-*")):
         assert killed.poll() is None, killed.communicate()
         time.sleep(0.1)
-    killed.kill()
+    os.killpg(killed.pid, signal.SIGKILL)  # as a cluster does with a job
     killed.communicate()
     first = out / "models/depth-0/seed-0/stage1/model.json"
     before = first.stat().st_mtime_ns
