@@ -57,7 +57,8 @@ def table_html(table: Table) -> str:
         lines.append(f'<tr><th scope="row">{escape(first)}</th>{cells}</tr>')
     notes = "".join(f'<p class="hint">{escape(note)}</p>\n' for note in table.notes)
     body = f"<thead><tr>{heads}</tr></thead>\n<tbody>\n" + "\n".join(lines) + "\n</tbody>"
-    shown = f'<div class="scroll" tabindex="0"><table>\n{body}\n</table></div>\n' if table.rows else ""
+    scroll = f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(table.title)}">'
+    shown = f"{scroll}<table>\n{body}\n</table></div>\n" if table.rows else ""
     return f"<h3>{escape(table.title)}</h3>\n{shown}{notes}"
 
 
