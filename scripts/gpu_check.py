@@ -1,12 +1,13 @@
-"""What only a GPU can show, check after check, in under three minutes: python scripts/gpu_check.py [CHECK…]
+"""What only a GPU can show, check after check, in three minutes: python scripts/gpu_check.py [--minutes 3] [CHECK…]
 
-Each check prints a line as it ends, with its seconds; none stops the next. The exit code is 1 if one failed, or if
-there is no GPU. With --device cpu what can be run without one is run: steps from the tensors that a graph would hold,
-but no graph.
+Each check prints a line as it ends, with its seconds and the most memory that it took; none stops the next, and none is
+begun when the minutes are over. The exit code is 1 if one failed, or if there is no GPU. With --device cpu what can be
+run without one is run, on smaller clips: steps from the tensors that a graph would hold, but no graph.
 """
 
 import argparse
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
@@ -14,25 +15,30 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from resource import RUSAGE_SELF, getrusage
 from typing import cast
 
 import gnvc_vd.common.sleeping_threads  # noqa: F401 - before torch
 
 import torch
+from accelerate import Accelerator
+from safetensors.torch import load_file
 
+from gnvc_vd.backbone.tiles import Tiling
+from gnvc_vd.backbone.weights import Options, random_backbone
 from gnvc_vd.common.strict import require
 from gnvc_vd.data.clips import ClipSpec
 from gnvc_vd.data.procedural import ProceduralClips
 from gnvc_vd.learned.bottleneck.kinds import bottleneck_of
+from gnvc_vd.learned.refine.refiner import Refiner
 from gnvc_vd.presets import BottleneckKind, preset
 from gnvc_vd.train.capture import PLAIN_STEPS, CapturedSteps
+from gnvc_vd.train.checkpoint import EMA, WEIGHTS
 from gnvc_vd.train.log import FIGURES, read_figures
-from gnvc_vd.train.loop import CHECKPOINTS, Trainer
+from gnvc_vd.train.loop import CHECKPOINTS, Trainer, train
 from gnvc_vd.train.settings import Model, Optimisation, RunSettings, Span, Stage, Training, Weights
 
 CPU = torch.device("cpu")
-SIZE = 64
-FEW = 2 * PLAIN_STEPS + 2  # steps, of which some are captured
 NEAR = 0.02  # of a loss: a device adds in any order, and a symbol may be rounded the other way for it
 TIMED = 30  # steps
 STAGES = {
@@ -40,7 +46,10 @@ STAGES = {
     "seen": Stage("vae", ("decoder",), (), Weights(absolute=1, lattice=1, adversarial=1)),
     "prior": Stage("prior", ("dit",), (), Weights(cfm=1)),
     "codec": Stage("codec", ("codec", "adaptor"), (), Weights(decoded=1, refined=1, cfm=1), unrolled=1),
+    "warmup": Stage("codec", ("codec",), (), Weights(decoded=1)),
+    "pixel": Stage("codec", ("codec", "adaptor"), (), Weights(decoded=1, refined=1, pixel=1), unrolled=1),
 }
+ALONE = "gpu_check_sharding"  # what a process of the check of sharding is called with
 
 
 @dataclass(frozen=True)
@@ -50,10 +59,21 @@ class Place:
     device: torch.device
     model: str
     folder: Path
+    by_name: bool = False  # checks were asked for by name
 
     @property
     def has_graphs(self) -> bool:
         return self.device.type == "cuda"
+
+    @property
+    def size(self) -> int:
+        """Of clips, a side."""
+        return 64 if self.has_graphs else 32
+
+    @property
+    def few(self) -> int:
+        """Steps, of which some are captured where they can be."""
+        return 2 * PLAIN_STEPS + 2 if self.has_graphs else 2
 
 
 class Failed(Exception):  # noqa: N818 - as a result is called
@@ -66,8 +86,10 @@ class LeftOut(Exception):  # noqa: N818 - likewise
 
 def told(place: Place, phase: str, kind: BottleneckKind = "transform", spans: tuple[Span, ...] = ()) -> Training:
     """A short training, eager, without files."""
-    stage = replace(STAGES[phase], spans=spans or (Span(FEW, 5, SIZE, 2),), optimisation=Optimisation(rate=1e-4))
-    run = RunSettings(cpu=not place.has_graphs, log_every=1, save_every=FEW, keep=100)
+    stage = replace(
+        STAGES[phase], spans=spans or (Span(place.few, 5, place.size, 2),), optimisation=Optimisation(rate=1e-4)
+    )
+    run = RunSettings(cpu=not place.has_graphs, log_every=1, save_every=place.few, keep=100)
     return Training(f"check-{phase}", Model(place.model, begin="random", bottleneck=kind), stage, run=run)
 
 
@@ -87,13 +109,28 @@ def trainer_of(place: Place, one: Training, folder: Path) -> Trainer:
 def losses(place: Place, one: Training, name: str) -> list[float]:
     """Of every step of a run, or of what is left of it."""
     trainer = trainer_of(place, one, place.folder / name)
-    trainer.run(cast(Callable[[ClipSpec], ProceduralClips], ProceduralClips), None)
+    trainer.run(source, None)
     if one.run.capture and place.has_graphs:
         steps = trainer.captured
         require(steps is not None and not steps.refused, "steps were not captured; the log says why", Failed)
         variants = cast(CapturedSteps, steps).variants.values()
         require(any(variant.graph is not None for variant in variants), "no variant came often enough", Failed)
     return [line["loss"] for line in read_figures(place.folder / name / FIGURES)]
+
+
+def source(spec: ClipSpec) -> ProceduralClips:
+    return ProceduralClips(spec)
+
+
+def reset_memory(place: Place) -> None:
+    if place.has_graphs:
+        torch.cuda.reset_peak_memory_stats()
+
+
+def memory(place: Place) -> str:
+    """The most that there was at once: on a GPU since the last reset, else of the process's life."""
+    most = torch.cuda.max_memory_allocated() if place.has_graphs else 1024 * getrusage(RUSAGE_SELF).ru_maxrss
+    return f"{most / 2**30:.2f} GiB"
 
 
 def near(found: list[float], wanted: list[float]) -> str:
@@ -116,17 +153,127 @@ def captured_steps(phase: str, kind: BottleneckKind = "transform") -> Callable[[
 
 def span_change(place: Place) -> str:
     """Graphs of one shape, then of another."""
-    one = told(place, "vae", spans=(Span(FEW, 5, SIZE, 2), Span(FEW, 9, SIZE, 1)))
+    one = told(place, "vae", spans=(Span(place.few, 5, place.size, 2), Span(place.few, 9, place.size, 1)))
     return near(losses(place, captured(one), "spans-captured"), losses(place, one, "spans-eager"))
 
 
 def resuming(place: Place) -> str:
     """A checkpoint of captured steps, gone on from."""
-    one = captured(told(place, "codec", spans=(Span(2 * FEW, 5, SIZE, 2),)))
+    one = captured(told(place, "codec", spans=(Span(2 * place.few, 5, place.size, 2),)))
     whole = losses(place, one, "whole")
-    saved = Path(CHECKPOINTS) / f"step-{FEW:08}"
+    saved = Path(CHECKPOINTS) / f"step-{place.few:08}"
     shutil.copytree(place.folder / "whole" / saved, place.folder / "rest" / saved)
-    return near(losses(place, one, "rest"), whole[FEW:])
+    return near(losses(place, one, "rest"), whole[place.few :])
+
+
+def resuming_exactly(place: Place) -> str:
+    """With sums in one order a training goes on bit for bit."""
+    one = told(place, "codec", spans=(Span(2 * place.few, 5, place.size, 2),))
+    one = replace(one, run=replace(one.run, deterministic=True))
+    ends = [place.folder / name for name in ("exact-whole", "exact-rest")]
+    last = train(one, source, None, ends[0])
+    saved = Path(CHECKPOINTS) / f"step-{place.few:08}"
+    shutil.copytree(ends[0] / saved, ends[1] / saved)
+    pairs = [(load_file(last / name), load_file(train(one, source, None, ends[1]) / name)) for name in (WEIGHTS, EMA)]
+    off = [name for whole, rest in pairs for name, value in whole.items() if not torch.equal(value, rest[name])]
+    require(not off, f"{len(off)} tensors differ, for one {off[:1]}", Failed)
+    return f"{sum(len(whole) for whole, _ in pairs)} tensors after {2 * place.few} steps"
+
+
+def one_step(phase: str) -> Callable[[Place], str]:
+    """A step, and the same one with the transformer's blocks computed again for their gradients."""
+
+    def check(place: Place) -> str:
+        one = told(place, phase, spans=(Span(2, 9, place.size, 2),))
+        found, said = [], []
+        for checkpointing in (False, True):
+            reset_memory(place)
+            model = replace(one.model, checkpointing=checkpointing)
+            found.append(losses(place, replace(one, model=model), f"step-{phase}-{checkpointing}"))
+            said.append(memory(place))
+        return f"{near(found[1], found[0])}; {said[0]}, with checkpointing {said[1]}"
+
+    return check
+
+
+def refining(place: Place) -> str:
+    """Windows of three sizes by two attention kernels, and the smallest as a CPU refines it."""
+    sizes = preset(place.model)
+    count, pictures = (7, ((32, 32), (60, 104), (90, 160))) if place.has_graphs else (3, ((4, 4), (4, 6), (6, 8)))
+    features = sizes.bottleneck().features
+    other = "_native_efficient" if place.has_graphs else "_native_math"
+    said, worst = [], 0.0
+    for height, width in pictures:
+        draws = torch.Generator().manual_seed(0)
+        latents, noise = (torch.randn(1, 16, count, height, width, generator=draws) for _ in range(2))
+        shown = torch.randn(1, features, count, height, width, generator=draws)
+        runs = [("native", place.device), (other, place.device)]
+        found: list[torch.Tensor] = []
+        for kernel, device in [*runs, ("native", CPU)] if (height, width) == pictures[0] else runs:
+            dit = random_backbone(sizes, Options(attention=kernel)).dit
+            torch.manual_seed(0)
+            refiner = Refiner(dit, sizes.adaptor, features).to(device)
+            begun = time.perf_counter()
+            with torch.inference_mode():
+                refined = refiner(latents.to(device), shown.to(device), noise.to(device), 0.3, 2)
+            found.append(refined.cpu())
+            if device == place.device:
+                said.append(f"{8 * width}×{8 * height} {kernel} {time.perf_counter() - begun:.2f} s")
+        worst = max(worst, *(float((one - found[0]).abs().max() / found[0].std()) for one in found[1:]))
+    require(worst <= NEAR, f"kernels or devices are {worst:.1e} of a deviation apart", Failed)
+    return f"at most {worst:.1e} of a deviation apart; {', '.join(said)}"
+
+
+def tiled_vae(place: Place) -> str:
+    """Wan's VAE, whole and in tiles, and a small clip as a CPU has it."""
+    sizes = preset("wan2.1-1.3b" if place.has_graphs else "nano")
+    tiling, (height, width) = (Tiling(), (480, 832)) if place.has_graphs else (Tiling(32, 24), (32, 56))
+    draws = torch.Generator().manual_seed(0)
+    video = torch.rand(1, 3, 5, height, width, generator=draws) * 2 - 1
+    shown: list[torch.Tensor] = []
+    said = []
+    for tiles in (None, tiling):
+        vae = random_backbone(sizes, Options(tiling=tiles)).vae.to(place.device)
+        reset_memory(place)
+        with torch.inference_mode():
+            shown.append(vae.decode(vae.encode(video.to(place.device))).cpu())
+        said.append(memory(place))
+    corner = video[..., :32, :32]
+    with torch.inference_mode():
+        vae = random_backbone(sizes).vae
+        theirs = vae.decode(vae.encode(corner))
+        vae.to(place.device)
+        ours = vae.decode(vae.encode(corner.to(place.device))).cpu()
+    off = float((ours - theirs).abs().max())
+    require(off <= NEAR, f"a clip is {off:.1e} off a CPU's", Failed)
+    require(all(bool(one.isfinite().all()) and one.shape == video.shape for one in shown), "not a video", Failed)
+    seams = float((shown[1] - shown[0]).abs().mean())
+    return f"{off:.1e} off a CPU's; tiles {seams:.1e} off on the mean; {said[0]}, in tiles {said[1]}"
+
+
+def sharding(place: Place) -> str:
+    """Two processes with the transformer whole, and divided."""
+    if place.device.type == "cuda" and torch.cuda.device_count() < 2:
+        raise LeftOut("there is one GPU")
+    if place.device.type == "cpu" and not place.by_name:
+        raise LeftOut("two processes on a CPU are tested by tests/train/test_sharding.py")
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", __file__]
+    arguments = [ALONE, place.device.type, place.model, str(place.folder)]
+    done = subprocess.run([*command, *arguments], capture_output=True, text=True, timeout=300, check=False)
+    require(done.returncode == 0, f"two processes failed: {done.stderr[-2000:]}", Failed)
+    curves = [read_figures(place.folder / f"sharded-{shard}" / FIGURES) for shard in (False, True)]
+    return near(*([line["loss"] for line in curve] for curve in reversed(curves)))
+
+
+def sharding_process(device: str, model: str, folder: str) -> None:
+    """One of the two."""
+    place = Place(torch.device(device), model, Path(folder))
+    Accelerator.end_training = lambda self: None  # the next training needs the other process too
+    for shard in (False, True):
+        one = told(place, "codec")
+        run = replace(one.run, shard=shard, cpu=device == "cpu")
+        train(replace(one, run=run), source, None, place.folder / f"sharded-{shard}")
+    torch.distributed.destroy_process_group()
 
 
 def waiting(place: Place) -> str:
@@ -134,15 +281,15 @@ def waiting(place: Place) -> str:
     if not place.has_graphs:
         raise LeftOut("a CPU is not waited for")
     for phase in STAGES:
-        one = captured(told(place, phase, spans=(Span(10_000, 5, SIZE, 2),)))
+        one = captured(told(place, phase, spans=(Span(10_000, 5, place.size, 2),)))
         trainer = trainer_of(place, replace(one, run=replace(one.run, log_every=0)), place.folder / f"waiting-{phase}")
-        clips = torch.zeros(2, 3, 5, SIZE, SIZE, dtype=torch.uint8, device=place.device)
+        clips = torch.zeros(2, 3, 5, place.size, place.size, dtype=torch.uint8, device=place.device)
         cast(CapturedSteps, trainer.captured).refused = True  # its steps alone
         for mode in ("default", "error"):  # the second time every variant has its tensors
             trainer.step = 1
             torch.cuda.set_sync_debug_mode(mode)
             try:
-                for number in range(1, FEW):
+                for number in range(1, place.few):
                     trainer._step([([2 * number, 2 * number + 1], clips)])
             finally:
                 torch.cuda.set_sync_debug_mode("default")
@@ -155,9 +302,9 @@ def speed(phase: str, frames: int, batch: int) -> Callable[[Place], str]:
     def check(place: Place) -> str:
         if not place.has_graphs:
             raise LeftOut("a CPU has no graphs")
-        one = told(place, phase, spans=(Span(10_000, frames, SIZE, batch),))
+        one = told(place, phase, spans=(Span(10_000, frames, place.size, batch),))
         one = replace(one, run=replace(one.run, log_every=0, precision="auto"))
-        clips = torch.randint(0, 256, (batch, 3, frames, SIZE, SIZE), device=place.device).byte()
+        clips = torch.randint(0, 256, (batch, 3, frames, place.size, place.size), device=place.device).byte()
         eager, graphs = (seconds_a_step(place, each, clips) for each in (one, captured(one)))
         require(graphs < eager, f"{1000 * graphs:.1f} ms a step, {1000 * eager:.1f} without graphs", Failed)
         return f"{eager / graphs:.1f} × as fast: {1000 * graphs:.1f} ms a step, {1000 * eager:.1f} without graphs"
@@ -205,6 +352,11 @@ def coded_world(kind: BottleneckKind) -> Callable[[Place], str]:
 CHECKS: dict[str, Callable[[Place], str]] = {
     "coded-world-contextual": coded_world("contextual"),
     "coded-world-transform": coded_world("transform"),
+    "refining": refining,
+    "vae": tiled_vae,
+    **{f"step-{phase}": one_step(phase) for phase in ("vae", "prior", "warmup", "codec", "pixel")},
+    "resuming-exactly": resuming_exactly,
+    "sharding": sharding,
     "waiting": waiting,
     "captured-vae": captured_steps("vae"),
     "captured-seen": captured_steps("seen"),
@@ -218,10 +370,12 @@ CHECKS: dict[str, Callable[[Place], str]] = {
 }
 
 
-def run(name: str, place: Place) -> bool:
-    """A line; whether the check did not fail."""
+def run(name: str, place: Place, until: float) -> str:
+    """A line; what became of the check, which is not begun after a time."""
     begun = time.perf_counter()
+    reset_memory(place)
     try:
+        require(begun < until, "the minutes are over", LeftOut)
         result, said = "passed", CHECKS[name](place)
     except LeftOut as reason:
         result, said = "left out", str(reason)
@@ -229,8 +383,8 @@ def run(name: str, place: Place) -> bool:
         result, said = "FAILED", f"{type(error).__name__}: {error}"
         if not isinstance(error, Failed):
             traceback.print_exc()
-    print(f"{result:8}  {name:24} {time.perf_counter() - begun:6.1f} s  {said}", flush=True)
-    return result != "FAILED"
+    print(f"{result:8}  {name:22} {time.perf_counter() - begun:6.1f} s {memory(place):>10}  {said}", flush=True)
+    return result
 
 
 def main() -> int:
@@ -238,6 +392,7 @@ def main() -> int:
     parser.add_argument("checks", nargs="*", metavar="CHECK", help=f"some of {', '.join(CHECKS)} (all)")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help="(cuda)")
     parser.add_argument("--model", choices=("nano", "tiny"), default="tiny", help="whose sizes are checked (tiny)")
+    parser.add_argument("--minutes", type=float, default=3, help="after which no check is begun (3)")
     arguments = parser.parse_args()
     strange = set(arguments.checks) - set(CHECKS)
     if strange:
@@ -246,10 +401,15 @@ def main() -> int:
         print("gpu_check: there is no CUDA device; --device cpu runs what can be run without one", file=sys.stderr)
         return 1
     with tempfile.TemporaryDirectory() as folder:
-        place = Place(torch.device(arguments.device), arguments.model, Path(folder))
-        passed = [run(name, place) for name in arguments.checks or CHECKS]
-    return 0 if all(passed) else 1
+        place = Place(torch.device(arguments.device), arguments.model, Path(folder), bool(arguments.checks))
+        until = time.perf_counter() + 60 * arguments.minutes
+        results = [run(name, place, until) for name in arguments.checks or CHECKS]
+    print(", ".join(f"{results.count(kind)} {kind}" for kind in ("passed", "FAILED", "left out")))
+    return 1 if "FAILED" in results else 0
 
 
 if __name__ == "__main__":
+    if sys.argv[1:2] == [ALONE]:
+        sharding_process(*sys.argv[2:])
+        raise SystemExit(0)
     raise SystemExit(main())

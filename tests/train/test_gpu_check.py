@@ -30,15 +30,25 @@ def test_a_check_that_fails_stops_no_other_and_a_strange_one_is_none() -> None:
     command = [sys.executable, "-c", broken, str(SCRIPT), "--device", "cpu", "--model", "nano", *names]
     done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 1
-    lines = [line.split() for line in done.stdout.splitlines()]
+    *lines, summary = [line.split() for line in done.stdout.splitlines()]
+    assert summary == "1 passed, 1 FAILED, 1 left out".split()
     assert [line[0] for line in lines] == ["FAILED", "passed", "left"]
     assert [line[1] for line in lines[:2]] == names[:2] and "TypeError:" in lines[0]
     assert check("none").returncode == 2
 
 
+def test_no_check_is_begun_when_the_minutes_are_over() -> None:
+    done = check("--device", "cpu", "--model", "nano", "--minutes", "0", "coded-world-transform")
+    assert done.returncode == 0 and done.stdout.endswith("the minutes are over\n0 passed, 0 FAILED, 1 left out\n")
+
+
 @pytest.mark.slow
 def test_on_a_cpu_everything_but_graphs_is_checked() -> None:
-    done = check("--device", "cpu", "--model", "nano")
+    done = check("--device", "cpu", "--model", "nano", "--minutes", "9")
     assert done.returncode == 0, done.stdout + done.stderr
-    results = [line.partition(" ")[0] for line in done.stdout.splitlines()]
-    assert results.count("passed") == 9 and results.count("left") == 3
+    *lines, summary = done.stdout.splitlines()
+    assert summary == "17 passed, 0 FAILED, 4 left out" and len(lines) == 21
+    assert {line.split()[2] for line in lines if line.startswith("left out")} == {
+        "sharding", "waiting", "speed-vae", "speed-codec",
+    }  # fmt: skip
+    assert all(" s " in line and " GiB " in line for line in lines)
