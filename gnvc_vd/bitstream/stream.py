@@ -85,7 +85,8 @@ class Reader:
         self.header, size = layout.parse_header(head)
         width, height = self.header.width, self.header.height
         if width * height > max_pixels:
-            raise BitstreamError(f"a picture of {width}×{height} is larger than the limit of {max_pixels} pixels")
+            limit = f"the limit of {max_pixels} pixels (--max-pixels)"
+            raise BitstreamError(f"a picture of {width}×{height} is larger than {limit}")
         self._header_crc = zlib.crc32(head[:size])
         self._candidate = CANDIDATES[self.header.version]
         self._input.skip(size)

@@ -17,6 +17,10 @@ import pytest
         pytest.param("tests.learned.bottleneck.hostile", 2000, "contextual", marks=pytest.mark.slow),
         pytest.param("tests.learned.bottleneck.hostile", 2000, "transform", marks=pytest.mark.slow),
         ("tests.codecs.hostile_gvc", 24, ""),
+        ("tests.cli.hostile", 16, ""),
+        ("tests.codecs.hostile_folder", 16, ""),
+        pytest.param("tests.codecs.hostile_folder", 300, "", marks=pytest.mark.slow),
+        pytest.param("tests.cli.hostile", 200, "", marks=pytest.mark.slow),
         pytest.param("tests.codecs.hostile_gvc", 2000, "", marks=pytest.mark.slow),
     ],
 )
