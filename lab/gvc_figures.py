@@ -154,7 +154,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.video is None:
             parser.error("a model needs --video")
         codec = Gvc(load_backbone(arguments.model))
-        low = Gvc(load_backbone(arguments.model, Options(torch.bfloat16)))
+        low = Gvc(load_backbone(arguments.model, Options(vae_decoder=torch.bfloat16, transformer=torch.bfloat16)))
         with open_video(arguments.video) as video:
             frames = list(islice(video, count))
     print("atoms: cos(z, r) at D = 4096, K = 1024, M = 16, mean of 20")

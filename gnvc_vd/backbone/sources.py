@@ -145,7 +145,11 @@ def published(name: str) -> tuple[Source, Path]:
     else:
         raise GnvcError(f"{name}: no such preset or folder; the presets are {', '.join(PRESETS)}")
     home = os.environ.get(WEIGHTS_HOME)
-    return source, (Path(home) if home else Path.home() / ".cache" / "gnvc_vd" / "weights") / own
+    return source, (Path(home) if home else user_cache() / "weights") / own
+
+
+def user_cache() -> Path:
+    return Path.home() / ".cache" / "gnvc_vd"
 
 
 def _in_folder(folder: Path, referring: tuple[str, ...]) -> Located:

@@ -16,17 +16,18 @@ from gnvc_vd.conventions import LATENT_CHANNELS, SPATIAL_STRIDE, TEMPORAL_STRIDE
 from gnvc_vd.video.pixels import to_frames, to_video
 
 State = tuple[Any, ...]  # whatever the VAE wants to have next time; opaque to everyone else
+ENCODING = ("encoder", "quant_conv")  # of a model's children; the others decode
 Step = Callable[[State | None, Tensor], tuple[Tensor, State]]
 
 
 class VideoVae(nn.Module):
     """A causal video VAE with the shape of Wan's latents; state goes in and comes out, none stays on the module.
 
-    What a network adds is two functions, `moments` and `pictures`. In and out are float32; the network computes in the
-    precision of its weights, or of autocast.
+    What a network adds is two functions, `moments` and `pictures`. In and out are float32; encoder and decoder compute
+    in the precision of their weights, or of autocast.
 
     Args:
-        model: the module that a weights file holds.
+        model: the module that a weights file holds; it has an `encoder` and a `decoder`.
         mean, std: of its latents, one for each channel.
     """
 
@@ -51,9 +52,18 @@ class VideoVae(nn.Module):
         """The next latents, not normalised, to their frames."""
         raise NotImplementedError
 
+    def compute_in(self, encoder: torch.dtype, decoder: torch.dtype) -> None:
+        """Cast both halves of the network, with what stands beside them in the model."""
+        for name, part in self.model.named_children():
+            part.to(encoder if name in ENCODING else decoder)
+
     @property
-    def dtype(self) -> torch.dtype:
-        return next(self.model.parameters()).dtype
+    def encoder_type(self) -> torch.dtype:
+        return _type_of(self.model.get_submodule("encoder"))
+
+    @property
+    def decoder_type(self) -> torch.dtype:
+        return _type_of(self.model.get_submodule("decoder"))
 
     def encode(self, video: Tensor) -> Tensor:
         """All at once: B 3 1+4k H W → B 16 1+k H/8 W/8."""
@@ -66,27 +76,31 @@ class VideoVae(nn.Module):
     def encode_step(self, state: State | None, frames: Tensor) -> tuple[Tensor, State]:
         """The next 4 frames (at the start, 1), B 3 T H W, to the next latent, B 16 1 h w."""
         _check_step(frames, channels=3, length=1 if state is None else TEMPORAL_STRIDE, multiple=SPATIAL_STRIDE)
-        moments, after = self.moments(state, frames.to(self.dtype))
+        moments, after = self.moments(state, frames.to(self.encoder_type))
         return (moments[:, :LATENT_CHANNELS].float() - self.mean) / self.std, after  # the mode
 
     def decode_step(self, state: State | None, latent: Tensor) -> tuple[Tensor, State]:
         """The next latent to the next 4 frames (at the start, 1)."""
         _check_step(latent, channels=LATENT_CHANNELS, length=1, multiple=1)
-        frames, after = self.pictures(state, (latent * self.std + self.mean).to(self.dtype))
+        frames, after = self.pictures(state, (latent * self.std + self.mean).to(self.decoder_type))
         return frames.float().clamp(-1, 1), after
 
     def posterior(self, video: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log-variance of the latents, not normalised: what a VAE's own training needs."""
-        mean, log_variance = self._run(self.moments, video, TEMPORAL_STRIDE).chunk(2, dim=1)
+        mean, log_variance = self._run(self.moments, video.to(self.encoder_type), TEMPORAL_STRIDE).chunk(2, dim=1)
         return mean, log_variance
 
     def reconstruction(self, z: Tensor) -> Tensor:
         """Video from latents that are not normalised, and not cut off at ±1, where no gradient would pass."""
-        return self._run(self.pictures, z, 1)
+        return self._run(self.pictures, z.to(self.decoder_type), 1)
 
     def _run(self, step: Step, clip: Tensor, length: int) -> Tensor:
-        chunks = chunked(clip.to(self.dtype), clip.shape[2] if self.takes_any_length else length)
+        chunks = chunked(clip, clip.shape[2] if self.takes_any_length else length)
         return torch.cat([part.float() for part in streamed(step, chunks)], dim=2)
+
+
+def _type_of(network: nn.Module) -> torch.dtype:
+    return next(network.parameters()).dtype
 
 
 def streamed(step: Step, parts: Iterable[Tensor]) -> Iterator[Tensor]:

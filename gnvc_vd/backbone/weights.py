@@ -30,9 +30,15 @@ M = TypeVar("M", bound=nn.Module)
 
 @dataclass(frozen=True)
 class Options:
-    """How a backbone computes. Each deviation from diffusers' own numbers is a named option."""
+    """How a backbone computes. Each deviation from diffusers' own numbers is a named option.
 
-    dtype: torch.dtype = torch.float32
+    Args:
+        vae_encoder, vae_decoder, transformer: the type of their weights, in which they compute.
+    """
+
+    vae_encoder: torch.dtype = torch.float32
+    vae_decoder: torch.dtype = torch.float32
+    transformer: torch.dtype = torch.float32
     kernels: Literal["auto", "stock"] = "auto"  # of Wan's VAE
     tiling: Tiling | None = None  # of Wan's VAE
     attention: str = "native"  # diffusers' name for a kernel ("native", "flash", "sage", …)
@@ -156,7 +162,7 @@ def save_backbone(backbone: Backbone, folder: Path, name: str, half: bool = Fals
 
 def _backbone(source: Located, options: Options) -> Backbone:
     vae = _with_weights(lambda: new_vae(source.vae, options), source.vae_tensors, RANDOM_SEED, source.where)
-    nn.Module.to(vae.model, options.dtype)
+    vae.compute_in(options.vae_encoder, options.vae_decoder)
     load_dit = partial(_dit, source, options)
     return Backbone(source.where, source.vae, source.dit, vae, load_dit, source.files, source.note)
 
@@ -171,7 +177,7 @@ def _dit(source: Located, options: Options) -> "WanDit":
     config = dit.model.config  # the rotary tables, which no file holds, are none on the meta device
     dit.model.rope = type(dit.model.rope)(config.attention_head_dim, config.patch_size, config.rope_max_seq_len)
     for name, parameter in dit.model.named_parameters():
-        parameter.data = parameter.data.to(torch.float32 if kept_in_float32(name) else options.dtype)
+        parameter.data = parameter.data.to(torch.float32 if kept_in_float32(name) else options.transformer)
     return dit
 
 

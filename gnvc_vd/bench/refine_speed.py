@@ -45,7 +45,7 @@ CPU = Setting("tiny", "cpu", torch.float32, ((256, 256),), 1024)
 def measure(setting: Setting | None = None) -> Report:
     setting = setting or (GPU if torch.cuda.is_available() else CPU)
     sizes, device, on_gpu = preset(setting.preset), setting.device, setting.device == "cuda"
-    backbone = random_backbone(sizes, Options(setting.dtype))
+    backbone = random_backbone(sizes, Options(transformer=setting.dtype))
     vae, attention = backbone.vae.to(device), backbone.dit.attention
     refiner = Refiner(backbone.dit, sizes.adaptor, sizes.bottleneck().features).to(device).eval()
     report = Report(

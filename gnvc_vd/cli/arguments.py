@@ -90,6 +90,13 @@ def parser() -> Parser:
     decode.add_argument("source", metavar="IN.gnvc", help="a stream, or - for standard input")
     decode.add_argument("target", metavar="OUT", help=DECODED)
     _model_options(decode)
+    decode.add_argument(
+        "--precision",
+        choices=["auto", "bf16", "fp32"],
+        default="auto",
+        help="numbers of the decoder's networks (default: auto, which is bf16 where it is faster; gvc: fp32)",
+    )
+    decode.add_argument("--attention", metavar="NAME", help="diffusers' attention back-end (default: native)")
     decode.add_argument("--steps", type=values.positive, metavar="L", help="refinement steps (default: the stream's)")
     decode.add_argument("--no-refine", dest="refine", action="store_false", help="decode without the refiner")
     decode.add_argument("--apart", action="store_true", help="refine each latent alone, without a window")

@@ -21,6 +21,7 @@ from gnvc_vd.cli import gvc
 from gnvc_vd.cli.arguments import parser
 from gnvc_vd.cli.checks import check_files
 from gnvc_vd.common.interruption import interruptible
+from gnvc_vd.common.strict import require
 from gnvc_vd.conventions import GnvcError, UsageError
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ GNVC_VD_OPTIONS = (
     "target_size",
 )  # GNVC-VD only; None if not given
 SEARCHED = ("bpp", "target_kbps", "target_size")  # rates of the whole file
+NUMBERS = {"bf16": "bfloat16", "fp32": "float32"}
 DECODING = ("steps", "refine", "apart", "conceal", "allow_other_weights", "max_pixels")
 
 
@@ -175,16 +177,45 @@ def _decode(arguments: argparse.Namespace) -> int:
 
     first_gop, last_gop = arguments.gops
     decoding = Decoding(first_gop=first_gop, last_gop=last_gop, **gvc.explicit_options(arguments, DECODING))
-    done = decode_file(_codec_of(arguments), arguments.source, arguments.target, decoding, _notify)
+    load = DecoderLoader(arguments)
+    done = decode_file(load, arguments.source, arguments.target, decoding, _notify)
     text = f"{done.frames} frames of {done.width}×{done.height}, {done.frames / done.seconds:.2f} frames/s"
+    text += f" in {NUMBERS[load.precision]}"
     if done.held:
         text += f", {done.held} of them held in place of lost ones"
     if done.drift is not None:
         text += f", latents within {done.drift:.4f} of the encoder's"
-    return _done(arguments, done, text)
+    return _done(arguments, done, text, precision=load.precision)
 
 
-def _done(arguments: argparse.Namespace, done: object, text: str, **more: float) -> int:
+class DecoderLoader:
+    """Loads the codec that a stream's header asks for, and then knows the precision that it decodes in."""
+
+    precision = "fp32"
+
+    def __init__(self, arguments: argparse.Namespace) -> None:
+        self.arguments = arguments
+
+    def __call__(self, header: "Header") -> "Codec[Any]":
+        import torch
+
+        from gnvc_vd.backbone.decoder_precision import decoding_type
+        from gnvc_vd.backbone.weights import Options
+        from gnvc_vd.bitstream import CodecId
+        from gnvc_vd.codecs.load import load_for
+
+        arguments, options = self.arguments, None
+        if header.codec is CodecId.GVC:
+            given = arguments.precision == "bf16" or arguments.attention
+            require(not given, "GVC decodes in float32, as its encoder did: leave --precision and --attention out")
+        else:
+            kind = decoding_type(arguments.precision, torch.device(_device(arguments.device)))
+            self.precision = "bf16" if kind is torch.bfloat16 else "fp32"
+            options = Options(vae_decoder=kind, transformer=kind, attention=arguments.attention or "native")
+        return _ready(load_for(header, arguments.model, arguments.still_weights, options), arguments)
+
+
+def _done(arguments: argparse.Namespace, done: object, text: str, **more: float | str) -> int:
     """Results go to standard output, unless the video itself does."""
     result = json.dumps(vars(done) | more) if arguments.json else text
     print(result, file=sys.stderr if arguments.target == "-" else sys.stdout)

@@ -88,15 +88,22 @@ def load_gvc(
 
 
 def load_for(
-    header: Header, name: str | Path | None = None, still_weights: str | Path | None = None
+    header: Header,
+    name: str | Path | None = None,
+    still_weights: str | Path | None = None,
+    options: Options | None = None,
 ) -> Codec[Encoding] | Codec[GvcEncoding]:
-    """The codec that decodes streams with this header; still weights are for those that say so."""
+    """The codec that decodes streams with this header; still weights are for those that say so.
+
+    Args:
+        options: of GNVC-VD; GVC's decoder follows its encoder's floats, and has none.
+    """
     if header.codec is CodecId.GVC:
         stills = Parameters.parse(header.parameters).still
         return load_gvc(name, still_weights=None if stills == "av1" else still_weights)
     if still_weights is not None:
         raise UsageError("--still-weights is an option of GVC, and this is a stream of GNVC-VD")
-    return load(name)
+    return load(name, options)
 
 
 def save(codec: GnvcVd, folder: Path, name: str, half: bool = False, location: str | None = None) -> None:

@@ -15,6 +15,7 @@ import torch
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 
+from gnvc_vd.backbone.decoder_precision import WORTH, has_units
 from gnvc_vd.bitstream import gop
 from gnvc_vd.conventions import LATENT_CHANNELS, SPATIAL_STRIDE, GnvcError
 from gnvc_vd.train.adversary import adversary_state
@@ -23,9 +24,7 @@ from gnvc_vd.train.setup import AnyStage
 from gnvc_vd.train.stages.codec_stage import CodecStage
 from gnvc_vd.train.stages.stage import Step
 
-UNITS = ("avx512_bf16", "amx_bf16")  # as torch.cpu names them
 SECONDS = 1.0  # of trying
-WORTH = 0.9  # of float32's time: what bfloat16 must stay below
 FRAMES, SIZE = 9, 64  # of the clip that is tried, at most
 
 
@@ -77,12 +76,6 @@ def chosen(stage: AnyStage, device: torch.device) -> str:
         return "no"
     float32, bfloat16 = seconds_of_passes(stage)
     return "bf16" if bfloat16 < WORTH * float32 else "no"
-
-
-def has_units() -> bool:
-    """Whether this CPU computes in bfloat16, rather than imitates it."""
-    capabilities = torch.cpu.get_capabilities()
-    return any(capabilities.get(name) for name in UNITS)
 
 
 def seconds_of_passes(stage: AnyStage) -> tuple[float, float]:

@@ -51,7 +51,8 @@ def group_of(name: str) -> str | None:
 
 def backbone_of(model: Model) -> Backbone:
     """What a training starts from, frozen."""
-    sizes, options = preset(model.name), Options(torch.bfloat16 if model.bfloat16 else torch.float32)
+    kind = torch.bfloat16 if model.bfloat16 else torch.float32
+    sizes, options = preset(model.name), Options(vae_decoder=kind, transformer=kind)  # latents as a codec encodes them
     if model.start is None and sizes.source is None:
         return random_backbone(sizes, options)
     return load_backbone(model.start or sizes.name, options)

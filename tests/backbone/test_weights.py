@@ -104,7 +104,7 @@ def test_a_saved_folder_loads_to_the_same_output(nano: Backbone, folder: Path) -
 
 
 def test_bfloat16_is_near_and_keeps_what_wan_keeps_in_float32(nano: Backbone) -> None:
-    low = load_backbone("nano", Options(dtype=torch.bfloat16))
+    low = load_backbone("nano", Options(transformer=torch.bfloat16))
     x = torch.randn(1, 16, 2, 4, 6)
     assert 0 < (low.dit.velocity(x, 0.3) - nano.dit.velocity(x, 0.3)).abs().max() < 0.1
     assert low.dit.model.scale_shift_table.dtype == torch.float32

@@ -14,6 +14,7 @@ import pytest
 
 from gnvc_vd import load
 from gnvc_vd.backbone import sources
+from gnvc_vd.backbone.weights import Options
 from gnvc_vd.bitstream import BitstreamError, CodecId, Header, Unit, whole_stream
 from gnvc_vd.bitstream.playback import Decoding, refuse_other_weights
 from gnvc_vd.bitstream.refinement import Refinement
@@ -117,6 +118,15 @@ def test_before_its_first_step_it_is_ahead_of_the_first_editions_codec(tiny: Gnv
     bpp = 8 * len(stream) / (25 * 144 * 256)
     decoded = shown(codec, stream, Decoding(refine=False))
     assert bpp <= 0.0125 and psnr(np.stack(frames), decoded) > FIRST_EDITION_AT[name]
+
+
+@pytest.mark.parametrize("quality", [0, 40])
+def test_in_bfloat16_its_pictures_are_the_same_to_what_can_be_seen(tiny: GnvcVd, quality: int) -> None:
+    """With a refiner and without: what rounding adds is a hundredth of the codec's own error."""
+    original, stream = np.stack(clip("bunny")), stream_of(tiny, "bunny", quality)
+    low = load("tiny", Options(vae_decoder=torch.bfloat16, transformer=torch.bfloat16))
+    exact, rounded = (shown(codec, stream, Decoding()) for codec in (tiny, low))
+    assert not np.array_equal(exact, rounded) and psnr(exact, rounded) > psnr(original, exact) + 20
 
 
 def test_it_refines_up_to_the_quality_that_its_folder_says_unless_asked(tiny: GnvcVd) -> None:

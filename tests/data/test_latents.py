@@ -151,7 +151,7 @@ def test_a_decoder_that_learned_on_leaves_latents_what_they_are(vae: WanVae, com
 
 
 def test_a_vae_is_itself_in_any_precision_and_another_with_other_statistics(vae: WanVae) -> None:
-    assert encoder_identity(load_backbone("nano", Options(dtype=torch.bfloat16)).vae) == encoder_identity(vae)
+    assert encoder_identity(load_backbone("nano", Options(vae_encoder=torch.bfloat16)).vae) == encoder_identity(vae)
     other = load_backbone("nano").vae
     other.std.mul_(1.1)
     assert encoder_identity(other) != encoder_identity(vae) and len(encoder_identity(vae)) == 64
