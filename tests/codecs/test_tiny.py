@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from gnvc_vd import load
 from gnvc_vd.backbone import sources

@@ -88,7 +88,8 @@ def test_a_pipe_is_decoded_into_a_pipe(cli: Cli, stream: Path) -> None:
 
 
 def test_a_fresh_process_decodes_to_the_same_pictures(cli: Cli, stream: Path) -> None:
-    assert cli("decode", stream, stream.parent / "pictures", "--steps", "1", *NANO).returncode == 0
+    words = ("--steps", "1", "--precision", "fp32", *NANO)
+    assert cli("decode", stream, stream.parent / "pictures", *words).returncode == 0
     with open_video(stream.parent / "pictures") as out:
         expected = np.concatenate(list(gnvc_vd.load("nano").decode(stream.read_bytes(), Decoding(steps=1))))
         assert np.array_equal(np.stack(list(out)), expected)
@@ -100,6 +101,20 @@ def test_a_file_is_verified_and_decoded(capfd: pytest.CaptureFixture[str], strea
     with open_video(tmp_path / "out.mp4") as out:
         assert (out.info.width, out.info.height, out.info.rate) == (50, 34, Fraction(24000, 1001))
         assert len(list(out)) == 12
+
+
+def test_a_decoder_says_its_precision(capfd: pytest.CaptureFixture[str], stream: Path, tmp_path: Path) -> None:
+    pictures = []
+    for precision, said in (("bf16", "bfloat16"), ("fp32", "float32")):
+        code, out, _ = here(capfd, "decode", stream, tmp_path / f"{precision}.mkv", "--precision", precision)
+        assert code == 0 and out.endswith(f"frames/s in {said}\n")
+        with open_video(tmp_path / f"{precision}.mkv") as video:
+            pictures.append(np.stack(list(video)).astype(int))
+    assert 0 < np.abs(pictures[0] - pictures[1]).mean() < 2
+    code, out, _ = here(capfd, "decode", stream, tmp_path / "x.mkv", "--precision", "bf16", "--json")
+    assert code == 0 and json.loads(out)["precision"] == "bf16"
+    code, _, messages = here(capfd, "decode", stream, tmp_path / "x.mkv", "--attention", "none-such")
+    assert code == 1 and "attention back-end 'none-such' cannot be used" in messages
 
 
 def test_a_rate_is_reached_from_the_command_line(capfd: pytest.CaptureFixture[str], stream: Path) -> None:
