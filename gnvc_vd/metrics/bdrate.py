@@ -19,7 +19,8 @@ from gnvc_vd.conventions import GnvcError
 Method = Literal["pchip", "akima", "cubic"]
 Points = tuple[NDArray[np.float64], NDArray[np.float64]]
 SMALLEST_OVERLAP = 0.5  # of the range that either curve covers
-FEWEST_SHARED = 2  # points of each curve in the range that both cover
+FEWEST_SHARED = 2  # points of each curve in the range that both cover, or
+BESIDE = 0.1  # of its length away from it: curves of one codec's variants end nearly alike, and not quite
 FEWEST = {"pchip": 2, "akima": 2, "cubic": 4}  # points that each interpolation needs
 
 
@@ -109,8 +110,9 @@ def _overlap(a: NDArray[np.float64], b: NDArray[np.float64], what: str, smallest
     if overlap == 0 or overlap < smallest:
         detail = f"{100 * overlap:.0f} %, and a delta needs {100 * smallest:.0f} %"
         raise CurveError(f"the curves overlap in too little of {what}'s range ({detail})")
+    margin = BESIDE * (high - low)
     for whose, curve in (("the anchor", a), ("the test", b)):
-        if np.count_nonzero((low <= curve) & (curve <= high)) < FEWEST_SHARED:
+        if np.count_nonzero((low - margin <= curve) & (curve <= high + margin)) < FEWEST_SHARED:
             raise CurveError(
                 f"{whose} has fewer than {FEWEST_SHARED} points in the part of {what}'s range that both have"
             )

@@ -99,6 +99,9 @@ def test_a_delta_needs_two_points_of_each_curve_where_both_are() -> None:
             bd_rate(*pair, smallest_overlap=0.4)
     steps = Curve(RATES[:3], (25.0, 29.0, 32.0))
     assert bd_rate(steps, many, smallest_overlap=0.4).overlap == pytest.approx(3.5 / 8)
+    nearly = Curve((1.02 * RATES[0], RATES[1], 0.98 * RATES[-1]), (RISING[0] + 0.1, RISING[1], RISING[-1] - 0.1))
+    ends = Curve((RATES[0], RATES[2], RATES[-1]), (RISING[0], RISING[2], RISING[-1]))
+    assert bd_rate(ends, nearly).overlap > 0.9  # one point of `ends` lies inside, the others just beside
     inside = Curve((0.001, 0.02), (26.0, 30.0))  # of its rates, 0.02 alone is one that RATES cover
     with pytest.raises(CurveError, match=r"^the test has fewer than 2 points in the part of the rate's range"):
         bd_metric(Curve(RATES, RISING), inside, smallest_overlap=0.1)
