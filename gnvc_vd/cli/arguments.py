@@ -164,6 +164,6 @@ def _raw_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _reading_options(parser: argparse.ArgumentParser) -> None:
-    meaning = "largest picture accepted (default: 8K)"
+    meaning = "largest picture accepted (default: 8K; to decode gvc 1920×1088)"
     parser.add_argument("--max-pixels", type=values.positive, default=MAX_PIXELS, metavar="P", help=meaning)
     parser.add_argument("--json", action="store_true", help="one JSON line instead of text")

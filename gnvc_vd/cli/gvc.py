@@ -4,8 +4,9 @@ import argparse
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from gnvc_vd.bitstream.layout import CodecId, Header
 from gnvc_vd.cli.values import decimal, whole
-from gnvc_vd.conventions import SAMPLES_PER_PIXEL, UsageError, bits_per_pixel
+from gnvc_vd.conventions import MAX_PIXELS, SAMPLES_PER_PIXEL, GnvcError, UsageError, bits_per_pixel
 
 if TYPE_CHECKING:
     from gnvc_vd.bitstream import Unit
@@ -22,6 +23,7 @@ OPTIONS = (  # what GVC alone understands; None is what was not said
 )
 PAPER = {"codebook": 16384, "gaussian": True, "no_scenecut": True}
 PAPER_I2V = {"no_overlap": True, "tail_atoms": 128, "tail_step": 64}
+LARGEST_UNASKED = 1920 * 1088  # pixels of a stream that is decoded without --max-pixels
 PAPER_SHIFT, SMALL_HEIGHT, SMALL_SHIFT = 5.0, 480, 3.0  # T2V takes the small pictures' shift at every size
 
 
@@ -49,6 +51,13 @@ def gvc_options(parser: argparse.ArgumentParser) -> None:
     gvc.add_argument(
         "--still-quality", type=whole, metavar="0..63", help="of given frames (default: follows the atoms)"
     )
+
+
+def check_size(header: "Header", max_pixels: int) -> None:
+    """A few bytes may ask for hours of sampling, so what is large must be allowed."""
+    if header.codec is CodecId.GVC and max_pixels == MAX_PIXELS and header.width * header.height > LARGEST_UNASKED:
+        size, pixels = f"{header.width}×{header.height}", header.width * header.height
+        raise GnvcError(f"GVC would sample {size} for hours, however small its file: --max-pixels {pixels} allows it")
 
 
 def still_options(parser: argparse.ArgumentParser) -> None:

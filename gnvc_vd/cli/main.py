@@ -98,7 +98,11 @@ def _raw(arguments: argparse.Namespace) -> "RawVideo | None":
 def _codec_of(arguments: argparse.Namespace) -> "Callable[[Header], Codec[Any]]":
     from gnvc_vd.codecs.load import load_for
 
-    return lambda header: _ready(load_for(header, arguments.model, arguments.still_weights), arguments)
+    def load(header: "Header") -> "Codec[Any]":
+        gvc.check_size(header, arguments.max_pixels)
+        return _ready(load_for(header, arguments.model, arguments.still_weights), arguments)
+
+    return load
 
 
 def _ready(codec: "C", arguments: argparse.Namespace) -> "C":
@@ -205,6 +209,7 @@ class DecoderLoader:
         from gnvc_vd.codecs.load import load_for
 
         arguments, options = self.arguments, None
+        gvc.check_size(header, arguments.max_pixels)
         if header.codec is CodecId.GVC:
             given = arguments.precision == "bf16" or arguments.attention
             require(not given, "GVC decodes in float32, as its encoder did: leave --precision and --attention out")

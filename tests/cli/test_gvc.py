@@ -10,7 +10,7 @@ import pytest
 
 import gnvc_vd
 from gnvc_vd.backbone.weights import random_backbone, save_backbone
-from gnvc_vd.bitstream import Reader, Unit
+from gnvc_vd.bitstream import Reader, Unit, whole_stream
 from gnvc_vd.cli.arguments import parser
 from gnvc_vd.cli.gvc import gvc_settings
 from gnvc_vd.presets import preset
@@ -86,6 +86,19 @@ def test_a_stream_goes_through_every_command(capfd: pytest.CaptureFixture[str], 
     assert code == 2 and "GVC has --sde-steps" in messages
     code, _, messages = here(capfd, "encode", stream, tmp_path / "x.gnvc", "--codec", "gvc", "--window", 25)
     assert code == 2 and "--window: an option of GNVC-VD" in messages and "--sde-steps" not in messages
+
+
+def test_a_small_file_that_claims_8k_is_not_sampled(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    source, stream = video(tmp_path / "in.mkv", smooth_clip(16, 16, 2)), tmp_path / "o.gnvc"
+    assert here(capfd, "encode", source, stream, "--codec", "gvc", *FAST)[0] == 0
+    with stream.open("rb") as file:
+        reader = Reader(file)
+        units = [part for part in reader if isinstance(part, Unit)]
+    stream.write_bytes(whole_stream(replace(reader.header, width=8192, height=4320), units))
+    for command in (["decode", stream, tmp_path / "x.mkv"], ["verify", stream]):
+        code, out, messages = here(capfd, *command)
+        assert (code, out) == (1, "") and "--max-pixels 35389440 allows it" in messages
+    assert here(capfd, "info", stream)[0] == 0  # which samples nothing
 
 
 @pytest.mark.slow
