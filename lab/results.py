@@ -1,6 +1,7 @@
 """The rate–distortion points of a release as data, and the tables and pictures that the docs show of them.
 
-    python -m lab.results add EVALUATION NAME     an evaluation's points ─▶ NAME.csv in the version's folder
+    python -m lab.results add EVALUATION NAME     an evaluation's points ─▶ NAME.csv in the version's folder; of an
+                                                  ablation's OUT/evaluations, those of all variants and seeds
     python -m lab.results draw                    ─▶ NAME-METRIC.png beside it, and marked tables in README.md, docs
                                                      and the models' cards
 
@@ -8,6 +9,7 @@ A table stands between two comments, of which the first says what it holds:
 
     <!-- rates NAME SEQUENCE METRIC,… CODEC,… -->          every point of these codecs; SEQUENCE may be mean
     <!-- differences NAME ANCHOR METRIC,… CODEC,… -->      BD-rates, the mean of the sequences' own
+    <!-- spread NAME SEQUENCE ANCHOR METRIC,… -->         an ablation's variants, with their spread over seeds
     <!-- at NAME SEQUENCE ANCHOR MOST METRIC,… CODEC -->   a codec at each of the anchor's rates up to MOST
     <!-- end -->
 
@@ -22,7 +24,7 @@ import math
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +35,7 @@ from gnvc_vd.common.strict import require
 from gnvc_vd.conventions import GnvcError, UsageError
 from gnvc_vd.evaluate.points import Point, read_point
 from gnvc_vd.report import tables
+from gnvc_vd.report.ablation import SEED, Variant, mean_of_runs, spread_tables
 from gnvc_vd.report.curves import ALL_METRICS, OF_SEQUENCES, Row, differences, with_means
 from gnvc_vd.report.plots import plot_metrics
 from gnvc_vd.report.tables import Table
@@ -88,11 +91,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def add(evaluation: Path, name: str, folder: Path = FOLDER / __version__) -> Path:
-    new_points = [read_point(path) for path in sorted(evaluation.glob("points/*/*/*.json"))]
-    points = [point for point in new_points if point is not None]
+    points = _points(evaluation)
+    for run in sorted(evaluation.glob(f"*/{SEED}*")):
+        points += [replace(one, codec=f"{run.parent.name}/{run.name}") for one in _points(run)]
     require(bool(points), f"{evaluation}: no points there")
     write_text(folder / f"{name}.csv", as_csv(points))
     return folder / f"{name}.csv"
+
+
+def _points(evaluation: Path) -> list[Point]:
+    each = [read_point(path) for path in sorted(evaluation.glob("points/*/*/*.json"))]
+    return [point for point in each if point is not None]
 
 
 def as_csv(points: Sequence[Point]) -> str:
@@ -190,7 +199,23 @@ def at_rates(release: Release, sequence: str, anchor: str, most: str, metrics: s
     )
 
 
-TABLES: dict[str, Callable[..., Table]] = {"rates": rates, "differences": rate_differences, "at": at_rates}
+def spread(release: Release, sequence: str, anchor: str, metrics: str) -> Table:
+    runs: dict[str, list[tuple[Row, ...]]] = {}
+    for name in dict.fromkeys(row.codec for row in release.rows):
+        runs.setdefault(name.partition("/")[0], []).append(tuple(release.of([name])))
+    require(anchor in runs, f"{release.name}.csv has no {anchor}; it has {', '.join(runs)}")
+    alike = {name: [tuple(replace(row, codec=name) for row in run) for run in own] for name, own in runs.items()}
+    variants = [Variant(name, mean_of_runs(own), frozenset(), tuple(own)) for name, own in alike.items()]
+    (table,) = spread_tables(variants, anchor, sequence, metrics.split(","))
+    return table
+
+
+TABLES: dict[str, Callable[..., Table]] = {
+    "rates": rates,
+    "differences": rate_differences,
+    "at": at_rates,
+    "spread": spread,
+}
 
 
 def _lines(table: Table) -> str:

@@ -138,10 +138,10 @@ def _variant(run: Path, name: str, codec: str | None) -> Variant:
     each = [_variant(seed, name, codec) for seed in _seeds(run)]
     both = f"{run}: its runs were not measured on the same frames of the same sequences"
     require(len({one.measured_on for one in each}) == 1, both, GnvcError)
-    return replace(each[0], rows=_mean_of([one.rows for one in each]), runs=tuple(one.rows for one in each))
+    return replace(each[0], rows=mean_of_runs([one.rows for one in each]), runs=tuple(one.rows for one in each))
 
 
-def _mean_of(runs: Sequence[Sequence[Row]]) -> tuple[Row, ...]:
+def mean_of_runs(runs: Sequence[Sequence[Row]]) -> tuple[Row, ...]:
     """Rates and figures at equal levels; levels that one of the runs has not are left out."""
 
     def at(row: Row) -> tuple[str, int]:

@@ -96,3 +96,20 @@ def test_the_pages_show_what_the_files_of_this_release_say() -> None:
         if (ROOT / name).is_file():
             text = (ROOT / name).read_text(encoding="utf-8")
             assert redrawn(text, releases) == text, name
+
+
+def test_an_ablation_keeps_every_seed_and_shows_the_spread(tmp_path: Path) -> None:
+    """More PSNR at equal rates, by so much in each seed."""
+    lifts = {"full": (0.0, 0.2, -0.2), "less": (-1.0, -1.1, -0.9)}
+    for variant, each in lifts.items():
+        for seed, lift in enumerate(each):
+            for one in POINTS[:2]:
+                figures = {"psnr_rgb": one.figures["psnr_rgb"] + lift, "vmaf": 1.0}  # type: ignore[operator]
+                write_point(tmp_path / "ablation" / variant / f"seed-{seed}", replace(one, figures=figures))
+    small = read(add(tmp_path / "ablation", "small", tmp_path))
+    assert len({row.codec for row in small.rows}) == 6
+    text = redrawn(page("spread small a full psnr_rgb"), {"small": small})
+    spread = math.hypot(0.2, 0.1)
+    assert f"| less (3 runs) | **−1 ± {spread:.2g}** |" in text and "| full" not in text
+    with pytest.raises(GnvcError, match=r"small\.csv has no other; it has full, less"):
+        redrawn(page("spread small a other psnr_rgb"), {"small": small})
