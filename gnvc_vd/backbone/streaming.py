@@ -1,9 +1,9 @@
-"""A video VAE as a stream with explicit state, whatever its network.
+"""A streaming video VAE with explicit state, for any network.
 
     frames 0 | 1–4 | 5–8 …  ──encode_step──▶  latent 0 | 1 | 2 …   one latent a step, normalised
     latent 0 | 1 | 2 …      ──decode_step──▶  frames 0 | 1–4 | 5–8 …
 
-Latents are normalised with the VAE's mean and deviation, video is RGB in [−1, 1], both B C T H W.
+Latents are normalised with the VAE's mean and standard deviation; video is RGB in [−1, 1]; both are B C T H W.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -15,23 +15,23 @@ from torch import Tensor, nn
 from gnvc_vd.conventions import LATENT_CHANNELS, SPATIAL_STRIDE, TEMPORAL_STRIDE, Frame
 from gnvc_vd.video.pixels import to_frames, to_video
 
-State = tuple[Any, ...]  # whatever the VAE wants to have next time; opaque to everyone else
-ENCODING = ("encoder", "quant_conv")  # of a model's children; the others decode
+State = tuple[Any, ...]  # the VAE's cache between steps; opaque to callers
+ENCODING = ("encoder", "quant_conv")  # submodules of the encoder's half; all others are of the decoder's
 Step = Callable[[State | None, Tensor], tuple[Tensor, State]]
 
 
 class VideoVae(nn.Module):
-    """A causal video VAE with the shape of Wan's latents; state goes in and comes out, none stays on the module.
+    """A causal video VAE with latents shaped like Wan's; state is passed in and returned, never kept on the module.
 
-    What a network adds is two functions, `moments` and `pictures`. In and out are float32; encoder and decoder compute
-    in the precision of their weights, or of autocast.
+    Subclasses implement `moments` and `pictures`. Inputs and outputs are float32; encoder and decoder compute in the
+    precision of their weights, or of autocast.
 
     Args:
-        model: the module that a weights file holds; it has an `encoder` and a `decoder`.
-        mean, std: of its latents, one for each channel.
+        model: the module whose weights a weights file stores; it has an `encoder` and a `decoder`.
+        mean, std: mean and standard deviation of its latents, per channel.
     """
 
-    takes_any_length = False  # whether, after the first, a step of the network may be more than one latent long
+    takes_any_length = False  # whether steps after the first may process more than one latent
     model: nn.Module
     mean: Tensor
     std: Tensor
@@ -40,20 +40,20 @@ class VideoVae(nn.Module):
         super().__init__()
         self.model = model
         for name, values in (("mean", mean), ("std", std)):
-            # On the CPU even where the model is built on the meta device, which holds no numbers.
+            # On the CPU even if the model is built on the meta device, which stores no values.
             per_channel = torch.tensor(values, dtype=torch.float32, device="cpu").view(1, -1, 1, 1, 1)
             self.register_buffer(name, per_channel, persistent=False)
 
     def moments(self, state: State | None, frames: Tensor) -> tuple[Tensor, State]:
-        """The next frames to mean and log-variance of their latents, B 2·16 T h w, not normalised."""
+        """Encode the next frames to mean and log-variance of their latents, B 2·16 T h w, not normalised."""
         raise NotImplementedError
 
     def pictures(self, state: State | None, z: Tensor) -> tuple[Tensor, State]:
-        """The next latents, not normalised, to their frames."""
+        """Decode the next latents, not normalised, to frames."""
         raise NotImplementedError
 
     def compute_in(self, encoder: torch.dtype, decoder: torch.dtype) -> None:
-        """Cast both halves of the network, with what stands beside them in the model."""
+        """Cast the encoder and the decoder, each with its other submodules (such as `quant_conv`), to these types."""
         for name, part in self.model.named_children():
             part.to(encoder if name in ENCODING else decoder)
 
@@ -66,32 +66,32 @@ class VideoVae(nn.Module):
         return _type_of(self.model.get_submodule("decoder"))
 
     def encode(self, video: Tensor) -> Tensor:
-        """All at once: B 3 1+4k H W → B 16 1+k H/8 W/8."""
+        """Encode a whole clip, in steps: B 3 1+4k H W → B 16 1+k H/8 W/8."""
         return torch.cat(list(streamed(self.encode_step, chunked(video))), dim=2)
 
     def decode(self, latents: Tensor) -> Tensor:
-        """All at once: B 16 1+k h w → B 3 1+4k 8h 8w, step by step, so that memory is a step's."""
+        """Decode a whole clip, in the memory of one step: B 16 1+k h w → B 3 1+4k 8h 8w."""
         return torch.cat(list(streamed(self.decode_step, latents.split(1, dim=2))), dim=2)
 
     def encode_step(self, state: State | None, frames: Tensor) -> tuple[Tensor, State]:
-        """The next 4 frames (at the start, 1), B 3 T H W, to the next latent, B 16 1 h w."""
+        """Encode the next 4 frames (at the start, 1), B 3 T H W, to the next latent, B 16 1 h w."""
         _check_step(frames, channels=3, length=1 if state is None else TEMPORAL_STRIDE, multiple=SPATIAL_STRIDE)
         moments, after = self.moments(state, frames.to(self.encoder_type))
-        return (moments[:, :LATENT_CHANNELS].float() - self.mean) / self.std, after  # the mode
+        return (moments[:, :LATENT_CHANNELS].float() - self.mean) / self.std, after  # the posterior's mode
 
     def decode_step(self, state: State | None, latent: Tensor) -> tuple[Tensor, State]:
-        """The next latent to the next 4 frames (at the start, 1)."""
+        """Decode the next latent to the next 4 frames (at the start, 1)."""
         _check_step(latent, channels=LATENT_CHANNELS, length=1, multiple=1)
         frames, after = self.pictures(state, (latent * self.std + self.mean).to(self.decoder_type))
         return frames.float().clamp(-1, 1), after
 
     def posterior(self, video: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and log-variance of the latents, not normalised: what a VAE's own training needs."""
+        """Mean and log-variance of the latents, not normalised, for training the VAE itself."""
         mean, log_variance = self._run(self.moments, video.to(self.encoder_type), TEMPORAL_STRIDE).chunk(2, dim=1)
         return mean, log_variance
 
     def reconstruction(self, z: Tensor) -> Tensor:
-        """Video from latents that are not normalised, and not cut off at ±1, where no gradient would pass."""
+        """Decode latents that are not normalised, without clamping video to ±1, which would stop gradients."""
         return self._run(self.pictures, z.to(self.decoder_type), 1)
 
     def _run(self, step: Step, clip: Tensor, length: int) -> Tensor:
@@ -104,7 +104,7 @@ def _type_of(network: nn.Module) -> torch.dtype:
 
 
 def streamed(step: Step, parts: Iterable[Tensor]) -> Iterator[Tensor]:
-    """What a step makes of each part, as the parts come."""
+    """Apply a step to each part as it arrives, passing the state on."""
     state: State | None = None
     for part in parts:
         made, state = step(state, part)
@@ -112,27 +112,27 @@ def streamed(step: Step, parts: Iterable[Tensor]) -> Iterator[Tensor]:
 
 
 def chunked(clip: Tensor, length: int = TEMPORAL_STRIDE) -> list[Tensor]:
-    """A clip as the steps take it: the first frame (or latent), then so many at a time."""
+    """Split a clip for stepwise processing: the first frame (or latent), then `length` at a time."""
     rest = clip[:, :, 1:]
     return [clip[:, :, :1], *(rest.split(length, dim=2) if rest.shape[2] else ())]
 
 
 def latents_of_frames(vae: VideoVae, padded: Frame, device: torch.device) -> Tensor:
-    """Of 1 + 4k frames in multiples of 16, T H W 3 uint8: latents 1 16 1+k h w."""
+    """Encode 1 + 4k frames with sides padded to multiples of 16, T H W 3 uint8, to latents 1 16 1+k h w."""
     cut = [padded[:1], *(padded[at : at + TEMPORAL_STRIDE] for at in range(1, len(padded), TEMPORAL_STRIDE))]
     with torch.inference_mode():
         return torch.cat(list(streamed(vae.encode_step, (to_video(part, device) for part in cut))), dim=2)
 
 
 def frames_of_latents(vae: VideoVae, latents: Tensor) -> Iterator[Frame]:
-    """1, 4, 4, … padded frames, T H W 3 uint8."""
+    """Decode latents to padded frames, T H W 3 uint8, in parts of 1, 4, 4, …"""
     with torch.inference_mode():
         for part in streamed(vae.decode_step, latents.split(1, dim=2)):
             yield to_frames(part[0])
 
 
 def _check_step(x: Tensor, channels: int, length: int, multiple: int) -> None:
-    """Refuse what a step does not take."""
+    """Raise ValueError if a step's input has the wrong shape."""
     good = x.ndim == 5 and x.shape[1:3] == (channels, length) and not any(side % multiple for side in x.shape[3:])
     if not good:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""A stream's units to frames in order: if wanted, some GOPs only, or with a frame held where units are lost."""
+"""Decode a stream's units to frames, in order; optionally some GOPs only, or with lost units concealed."""
 
 import io
 from collections.abc import Callable, Iterator
@@ -17,26 +17,26 @@ SMALLEST_UNIT = 15  # bytes
 
 @dataclass(frozen=True)
 class Decoding:
-    """What a decoder decides."""
+    """Decoder options."""
 
-    steps: int | None = None  # as the stream says
+    steps: int | None = None  # of refinement; None: as the stream says
     refine: bool = True
-    apart: bool = False  # each latent refined as if there were no other
+    apart: bool = False  # refine each latent independently of the others
     first_gop: int = 0
-    last_gop: int | None = None  # exclusive; None is the end
-    conceal: bool = False
+    last_gop: int | None = None  # exclusive; None: to the end
+    conceal: bool = False  # repeat the last frame in place of lost ones
     allow_other_weights: bool = False
     max_pixels: int = MAX_PIXELS
 
 
 def whose_stream(header: Header) -> str:
-    """Where to get a stream's model, to end an error message with; empty if unknown."""
+    """Suffix for error messages: where to get a stream's model, or ""."""
     model = SHIPPED_BEFORE.get(header.shown_identity.hex())
     return f" (--model with {model})" if model else ""
 
 
 def refuse_other_weights(header: Header, own: bytes, whose: str) -> None:
-    """Refuse a stream of other float weights: its symbols are right, its pictures would be wrong."""
+    """Refuse a stream coded with other float weights: its symbols decode correctly, its pictures would not."""
     if header.shown_identity != own:
         raise BitstreamError(
             f"coded with weights {header.shown_identity.hex()}; {whose} has {own.hex()} and would show wrong pictures "
@@ -45,17 +45,17 @@ def refuse_other_weights(header: Header, own: bytes, whose: str) -> None:
 
 
 class UnitDecoder(Protocol):
-    """Decodes a stream's units, in order, to frames; made with the stream's header, already parsed."""
+    """Decodes a stream's units to frames, in order; constructed with the stream's parsed header."""
 
     def frames(self, unit: Unit) -> Iterator[Frame]:
-        """A unit's frames, T H W 3, in parts.
+        """Decode a unit to frames, T H W 3, in parts.
 
         Raises:
-            BitstreamError: the unit is damaged; parts that came before are good.
+            BitstreamError: the unit is damaged; parts already yielded are valid.
         """
 
     def skip(self, unit: Unit) -> None:
-        """Do what later units need of a unit that is not shown."""
+        """Update the state that later units depend on, without decoding this unit's frames."""
 
 
 def decoded(
@@ -64,10 +64,10 @@ def decoded(
     decoding: Decoding | None = None,
     **options: Any,
 ) -> Iterator[Frame]:
-    """A stream's frames T H W 3, part by part; options are fields of `Decoding`.
+    """Decode a stream to frames T H W 3, part by part; options are fields of `Decoding`.
 
     Raises:
-        BitstreamError: damage (unless it is to be concealed), or a stream of another model.
+        BitstreamError: damage (unless `conceal` is set), or a stream of another model.
     """
     decoding = replace(decoding or Decoding(), **options)
     reader = Reader(io.BytesIO(stream) if isinstance(stream, bytes) else stream, decoding.max_pixels)
@@ -75,22 +75,22 @@ def decoded(
 
 
 class Playback:
-    """The frames of a stream whose header has been read.
+    """Decodes a stream to frames, after its header has been read.
 
     Args:
-        say: hears of each damage that is concealed.
+        say: called with a message for each concealed damage.
     """
 
     def __init__(
         self, reader: Reader, decoding: Decoding, decoder: UnitDecoder, say: Callable[[str], object] = lambda _: None
     ) -> None:
         self._reader, self._decoding, self._decoder, self._say = reader, decoding, decoder, say
-        self.held = 0  # frames in place of those that are lost
+        self.held = 0  # frames repeated in place of lost ones
         self._last: Frame | None = None
         self._gop_frames = 0
         self._given = 0
         self._lost_gops = 0
-        self._gops = 0  # that the stream was seen to have
+        self._gops = 0  # found in the stream so far
 
     def frames(self) -> Iterator[Frame]:
         for part in self._reader:
@@ -99,7 +99,7 @@ class Playback:
             elif isinstance(part, Unit):
                 yield from self._unit(part)
             elif isinstance(part, End) and self._decoding.conceal and self._whole_stream():
-                # The closing unit's count is untrusted: at most as many as lost units can hold.
+                # The closing unit's frame count is untrusted: limited to what the lost units can hold.
                 yield from self._held(min(part.frames - self._given, self._lost_gops * MAX_GOP))
         if self._gops and self._gops <= self._decoding.first_gop:
             first, last = self._decoding.first_gop, self._decoding.last_gop

@@ -1,10 +1,10 @@
-"""Clips made on the device that trains on them: a bank of them at once, from which batches are taken by sample number.
+"""Banks of training clips, made on the training device; batches are taken from them by sample number.
 
-    number ──÷ bank × uses──▶ bank, place ──the turn's order──▶ content ──source, on the device──▶ clip of the bank
+    number ──÷ (clips × uses)──▶ bank, place ──permutation of the use──▶ content ──source, on the device──▶ clip
 
-A content is a sample number of the source. A bank is used `uses` times: first in order, so that with
-one use number n is content n, then in a new permutation each time. The mapping depends on nothing else: a process makes
-only the clips of its own numbers, and a training resumed in the middle of a bank makes only the remaining ones.
+A content is a sample number of the source. A bank is used `uses` times: first in order (so with one use, sample n is
+content n), then in a new permutation each time. The mapping has no other state: each process makes only the clips of
+its own sample numbers, and a training resumed in the middle of a bank makes only the remaining clips.
 """
 
 import logging
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Bank:
-    """How many clips are made at once, and how often each is shown before others take their place."""
+    """Number of clips made at once, and how often each is used before the bank is replaced."""
 
     clips: int
     uses: int = 1
@@ -35,15 +35,15 @@ class Bank:
 
     @property
     def samples(self) -> int:
-        """Sample numbers that one bank serves."""
+        """Number of samples taken from one bank."""
         return self.clips * self.uses
 
 
 class BankedClips(Clips):
-    """The clips of another source, made on the training's device where that source can.
+    """The clips of another source, made on the training device if that source supports it.
 
     Args:
-        material: decoded once for all sources that share it, whatever clips they make of it.
+        material: decoded files, loaded once and shared by sources, whatever clips they make.
     """
 
     def __init__(self, source: Clips, spec: ClipSpec, bank: Bank, material: Material) -> None:
@@ -60,7 +60,7 @@ class BankedClips(Clips):
         return self.source[self.source_number(number)]
 
     def source_number(self, number: int) -> int:
-        """The number of the source's clip that a sample number is."""
+        """Map a sample number to the source's sample number."""
         require(0 <= number < 1 << 63, f"there is no sample {number}", IndexError)
         bank, place = divmod(number, self.bank.samples)
         turn, slot = divmod(place, self.bank.clips)
@@ -69,10 +69,10 @@ class BankedClips(Clips):
         return bank * self.bank.clips + slot
 
     def batches(self, taken: Iterable[list[int]], loading: Loading) -> Iterator[Tensor]:
-        """Batches on the device; too large a bank is refused before anything is decoded."""
+        """Batches on the device; a bank too large for memory is refused before anything is decoded."""
         rest = iter(taken)
-        first = list(islice(rest, self.bank.clips))  # no later one is longer
-        most = min(sum(map(len, first)), self.bank.clips + max(map(len, first)) - 1)  # one may reach into the next bank
+        first = list(islice(rest, self.bank.clips))  # later batches are not longer
+        most = min(sum(map(len, first)), self.bank.clips + max(map(len, first)) - 1)  # one may span two banks
         size = 3 * self.spec.frames * self.spec.height * self.spec.width
         self.source.register_files(self.material)
         self.material.load(loading.device, loading.memory, most * size, f"{most} clips of {size / 1e6:.3g} MB")

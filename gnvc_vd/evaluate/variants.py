@@ -1,12 +1,12 @@
-"""What each part of a codec is worth: variants of one training, each taken through all phases for every seed.
+"""Ablations: variants of a codec, each trained in phases, exported and evaluated for every seed.
 
     variant, seed:  start ──train──▶ run ──export──▶ model ──train──▶ … ──export──▶ model ──evaluate──▶ points
 
     OUT/runs/VARIANT/seed-S/PHASE    OUT/models/VARIANT/seed-S/PHASE    OUT/evaluations/VARIANT/seed-S
 
-Every arrow is a command that one could type, kept beside its run (`PHASE.json`), so that a stopped ablation goes
-on where it stood, and one whose settings have changed says so instead of mixing old with new. A phase that two variants
-share, from the same start with the same settings, is trained once, in the folder of the variant that comes first.
+Every arrow is a command line, recorded beside its run (`PHASE.json`), so that an interrupted ablation resumes where it
+stopped, and changed settings raise an error instead of mixing old results with new. A phase that variants share, with
+the same initial model and the same settings, is trained once, in the first such variant's folder.
 """
 
 import json
@@ -33,10 +33,10 @@ class Phase:
     """A training and its export.
 
     Args:
-        settings: words after `scripts/train.py experiment=…`.
-        export: words after `scripts/export.py RUN FOLDER`.
-        launch: what starts the training, before the script; null is Python, in one process.
-        common: whether the variants' own settings leave it alone.
+        settings: further arguments of `scripts/train.py experiment=…`.
+        export: further arguments of `scripts/export.py RUN FOLDER`.
+        launch: the launcher's command, before the script; null: Python, in one process.
+        common: whether the variants' `settings` do not apply to it.
     """
 
     experiment: str
@@ -48,13 +48,12 @@ class Phase:
 
 @dataclass(frozen=True)
 class Variant:
-    """What is different about it, each added to what all variants have.
+    """A variant's own arguments, added to those of all variants.
 
     Args:
-        settings: of every phase that is not common.
-        phases: of single phases, by their names; `experiment=…` among them takes the place of the phase's own, and
-            null leaves the phase out.
-        evaluation: of its evaluation.
+        settings: for every phase that is not common.
+        phases: for single phases, by name; an `experiment=…` replaces the phase's own, and null leaves the phase out.
+        evaluation: for its evaluation.
     """
 
     settings: tuple[str, ...] = ()
@@ -64,14 +63,14 @@ class Variant:
 
 @dataclass(frozen=True)
 class Ablation:
-    """A file of configs/ablate.
+    """An ablation, read from a file of configs/ablate.
 
     Args:
-        phases: in their order, by name.
-        evaluation: words after `scripts/evaluate.py`, but for the folder and the model.
-        codec: which of the evaluation's codecs is the one that varies.
+        phases: by name, in order.
+        evaluation: arguments of `scripts/evaluate.py`, except folder and model.
+        codec: the evaluation's codec whose model varies.
         anchor: the variant that others are compared with.
-        start: the model that the first phase goes on from; null is what its experiment says.
+        start: initial model of the first phase; null: as its experiment says.
     """
 
     phases: dict[str, Phase]
@@ -96,7 +95,7 @@ class Ablation:
 
 
 def read_ablation(path: Path, seeds: Sequence[int] = ()) -> Ablation:
-    """From its file; `seeds` in the place of its own."""
+    """Read an ablation's file; `seeds`, if any, replace its own."""
     data = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
     ablation = parse(Ablation, data, path.name)
     return replace(ablation, seeds=tuple(seeds)) if seeds else ablation
@@ -104,7 +103,7 @@ def read_ablation(path: Path, seeds: Sequence[int] = ()) -> Ablation:
 
 @dataclass(frozen=True)
 class Task:
-    """One training with its export, or one evaluation; its record says by which commands, and whether it has ended."""
+    """One training with its export, or one evaluation; its record holds its commands and whether they have finished."""
 
     name: str
     commands: tuple[Command, ...]
@@ -112,7 +111,7 @@ class Task:
     record: Path
 
     def is_done(self) -> bool:
-        """Raises where it was done, or begun, with other settings."""
+        """Whether it is finished; raises if it was finished or started with other settings."""
         if not self.record.is_file():
             return False
         kept = json.loads(self.record.read_text(encoding="utf-8"))
@@ -135,7 +134,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Programs:
-    """Paths of the three scripts, and what starts every training if it is not what its phase says."""
+    """Paths of the three scripts, and a launcher for every training that replaces its phase's."""
 
     train: str
     export: str
@@ -144,10 +143,10 @@ class Programs:
 
 
 class Planned:
-    """An ablation's tasks, for one place where it is kept.
+    """An ablation's tasks, in one output folder.
 
     Args:
-        training, evaluation: words that are added to every training, and to every evaluation.
+        training, evaluation: arguments added to every training, and to every evaluation.
     """
 
     def __init__(
@@ -159,7 +158,7 @@ class Planned:
         self.chains = {(name, seed): self._chain(name, seed) for name in ablation.variants for seed in ablation.seeds}
 
     def needs(self, variant: str, seed: int) -> list[tuple[str, int]]:
-        """The chains that train a phase of this one, too, and come before it."""
+        """Dependencies: earlier chains that share a phase with this one."""
         made = {task.made for task in self.chains[variant, seed]}
         before = takewhile(lambda at: at != (variant, seed), self.chains)
         return [at for at in before if made & {task.made for task in self.chains[at]}]
@@ -210,9 +209,9 @@ class Planned:
 
 
 def waiting(planned: Planned, only: Sequence[str] = ()) -> Iterator[Task]:
-    """Tasks that are not done, each once and after those that it needs."""
+    """Unfinished tasks, each once, after its dependencies."""
     seen = set[Path]()
-    for seed in planned.ablation.seeds:  # all variants of a seed first: so there is something to compare early
+    for seed in planned.ablation.seeds:  # all variants of one seed first, for early comparisons
         for variant in only or planned.ablation.variants:
             for task in planned.chains[variant, seed]:
                 if task.made not in seen and not task.is_done():
@@ -221,11 +220,11 @@ def waiting(planned: Planned, only: Sequence[str] = ()) -> Iterator[Task]:
 
 
 def execute(command: Command) -> None:
-    """Run a command to its end; its failure ends the ablation, which the same command resumes."""
+    """Run a command; if it fails, the ablation stops, and running the ablation again resumes it."""
     with subprocess.Popen(command) as process:
         try:
             code = process.wait()
-        except BaseException:  # it ends with us, in its own way: a training that stops is resumed
+        except BaseException:  # lets the command shut down by itself: an interrupted training can be resumed
             process.terminate()
             raise
     require(code == 0, f"this ended with {code}: {' '.join(command)}", GnvcError)

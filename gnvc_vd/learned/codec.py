@@ -1,9 +1,9 @@
-"""GNVC-VD assembled: frames to units of a .gnvc stream, and back.
+"""The GNVC-VD codec: encodes frames to the units of a .gnvc stream, and decodes them.
 
-    frames ─scenes, GOPs─▶ canvas, where one pays ─▶ VAE ─▶ bottleneck ─▶ unit …
+    frames ─scenes, GOPs─▶ canvas, if it saves bits ─▶ VAE ─▶ bottleneck ─▶ unit …
     unit … ─▶ bottleneck ─l̂, f─▶ windows ─▶ refiner ─▶ VAE ─▶ out of the canvas ─▶ frames
 
-Both directions are generators: encoding holds a GOP of frames, decoding a window of latents.
+Both directions are generators: the encoder keeps one GOP of frames in memory, the decoder one window of latents.
 """
 
 import hashlib
@@ -41,21 +41,21 @@ from gnvc_vd.video.scenes import scenes
 if TYPE_CHECKING:
     from gnvc_vd.learned.refine.refiner import Refiner
 
-NOISE_KEY = 0x474E5643  # the second half of a noise key; the stream's seed is the first
+NOISE_KEY = 0x474E5643  # second half of the noise generator's key; the first is the stream's seed
 DEFAULT_QUALITY = 32
 NO_REFINER = "was trained without a refiner: its streams are shown as decoded, in no steps"
 
 
 @dataclass(frozen=True)
 class Encoding:
-    """What an encoder decides.
+    """Encoder options.
 
     Args:
-        bpp: searches the quality whose stream comes nearest to a rate, instead of taking `quality`.
-        target_kbps: the highest whose stream has at most so many kbit/s; `target_size`: so many bytes.
-        rotation: latents per rotation (DCT over time) of a transform codec, 1 to 9; by default the fewest rotations.
-        canvas: compensate camera pans in GOPs where it saves bits ("auto"), or in none.
-        refinement: what the stream says of it; None is the model's own.
+        bpp: target bits per pixel; search for the quality with the nearest rate, ignoring `quality`.
+        target_kbps: maximum kbit/s; search for the highest quality within it. `target_size`: likewise, in bytes.
+        rotation: latents per rotation (temporal DCT) of a transform codec, 1 to 9; default: the fewest rotations.
+        canvas: compensate camera pans in GOPs where it saves bits ("auto"), or in none ("off").
+        refinement: refinement settings written to the stream; None: the model's.
     """
 
     quality: int = DEFAULT_QUALITY
@@ -78,11 +78,11 @@ class Encoding:
 
     @property
     def searches(self) -> bool:
-        """Whether a rate is asked for, not a quality."""
+        """Whether a rate or size is the target, not a quality."""
         return any(rate is not None for rate in self._rates())
 
     def wanted_bytes(self, info: VideoInfo, frames: int) -> float | None:
-        """Of the whole file of so many frames, to a thousandth: what floats are off is no byte."""
+        """Target size of the whole file in bytes, rounded to a thousandth so that float error costs no byte."""
         if self.bpp is not None:
             return round(self.bpp * info.width * info.height * frames / 8, 3)
         if self.target_kbps is not None:
@@ -94,7 +94,7 @@ class Encoding:
 
 
 class Gop(NamedTuple):
-    """A GOP's latents, before quantisation."""
+    """A GOP's latents before quantisation, and its canvas if it has one."""
 
     frames: int
     latents: Tensor  # 1 16 T h w
@@ -103,14 +103,14 @@ class Gop(NamedTuple):
 
 @dataclass(eq=False, repr=False)
 class GnvcVd:
-    """A whole codec: `encode` and `decode` in one call, or unit by unit.
+    """The whole codec: encodes and decodes in one call, or unit by unit.
 
     Args:
-        name: what messages call it.
-        shown_identity: its streams' hash of the float weights (`shown_identity_of`).
-        load_refiner: called when something is refined for the first time; no encoder ever does.
-        note: what its user must know (that nano's pictures mean nothing).
-        refinement: what its streams say of it, unless the encoder wants it otherwise.
+        name: the model's name in error messages.
+        shown_identity: hash of the float weights, written to its streams (`shown_identity_of`).
+        load_refiner: called at the first refinement; encoding never needs it.
+        note: a warning for users (nano's: its pictures mean nothing).
+        refinement: refinement settings written to its streams, unless `Encoding.refinement` is set.
     """
 
     name: str
@@ -152,7 +152,7 @@ class GnvcVd:
         return Header(CodecId.GNVC_VD, *identities, *size, info.rate, info.colour, refinement.pack())
 
     def encode(self, video: Video, settings: Encoding | None = None, **options: Any) -> bytes:
-        """A whole stream; options are fields of `Encoding`."""
+        """Encode a video to a whole stream; options are fields of `Encoding`."""
         settings = replace(settings or Encoding(), **options)
         return whole_stream(self.header(video.info, settings), self.encode_units(video, settings, video.info))
 
@@ -164,14 +164,14 @@ class GnvcVd:
         on_trial: Callable[[int, float], object] = lambda quality, bpp: None,
         say: Callable[[str], object] = lambda sentence: None,
     ) -> Iterator[Unit]:
-        """Encode unit by unit as frames arrive; with a target rate, all units after the last frame.
+        """Encode unit by unit as frames arrive; with a target rate, all units come after the last frame.
 
-        The rate search keeps the whole clip's latents in memory: half a byte for each pixel.
+        The rate search keeps the whole clip's latents in memory: half a byte per pixel.
 
         Args:
-            info: of the video, which says what the file takes beside its units. Only a rate needs it.
-            on_trial: hears of every quality that a search has coded, seven at most, and its rate.
-            say: hears that a rate is out of reach.
+            info: of the video, to count the file's bytes besides its units; needed only for a target rate or size.
+            on_trial: called with each quality that the rate search has tried (seven at most) and its bits per pixel.
+            say: called with a message if the target is out of reach.
         """
         several = qualities(settings.quality, 2, settings.policy)
         reason = self.bottleneck.unsupported_reason(several, settings.rotation or self.bottleneck.usual_rotation(2))
@@ -194,7 +194,7 @@ class GnvcVd:
         yield from search(lambda quality: list(coded(quality)), self.header(info, settings), wanted, on_trial, say)
 
     def latents(self, frames: Iterable[Frame], settings: Encoding) -> Iterator[Gop]:
-        """Each GOP on its canvas, where it has one, as latents."""
+        """Cut frames into GOPs and encode each to latents, on a canvas if it has one."""
         for scene in scenes(frames) if settings.scenecut else iter([iter(frames)]):
             for gop in gops.cut(scene, settings.gop):
                 pictures = np.stack(gop)
@@ -217,14 +217,14 @@ class GnvcVd:
         return Unit(index, gop.frames, quality, number, coded.symbol_hash, payload, taken, sigma_0, canvas=has_canvas)
 
     def decode(self, stream: bytes | BinaryIO, decoding: Decoding | None = None, **options: Any) -> Iterator[Frame]:
-        """Frames T H W 3, window by window; options are fields of `Decoding`: decode(stream, steps=5)."""
+        """Decode to frames T H W 3, window by window; options are fields of `Decoding`: decode(stream, steps=5)."""
         return decoded(stream, self.decoder, decoding, **options)
 
     def decoder(self, header: Header, decoding: Decoding | None = None, pictures: bool = True) -> "GnvcVdDecoder":
-        """For a stream with this header.
+        """A decoder for a stream with this header.
 
         Args:
-            pictures: False if only symbols are to be verified, which works for any float weights.
+            pictures: False to verify symbols only, which works with any float weights.
         """
         decoding = decoding or Decoding()
         if (decoding.steps or decoding.apart) and not self.refines:
@@ -236,7 +236,7 @@ class GnvcVd:
         return GnvcVdDecoder(self, header, decoding, refinement)
 
     def check(self, header: Header, allow_other_weights: bool = False) -> Refinement:
-        """Refuse streams that this model would read wrongly."""
+        """Refuse streams that this model would decode wrongly; returns the stream's refinement settings."""
         if header.codec is not CodecId.GNVC_VD:
             raise BitstreamError(f"a stream of {header.codec.name}; this is {CodecId.GNVC_VD.name}")
         if header.coded_identity != self.coded_identity:
@@ -250,18 +250,18 @@ class GnvcVd:
 
 
 class GnvcVdDecoder:
-    """A stream's units to frames."""
+    """Decodes a stream's units to frames."""
 
     def __init__(self, codec: GnvcVd, header: Header, decoding: Decoding, refinement: Refinement) -> None:
         self._codec, self._header, self._decoding, self._refinement = codec, header, decoding, refinement
-        self.drifts: dict[int, float] = {}  # always empty: floats may differ between machines
+        self.drifts: dict[int, float] = {}  # always empty: float differences between machines change no symbol
 
     def symbols(self, unit: Unit) -> Iterator[DecodedLatent]:
-        """A unit's latents, with the check of its symbol hash after the last."""
+        """Decode a unit's latents; its symbol hash is checked after the last."""
         return self._parse_unit(unit)[1]
 
     def _parse_unit(self, unit: Unit) -> tuple[Canvas | None, Iterator[DecodedLatent]]:
-        """A unit's canvas, where it has one, and its latents."""
+        """A unit's canvas, if it has one, and its latents, decoded one by one."""
         if unit.policy >= len(POLICIES):
             raise BitstreamError(f"GOP {unit.index} has policy {unit.policy}, which this program does not know")
         size, canvas, symbols = (self._header.height, self._header.width), None, unit.payload
@@ -277,24 +277,24 @@ class GnvcVdDecoder:
         return canvas, self._codec.bottleneck.decompress(*sent, (height, width), levels, unit.rotation)
 
     def verify(self, unit: Unit) -> None:
-        """Decode every symbol."""
+        """Decode all symbols, which checks their hash."""
         for _ in self.symbols(unit):
             pass
 
     def skip(self, unit: Unit) -> None:
-        """GOPs are independent."""
+        """Do nothing: GOPs are independent."""
 
     def frames(self, unit: Unit) -> Iterator[Frame]:
-        """A GOP's frames, window by window."""
+        """Decode a GOP's frames, window by window."""
         canvas, decoded_latents = self._parse_unit(unit)
         count = gops.latents_of(unit.frames)
-        held: list[DecodedLatent] = []  # the window's latents, and the one before it
+        held: list[DecodedLatent] = []  # the window's latents, after the last of the previous window
         refined: Tensor | None = None
         state: State | None = None
         for number, window in enumerate(gops.windows(count, self._refinement.window)):
             held = held[-1:] + [next(decoded_latents) for _ in range(window.stop - window.start)]
             if window.stop == count:
-                next(decoded_latents, None)  # the symbol hash, before the last pictures are shown
+                next(decoded_latents, None)  # checks the symbol hash, before the last frames are yielded
             latents = torch.stack([one.latent for one in held], dim=2)
             features = torch.stack([one.feature for one in held], dim=2)
             with torch.inference_mode():
@@ -325,7 +325,7 @@ class GnvcVdDecoder:
         return out
 
     def _steps(self, unit: Unit) -> int:
-        """The decoder's steps, else the stream's up to the model's highest quality."""
+        """Refinement steps: the decoder's if set, else the stream's; none above the model's highest refined quality."""
         if not self._decoding.refine:
             return 0
         if self._decoding.steps is not None:
@@ -345,5 +345,5 @@ def shown_identity_of(backbone: Backbone, bottleneck: Bottleneck, adaptor: Mappi
 
 
 def apart(window: Tensor) -> Tensor:
-    """Each latent of a window as a window of its own."""
+    """Split a window into windows of one latent each, along the batch."""
     return rearrange(window, "b c t h w -> (b t) c 1 h w")

@@ -1,6 +1,6 @@
-"""What a page's player has: streams at about equal rates, the two it opens on, and copies that browsers play.
+"""Contents of a report's video player: streams of similar rates, the default pair, and browser-playable copies.
 
-points ──each codec's nearest to each rate──▶ levels ──as many sequences as a page holds──▶ copies, first pair
+points ──each codec's nearest to each rate──▶ levels ──as many sequences as fit on a page──▶ copies, default pair
 """
 
 import base64
@@ -16,15 +16,15 @@ from gnvc_vd.evaluate.evaluation import Evaluation
 from gnvc_vd.evaluate.points import Point
 from gnvc_vd.evaluate.run import player_path
 
-LARGEST = 200_000_000  # bytes of videos: browsers cannot hold a string twice as long
-EQUAL = math.log(1.1)  # rates of which one is at most a tenth above the other
+LARGEST = 200_000_000  # bytes of all videos; browsers cannot hold a string twice as long
+EQUAL = math.log(1.1)  # rates count as equal if one is at most 10% above the other
 SOURCE = "source"
-PlayerLevels = dict[str, dict[str, dict[str, int]]]  # sequence → codec → place of the rate → level
+PlayerLevels = dict[str, dict[str, dict[str, int]]]  # sequence → codec → index of the rate → level
 
 
 @dataclass(frozen=True)
 class Opening:
-    """What the player shows at first; `rate` is a place among the rates."""
+    """The player's initial selection; `rate` is an index of the rates."""
 
     sequence: str
     rate: int
@@ -33,13 +33,13 @@ class Opening:
 
 
 def main_metric(metrics: Sequence[str], points: Sequence[Point]) -> str:
-    """The measure that stands for what is seen: of those with figures, the first of METRICS."""
+    """The metric that stands for visual quality: the first of METRICS that has values."""
     known = [name for name in METRICS if name in metrics]
     return next((name for name in known if any(one.figures[name] is not None for one in points)), known[0])
 
 
 def rivals(evaluation: Evaluation, codecs: Sequence[str]) -> tuple[str, str]:
-    """Whom the player sets side by side: our first codec, and x265, else the anchor, else the next; else the source."""
+    """The default pair: our first codec, and x265, else the anchor, else the next codec, else the source."""
     entries = {name: evaluation.codecs[name] for name in codecs if name in evaluation.codecs}
     left = next((name for name, one in entries.items() if one.ours), codecs[0])
     x265 = [name for name, one in entries.items() if one.hybrid and one.hybrid.encoder == "x265"]
@@ -49,7 +49,7 @@ def rivals(evaluation: Evaluation, codecs: Sequence[str]) -> tuple[str, str]:
 
 
 def telling(pairs: Sequence[tuple[Point, Point]], metric: str) -> int:
-    """Which of the pairs at equal rates the measure tells apart most, whichever is better; else the nearest pair."""
+    """Index of the pair whose metric differs most (either way) at equal rates; else of the pair nearest in rate."""
     places = range(len(pairs))
 
     def apart(place: int) -> float:
@@ -65,7 +65,7 @@ def telling(pairs: Sequence[tuple[Point, Point]], metric: str) -> int:
 
 
 def player_rates(points: Sequence[Point], pair: tuple[str, str], metric: str) -> tuple[float, ...]:
-    """Where nobody names rates: the one at which the two are most telling."""
+    """Default rates: the one rate at which the pair's metric differs most."""
     left, right = ([one for one in points if one.codec == codec] for codec in pair)
     pairs = [(one, other) for one, other in product(left, right) if one.sequence == other.sequence]
     if not pairs:
@@ -75,7 +75,7 @@ def player_rates(points: Sequence[Point], pair: tuple[str, str], metric: str) ->
 
 
 def opening(points: Sequence[Point], offered: PlayerLevels, pair: tuple[str, str], metric: str) -> Opening:
-    """The most telling of what is offered."""
+    """The initial selection: the offered sequence and rate at which the pair's metric differs most."""
     by_place = {(one.sequence, one.codec, one.level): one for one in points}
     left, right = pair
 
@@ -97,12 +97,12 @@ def opening(points: Sequence[Point], offered: PlayerLevels, pair: tuple[str, str
 
 
 def nearest(points: Sequence[Point], rate: float) -> Point:
-    """In octaves, so that half and twice the rate are equally far."""
+    """The point nearest to a rate in octaves, so that half and twice the rate are equally far."""
     return min(points, key=lambda one: (abs(math.log(one.bpp / rate)), one.level))
 
 
 def player_levels(points: Sequence[Point], rates: Sequence[float]) -> PlayerLevels:
-    """Of every sequence, each codec's points nearest to the rates."""
+    """Each codec's levels nearest to the rates, for every sequence."""
     shown: PlayerLevels = {}
     for sequence, codec in dict.fromkeys((one.sequence, one.codec) for one in points):
         own = [one for one in points if (one.sequence, one.codec) == (sequence, codec)]
@@ -112,7 +112,7 @@ def player_levels(points: Sequence[Point], rates: Sequence[float]) -> PlayerLeve
 
 
 def sequences_that_fit(shown: PlayerLevels, wanted: Sequence[str], folder: Path) -> PlayerLevels:
-    """The sequences that are asked for, as far as they fit; the first does."""
+    """The requested sequences that fit on the page; the first always does."""
     asked = wanted or tuple(shown)
     absent = ", ".join(name for name in asked if name not in shown)
     require(not absent, f"report.shown: there is no sequence {absent}; there are {', '.join(shown)}")
@@ -136,5 +136,5 @@ def video_paths(folder: Path, shown: PlayerLevels) -> dict[str, Path]:
 
 
 def embedded(paths: Mapping[str, Path]) -> dict[str, str]:
-    """Videos as text, by the names that the player knows them under."""
+    """Videos as base64, by the player's keys."""
     return {key: base64.b64encode(path.read_bytes()).decode() for key, path in paths.items()}

@@ -1,10 +1,10 @@
-"""The one training loop: Accelerate's devices and processes, our order, our checkpoints.
+"""The training loop: Accelerate's devices and processes, our own sample order and checkpoints.
 
     for each span of clips:  for each step:
-        passes ─▶ losses ─▶ gradients, summed over passes and averaged over processes ─▶ clipped ─▶ AdamW ─▶ average
+        passes ─▶ losses ─▶ gradients, accumulated over passes and averaged over processes ─▶ clipping ─▶ AdamW ─▶ EMA
 
-Every step depends only on the seed and its number, so a resumed training continues as if it had never stopped; with
-a time budget it uses the time that is left (clock.py). Steps can be CUDA graphs (capture.py).
+Every step depends only on the seed and the step number, so a resumed training continues as if never interrupted; with
+a time budget, it uses the remaining time (clock.py). Steps can be CUDA graphs (capture.py).
 """
 
 import hashlib
@@ -44,21 +44,21 @@ from gnvc_vd.train.stages.codec_stage import START, CodecStage
 from gnvc_vd.train.stages.stage import Losses, Step
 
 CHECKPOINTS = "checkpoints"
-MEASURED_CLIPS = 128  # for the codec's start
+MEASURED_CLIPS = 128  # for the latent codec's initial statistics
 Sources = Callable[[ClipSpec], Clips]
 
 
 def train(training: Training, sources: Sources, validation: Sources | None, folder: Path) -> Path:
-    """Run, or go on with, a training; returns the last checkpoint's folder."""
+    """Start or resume a training; returns the last checkpoint's folder."""
     with in_one_order(training.run.deterministic):
         return Trainer(training, folder).run(sources, validation)
 
 
 class Trainer:
-    """A training's modules and where it stands.
+    """Runs a training: its modules, optimiser, EMA and progress.
 
     Args:
-        now: a clock's seconds.
+        now: returns a clock's time in seconds.
     """
 
     def __init__(self, training: Training, folder: Path, now: Callable[[], float] = time.monotonic) -> None:
@@ -66,8 +66,9 @@ class Trainer:
         self.clock = Clock(training.stage, training.run, now)
         self.checkpoints = Checkpoints(folder / CHECKPOINTS, training.run.keep)
         latest = self.checkpoints.latest()
-        Share(training.stage, 0, PartialState(cpu=training.run.cpu).num_processes, training.run.accumulate)  # before
-        self.stage = build(training)  # gigabytes are read
+        # Refuse a batch that cannot be divided before `build` reads gigabytes.
+        Share(training.stage, 0, PartialState(cpu=training.run.cpu).num_processes, training.run.accumulate)
+        self.stage = build(training)
         self.accelerator = _accelerator(training.run, precision_of(self.stage, latest), folder)
         self.loading = Loading(training.run.workers, self.accelerator.device, training.run.memory)
         if training.run.budget and self.accelerator.num_processes > 1:
@@ -81,7 +82,7 @@ class Trainer:
         else:
             self.module = self.accelerator.prepare(self.stage)
         optimisation = training.stage.optimisation
-        self.ema = Ema(self.stage, optimisation.ema)  # after sharding replaces parameters
+        self.ema = Ema(self.stage, optimisation.ema)  # after sharding, which replaces parameters
         self.optimiser = _optimiser(self.ema, training, self.accelerator)
         self.prepared = self.accelerator.prepare(self.optimiser)
         self.captured = self._captured() if training.run.capture else None
@@ -96,7 +97,7 @@ class Trainer:
         self.accelerator.wait_for_everyone()
 
     def _captured(self) -> capture.CapturedSteps | None:
-        """Steps as graphs, or one sentence why they are none."""
+        """Steps as CUDA graphs; None, with a warning why, if they cannot be."""
         reason = capture.unsupported_reason(self.training, self.accelerator)
         if reason is not None:
             logging.getLogger(__name__).warning("steps are not captured: %s", reason)
@@ -144,19 +145,19 @@ class Trainer:
         return last
 
     def _goes_on(self, stop: int) -> bool:
-        """Whether the span that ends at step `stop` has steps or time left; there is always a first step."""
+        """Whether the span that ends at step `stop` has steps or time left; a training has at least one step."""
         never_begun = self.step == 0 and stop == self.training.stage.steps
         return self.clock.planned_step(self.step) < stop or (never_begun and bool(self.training.run.budget))
 
     def _batches(self, sources: Sources, share: Share, stop: int) -> Batches:
-        """From the next step on, to where the span ends."""
+        """Batches from the next step to the end of the span."""
         source = sources(spec_of(self.span, self.training))
         if self.training.run.budget:
             return endless_batches(source, share, self.span, self.step, self.loading)
         return batches(source, share, self.step, stop, self.loading)
 
     def _start(self, log: Log, clips: Sequence[Tensor], sources: Sources) -> None:
-        """Measure the latent codec's start if needed; with a budget, time a validation and checkpoint."""
+        """Measure the latent codec's initial statistics if needed; with a budget, time a validation and checkpoint."""
         begins = isinstance(self.stage, CodecStage) and self.stage.begin is not None
         if begins:
             self._begin(cast(CodecStage, self.stage), sources)
@@ -169,13 +170,13 @@ class Trainer:
             self._validate(log, clips)
 
     def _end(self, log: Log, clips: Sequence[Tensor]) -> None:
-        self._save(None)  # first: a validation takes a while
+        self._save(None)  # before the validation, which takes a while
         score = self._validate(log, clips)
         if score is not None:
             self._save(score)
 
     def _validate_and_save(self, log: Log, clips: Sequence[Tensor]) -> None:
-        """Validate and save, whichever is due."""
+        """Validate, save, or both, as due."""
         run, score = self.training.run, None
         if self._due(run.validate_every):
             if run.budget:
@@ -185,7 +186,7 @@ class Trainer:
             self._save(score)
 
     def _begin(self, stage: CodecStage, sources: Sources) -> None:
-        """Measure the codec's start on the first steps' clips; all processes load the same file."""
+        """Measure the codec's initial statistics on the first steps' clips; all processes load the same file."""
         span, start = self.training.stage.spans[0], self.folder / START
         if self.accelerator.is_main_process:
             steps = min(self.training.stage.steps, -(-MEASURED_CLIPS // span.batch))
@@ -203,7 +204,7 @@ class Trainer:
         self.ema.restart()
 
     def _step(self, passes: Sequence[tuple[list[int], Tensor]]) -> dict[str, float]:
-        """One step of the optimiser over all passes of this process's share."""
+        """One optimiser step, over all passes of this process's share."""
         optimisation, steps = self.training.stage.optimisation, self.training.stage.steps
         planned = self.clock.planned_step(self.step)
         rate = optimisation.learning_rate_at(planned, steps)
@@ -230,21 +231,21 @@ class Trainer:
     def _captured_step(
         self, captured: capture.CapturedSteps, numbers: list[int], clips: Tensor, planned: float, rate: float
     ) -> dict[str, float]:
-        """Its figures where they are logged: asking for them waits for the device."""
+        """One step as a CUDA graph; returns figures only if logged, since reading them waits for the device."""
         step = Step(self.training.seed, self.step, self.training.stage.steps, numbers, self.span, planned)
         captured(clips, step, rate)
         self.step += 1
         return captured.figures() | {"learning_rate": rate} if self._is_logged() else {}
 
     def _figures(self, losses: Sequence[Losses]) -> dict[str, float]:
-        """Means over passes and processes."""
+        """Losses averaged over passes and processes."""
         names = list(losses[0].terms)
         rows = [[one.total.detach(), *(one.terms[name].detach().mean() for name in names)] for one in losses]
         mean = self.accelerator.reduce(torch.stack([torch.stack(row) for row in rows]).mean(0), "mean")
         return dict(zip(["loss", *names], mean.tolist(), strict=True))
 
     def _refuse_non_finite(self, loss: Losses, norm: Tensor, passes: Sequence[tuple[list[int], Tensor]]) -> None:
-        """Raise before the update, naming the batch's samples."""
+        """Raise, before the update, if loss or gradient is not finite, naming the batch's samples."""
         if torch.isfinite(norm) and torch.isfinite(loss.total):
             return
         terms = ", ".join(f"{name} {value.detach().mean():.3g}" for name, value in loss.terms.items())
@@ -255,7 +256,7 @@ class Trainer:
         )
 
     def _validate(self, log: Log, clips: Sequence[Tensor]) -> float | None:
-        """Validate the averaged weights, on the main process, or on all that each hold a part of them."""
+        """Validate the EMA weights, on the main process; on all processes if the weights are sharded."""
         if not clips or not (self.accelerator.is_main_process or self.training.run.shard):
             return None
         with self.ema.average_parameters(), self.accelerator.autocast():
@@ -281,7 +282,7 @@ class Trainer:
         return self.step == 1 or self._due(self.training.run.log_every)
 
     def _due(self, every: int) -> bool:
-        """Every `every` steps; without a budget, also after the last."""
+        """Whether the step is a multiple of `every`; without a budget, also whether it is the last."""
         last = not self.training.run.budget and self.step == self.training.stage.steps
         return last or (every > 0 and self.step % every == 0)
 
@@ -291,22 +292,22 @@ def spec_of(span: Span, training: Training) -> ClipSpec:
 
 
 def validation_clips(sources: Sources, training: Training, count: int) -> list[Tensor]:
-    """Clips that no step draws, shaped as those of the last span and not mirrored."""
+    """Validation clips, which no training step draws, shaped like the last span's and not mirrored."""
     source = sources(replace(spec_of(training.stage.spans[-1], training), flip=False, seed=training.seed + 1))
     return [source[number] for number in range(count)]
 
 
 def identity(training: Training) -> str:
-    """Hash of the training that a checkpoint belongs to, without name and run settings."""
+    """Hash of a training's settings, except name and run settings; its checkpoints must match it."""
     settings = {name: value for name, value in without_defaults(training).items() if name not in ("run", "name")}
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _optimiser(ema: Ema, training: Training, accelerator: Accelerator) -> torch.optim.AdamW:
-    """AdamW; fused on a single process, its rate a tensor that CUDA graphs can read.
+    """AdamW; on a single process it is fused, with its learning rate in a tensor that CUDA graphs can read.
 
-    Fused AdamW takes no sharded parameters, and several processes must learn the same sharded or not. Sharded and whole
-    parameters are groups of their own: on a GPU a group is one call, which takes one kind.
+    Fused AdamW does not support sharded parameters, and several processes must train the same with or without sharding.
+    Sharded and whole parameters are separate groups: on a GPU a group is one call, which takes only one kind.
     """
     optimisation = training.stage.optimisation
     betas, decay = (optimisation.beta_1, optimisation.beta_2), optimisation.weight_decay
@@ -321,7 +322,7 @@ def _optimiser(ema: Ema, training: Training, accelerator: Accelerator) -> torch.
 
 def _accelerator(run: RunSettings, precision: str, folder: Path) -> Accelerator:
     if AcceleratorState._shared_state and AcceleratorState().mixed_precision != precision:
-        AcceleratorState._reset_state()  # of a training in another precision before this one, in the same process
+        AcceleratorState._reset_state()  # left by an earlier training in this process, in another precision
     # Short clips leave some parameters unused. Buffers never change, and gloo cannot send int16.
     ddp = DistributedDataParallelKwargs(find_unused_parameters=True, broadcast_buffers=False)
     accelerator = Accelerator(

@@ -1,13 +1,13 @@
-"""Any frame of a film without those before it, for training clips.
+"""Random access to a film's frames, for training clips.
 
-    file ──packets' times──▶ FilmIndex (once)
-    frames wanted ──seek to the key frame before──▶ decode ──crop──▶ colour.to_rgb ──▶ T H W 3 uint8
+    file ──packets' pts and dts──▶ FilmIndex (once)
+    frame numbers ──seek to the preceding key frame──▶ decode ──crop──▶ colour.to_rgb ──▶ T H W 3 uint8
 
-"exact"   PyAV: frames and colours are those of `open_video`, bit for bit, in every format that it reads; only the part
-          that is wanted is converted. Where a format cannot be sought in (bare streams) decoding starts anew.
-"decord"  on Linux x86-64, for mp4, mov, mkv and webm without rotation (other films are read exactly): libswscale's
-          quick colours, BT.601 with repeated chroma whatever the file says; it has no others. Where GOPs are open
-          (x265's default) frames near key frames may be their neighbours instead.
+"exact"   PyAV: the same frames and colours as `open_video`, bit for bit, in every format that it reads; only the crop
+          is converted to RGB. Formats without seeking (raw bitstreams) are decoded from the beginning each time.
+"decord"  Linux x86-64 only, for mp4, mov, mkv and webm without rotation (other films are read by "exact"): libswscale's
+          fast colour conversion, always BT.601 with nearest-neighbour chroma, whatever the file says. In files with
+          open GOPs (x265's default) it may return neighbouring frames instead of those near key frames.
 """
 
 import importlib.util
@@ -26,16 +26,16 @@ from gnvc_vd.video.orientation import Orientation
 from gnvc_vd.video.reader import VideoError, opened
 
 Backend = Literal["exact", "decord"]
-DECORD_FORMATS = ("mov", "matroska")  # elsewhere its frame numbers are not to be relied on (MPEG-PS: a GOP late)
-SOUGHT_BY_TIME_SHOWN = ("mov", "matroska")  # other formats are sought in by the time of decoding
+DECORD_FORMATS = ("mov", "matroska")  # in others decord's frame numbers are unreliable (MPEG-PS: one GOP late)
+SOUGHT_BY_TIME_SHOWN = ("mov", "matroska")  # seek by pts; other formats by dts
 KEYS_TRIED = 3
-THREADS = 1  # training loaders have a process for each core
-GRAIN = 8  # crops before conversion begin at multiples of this, and reach as far beyond: chroma's neighbours stay
+THREADS = 1  # training data loaders run one process per core
+GRAIN = 8  # crops before conversion are aligned to this, with at least this margin: chroma keeps its neighbours
 
 
 @dataclass(frozen=True)
 class Area:
-    """A part of the picture as it is shown."""
+    """A crop, in pixels of the displayed (rotated) picture."""
 
     top: int
     left: int
@@ -48,14 +48,14 @@ class Area:
 
 @dataclass(frozen=True)
 class FilmIndex:
-    """What must be known of a film to read any of its frames; a look at every packet, and one decoded frame."""
+    """Index for random access to a film's frames, built from all its packets and one decoded frame."""
 
     frames: int
-    width: int  # as shown
+    width: int  # of the displayed (rotated) picture
     height: int
-    rate: float  # frames a second, on average; 0 where the file does not say
-    times: NDArray[np.int64] | None  # of each frame in order; None where packets have none, and reading starts anew
-    keys: NDArray[np.int64]  # where decoding may start: n 2, when the key frame is shown and what it is sought by
+    rate: float  # average frames per second; 0 if unknown
+    times: NDArray[np.int64] | None  # sorted pts of all frames; None if unusable: always decode from the beginning
+    keys: NDArray[np.int64]  # N 2: each key frame's pts, and the timestamp (pts or dts) to seek to it
     colour: Colour
     codec: str
     container: str
@@ -63,7 +63,7 @@ class FilmIndex:
 
 
 def index_film(path: Path) -> FilmIndex:
-    """Read the index of a film."""
+    """Build a film's index."""
     times: list[int | None] = []
     keys: list[tuple[int | None, int | None]] = []
     with opened(path) as (container, stream):
@@ -102,9 +102,9 @@ def read_frames(
     path: Path, index: FilmIndex, start: int, count: int, stride: int = 1, area: Area | None = None,
     backend: Backend = "exact",
 ) -> Frame:  # fmt: skip
-    """Frames start, start + stride, … of a film, or of a part of its picture: T H W 3 uint8.
+    """Read frames start, start + stride, … of a film, optionally cropped: T H W 3 uint8.
 
-    Raises VideoError where they cannot be decoded; what libav passes over without a word is passed over here too.
+    Raises VideoError if they cannot be decoded; errors that libav silently ignores are ignored here too.
     """
     last = start + (count - 1) * stride
     if start < 0 or count < 1 or stride < 1 or last >= index.frames:
@@ -121,7 +121,7 @@ def read_frames(
 
 
 class _Cropper:
-    """Decoded frames to the wanted part of the shown picture, converting little more than that part."""
+    """Crops decoded frames and converts them to RGB, converting little more than the crop."""
 
     def __init__(self, index: FilmIndex, area: Area) -> None:
         self._orientation, self._area = index.orientation, area
@@ -140,10 +140,10 @@ class _Cropper:
 
 
 def _sought(path: Path, keys: NDArray[np.int64], times: NDArray[np.int64], start: int, crop: _Cropper) -> Frame | None:
-    """The frames of these times, from frame `start` on, or None where seeking did not lead to all of them.
+    """Frames with these pts, from frame `start` on; None if seeking did not find all of them.
 
-    In an open GOP the pictures after a key frame may speak of others before it, and the decoder takes their absence
-    for damage; so before damage is believed, decoding starts one and two key frames earlier.
+    In an open GOP, pictures after a key frame may refer to pictures before it, and the decoder reports these missing
+    references as damage. So before damage is reported, decoding is retried from one and two key frames earlier.
     """
     starts = keys[keys[:, 0] <= times[0]][-KEYS_TRIED:][::-1].tolist()
     wanted = set(times.tolist())
@@ -166,7 +166,7 @@ def _sought(path: Path, keys: NDArray[np.int64], times: NDArray[np.int64], start
 
 
 def _decoded_from(key: int, packets: Iterator["av.Packet[av.VideoStream]"]) -> Iterator[av.VideoFrame]:
-    """Frames of the packets; those shown before the key frame may refer to what was not decoded, and may fail."""
+    """Decode packets; errors in frames displayed before the key frame, whose references may be missing, are ignored."""
     for packet in packets:
         try:
             yield from packet.decode()
@@ -176,7 +176,7 @@ def _decoded_from(key: int, packets: Iterator["av.Packet[av.VideoStream]"]) -> I
 
 
 def _counted(path: Path, numbers: range, crop: _Cropper) -> Frame:
-    """The frames of these numbers, decoding from the beginning."""
+    """Frames with these numbers, decoding from the beginning."""
     frames = []
     with opened(path, threads=THREADS, damage=f"damaged before frame {numbers[-1]}") as (container, stream):
         for number, frame in enumerate(container.decode(stream)):
@@ -190,7 +190,7 @@ def _counted(path: Path, numbers: range, crop: _Cropper) -> Frame:
 
 
 def _by_decord(path: Path, index: FilmIndex, numbers: range, area: Area) -> Frame:
-    import decord  # built for one platform only
+    import decord  # available on Linux x86-64 only
 
     try:
         reader = decord.VideoReader(str(path), num_threads=1)

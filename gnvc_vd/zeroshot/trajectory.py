@@ -1,10 +1,10 @@
-"""One GOP's trajectory at either end, the same loop with atoms chosen or atoms read; and how far apart two ends are.
+"""Sampling of one GOP in encoder and decoder: one loop, with atoms chosen or read; and the drift between the two.
 
-x_T from the counter ─▶ velocity ─▶ x̂_0 ─▶ codebook of (step, latent): choose by x_0 − x̂_0, or look up ─▶ z ─▶ …
+x_T from Philox noise ─▶ velocity ─▶ x̂_0 ─▶ codebook of (step, latent): choose by x_0 − x̂_0, or look up ─▶ z ─▶ …
 
-The stream holds a sketch of where the encoder's ended, four numbers in eight bytes, each a projection of the final
-latents on ±1 over √D. If the decoder's latents differ by δ, each projection differs by a number of variance mean(δ²):
-their root mean square estimates the drift, to a factor of about 1.5, in deviations of a latent. Equal latents have
+The stream holds a sketch of the encoder's final latents: four projections onto random signs ±1, divided by √D, in eight
+bytes. If the decoder's latents differ by δ, each projection differs by a random number of variance mean(δ²): the RMS of
+these differences estimates the drift, to a factor of about 1.5, in standard deviations of a latent. Equal latents have
 equal sketches.
 """
 
@@ -22,16 +22,16 @@ from gnvc_vd.zeroshot.gaussian_codebook import GaussianCodebook
 from gnvc_vd.zeroshot.parameters import Parameters
 from gnvc_vd.zeroshot.sde import Velocity, trajectory
 
-START_KEY, ATOM_KEY, FREE_KEY = 0x47564300, 0x47564301, 0x47564302  # second halves; the stream's seed is the first
+START_KEY, ATOM_KEY, FREE_KEY = 0x47564300, 0x47564301, 0x47564302  # second halves of noise keys, after the seed
 SKETCH_KEY, GAUSSIAN_KEY = 0x47564303, 0x47564304
-SKETCH_STEPS = 1024  # of a sketch's numbers to a unit
+SKETCH_STEPS = 1024  # quantisation steps per unit of a projection
 
 AnyCodebook = Codebook | GaussianCodebook
 
 
 @dataclass(frozen=True)
 class Sampled:
-    """Where a trajectory ended, and by which atoms."""
+    """A trajectory's final latents and the atoms chosen along it."""
 
     latents: Tensor  # 1 16 T h w
     sets: tuple[tuple[Choice, ...], ...]  # for each stochastic step, for each latent
@@ -39,12 +39,12 @@ class Sampled:
 
 @dataclass(frozen=True)
 class Gop:
-    """What both ends know of a GOP before its first step.
+    """A GOP's sampling parameters, known to encoder and decoder before its first step.
 
     Args:
         index: its number in the stream.
-        shape: of its latents, 1 16 T h w.
-        counts: atoms for each latent; a latent without gets free noise, for no bits.
+        shape: the latents' shape, 1 16 T h w.
+        counts: atoms for each latent; a latent with 0 gets random noise, which costs no bits.
     """
 
     parameters: Parameters
@@ -54,7 +54,7 @@ class Gop:
     device: torch.device
 
     def encode(self, velocity: Velocity, latents: Tensor) -> Sampled:
-        """Towards these latents."""
+        """Steer sampling towards these latents."""
 
         def choose(step: int, place: int, book: AnyCodebook, estimate: Tensor) -> Choice:
             return book.select(latents[0, :, place] - estimate[0, :, place], self.counts[place])
@@ -62,7 +62,7 @@ class Gop:
         return self._sample(velocity, choose)
 
     def decode(self, velocity: Velocity, sets: Sequence[Sequence[Choice]]) -> Tensor:
-        """Along these atoms."""
+        """Repeat the encoder's sampling with its atoms."""
         return self._sample(velocity, lambda step, place, book, estimate: sets[step][place]).latents
 
     def _sample(self, velocity: Velocity, choose: Callable[[int, int, AnyCodebook, Tensor], Choice]) -> Sampled:
@@ -98,6 +98,6 @@ def sketch(latents: Tensor) -> bytes:
 
 
 def drift(stated: bytes, latents: Tensor) -> float:
-    """The estimated root mean square difference from the encoder's latents."""
+    """Estimated RMS difference from the latents of the encoder, whose sketch is `stated`."""
     there, here = (np.frombuffer(one, ">i2").astype(np.float64) for one in (stated, sketch(latents)))
     return float(np.sqrt(np.mean((there - here) ** 2)) / SKETCH_STEPS)

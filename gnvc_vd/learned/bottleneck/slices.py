@@ -1,13 +1,13 @@
 """The entropy model of a slice: one temporal frequency of a rotation, 64 channels on a grid of 2×2 blocks.
 
-A rotation is the run of latents that are transformed together over time. Its first slice is the lowest frequency; in a
-GOP's first rotation that slice is coded as four bands (pyramid.py), a slice each.
+A rotation is a run of latents that are transformed together over time (DCT). Its first slice is the lowest frequency;
+in a GOP's first rotation that slice is coded as four bands (pyramid.py), each like a slice.
 
     ŷ_0, |ŷ_0|, ŷ_a−1, |ŷ_a−1|, decaying Σ|ŷ| ─▶ base ──▶ first stage of ŷ_a ──▶ … ──▶ last stage
 
-It sees only integers that the decoder has: earlier slices, and the stages of this one that are decoded, each beside its
-magnitude; all of them whitened, that is divided by the gain of their quality and by the scale that was measured for
-their channel. So a network whose output is zero stands for those scales, and coding is good before any training.
+The networks' inputs are integers that the decoder has too: earlier slices and the decoded stages of this one, each
+with its magnitude, all whitened: divided by the gain of their quality and the measured scale of their channel. So a
+network whose output is zero predicts the measured scales, and compresses well before any training.
 """
 
 import functools
@@ -39,19 +39,19 @@ from gnvc_vd.learned.bottleneck.gains import FINER, GAIN_BITS, KNOTS, LEVEL_UNIT
 from gnvc_vd.learned.bottleneck.symbol_coding import MIDDLE, MIDDLE_SCALE, PARAMETER_REACH, Coders, code_symbols
 from gnvc_vd.presets import TransformPreset
 
-CHANNELS = 64  # of a slice: 16 of a latent at 2×2 places
-LONGEST = MAX_ROTATION  # latents of a rotation, at most
-DETAILS = (1, 2, 3)  # bands of a lowest slice beside the smooth one
-BANDS = 6  # of frequencies above the lowest, each with its own gains; a predicted lowest slice has its own too
-LARGEST = 512.0  # of a gain
-LARGEST_INTEGER, LARGEST_SCALE_INTEGER = 512 << GAIN_BITS, 1024 << GAIN_BITS  # of gains, scales and their inverses
-ORDER_OF_FOUR = ((0, 2), (3, 1))  # the stage of a place by its row's and its column's parity
+CHANNELS = 64  # of a slice: 16 latent channels at 2×2 positions
+LONGEST = MAX_ROTATION  # most latents in a rotation
+DETAILS = (1, 2, 3)  # detail bands of a lowest slice; band 0 is the smooth one
+BANDS = 6  # frequency bands above the lowest, each with its own gains; predicted lowest slices have their own too
+LARGEST = 512.0  # maximum gain
+LARGEST_INTEGER, LARGEST_SCALE_INTEGER = 512 << GAIN_BITS, 1024 << GAIN_BITS  # gains, scales, and their inverses
+ORDER_OF_FOUR = ((0, 2), (3, 1))  # coding stage of a position, by row and column parity
 
-SliceIndex = tuple[int, int]  # a rotation's length, and which of its slices
+SliceIndex = tuple[int, int]  # rotation length, slice (or band) number
 
 
 class SliceScales(NamedTuple):
-    """A slice in training: its channels' deviations in steps, their inverses and their table indexes, B C each."""
+    """A slice in training: per channel, standard deviation in quantisation steps, its inverse, and table index, B C."""
 
     deviation: Tensor
     unit: Tensor  # B C 1 1
@@ -59,7 +59,7 @@ class SliceScales(NamedTuple):
 
 
 class SliceLikelihood(NamedTuple):
-    """A slice in training: ŷ in steps of its quality, whitened ŷ, table indexes, and bits per clip."""
+    """A slice in training: ŷ in quantisation steps, whitened ŷ, table indexes, and bits per clip."""
 
     symbols: Tensor
     values: Tensor
@@ -68,7 +68,7 @@ class SliceLikelihood(NamedTuple):
 
 
 class CodedSlice(NamedTuple):
-    """While coding: ŷ as integers in 1/64 steps, whitened, and the tables' indexes."""
+    """A slice in coding: ŷ as integers in 1/64 of a step, whitened ŷ, and table indexes."""
 
     symbols: Tensor
     values: Tensor
@@ -79,32 +79,32 @@ Part = Literal["smooth", "details", "higher"]  # the first band of a lowest slic
 
 
 def rows_of(part: Part) -> list[SliceIndex]:
-    """Every row of the measured scales: which band or slice of a rotation of which length."""
+    """All rows of the table of measured scales: (rotation length, slice or band number)."""
     lengths = range(1, LONGEST + 1)
     numbers = {"smooth": lambda length: [0], "details": lambda length: DETAILS, "higher": range}[part]
     return [(length, number) for length in lengths for number in numbers(length)]
 
 
 class SliceEntropy(nn.Module):
-    """For one part of a rotation.
+    """Entropy model of one part of a rotation.
 
-    A later rotation's lowest slice is its difference from a prediction (transform.py). Its entropy model sees the
-    slices of the rotation before, as that of a higher slice sees those of its own.
+    In rotations after the first, the lowest slice is coded as its difference from a prediction (transform.py). Its
+    context is the previous rotation's slices, where a higher slice has the earlier slices of its own rotation.
 
     Args:
-        part: what it codes. The smooth band comes first and is told nothing, so it is coded in more stages.
-        thrift: how an encoder rounds (likelihoods.rounded).
+        part: which slices it codes. The smooth band comes first and has no context, so it is coded in more stages.
+        thrift: trade-off of bits and error in the encoder's rounding (likelihoods.rounded).
     """
 
     gain_integers: Tensor  # 64 bands C
     inverse_integers: Tensor  # 64 bands C
-    level_integers: Tensor  # 64 bands C, in 1/256 tables
+    level_integers: Tensor  # 64 bands C, in 1/256 of a table index
     scale_integers: Tensor  # rows C
     inverse_scale_integers: Tensor  # rows C
-    row_level_integers: Tensor  # rows C, in 1/256 tables
+    row_level_integers: Tensor  # rows C, in 1/256 of a table index
     quality_integers: Tensor  # 64 P
     row_integers: Tensor  # rows P
-    start: Tensor  # log gain at the knots before anything is learned
+    start: Tensor  # log gain at the knots before training
     log_scale: Tensor  # rows C, measured
 
     def __init__(self, preset: TransformPreset, part: Part, thrift: float = 0.0) -> None:
@@ -142,7 +142,7 @@ class SliceEntropy(nn.Module):
             self.register_buffer(f"{name}_integers", torch.zeros(shape, dtype=torch.int32))
 
     def freeze(self, places: Tensor) -> None:
-        """Its own integers, beside those of its layers."""
+        """Set this module's integers from its parameters; its layers set their own."""
         with torch.no_grad():
             one = 1 << GAIN_BITS
             gain = torch.stack([self._log_gain(places, band) for band in range(len(self.band_gain))], 1).double()
@@ -159,14 +159,14 @@ class SliceEntropy(nn.Module):
             self.row_integers.copy_((self.row_bias * UNITS).round().clamp(-REACH, REACH))
 
     def band_of(self, at: SliceIndex) -> int:
-        """Which gains a band has, or a slice by its frequency."""
+        """Index of the gains that a band, or a slice of this frequency, uses."""
         length, number = at
         if self.part == "details":
             return number - 1
         return 1 + (2 * number * BANDS - BANDS) // (2 * (length - 1)) if number else 0
 
     def gain(self, quality: Tensor, at: SliceIndex) -> Tensor:
-        """What y is multiplied by, B C 1 1: the frozen integers where there are some."""
+        """The gain that y is multiplied by, B C 1 1: from the frozen integers if there are any."""
         band = self.band_of(at)
         if self.frozen:
             return self.gain_integers[quality, band][:, :, None, None].float() / (1 << GAIN_BITS)
@@ -177,7 +177,14 @@ class SliceEntropy(nn.Module):
         return not self.training and bool(self.gain_integers.any())
 
     def forward(self, y: Tensor, at: SliceIndex, quality: Tensor, seen: Tensor | None) -> SliceLikelihood:
-        """y in steps, B C h w; its rotation's length and slice number; quality, B; context, B 5C h w."""
+        """Likelihoods of a slice in training.
+
+        Args:
+            y: in quantisation steps, B C h w.
+            at: rotation length and slice number.
+            quality: B.
+            seen: context, B 5C h w.
+        """
         flat, spent = y.flatten(1), list[Tensor]()
 
         def choose(places: Tensor, mean: Tensor, level: Tensor) -> Tensor:
@@ -201,7 +208,7 @@ class SliceEntropy(nn.Module):
         seen: Tensor | None,
         y: Tensor | None = None,
     ) -> CodedSlice:
-        """Symbols of y into encoders, or without one out of decoders; `size` is y's height and width."""
+        """Encode y, or decode it if `y` is None; `size` is its height and width."""
         like = torch.zeros(len(coders), CHANNELS, *size, dtype=torch.int64, device=quality.device)
         flat = None if y is None else torch.nan_to_num(y).clamp(-LIMIT / 2, LIMIT / 2).double().flatten(1)
 
@@ -217,7 +224,7 @@ class SliceEntropy(nn.Module):
         return CodedSlice(symbols, self.whitened(symbols, at, quality), levels)
 
     def _curves(self, at: SliceIndex, quality: Tensor) -> SliceScales:
-        """A slice's gains and levels, in training."""
+        """A slice's standard deviations and table indexes in training."""
         row, band = self.rows[at], self.band_of(at)
         log_gain = self._log_gain(quality, band)
         deviation = log_gain + self.log_scale[row]
@@ -225,7 +232,7 @@ class SliceEntropy(nn.Module):
         return SliceScales(deviation.exp(), (-deviation).exp()[:, :, None, None], MIDDLE + 4 * start + log_gain / STEP)
 
     def whitened(self, symbols: Tensor, at: SliceIndex, quality: Tensor, curves: SliceScales | None = None) -> Tensor:
-        """ŷ as networks see it: of deviation about one, whatever quality, channel and length."""
+        """ŷ divided by gain and measured scale: standard deviation about 1 for any quality, channel and length."""
         if curves is not None:
             return in_units(symbols * curves.unit)
         row, band = self.rows[at], self.band_of(at)
@@ -241,15 +248,15 @@ class SliceEntropy(nn.Module):
         choose: Callable[[Tensor, Tensor, Tensor], Tensor],
         curves: SliceScales | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """ŷ and the tables' indexes, stage by stage.
+        """Process a slice stage by stage; returns ŷ and the table indexes.
 
         Args:
-            choose: a stage's symbols, B N, from their flat positions, means and table indexes.
-            curves: for training; None is integer coding.
+            choose: returns a stage's symbols, B N, given their flat positions, means and table indexes.
+            curves: scales for training; None: integer coding.
         """
         symbols = base.new_zeros(len(base), CHANNELS, *base.shape[2:])
         levels, area = torch.zeros_like(symbols), base.shape[2] * base.shape[3]
-        # Made once for a size, but not of what holds no data (lab/training_cost.py).
+        # Cached per size, except for fake tensors, which hold no data (lab/training_cost.py).
         listed = stage_positions if type(base) is Tensor else stage_positions.__wrapped__
         for stage, places in enumerate(listed(self.stages, *base.shape[2:], base.device)):
             features = base
@@ -278,39 +285,39 @@ class SliceEntropy(nn.Module):
         return cast(Tensor, self.fuse(saturated(features)))
 
     def _mean(self, raw: Tensor, at: SliceIndex, quality: Tensor, channels: Tensor) -> Tensor:
-        """Of symbols of these channels, B N, integers in 1/64 of a step."""
+        """Means of the symbols of these channels, B N, as integers in 1/64 of a step."""
         row, band = self.rows[at], self.band_of(at)
         gain = self.gain_integers[quality, band].long()[:, channels]
         scaled = rounded_shift(raw * self.scale_integers[row].long()[channels], 8)
         return rounded_shift(scaled * gain, 2 * GAIN_BITS - 8 + FINER).clamp(-LIMIT, LIMIT)
 
     def _level(self, raw: Tensor, at: SliceIndex, quality: Tensor, channels: Tensor) -> Tensor:
-        """The tables' indexes, likewise."""
+        """Table indexes of the symbols of these channels, B N."""
         row, band = self.rows[at], self.band_of(at)
         level = self.level_integers[quality, band].long() + self.row_level_integers[row].long()
         index = MIDDLE + (raw + level[:, channels] + LEVEL_UNITS // 2 >> 8)
         return index.clamp(0, LEVELS - 1)
 
     def _log_gain(self, quality: Tensor, band: int) -> Tensor:
-        """B C."""
+        """Log gains, B C."""
         curve = self.start[:, None] + self.knots[:, band] + self.band_gain[band]
         return bounded(interpolate_knots(curve, quality), -math.log(LARGEST), math.log(LARGEST))
 
     def _band_level(self, quality: Tensor) -> Tensor:
-        """B bands C, the learned offset of a table index, in units of four."""
+        """Learned offsets of the table indexes / 4, B bands C."""
         return interpolate_knots(self.level_knots, quality)[:, None] + self.band_levels
 
     def _row_level(self) -> Tensor:
-        """Rows C, the measured scale as a table index / 4."""
+        """Measured scales as table indexes / 4, rows C."""
         return (self.log_scale - math.log(MIDDLE_SCALE)) / STEP / 4
 
 
 @functools.lru_cache(maxsize=16)
 def stage_positions(stages: int, height: int, width: int, device: torch.device) -> tuple[Tensor, ...]:
-    """For each stage the places, in a flat slice of this size, of what is coded in it.
+    """Positions, in a flat slice of this size, that each stage codes.
 
-    Every stage has as many of a place's channels, so a stable sort by stage, cut evenly, is what lists them; how long
-    the lists are depends on no data, which lets costs be computed without any (lab/training_cost.py).
+    Every stage codes equally many channels of a position, so the positions are a stable sort by stage, split evenly.
+    Their number depends on no data, so costs can be computed on fake tensors (lab/training_cost.py).
     """
     with torch.inference_mode(False):  # usable outside inference mode too
         row = torch.arange(height, device=device)[:, None]
@@ -320,11 +327,11 @@ def stage_positions(stages: int, height: int, width: int, device: torch.device) 
             stage = (row + column + channel) % 2
         else:
             stage = (torch.tensor(ORDER_OF_FOUR, device=device)[row % 2, column % 2] + channel) % 4
-        return stage.flatten().to(torch.uint8).argsort(stable=True).chunk(stages)  # bytes sort quickly
+        return stage.flatten().to(torch.uint8).argsort(stable=True).chunk(stages)  # sorting bytes is fast
 
 
 def with_magnitude(values: Tensor) -> Tensor:
-    """Integers or floats, concatenated with their magnitudes: a shallow network needs both."""
+    """Concatenate integers or floats with their magnitudes: a shallow network needs both."""
     return torch.cat([values, values.abs()], dim=1)
 
 
@@ -336,19 +343,19 @@ class SliceHistory:
         self._spent = torch.zeros_like(lowest)
 
     def context(self) -> Tensor:
-        """B 5C h w, detached: no gradient goes from a slice to earlier ones."""
+        """Context of the next slice, B 5C h w, detached: no gradient flows from a slice to earlier ones."""
         parts = [with_magnitude(self._lowest), with_magnitude(self._last), self._spent]
         return torch.cat(parts, dim=1).detach()
 
     def add(self, values: Tensor) -> None:
-        """The next slice, whitened. Its magnitude joins those before it, which count half as much every time."""
+        """Add the next slice, whitened; the sum of earlier magnitudes is halved, then its magnitude is added."""
         spent = self._spent
         half = straight_floor(spent * (UNITS / 2)) / UNITS if spent.is_floating_point() else spent >> 1
         self._last, self._spent = values, saturated(half + values.abs())
 
 
 def _head(prior: int) -> nn.Sequential:
-    """Its last layer starts at nothing: means of zero, and the measured scales."""
+    """A stage's output layers; the last is initialised to zero, for means of zero and the measured scales."""
     leave = IntegerConv(prior, 2 * CHANNELS, 1, extra_bits=FINER, reach=PARAMETER_REACH)
     nn.init.zeros_(leave.weight)
     return nn.Sequential(IntegerConv(prior, prior, 1), IntegerLeaky(), leave)
