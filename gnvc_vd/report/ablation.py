@@ -128,7 +128,9 @@ def variants_of(folders: Sequence[Path], codec: str | None = None) -> list[Varia
     runs = [run for folder in folders for run in _runs(folder)]
     here = f"{', '.join(map(str, folders))}: a study compares two runs at least, and here are {len(runs)}"
     require(len(runs) >= 2, here, GnvcError)
-    names = _short([run.name for run in runs])
+    names = [run.name for run in runs]
+    if not any(map(_seeds, runs)):  # an ablation's own names stay
+        names = _short(names)
     return [_variant(run, name, codec) for run, name in zip(runs, names, strict=True)]
 
 

@@ -137,33 +137,34 @@ evaluation: [experiment=small, "codecs.gnvc-vd.ours.levels=[0,63]", "metrics=[ps
 """
 
 
-def ablate(*words: str) -> subprocess.Popen[str]:
+def ablate(printed: Path, *words: str) -> subprocess.Popen[str]:
+    """Start it; what it prints goes to a file, which unlike a pipe never fills up while nobody reads."""
     command = [sys.executable, "scripts/ablate.py", *words]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    return subprocess.Popen(command, env=environment, text=True, start_new_session=True, **pipes)
+    with printed.open("w") as stream:
+        return subprocess.Popen(command, env=environment, start_new_session=True, stdout=stream, stderr=stream)
 
 
 @pytest.mark.slow
 def test_two_depths_go_through_all_phases_and_a_kill(tmp_path: Path) -> None:
     made_up_set(tmp_path, sequences=1)
     (tmp_path / "small.yaml").write_text(SMALL)
-    out = tmp_path / "out"
+    out, printed = tmp_path / "out", tmp_path / "printed"
     words = ("run", f"{tmp_path}/small.yaml", "--out", str(out), "--train", "++stage.perceptual=st_lpips_alex")
     words += ("--evaluate", f"manifest={tmp_path}/set.json", f"root={tmp_path}")
-    killed = ablate(*words)
+    killed = ablate(printed, *words)
     while not list(out.glob("runs/depth-0/seed-0/stage2/checkpoints/step-*")):
-        assert killed.poll() is None, killed.communicate()
+        assert killed.poll() is None, printed.read_text()
         time.sleep(0.1)
     os.killpg(killed.pid, signal.SIGKILL)  # as a cluster does with a job
-    killed.communicate()
+    killed.wait()
     first = out / "models/depth-0/seed-0/stage1/model.json"
     before = first.stat().st_mtime_ns
-    printed, errors = ablate(*words).communicate()
-    assert "| depth-0 |" in printed and "against depth-2" in printed, errors[-3000:]
+    assert ablate(printed, *words).wait() == 0, printed.read_text()
+    assert "| depth-0 |" in printed.read_text() and "against depth-2" in printed.read_text()
     assert first.stat().st_mtime_ns == before  # what was done is not done again
     assert (out / "study/psnr_yuv.png").is_file()
-    assert ablate(*words, "--dry-run").communicate()[0].strip() == ""
+    assert ablate(printed, *words, "--dry-run").wait() == 0 and printed.read_text().strip() == ""
 
 
 def test_jobs_of_a_cluster_wait_for_the_phases_they_share(tmp_path: Path) -> None:

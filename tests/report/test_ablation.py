@@ -132,6 +132,13 @@ def test_a_difference_has_its_spread_over_seeds_beside_it(tmp_path: Path) -> Non
     assert "| less (3 runs) | **−0.9" in study([tmp_path / "study"], tmp_path / "out", anchor="full").read_text()
 
 
+def test_variants_of_an_ablation_keep_the_names_that_its_file_gives_them(tmp_path: Path) -> None:
+    for name in ("depth-0", "depth-2"):
+        run(tmp_path / "evaluations" / name, "seed-0", 1.0)
+    assert [one.name for one in variants_of([tmp_path / "evaluations"])] == ["depth-0", "depth-2"]
+    assert "against depth-2" in study([tmp_path / "evaluations"], tmp_path / "out", anchor="depth-2").read_text()
+
+
 def test_what_cannot_be_compared_is_refused(tmp_path: Path) -> None:
     first, second = (run(tmp_path / "a", name, 1.0) for name in ("x", "y"))
     with pytest.raises(UsageError, match="no variant 'z'; there are x, y"):

@@ -223,10 +223,13 @@ def test_passes_of_a_batch_are_the_batch(runs: Path) -> None:
 
 
 @pytest.mark.slow
-def test_in_bfloat16_the_latent_codec_stays_float32_and_codes_the_same_bits(runs: Path) -> None:
+def test_in_bfloat16_the_latent_codec_stays_float32_and_estimates_the_same_bits(runs: Path) -> None:
     whole, sharded = (json.loads((runs / name / SEEN).read_text()) for name in ("bf16", "bf16-sharded"))
     assert whole["codec"] == sharded["codec"] == [["torch.float32"]] * 2
-    assert whole["bits"] == sharded["bits"]
+    first, second = zip(whole["bits"], sharded["bits"], strict=True)
+    assert first[0] == first[1]
+    for one, other in zip(*second, strict=True):  # gradients were added up in another order
+        assert one == pytest.approx(other, rel=1e-6)
     half, vector = "torch.bfloat16", "torch.float32"
     assert sharded["blocks"] == [[half, half, vector]] * len(whole["blocks"])
     assert ["torch.float32"] * 3 in whole["blocks"]  # the adaptor's own, which autocast casts where it is whole
