@@ -6,7 +6,10 @@ Both run inside a folder made for them and name files in it, so what is recorded
 """
 
 import glob
+import json
+import math
 import os
+import re
 import subprocess
 import sys
 import time
@@ -17,8 +20,9 @@ from pathlib import Path
 from typing import cast
 
 from gnvc_vd.common.strict import require
-from gnvc_vd.conventions import Colour, GnvcError
-from gnvc_vd.video import RawVideo, create_video, ffmpeg, open_video
+from gnvc_vd.conventions import Colour, GnvcError, UsageError
+from gnvc_vd.video import RawVideo, ffmpeg, open_video
+from gnvc_vd.video.pictures import write_picture
 from gnvc_vd.video.reader import RawFormat
 
 SOURCE = "source.mkv"  # FFV1: the very codes, with their matrix named
@@ -46,6 +50,43 @@ class Clip:
 
 
 @dataclass(frozen=True)
+class StatedRate:
+    """A rate that a program states, because it writes no stream: recounted in bits on the clip's true size.
+
+    Args:
+        files: the pattern of files that state it.
+        number: a regular expression whose group is bits per pixel; files without a match do not count.
+        inside: the number stands in the file's text, a mean over the clip's frames; else in its name, of one frame.
+        padded: the program counted on sides that are multiples of this.
+        cell_bits: what it left out, for each padded × padded pixels.
+    """
+
+    files: str
+    number: str
+    inside: bool = False
+    padded: int = 1
+    cell_bits: int = 0
+
+    def __post_init__(self) -> None:
+        require(self.padded >= 1 and self.cell_bits >= 0, "sides are padded to 1 or more, and bits are not negative")
+        try:
+            groups = re.compile(self.number).groups
+        except re.error as error:
+            raise UsageError(f"number is no regular expression: {self.number!r} ({error})") from error
+        require(groups == 1, f"number has one group, the bits per pixel: not {self.number!r}")
+
+    def bits(self, clip: Clip, folder: Path) -> float:
+        columns, rows = (math.ceil(side / self.padded) for side in (clip.width, clip.height))
+        texts = sorted(folder.glob(self.files))
+        found = [re.search(self.number, one.read_text() if self.inside else one.name) for one in texts]
+        numbers = [float(one[1]) for one in found if one]
+        require(numbers, f"no file {self.files} states a rate as {self.number}", GnvcError)
+        frames = clip.frames if self.inside else 1
+        pixels, cells = columns * rows * self.padded**2, columns * rows
+        return frames * sum(number * pixels + self.cell_bits * cells for number in numbers)
+
+
+@dataclass(frozen=True)
 class Commands:
     """How one point is coded. Names are of files in the folder; `stream` and `decoded` may be patterns (`*.bin`)."""
 
@@ -55,13 +96,15 @@ class Commands:
     source: str = SOURCE
     decoded: str = DECODED
     written: Mapping[str, str] | None = None  # small files that the commands read, by name
+    stated: tuple[StatedRate, ...] = ()  # of a program without a stream: `stream` is made, and says how it was counted
 
 
 @dataclass(frozen=True)
 class Coded:
-    """A coded clip: two files, and seconds of the wall clock, programs' start included."""
+    """A coded clip: two files, bytes, and seconds of the wall clock, programs' start included."""
 
     stream: Path
+    bytes: int  # of the stream, or as stated
     decoded: Path
     encode_seconds: float
     decode_seconds: float
@@ -76,21 +119,26 @@ def code(commands: Commands, clip: Clip, folder: Path, threads: int | None = Non
     for name, text in (commands.written or {}).items():
         (folder / name).write_text(text, encoding="utf-8")
     encode_seconds = run(commands.encode, folder, threads) if commands.encode else 0.0
+    if commands.stated:
+        counted = {one.files: one.bits(clip, folder) for one in commands.stated}
+        (folder / commands.stream).write_text(json.dumps(counted, indent=1), encoding="utf-8")
     stream = the_one(folder, commands.stream)
     if not stream.is_file() or stream.stat().st_size == 0:
         raise GnvcError(f"{commands.stream} is no file with anything in it: its bytes are the rate")
     decode_seconds = run(commands.decode, folder, threads) if commands.decode else 0.0
-    return Coded(stream, _as_video(the_one(folder, commands.decoded), clip, folder), encode_seconds, decode_seconds)
+    decoded = _as_video(the_one(folder, commands.decoded), clip, folder)
+    size = math.ceil(sum(counted.values()) / 8) if commands.stated else stream.stat().st_size
+    return Coded(stream, size, decoded, encode_seconds, decode_seconds)
 
 
 def _convert_source(name: str, clip: Clip, folder: Path) -> None:
     if name == FORMS["yuv"]:
         ffmpeg.run(["-i", str(folder / SOURCE), "-f", "rawvideo", "-pix_fmt", clip.pixel_format, str(folder / name)])
     elif name == FORMS["png"]:
-        form = clip.width, clip.height, clip.rate
-        with open_video(folder / SOURCE) as video, create_video(folder / name, *form) as out:
-            for frame in video:
-                out.write(frame)
+        (folder / name).mkdir()
+        with open_video(folder / SOURCE) as video:
+            for number, frame in enumerate(video, 1):
+                write_picture(folder / name / f"im{number:05d}.png", frame)  # as DCVC and its kin look for them
 
 
 def _as_video(decoded: Path, clip: Clip, folder: Path) -> Path:
@@ -100,7 +148,7 @@ def _as_video(decoded: Path, clip: Clip, folder: Path) -> Path:
     size, frame = decoded.stat().st_size, clip.raw.frame_bytes()
     if size != frame * clip.frames:
         raise GnvcError(f"{decoded.name}: {size} bytes are not {clip.frames} frames of {frame} bytes")
-    run(["ffmpeg", "-nostdin", "-loglevel", "error", "-y", *lossless(clip, decoded.name, DECODED)], folder)
+    run(["ffmpeg", "-nostdin", "-loglevel", "error", "-y", *lossless(clip, str(decoded.absolute()), DECODED)], folder)
     return folder / DECODED
 
 

@@ -1,22 +1,22 @@
-"""Any codec behind an encode and a decode command: DCVC-RT, VTM, HM, GLC-Video in the user's own checkout.
+"""Any codec behind an encode and a decode command: VTM, HM, DCVC-RT, GLC-Video in the user's own checkout.
 
     source.yuv ──words of a template──▶ stream ──words of another──▶ decoded.yuv
 
 A template's words are split as a shell would, and no shell runs them. These stand for values in all of its texts:
 
-    $width $height $frames $rate $depth $level     of the clip and the point
+    $width $height $frames $rate $depth $level     of the clip and the point; $whole_rate is the rate rounded
     $folder                                        where the commands run, an absolute path
     $checkout                                      where the other codec lies, as the configuration says
 
-docs/evaluation.md has templates for DCVC-RT and VTM.
+configs/evaluate/anchors/ has templates of VTM, HM, DCVC-RT, DCVC-UF, GLC-Video, GVC-RT and S²VC.
 """
 
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from string import Template
 
-from gnvc_vd.baselines.commands import FORMS, Clip, Commands, check_different
+from gnvc_vd.baselines.commands import FORMS, Clip, Commands, StatedRate, check_different
 from gnvc_vd.common.strict import require
 from gnvc_vd.conventions import UsageError
 
@@ -28,11 +28,13 @@ class External:
     Args:
         levels: what $level stands for, point by point.
         decode: None where encoding writes the decoded pictures too; then no fresh process has decoded.
-        reads: mkv (FFV1), yuv (planes) or png (a folder of RGB pictures, converted as ours are).
+        reads: mkv (FFV1), yuv (planes) or png (RGB pictures source/im00001.png …, converted as ours are).
         stream, decoded: patterns of what the commands make; decoded is .yuv in the clip's format, a folder of PNGs,
             or any video that states its colours.
         files: texts that the commands read, by name.
         version: what is known of the checkout's; another one makes all points again.
+        values: further names that stand for values, of each level: {3: {lambda: "2.6"}}.
+        stated: where the rate is read from what the programs state, instead of from a stream's bytes.
     """
 
     levels: tuple[int, ...]
@@ -44,14 +46,19 @@ class External:
     files: dict[str, str] | None = None
     checkout: str | None = None
     version: str | None = None
+    values: dict[int, dict[str, str]] = field(default_factory=dict)
+    stated: tuple[StatedRate, ...] = ()
 
     def __post_init__(self) -> None:
         check_different(self.levels)
         require(self.reads in FORMS, f"a codec reads {', '.join(FORMS)}, not {self.reads!r}")
+        given = not self.values or set(self.levels) <= set(self.values)
+        require(given, f"values are of every level or of none: there are levels {self.levels}")
 
     def commands(self, clip: Clip, level: int, folder: Path) -> Commands:
         values: dict[str, object] = {name: getattr(clip, name) for name in ("width", "height", "frames", "rate")}
         values |= {"depth": 10 if clip.pixel_format.endswith("10le") else 8, "level": level}
+        values |= {"whole_rate": round(clip.rate), **self.values.get(level, {})}
         values |= {"folder": folder.absolute(), "checkout": Path(self.checkout or ".").absolute()}
 
         def words(text: str | None) -> tuple[str, ...]:
@@ -59,7 +66,8 @@ class External:
 
         written = {name: _filled(text, values) for name, text in (self.files or {}).items()}
         stream, decoded = (_filled(text, values) for text in (self.stream, self.decoded))
-        return Commands(words(self.encode), words(self.decode), stream, FORMS[self.reads], decoded, written)
+        stated = tuple(replace(one, files=_filled(one.files, values)) for one in self.stated)
+        return Commands(words(self.encode), words(self.decode), stream, FORMS[self.reads], decoded, written, stated)
 
 
 def _filled(text: str, values: dict[str, object]) -> str:

@@ -36,6 +36,7 @@ class Point:
         asked: the metrics that were to be computed.
         fresh: a process of its own decoded the stream.
         bottleneck: the latent codec that wrote it, of GNVC-VD; None of others, and where nobody noted it.
+        stated: the program wrote no stream, and its rate is what it states, recounted (baselines/commands.py).
     """
 
     codec: str
@@ -61,6 +62,7 @@ class Point:
     settings: dict[str, Any]
     environment: dict[str, str]
     bottleneck: BottleneckKind | None = None
+    stated: bool = False
 
     @property
     def rate(self) -> float:
@@ -72,6 +74,7 @@ def settings_of(contestant: CodecEntry, level: int, source: Prepared, evaluation
     """What decides a point's bytes and pictures, as plain data."""
     codec = contestant.codec
     settings = {key: value for key, value in dataclasses.asdict(codec).items() if key not in ("levels", "models")}
+    settings = {key: value for key, value in settings.items() if value or key not in ("values", "stated")}  # as before
     if isinstance(codec, Hybrid):
         commands = codec.commands(source.clip, level)
         settings |= {"encode": commands.encode, "decode": commands.decode, "ffmpeg": ffmpeg_version()}

@@ -177,7 +177,7 @@ def make(job: Job, device: str) -> None:
         require(whole, f"it decodes to another number of frames than {clip.frames}: {notices}", GnvcError)
         job.path.unlink(missing_ok=True)  # of other settings: its stream goes now
         write_player_copy(done.decoded, clip, player_path(folder, job.codec, name, job.level))
-        size, digest = done.stream.stat().st_size, file_sha256(done.stream)
+        size, digest = done.bytes, file_sha256(done.stream)
         bottleneck = inspect(str(done.stream)).bottleneck if job.contestant.ours else None
         kept = job.stream_path(done.stream.suffix)
         kept.parent.mkdir(parents=True, exist_ok=True)
@@ -198,6 +198,7 @@ def make(job: Job, device: str) -> None:
         notices=[notice.replace(f"{work}{os.sep}", "") for notice in comparison.notices],
         asked=list(asked),
         fresh=bool(commands.decode),
+        stated=bool(commands.stated),
         encode_seconds=done.encode_seconds,
         decode_seconds=done.decode_seconds,
         encode=list(commands.encode),

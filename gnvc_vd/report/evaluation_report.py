@@ -98,9 +98,11 @@ def _about(evaluation: Evaluation, points: Sequence[Point]) -> str:
     first, gop = points[0], evaluation.gop or manifest.gop
     sequences = len({one.sequence for one in points})
     rates = ", ".join(f"{rate:g}" for rate in sorted({round(one.rate, 2) for one in points}))
+    stated = ", ".join(dict.fromkeys(one.codec for one in points if one.stated))
+    exception = f" But {stated}: no stream is written, and bits are as the program states them." if stated else ""
     return (
         f"{manifest.title}, {sequences} of its sequences, {first.frames} frames of {first.width} × {first.height}, "
         f"{rates} a second; "
         f"our codecs in GOPs of {gop}. {len(points)} points, each coded to a file, decoded by another process and "
-        "measured. Bits are bytes of that file."
+        f"measured. Bits are bytes of that file.{exception}"
     )

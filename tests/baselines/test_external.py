@@ -1,27 +1,19 @@
 """A codec behind templates."""
 
-import json
-import re
 import sys
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, cast
 
 import pytest
-from omegaconf import OmegaConf
 
-import gnvc_vd
 from gnvc_vd.baselines.commands import SOURCE, Clip, code
 from gnvc_vd.baselines.external import External
-from gnvc_vd.common.strict import parse
 from gnvc_vd.conventions import Colour, GnvcError, UsageError
-from gnvc_vd.evaluate.evaluation import CodecEntry
 from gnvc_vd.evaluate.sequences import make_source
 from gnvc_vd.metrics.fidelity import psnr
 from gnvc_vd.video import create_video, open_video
 from tests.conftest import smooth_clip
 
-DOCS = Path(gnvc_vd.__file__).parents[1] / "docs" / "evaluation.md"
 CLIP = Clip(32, 48, 3, Fraction(25), Colour("bt601", "limited"))
 CODEC = """
 import pathlib, sys, zlib
@@ -125,25 +117,3 @@ def test_files_may_be_named_with_their_folder(tmp_path: Path) -> None:
     folder = folder_with_source(tmp_path / "clip")
     codec = shifting(checkout=str(tmp_path), stream="$folder/a stream", decoded="$folder/out.y*")
     assert code(codec.commands(CLIP, 0, folder), CLIP, folder).stream == folder / "a stream"
-
-
-def test_documented_templates_are_whole(tmp_path: Path) -> None:
-    """VTM's and DCVC-RT's in docs/evaluation.md parse, and every name in them stands for something."""
-    block = re.search(r"```yaml\n(.*?)```", DOCS.read_text(encoding="utf-8"), re.S)
-    assert block is not None
-    told = cast(dict[str, Any], OmegaConf.to_container(OmegaConf.create(block[1])))["codecs"]
-    codecs = {name: parse(CodecEntry, data, name).external for name, data in told.items()}
-    assert set(codecs) == {"vtm", "dcvc-rt"}
-    for codec in codecs.values():
-        assert codec is not None
-        made = codec.commands(CLIP, 32, tmp_path)
-        assert "32" in " ".join(made.encode) and "$" not in " ".join(
-            [*made.encode, *made.decode, made.stream, made.decoded]
-        )
-    vtm, dcvc = (codec.commands(CLIP, 32, tmp_path) for codec in codecs.values() if codec)
-    assert "--SourceWidth=32" in vtm.encode and "--QP=32" in vtm.encode and vtm.decode[-2:] == ("-d", "8")
-    assert dcvc.stream == "out/SET/source.yuv_q32.bin" and dcvc.written is not None
-    config = json.loads(dcvc.written["config.json"])
-    assert (
-        config["root_path"] == str(tmp_path) and config["test_classes"]["SET"]["sequences"]["source.yuv"]["frames"] == 3
-    )

@@ -14,7 +14,7 @@ from threading import Barrier
 
 import pytest
 
-from gnvc_vd.baselines.commands import run
+from gnvc_vd.baselines.commands import StatedRate, run
 from gnvc_vd.baselines.external import External
 from gnvc_vd.baselines.hybrid import Hybrid
 from gnvc_vd.cli.arguments import parser
@@ -483,3 +483,26 @@ def test_two_processes_of_torchrun_share_it(first: Evaluation, tmp_path: Path) -
                 read_point(path_of(root, "x264", sequence, level)) for root in (tmp_path / "out", Path(first.folder))
             )
             assert here and there and (here.bytes, here.figures) == (there.bytes, there.figures)
+
+
+def test_a_stated_rate_is_marked_in_points_and_in_the_report(tmp_path: Path) -> None:
+    """A program without a stream: 0.5 bits a pixel in the names of its pictures."""
+    made_up_set(tmp_path, sequences=1)
+    script = "import pathlib, shutil; p = sorted(pathlib.Path('source').iterdir()); pathlib.Path('out').mkdir(); "
+    script += "[shutil.copy(one, f'out/{one.stem}_bpp_0.5.png') for one in p]"
+    external = External(
+        (7,),
+        f'{sys.executable} -c "{script}"',
+        reads="png",
+        stream="rate.json",
+        decoded="out",
+        stated=(StatedRate("out/*.png", "bpp_([0-9.]+)[.]png"),),
+    )
+    codecs = {"theirs": CodecEntry(external=external)}
+    whole = evaluation(tmp_path, codecs=codecs, report=Reporting())
+    points = evaluate(whole, "cpu").points
+    assert points is not None
+    assert points[0].stated and not points[0].fresh and points[0].bpp == pytest.approx(0.5)
+    assert points[0].bytes == 0.5 * SIDE * SIDE * FRAMES / 8 and points[0].figures["psnr_rgb"] == 100
+    write_report(whole, points, Path(whole.folder) / "report")
+    assert "But theirs: no stream is written" in (Path(whole.folder) / "report" / "tables.md").read_text()
