@@ -2,6 +2,8 @@
 
 Writes FOLDER/manifest.jsonl, which training reads (docs/data.md). Broken files are named and left out. Which files are
 kept for validation depends on their names alone, so it does not change when files are added.
+
+python scripts/prepare_data.py --check-set uvg FOLDER    says what an evaluation would miss there, and writes nothing
 """
 
 import argparse
@@ -12,8 +14,12 @@ import gnvc_vd.common.sleeping_threads  # noqa: F401 - before torch
 
 from tqdm import tqdm
 
+from gnvc_vd.common.files import file_sha256
+from gnvc_vd.common.strict import require
 from gnvc_vd.conventions import GnvcError, UsageError
 from gnvc_vd.data.manifests import Entry, candidates, scan, write_manifest
+from gnvc_vd.evaluate.test_sets import Manifest, problem_of
+from gnvc_vd.evaluate.test_sets import read_manifest as read_test_set
 
 
 def main() -> int:
@@ -25,12 +31,15 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="decode everything, so that damage anywhere is found")
     parser.add_argument("--hash", action="store_true", help="state the sha256 of every file")
     parser.add_argument("--name", default="manifest.jsonl", help="of the manifest, which lies in the folder")
+    parser.add_argument("--check-set", metavar="SET", help="a test set's name or manifest: only say what it lacks here")
     arguments = parser.parse_args()
     if not 0 <= arguments.validation < 1:
         parser.error("--validation is a part from 0 to below 1")
     if Path(arguments.name).name != arguments.name:
         parser.error("--name is a file name; paths in a manifest are relative to where it lies")
     try:
+        if arguments.check_set is not None:
+            return check_set(read_test_set(arguments.check_set), arguments.folder, arguments.hash)
         entries, broken = scanned(arguments)
         if not entries:
             raise GnvcError(f"{arguments.folder}: no {arguments.kind} that can be read")
@@ -55,6 +64,24 @@ def scanned(arguments: argparse.Namespace) -> tuple[list[Entry], int]:
             broken += 1
             tqdm.write(f"left out: {error}", file=sys.stderr)
     return entries, broken
+
+
+def check_set(test_set: Manifest, folder: Path, with_hash: bool) -> int:
+    """A line for each sequence; 1 where one is not as the manifest says."""
+    require(folder.is_dir(), f"{folder}: no such folder", GnvcError)
+    print(
+        f"{test_set.title} ({test_set.home}): {len(test_set.sequences)} sequences, the first {test_set.frames} frames"
+    )
+    problems = 0
+    for one in test_set.sequences:
+        problem = problem_of(one, folder, test_set.frames)
+        problems += problem is not None
+        digest = f"  sha256 {file_sha256(folder / one.file)}" if with_hash and problem is None else ""
+        print(f"  {one.name:16} {one.file}: {problem or 'ok'}{digest}")
+    if test_set.checksums:
+        print(f"checksums: {test_set.checksums}")
+    print(f"{problems} of {len(test_set.sequences)} sequences lack" if problems else "nothing lacks")
+    return 1 if problems else 0
 
 
 raise SystemExit(main())

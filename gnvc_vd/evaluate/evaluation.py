@@ -14,6 +14,7 @@ from gnvc_vd.codecs.contract import RATE_OPTIONS
 from gnvc_vd.common.strict import parse, require
 from gnvc_vd.conventions import UsageError
 from gnvc_vd.evaluate.compare import METRICS, check_measures
+from gnvc_vd.evaluate.protocols import read_protocol
 from gnvc_vd.metrics.bdrate import SMALLEST_OVERLAP
 from gnvc_vd.train.experiments import plain
 
@@ -112,7 +113,8 @@ class Evaluation:
 
     Args:
         root: the folder of the manifest's files; None for the shipped clips.
-        frames, gop: None is the manifest's protocol.
+        protocol: a paper's test conditions, which the report sets beside what was done.
+        frames, gop: None is the protocol's where there is one, else the manifest's.
         crop: width and height of the pictures' middle; None takes them whole.
         sequences: some of the manifest's; none named are all.
         only: the codecs of this call, for spreading them over jobs; none named are all.
@@ -124,6 +126,7 @@ class Evaluation:
     manifest: str
     codecs: dict[str, CodecEntry]
     root: str | None = None
+    protocol: str | None = None
     frames: int | None = None
     gop: int | None = None
     crop: tuple[int, ...] | None = None
@@ -147,6 +150,8 @@ class Evaluation:
         if self.crop is not None and (len(self.crop) != 2 or min(self.crop) <= 0 or any(n % 2 for n in self.crop)):
             raise UsageError(f"a crop is a width and a height, both even: not {self.crop}")
         check_measures(self.metrics, self.flow)
+        if self.protocol is not None:
+            read_protocol(self.protocol)
         for name in (*self.only, *([self.report.anchor] if self.report.anchor else [])):
             require(name in self.codecs, f"there is no codec {name!r}; there are {', '.join(self.codecs)}")
 

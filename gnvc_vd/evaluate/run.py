@@ -31,6 +31,7 @@ from gnvc_vd.conventions import GnvcError, UsageError, bits_per_pixel, kilobits_
 from gnvc_vd.evaluate.compare import compare
 from gnvc_vd.evaluate.evaluation import CodecEntry, Evaluation, OwnCodec, words
 from gnvc_vd.evaluate.points import Point, environment, key_of, path_of, read_point, settings_of, write_point
+from gnvc_vd.evaluate.protocols import read_protocol
 from gnvc_vd.evaluate.sequences import Prepared, prepare, write_player_copy
 from gnvc_vd.evaluate.test_sets import CLIPS, Sequence, path_of_film, read_manifest
 from gnvc_vd.metrics.weight_files import FILES, in_torch_home, missing_message
@@ -97,7 +98,9 @@ def evaluate(
     """
     (Path(evaluation.folder) / "sources").mkdir(parents=True, exist_ok=True)
     manifest = read_manifest(evaluation.manifest)
-    evaluation = replace(evaluation, frames=evaluation.frames or manifest.frames, gop=evaluation.gop or manifest.gop)
+    conditions = read_protocol(evaluation.protocol) if evaluation.protocol else manifest
+    frames, gop = evaluation.frames or conditions.frames, evaluation.gop or conditions.gop
+    evaluation = replace(evaluation, frames=frames, gop=gop)
     sequences = [one for one in manifest.sequences if not evaluation.sequences or one.name in evaluation.sequences]
     lacking = sorted(set(evaluation.sequences) - {one.name for one in sequences})
     require(not lacking, f"{evaluation.manifest} has no sequence {', '.join(lacking)}")

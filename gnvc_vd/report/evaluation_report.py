@@ -6,16 +6,18 @@ The same points give the same tables, byte for byte; times are in speed.md. Page
 its latent codec; CSV keeps the names that codecs have in the evaluation and in files.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from gnvc_vd.common.files import write_text
 from gnvc_vd.evaluate.evaluation import Evaluation
 from gnvc_vd.evaluate.points import Point
+from gnvc_vd.evaluate.protocols import read_protocol
 from gnvc_vd.evaluate.test_sets import read_manifest
 from gnvc_vd.report import tables
 from gnvc_vd.report.curves import (
+    ALL_METRICS,
     MEAN,
     OF_SEQUENCES,
     Difference,
@@ -41,7 +43,8 @@ def write_report(evaluation: Evaluation, points: Sequence[Point], folder: Path) 
     published = _published(evaluation, points)
     ours = our_tables(named, labelled(found, labels), labels.get(anchor or ""), metrics)
     others = [one for name in evaluation.report.published for one in published_tables(read_paper(name))]
-    whole = [*ours, *others]
+    conditions = [protocol_table(evaluation, points)] if evaluation.protocol else []
+    whole = [*conditions, *ours, *others]
     speed = tables.speed_table(labelled(points, labels))
     about = _about(evaluation, points)
     texts = {
@@ -81,6 +84,29 @@ def our_tables(
     return [*deltas, *(replace(one, group=name) for one, name in zip(curves, named, strict=True))]
 
 
+def protocol_table(evaluation: Evaluation, points: Sequence[Point]) -> Table:
+    """A paper's test conditions beside those of the points; what differs is said."""
+    protocol = read_protocol(str(evaluation.protocol))
+    colours = [str(one.settings["sequence"]["colour"]) for one in points if "sequence" in one.settings]
+    rows = [
+        ("frames", str(protocol.frames), _each(str(one.frames) for one in points)),
+        ("frames in a GOP of our codecs", str(protocol.gop), str(evaluation.gop or protocol.gop)),
+        ("size", f"{protocol.width} × {protocol.height}", _each(f"{one.width} × {one.height}" for one in points)),
+        ("colour", protocol.colour, _each(colours)),
+    ]
+    for name, how in protocol.measures.items():
+        lacking = sum(one.figures.get(name) is None for one in points)
+        here = f"not at {lacking} of {len(points)} points" if lacking else how
+        rows.append((ALL_METRICS[name].label, how, here))
+    marked = tuple((what, asked, here if here == asked else f"{here} (differs)") for what, asked, here in rows)
+    notes = (f"After {protocol.source}.", *protocol.notes)
+    return Table(f"Protocol: {protocol.title}", ("", "protocol", "here"), marked, notes)
+
+
+def _each(values: Iterable[str]) -> str:
+    return "; ".join(dict.fromkeys(values))
+
+
 def _published(evaluation: Evaluation, points: Sequence[Point]) -> list[PublishedPoint]:
     """Points that others published of this set and size, of the sequences that are here and their mean."""
     first = points[0]
@@ -95,11 +121,14 @@ def _published(evaluation: Evaluation, points: Sequence[Point]) -> list[Publishe
 
 def _about(evaluation: Evaluation, points: Sequence[Point]) -> str:
     manifest = read_manifest(evaluation.manifest)
-    first, gop = points[0], evaluation.gop or manifest.gop
+    conditions = read_protocol(evaluation.protocol) if evaluation.protocol else manifest
+    first, gop = points[0], evaluation.gop or conditions.gop
     sequences = len({one.sequence for one in points})
     rates = ", ".join(f"{rate:g}" for rate in sorted({round(one.rate, 2) for one in points}))
     stated = ", ".join(dict.fromkeys(one.codec for one in points if one.stated))
     exception = f" But {stated}: no stream is written, and bits are as the program states them." if stated else ""
+    at_once = ", ".join(dict.fromkeys(one.codec for one in points if not one.fresh))
+    exception += f" {at_once}: decoded by the process that encoded." if at_once else ""
     return (
         f"{manifest.title}, {sequences} of its sequences, {first.frames} frames of {first.width} × {first.height}, "
         f"{rates} a second; "

@@ -1,5 +1,6 @@
 """Test sets as they ship, and their protocol in GOPs."""
 
+import hashlib
 import json
 import shutil
 from dataclasses import replace
@@ -9,11 +10,13 @@ import numpy as np
 import pytest
 
 from gnvc_vd.bitstream.gop import cut
-from gnvc_vd.conventions import Colour, GnvcError
+from gnvc_vd.conventions import Colour, GnvcError, UsageError
 from gnvc_vd.evaluate import sequences
+from gnvc_vd.evaluate.protocols import read_protocol
 from gnvc_vd.evaluate.sequences import prepare
 from gnvc_vd.evaluate.test_sets import ASSETS, CLIPS, SHIPPED, Sequence, film_of, read_manifest
 from gnvc_vd.video import open_video
+from tests.data.material import run_script
 
 FRAMES = {"uvg": 7, "mcl-jcv": 30, "hevc-b": 5}
 
@@ -135,3 +138,63 @@ def test_what_is_not_there_or_not_so_is_refused(tmp_path: Path) -> None:
     (tmp_path / "set.json").write_text(json.dumps({**plain, "sequences": [wrong]}))
     with pytest.raises(GnvcError, match=r"width=320.*the manifest says.*width=322"):
         prepare(read_manifest(str(tmp_path / "set.json")).sequences[0], CLIPS, 2, tmp_path)
+
+
+def test_what_a_folder_lacks_of_a_set_is_said_file_by_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Seven files of UVG's names, small: whole, longer, in an archive, absent, cut short, of another size, odd."""
+    names = [one.name for one in read_manifest("uvg").sequences]
+    entries = [{"name": name, "file": f"{name}.yuv", "width": 32, "height": 16, "rate": "120"} for name in names]
+    about = {"format": 1, "title": "UVG, small", "home": "nowhere", "licence": "", "frames": 3, "gop": 25}
+    whole = {**about, "checksums": "none", "sequences": [{**one, "frames": 5} for one in entries]}
+    (tmp_path / "set.json").write_text(json.dumps(whole))
+    films, frame = tmp_path / "films", b"x" * (32 * 16 * 3 // 2)
+    films.mkdir()
+    for name, data in zip(
+        (names[0], names[1], names[4], names[5]), (frame * 5, frame * 6, frame * 4, frame * 2), strict=True
+    ):
+        (films / f"{name}.yuv").write_bytes(data)
+    (films / f"{names[2]}_RAW.7z").touch()
+    (films / f"{names[6]}.yuv").write_bytes(frame * 5 + b"y")
+    arguments = ("--check-set", tmp_path / "set.json", films)
+    assert run_script("scripts/prepare_data.py", *arguments) == 1
+    lines = {line.split()[0]: line.partition(": ")[2] for line in capsys.readouterr().out.splitlines()[1:8]}
+    assert list(lines.values()) == [
+        "ok",
+        "ok",
+        f"missing; there is {names[2]}_RAW.7z: unpack it, or rename it",
+        "missing",
+        "4 frames of 32×16 yuv420p, but the manifest says 5",
+        "1536 bytes: 2 frames of 32×16 yuv420p and 0 bytes; cut short, or of another format",
+        "3841 bytes: 5 frames of 32×16 yuv420p and 1 bytes; cut short, or of another format",
+    ]
+    for name in names:
+        (films / f"{name}.yuv").write_bytes(frame * 5)
+    assert run_script("scripts/prepare_data.py", *arguments, "--hash") == 0
+    out = capsys.readouterr().out
+    assert out.count(hashlib.sha256(frame * 5).hexdigest()) == 7 and out.endswith("checksums: none\nnothing lacks\n")
+    assert run_script("scripts/prepare_data.py", "--check-set", "vimeo", films) == 1
+    assert capsys.readouterr().err.startswith("prepare_data: there is no manifest 'vimeo'; there are hevc-b")
+    assert run_script("scripts/prepare_data.py", "--check-set", "small", CLIPS) == 0
+    (films / "bunny.mp4").write_bytes((CLIPS / "city.mp4").read_bytes())
+    assert run_script("scripts/prepare_data.py", "--check-set", "small", films) == 1
+    assert "bunny.mp4: another file: its sha256 is not the manifest's" in capsys.readouterr().out
+    assert not (films / "manifest.jsonl").exists()
+
+
+def test_every_published_set_says_whether_its_owners_publish_checksums() -> None:
+    assert all(
+        "publish" in read_manifest(name).checksums or "public" in read_manifest(name).checksums for name in FRAMES
+    )
+
+
+def test_the_papers_protocol_is_that_of_the_published_sets() -> None:
+    protocol = read_protocol("gnvc-vd")
+    for name in FRAMES:
+        manifest = read_manifest(name)
+        assert (manifest.frames, manifest.gop) == (protocol.frames, protocol.gop) == (96, 25)
+        for one in manifest.sequences:
+            assert (one.width, one.height, str(one.colour)) == (protocol.width, protocol.height, protocol.colour)
+    assert {"lpips_alex", "lpips_vgg", "dists"} <= protocol.measures.keys()  # the paper names no network of LPIPS
+    assert [len(gop) for gop in cut(range(99), read_protocol("gvc").gop)] == [33, 33, 33]
+    with pytest.raises(UsageError, match="no protocol 'vtm'; there are gnvc-vd, gvc"):
+        read_protocol("vtm")

@@ -17,7 +17,7 @@ from gnvc_vd.evaluate.points import Point
 from gnvc_vd.evaluate.run import player_path
 from gnvc_vd.presets import BottleneckKind
 from gnvc_vd.report.curves import MEAN, OF_SEQUENCES, Row, differences, labels_of, rows_of
-from gnvc_vd.report.evaluation_report import our_tables, write_report
+from gnvc_vd.report.evaluation_report import our_tables, protocol_table, write_report
 from gnvc_vd.report.page import page
 from gnvc_vd.report.tables import as_latex, as_markdown, differences_csv, points_csv, speed_table, three_digits
 from tests.evaluate.evaluations import evaluation, made_up_set, point
@@ -374,3 +374,20 @@ def test_the_player_has_what_a_page_can_hold(tmp_path: Path, monkeypatch: pytest
         held(("s2",))
     monkeypatch.setattr("gnvc_vd.report.player.LARGEST", 60)  # 7 videos of 5 bytes for each sequence
     assert held() == (["s0"], "About. The player has s0; report.shown chooses.")
+
+
+def test_a_protocol_stands_beside_what_was_done(tmp_path: Path) -> None:
+    """Of a measured point and of one without LPIPS: every condition, and which of them differ."""
+    settings = {"sequence": {"colour": "bt709 limited"}}
+    own = {"lpips_alex": 0.1, "lpips_vgg": 0.1, "dists": 0.1, "psnr_rgb": 30.0, "ms_ssim": 0.9}
+    first = replace(point("x", "s0", 1, 0.1, **own), settings=settings, width=1920, height=1080, frames=96)
+    second = replace(first, frames=9, figures={**own, "lpips_vgg": None})
+    whole = evaluation(tmp_path, protocol="gnvc-vd")
+    rows = {row[0]: row[1:] for row in protocol_table(whole, [first, second]).rows}
+    assert rows["frames"] == ("96", "96; 9 (differs)") and rows["size"] == ("1920 × 1080", "1920 × 1080")
+    assert rows["frames in a GOP of our codecs"] == ("25", "25") and rows["colour"] == ("bt709 limited",) * 2
+    assert rows["LPIPS (VGG)"][1] == "not at 1 of 2 points (differs)"
+    assert rows["LPIPS (AlexNet)"] == ("LPIPS v0.1, AlexNet, RGB in [−1, 1], full size, every frame",) * 2
+    other = protocol_table(replace(whole, gop=33), [first])
+    assert ("frames in a GOP of our codecs", "25", "33 (differs)") in other.rows
+    assert "arXiv 2512.05016" in other.notes[0] and "VTM-17.0" in other.notes[1]

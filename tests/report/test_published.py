@@ -1,6 +1,7 @@
 """What papers printed, and points that others published."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,12 +9,12 @@ import pytest
 
 from gnvc_vd.conventions import GnvcError, UsageError
 from gnvc_vd.report.curves import MEAN
-from gnvc_vd.report.published import PAPERS, PublishedPoint, mean_points, points_of, read_paper
+from gnvc_vd.report.published import PAPERS, PublishedPoint, mean_points, points_of, published_tables, read_paper
 
 
 def test_published_figures_are_the_papers_and_name_both_conventions() -> None:
-    assert PAPERS == ("gnvc-vd", "gvc")
-    gnvc, gvc = (read_paper(name) for name in PAPERS)
+    assert PAPERS == ("dcvc-rt", "glc-video", "gnvc-vd", "gvc", "gvc-rt", "gvchr", "vortec")
+    gnvc, gvc = (read_paper(name) for name in ("gnvc-vd", "gvc"))
     rates = {row[0]: row[1:] for row in gnvc.tables[0].rows}
     assert rates["GNVC-VD"] == ("−89.4", "−94.5", "−86.5", "−96.1", "−90.8")
     assert rates["DCVC-RT"] == ("−20.9", "+15.4", "−30.7", "+2.03", "–")
@@ -27,7 +28,7 @@ def test_published_figures_are_the_papers_and_name_both_conventions() -> None:
         assert float(means[1]) == psnr and float(means[4]) == pytest.approx(float(means[3]) / 3, abs=6e-5)
     bits = 17 * 9 * 64 * 15  # of a GOP in T2V, M = 64
     assert bits / (33 * 1280 * 720) == pytest.approx(0.00483, abs=5e-6)
-    with pytest.raises(UsageError, match="there are gnvc-vd, gvc"):
+    with pytest.raises(UsageError, match="there are dcvc-rt, glc-video, gnvc-vd, gvc"):
         read_paper("dcvc")
 
 
@@ -75,3 +76,20 @@ def test_published_points_average_where_every_sequence_has_one() -> None:
         for name, level, bpp in (("a", 1, 1), ("b", 1, 3), ("a", 2, 9))
     ]
     assert [(one.level, one.bpp) for one in mean_points(levels, ["a", "b"], MEAN)] == [(1, 2)]
+
+
+@pytest.mark.parametrize("name", PAPERS)
+def test_every_paper_says_where_its_figures_are_from_and_how_bits_were_counted(name: str) -> None:
+    paper = read_paper(name)
+    assert "arXiv 2" in paper.source and re.search(r"\bbits\b|\bbpp\b|at 1080p", " ".join(paper.notes), re.I)
+    tables = published_tables(paper)
+    assert tables and all(f"Printed in {paper.source}; not measured here." in one.notes for one in tables)
+    assert set(paper.notes) <= set(tables[-1].notes) and all(one.rows for one in tables)
+
+
+def test_headline_figures_of_others_are_those_of_their_abstracts() -> None:
+    rows = {name: [row for one in read_paper(name).tables for row in one.rows] for name in PAPERS}
+    assert ("GLC-Video", "−48.8", "−12.4") in rows["gvc-rt"] and ("GVC-RT", "123.1", "55.1") in rows["gvc-rt"]
+    assert ("PLVC", "−65.3") in rows["glc-video"] and ("all", "125.2", "112.8") in rows["dcvc-rt"]
+    assert ("GNVC-VD", "−50.5") in rows["gvchr"] and rows["vortec"] == [("720p", "13"), ("480p", "32")]
+    assert 1088 / 1080 == pytest.approx(1.007, abs=5e-4) and "0.7 % lower" in read_paper("gvc-rt").notes[1]
