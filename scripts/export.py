@@ -38,6 +38,7 @@ def main() -> int:
         metavar="Q",
         help="highest quality that is refined unasked (63)",
     )
+    parser.add_argument("--tile", type=int, metavar="PIXELS", help="refine larger pictures in tiles of this size")
     parser.add_argument("--name", help="what the model calls itself (the run's name)")
     parser.add_argument("--push", metavar="OWNER/NAME", help="upload FOLDER, exported before, to the Hugging Face hub")
     arguments = parser.parse_intermixed_args()
@@ -52,6 +53,7 @@ def main() -> int:
             arguments.run, arguments.folder, arguments.checkpoint, which, arguments.name, arguments.refit,
             half=arguments.half, thrift=arguments.thrift, backbone=arguments.backbone,
             refers=arguments.refer, highest_quality=arguments.refine_up_to,
+            tile=arguments.tile,
         )  # fmt: skip
     except GnvcError as error:
         print(f"export: {error}", file=sys.stderr)

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from gnvc_vd.conventions import SPATIAL_STRIDE
 
+DEFAULT_SIZE = 256  # pixels
 Grid = list[list[Tensor]]  # rows of tiles, each … H W
 
 
@@ -15,12 +16,17 @@ Grid = list[list[Tensor]]  # rows of tiles, each … H W
 class Tiling:
     """Squares of `size` pixels every `stride` pixels. Less memory; a seam where they overlap."""
 
-    size: int = 256
-    stride: int = 192
+    size: int = DEFAULT_SIZE
+    stride: int = DEFAULT_SIZE * 3 // 4
 
     def __post_init__(self) -> None:
         if self.size % SPATIAL_STRIDE or self.stride % SPATIAL_STRIDE or not 0 < self.stride <= self.size:
             raise ValueError(f"tiles of {self.size} every {self.stride} pixels do not overlap in whole latents")
+
+    @classmethod
+    def of_size(cls, size: int) -> "Tiling":
+        """Tiles that overlap by about a quarter."""
+        return cls(size, size * 3 // 4 // SPATIAL_STRIDE * SPATIAL_STRIDE)
 
 
 def cut(x: Tensor, tiling: Tiling | None, scale: float = 1) -> Grid:

@@ -5,7 +5,7 @@ a batch of one, torch sends small 3-D convolutions to the naive `slow_conv3d`, a
 apart in memory, to a scalar loop. With diffusers' layers those two are most of a decoding step.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal, cast
 
 import torch
@@ -21,6 +21,8 @@ from gnvc_vd.presets import VaePreset
 # One entry per cached convolution and tile; diffusers' decoder leaves a marker string in some after the first step.
 Caches = list[Tensor | str | None]
 TileStep = Callable[[Tensor, Caches], Tensor]  # fills in the caches
+STEP_MEMORY = 18 * 2**30 / (1280 * 720) / 96 / 2  # bytes for each pixel, base channel and byte of a number; an H100's
+SHARE = 0.7  # of a GPU's memory, for a step; the rest is for weights and the transformer
 EPSILON = 1e-12  # of torch.nn.functional.normalize
 
 
@@ -30,13 +32,16 @@ class WanVae(VideoVae):
     Args:
         kernels: "stock" is what torch picks, which for one small clip on a CPU is a naive loop; "auto" takes
             oneDNN's kernel wherever it can run (faster, last bits differ: `gnvc-vd bench backbone` prints it).
-        tiling: work in tiles, for pictures whose features do not fit in memory.
+        tiling: work in tiles, for pictures whose features do not fit in memory; "auto": where on a GPU they do not.
     """
 
     model: AutoencoderKLWan
 
     def __init__(
-        self, model: AutoencoderKLWan, kernels: Literal["auto", "stock"] = "auto", tiling: Tiling | None = None
+        self,
+        model: AutoencoderKLWan,
+        kernels: Literal["auto", "stock"] = "auto",
+        tiling: Tiling | Literal["auto"] | None = None,
     ) -> None:
         super().__init__(model, model.config.latents_mean, model.config.latents_std)
         self.tiling = tiling
@@ -62,12 +67,27 @@ class WanVae(VideoVae):
         self, step: TileStep, count: int, state: State | None, x: Tensor, scale: float, scale_after: float
     ) -> tuple[Tensor, State]:
         """One step for every tile, each with its own caches; scales are resolutions as parts of the picture's."""
-        tiles = cut(x, self.tiling, scale)
+        size = [side / scale for side in x.shape[3:]]
+        tiling = self._tiling_of(x, size)
+        tiles = cut(x, tiling, scale)
         after: list[Caches] = [list(caches) for caches in state or [(None,) * count] * sum(map(len, tiles))]
         caches = iter(after)
         done = [[step(tile, next(caches)) for tile in row] for row in tiles]
-        size = [side / scale for side in x.shape[3:]]
-        return join(done, self.tiling, size, scale_after), tuple(map(tuple, after))
+        return join(done, tiling, size, scale_after), tuple(map(tuple, after))
+
+    def _tiling_of(self, x: Tensor, size: Sequence[float]) -> Tiling | None:
+        if self.tiling != "auto":
+            return self.tiling
+        if x.device.type != "cuda":
+            return None
+        memory = torch.cuda.get_device_properties(x.device).total_memory  # not what is free now: all steps take one way
+        return tiling_that_fits(size, self.model.config.base_dim, x.element_size(), memory)
+
+
+def tiling_that_fits(size: Sequence[float], base_dim: int, bytes_each: int, memory: int) -> Tiling | None:
+    """No tiles where a step's features fit in a GPU's memory, else the usual ones."""
+    needed = STEP_MEMORY * size[0] * size[1] * base_dim * bytes_each
+    return None if needed <= SHARE * memory else Tiling()
 
 
 def build_vae(preset: VaePreset) -> AutoencoderKLWan:

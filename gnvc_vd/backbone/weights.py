@@ -19,7 +19,7 @@ from gnvc_vd.backbone.streaming import VideoVae
 from gnvc_vd.backbone.tiles import Tiling
 from gnvc_vd.common.files import file_sha256, replacing
 from gnvc_vd.common.strict import without_defaults
-from gnvc_vd.conventions import GnvcError, UsageError
+from gnvc_vd.conventions import GnvcError
 from gnvc_vd.presets import PRESETS, RANDOM_DIT_SEED, RANDOM_SEED, DitPreset, Preset, VaePreset
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class Options:
     vae_decoder: torch.dtype = torch.float32
     transformer: torch.dtype = torch.float32
     kernels: Literal["auto", "stock"] = "auto"  # of Wan's VAE
-    tiling: Tiling | None = None  # of Wan's VAE
+    tiling: Tiling | Literal["auto"] | None = None  # of Wan's VAE; the light one needs none
     attention: str = "native"  # diffusers' name for a kernel ("native", "flash", "sage", …)
 
 
@@ -125,8 +125,6 @@ def new_vae(preset: VaePreset, options: Options) -> VideoVae:
         from gnvc_vd.backbone.wan_vae import WanVae, build_vae
 
         return WanVae(build_vae(preset), options.kernels, options.tiling)
-    if options.tiling is not None:
-        raise UsageError("the light VAE does not work in tiles")
     return LightVae(preset)
 
 

@@ -22,6 +22,7 @@ class Decoding:
     steps: int | None = None  # of refinement; None: as the stream says
     refine: bool = True
     apart: bool = False  # refine each latent independently of the others
+    tile: int | None = None  # size of the refiner's tiles in pixels, 0 for none; None: as the model says
     first_gop: int = 0
     last_gop: int | None = None  # exclusive; None: to the end
     conceal: bool = False  # repeat the last frame in place of lost ones

@@ -14,6 +14,7 @@ from gnvc_vd.conventions import QUALITIES, UsageError
 MAX_STEPS = 100
 MAX_SEED = (1 << 24) - 1
 MAX_RATIO = 100
+TILES = range(64, 4097, 16)  # sizes of a tile, in pixels
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class Refinement:
         sigma_0: where it starts, in GOPs that do not say their own.
         sigma_ratio: of a model alone: its encoder measures each GOP's σ_0, by `flow.sigma_0_for`; None measures none.
         highest_quality: of a model alone: GOPs of higher qualities are not refined unless a decoder asks for steps.
+        tile: of a model alone: larger pictures are refined in tiles of at most this size in pixels; None: never.
     """
 
     steps: int = 5
@@ -33,6 +35,7 @@ class Refinement:
     seed: int = 0
     sigma_ratio: float | None = None
     highest_quality: int = QUALITIES - 1
+    tile: int | None = None
 
     def __post_init__(self) -> None:
         check_window(self.window)
@@ -43,6 +46,7 @@ class Refinement:
         if not (0 < ratio <= MAX_RATIO and 0 <= self.highest_quality < QUALITIES):
             values = f"{ratio:g} and {self.highest_quality}"
             raise UsageError(f"a ratio of σ_0 is above 0 up to {MAX_RATIO}, a quality below {QUALITIES}: not {values}")
+        check_tile(self.tile)
         if not 0 <= self.seed <= MAX_SEED or latents_of(self.window) > 255:
             values = f"{self.seed} and {self.window}"
             raise UsageError(f"a seed is 0 to {MAX_SEED}, a window at most {frames_of(255)} frames: not {values}")
@@ -72,3 +76,8 @@ class Refinement:
             return cls(steps, sigma / SIGMA_STEPS, scale / SIGMA_STEPS, window, seed)
         except UsageError as error:
             raise BitstreamError(f"the header's parameters are out of bounds: {error}") from error
+
+
+def check_tile(tile: int | None) -> None:
+    size = f"a tile is {TILES[0]} to {TILES[-1]} pixels, a multiple of {TILES.step}: not {tile}"
+    require(tile is None or tile in TILES, size)

@@ -83,6 +83,13 @@ def parser() -> Parser:
     encode.add_argument("--frames", type=values.positive, metavar="N", help="the first N alone")
     encode.add_argument("--seed", type=values.whole, default=0, metavar="S", help="noise seed (default: 0)")
     gvc.gvc_options(encode)
+    encode.add_argument(
+        "--precision",
+        choices=["bf16", "fp32"],
+        default="fp32",
+        help="numbers of the VAE's encoder (default: fp32; gvc: fp32)",
+    )
+    _tile_option(encode, "of Wan's VAE encoder (default: auto, where a GPU's memory would not do without)")
     _raw_options(encode)
     encode.add_argument("--json", action="store_true", help="one JSON line instead of text")
 
@@ -97,6 +104,7 @@ def parser() -> Parser:
         help="numbers of the decoder's networks (default: auto, which is bf16 where it is faster; gvc: fp32)",
     )
     decode.add_argument("--attention", metavar="NAME", help="diffusers' attention back-end (default: native)")
+    _tile_option(decode, "of the refiner and of Wan's VAE (default: auto, as the model says and a GPU's memory asks)")
     decode.add_argument("--steps", type=values.positive, metavar="L", help="refinement steps (default: the stream's)")
     decode.add_argument("--no-refine", dest="refine", action="store_false", help="decode without the refiner")
     decode.add_argument("--apart", action="store_true", help="refine each latent alone, without a window")
@@ -150,6 +158,12 @@ def _model_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", metavar="NAME|DIR|HUB_ID", help=meaning)
     parser.add_argument(
         "--device", type=values.device, default="auto", help="auto, cpu, cuda, cuda:1 … (default: auto)"
+    )
+
+
+def _tile_option(parser: argparse.ArgumentParser, meaning: str) -> None:
+    parser.add_argument(
+        "--tile", type=values.tile, metavar="auto|off|PIXELS", help=f"overlapping tiles for large pictures, {meaning}"
     )
 
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from gnvc_vd.cli import gvc
 from gnvc_vd.cli.arguments import parser
@@ -25,6 +25,7 @@ from gnvc_vd.common.strict import require
 from gnvc_vd.conventions import GnvcError, UsageError
 
 if TYPE_CHECKING:
+    from gnvc_vd.backbone.tiles import Tiling
     from gnvc_vd.bitstream import Header
     from gnvc_vd.codecs.contract import Codec
     from gnvc_vd.learned.codec import Encoding, GnvcVd
@@ -43,7 +44,7 @@ GNVC_VD_OPTIONS = (
 )  # GNVC-VD only; None if not given
 SEARCHED = ("bpp", "target_kbps", "target_size")  # rates of the whole file
 NUMBERS = {"bf16": "bfloat16", "fp32": "float32"}
-DECODING = ("steps", "refine", "apart", "conceal", "allow_other_weights", "max_pixels")
+DECODING = ("steps", "refine", "apart", "tile", "conceal", "allow_other_weights", "max_pixels")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -127,6 +128,8 @@ def _encode(arguments: argparse.Namespace) -> int:
     if arguments.codec == "gvc":
         steps = "" if arguments.steps is None else " (GVC has --sde-steps)"
         _refuse(arguments, GNVC_VD_OPTIONS, f"of GNVC-VD{steps}")
+        given = arguments.precision == "bf16" or arguments.tile
+        require(not given, "GVC encodes in float32, as its decoder does, and whole: leave --precision and --tile out")
     else:
         _refuse(arguments, gvc.OPTIONS, "for --codec gvc")
     from gnvc_vd.video import open_video
@@ -149,13 +152,27 @@ def _encode(arguments: argparse.Namespace) -> int:
 
 def _encoder(arguments: argparse.Namespace, height: int) -> "tuple[Codec[Any], Any]":
     """A codec, and what it is told for pictures of a height."""
+    import torch
+
+    from gnvc_vd.backbone.weights import Options
     from gnvc_vd.codecs.load import load, load_gvc
 
     if arguments.codec == "gvc":
         zeroshot = _ready(load_gvc(arguments.model, still_weights=arguments.still_weights), arguments)
         return zeroshot, gvc.gvc_settings(arguments, zeroshot, height)
-    learned = _ready(load(arguments.model), arguments)
+    kind = torch.bfloat16 if arguments.precision == "bf16" else torch.float32
+    options = Options(vae_encoder=kind, tiling=_tiling(arguments.tile))
+    learned = _ready(load(arguments.model, options), arguments)
     return learned, _settings(arguments, learned)
+
+
+def _tiling(tile: int | None) -> "Tiling | Literal['auto'] | None":
+    """Tiles of Wan's VAE, for a value of --tile."""
+    from gnvc_vd.backbone.tiles import Tiling
+    from gnvc_vd.bitstream.refinement import check_tile
+
+    check_tile(tile or None)
+    return "auto" if tile is None else Tiling.of_size(tile) if tile else None
 
 
 def _refuse(arguments: argparse.Namespace, names: Sequence[str], whose: str) -> None:
@@ -185,17 +202,20 @@ def _decode(arguments: argparse.Namespace) -> int:
     done = decode_file(load, arguments.source, arguments.target, decoding, _notify)
     text = f"{done.frames} frames of {done.width}×{done.height}, {done.frames / done.seconds:.2f} frames/s"
     text += f" in {NUMBERS[load.precision]}"
+    if load.tile is not None:
+        text += f", refined in tiles of {load.tile} pixels"
     if done.held:
         text += f", {done.held} of them held in place of lost ones"
     if done.drift is not None:
         text += f", latents within {done.drift:.4f} of the encoder's"
-    return _done(arguments, done, text, precision=load.precision)
+    return _done(arguments, done, text, precision=load.precision, tile=load.tile)
 
 
 class DecoderLoader:
-    """Loads the codec that a stream's header asks for, and then knows the precision that it decodes in."""
+    """Loads the codec that a stream's header asks for, and then knows its precision and the size of its tiles."""
 
     precision = "fp32"
+    tile: int | None = None  # of the refiner, where the stream's pictures are larger
 
     def __init__(self, arguments: argparse.Namespace) -> None:
         self.arguments = arguments
@@ -207,20 +227,27 @@ class DecoderLoader:
         from gnvc_vd.backbone.weights import Options
         from gnvc_vd.bitstream import CodecId
         from gnvc_vd.codecs.load import load_for
+        from gnvc_vd.learned.codec import GnvcVd
 
         arguments, options = self.arguments, None
         gvc.check_size(header, arguments.max_pixels)
         if header.codec is CodecId.GVC:
-            given = arguments.precision == "bf16" or arguments.attention
-            require(not given, "GVC decodes in float32, as its encoder did: leave --precision and --attention out")
+            given = arguments.precision == "bf16" or arguments.attention or arguments.tile
+            why = "GVC decodes in float32 and whole, as its encoder did"
+            require(not given, f"{why}: leave --precision, --attention and --tile out")
         else:
             kind = decoding_type(arguments.precision, torch.device(_device(arguments.device)))
             self.precision = "bf16" if kind is torch.bfloat16 else "fp32"
-            options = Options(vae_decoder=kind, transformer=kind, attention=arguments.attention or "native")
-        return _ready(load_for(header, arguments.model, arguments.still_weights, options), arguments)
+            attention, tiling = arguments.attention or "native", _tiling(arguments.tile)
+            options = Options(vae_decoder=kind, transformer=kind, tiling=tiling, attention=attention)
+        codec = load_for(header, arguments.model, arguments.still_weights, options)
+        if isinstance(codec, GnvcVd) and arguments.refine:
+            tile = codec.refinement.tile if arguments.tile is None else arguments.tile
+            self.tile = tile if tile and max(header.width, header.height) > tile else None
+        return _ready(codec, arguments)
 
 
-def _done(arguments: argparse.Namespace, done: object, text: str, **more: float | str) -> int:
+def _done(arguments: argparse.Namespace, done: object, text: str, **more: float | str | None) -> int:
     """Results go to standard output, unless the video itself does."""
     result = json.dumps(vars(done) | more) if arguments.json else text
     print(result, file=sys.stderr if arguments.target == "-" else sys.stdout)

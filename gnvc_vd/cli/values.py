@@ -43,6 +43,12 @@ def positive_decimal(text: str) -> float:
     return value
 
 
+def tile(text: str) -> int | None:
+    """None for auto, 0 for off, else pixels."""
+    words = {"auto": None, "off": 0}
+    return words[text] if text in words else positive(text)
+
+
 def size(text: str) -> tuple[int, int]:
     width, x, height = text.partition("x")
     if not x:

@@ -23,7 +23,7 @@ from gnvc_vd.backbone.weights import Backbone
 from gnvc_vd.bitstream import BitstreamError, CodecId, Header, Unit, whole_stream
 from gnvc_vd.bitstream import gop as gops
 from gnvc_vd.bitstream.playback import Decoding, decoded, refuse_other_weights, whose_stream
-from gnvc_vd.bitstream.refinement import Refinement
+from gnvc_vd.bitstream.refinement import Refinement, check_tile
 from gnvc_vd.common.noise import normal
 from gnvc_vd.common.strict import require
 from gnvc_vd.conventions import QUALITIES, Frame, UsageError
@@ -254,6 +254,8 @@ class GnvcVdDecoder:
 
     def __init__(self, codec: GnvcVd, header: Header, decoding: Decoding, refinement: Refinement) -> None:
         self._codec, self._header, self._decoding, self._refinement = codec, header, decoding, refinement
+        self._tile = codec.refinement.tile if decoding.tile is None else decoding.tile or None
+        check_tile(self._tile)
         self.drifts: dict[int, float] = {}  # always empty: float differences between machines change no symbol
 
     def symbols(self, unit: Unit) -> Iterator[DecodedLatent]:
@@ -319,9 +321,9 @@ class GnvcVdDecoder:
         noise = refinement.noise_scale * normal(latents.shape, (refinement.seed, NOISE_KEY), place, latents.device)
         if self._decoding.apart:
             alone = [apart(given if context is None else given[:, :, 1:]) for given in (latents, features, noise)]
-            refined: Tensor = self._codec.refiner(*alone, sigma_0, steps)
+            refined: Tensor = self._codec.refiner(*alone, sigma_0, steps, tile=self._tile)
             return rearrange(refined, "(b t) c 1 h w -> b c t h w", b=len(latents))
-        out: Tensor = self._codec.refiner(latents, features, noise, sigma_0, steps, context)
+        out: Tensor = self._codec.refiner(latents, features, noise, sigma_0, steps, context, self._tile)
         return out
 
     def _steps(self, unit: Unit) -> int:

@@ -63,6 +63,7 @@ def export(
     backbone: str | None = None,
     refers: bool = False,
     highest_quality: int = QUALITIES - 1,
+    tile: int | None = None,
 ) -> Exported:
     """Make a model folder of a run.
 
@@ -78,6 +79,7 @@ def export(
         backbone: another model with the same VAE, to use as the codec's backbone instead of the run's.
         refers: store only the name of `backbone`, a preset or hub id, in the folder, not its weights.
         highest_quality: of a codec that refines, the highest that is refined unless a decoder asks for it.
+        tile: of a codec that refines, the size in pixels above which pictures are refined in tiles.
     """
     _refuse_other_content(folder)
     location = backbone if refers else None
@@ -98,7 +100,7 @@ def export(
             refit_result = evenly_placed(LEVELS, rates_of(stage.bottleneck, latents, LEVELS))
             places = torch.tensor(refit_result.places)
         codec = stage.codec(note, places)
-        refinement = replace(codec.refinement, highest_quality=highest_quality)
+        refinement = replace(codec.refinement, highest_quality=highest_quality, tile=tile)
         save(replace(codec, refinement=refinement), folder, name, half, location)
     else:
         if "encoder" in training.stage.trains:  # if only the decoder trained, latents are the same

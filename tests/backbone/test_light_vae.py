@@ -8,9 +8,8 @@ from torch import Tensor, nn
 
 from gnvc_vd.backbone.light_vae import START_LOG_VARIANCE, LightVae, Merge, Past, Split
 from gnvc_vd.backbone.streaming import chunked, streamed
-from gnvc_vd.backbone.tiles import Tiling
 from gnvc_vd.backbone.weights import Options, load_backbone, random_backbone, save_backbone
-from gnvc_vd.conventions import GnvcError, UsageError
+from gnvc_vd.conventions import GnvcError
 from gnvc_vd.presets import VaePreset, preset
 
 PRESET = VaePreset(16, tuple(0.1 * i for i in range(16)), tuple(0.5 + 0.1 * i for i in range(16)))
@@ -127,8 +126,6 @@ def test_a_model_folder_keeps_a_light_vae(tmp_path: Path) -> None:
             rounded, exact = (each(given) for each in pairs[name])
             apart = (rounded - exact).abs().max()
             assert rounded.dtype == torch.float32 and (0 < apart < 0.1 * exact.std() if name == half else apart == 0)
-    with pytest.raises(UsageError, match="tiles"):
-        load_backbone(tmp_path / "model", Options(tiling=Tiling(128, 96)))
 
 
 def test_a_vae_of_no_known_kind_is_refused(tmp_path: Path) -> None:

@@ -117,6 +117,25 @@ def test_a_decoder_says_its_precision(capfd: pytest.CaptureFixture[str], stream:
     assert code == 1 and "attention back-end 'none-such' cannot be used" in messages
 
 
+def test_an_encoder_may_compute_in_bfloat16_and_a_decoder_says_its_tiles(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    source, streams = tmp_path / "in.mkv", [tmp_path / f"{name}.gnvc" for name in ("exact", "rounded")]
+    video(source, smooth_clip(64, 96, 5))
+    assert here(capfd, "encode", source, streams[0], *NANO)[0] == 0
+    assert here(capfd, "encode", source, streams[1], "--precision", "bf16", *NANO)[0] == 0
+    codec = gnvc_vd.load("nano")
+    exact, rounded = (np.concatenate(list(codec.decode(one.read_bytes()))).astype(int) for one in streams)
+    assert 0 < np.abs(exact - rounded).mean() < 2
+    decode = ("decode", streams[0], tmp_path / "out.mkv", "--precision", "fp32", *NANO, "--tile")
+    code, out, _ = here(capfd, *decode, "64")
+    assert code == 0 and out.endswith("frames/s in float32, refined in tiles of 64 pixels\n")
+    code, out, _ = here(capfd, *decode, "off")
+    assert code == 0 and out.endswith("frames/s in float32\n")
+    code, _, messages = here(capfd, *decode, "100")
+    assert code == 2 and "a tile is 64 to 4096 pixels" in messages
+
+
 def test_a_rate_is_reached_from_the_command_line(capfd: pytest.CaptureFixture[str], stream: Path) -> None:
     source, target = stream.parent / "in.mkv", stream.parent / "at.gnvc"
     _, out, _ = here(capfd, "encode", source, target, "--quality", "50", "--json")

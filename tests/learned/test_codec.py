@@ -117,6 +117,19 @@ def test_apart_each_latent_is_refined_as_if_there_were_no_other(codec: GnvcVd) -
     assert np.abs(found - decoded(codec, stream, steps=1)).max() > 1
 
 
+def test_large_pictures_are_refined_in_tiles_where_a_model_or_a_decoder_says_so(codec: GnvcVd) -> None:
+    stream = encoded(codec, smooth_clip(80, 64, 5), Encoding(gop=5))
+    whole, tiled = decoded(codec, stream, steps=1), decoded(codec, stream, steps=1, tile=64)
+    assert not np.array_equal(whole, tiled)
+    with_tiles = replace(codec, refinement=replace(codec.refinement, tile=64))
+    assert np.array_equal(decoded(with_tiles, stream, steps=1), tiled)
+    assert np.array_equal(decoded(with_tiles, stream, steps=1, tile=0), whole)
+    assert np.array_equal(decoded(codec, stream, steps=1, tile=80), whole)  # no picture is larger
+    for wrong in (100, 48, -1):
+        with pytest.raises(UsageError, match=f"a tile is 64 to 4096 pixels, a multiple of 16: not {wrong}"):
+            decoded(codec, stream, tile=wrong)
+
+
 def test_three_hard_cuts_make_four_gops(codec: GnvcVd) -> None:
     clip = [frame for seed in range(4) for frame in [noise_clip(32, 32, 1, seed)[0] // 4 + 60 * seed] * 6]
     for scenecut, lengths in ((True, [6, 6, 6, 6]), (False, [24])):
@@ -240,7 +253,7 @@ def test_parameters_round_trip() -> None:
     assert Refinement(steps=0).describe() == "as decoded, not refined"
     for parameters in (Refinement(), Refinement(0), Refinement(1, 0.05, 0.5, 33, 70000)):
         assert Refinement.parse(parameters.pack()) == parameters
-        of_a_model = replace(parameters, sigma_ratio=0.5, highest_quality=40)
+        of_a_model = replace(parameters, sigma_ratio=0.5, highest_quality=40, tile=256)
         assert Refinement.parse(of_a_model.pack()) == parameters
     for wrong in ({"sigma_ratio": 0.0}, {"sigma_ratio": float("nan")}, {"highest_quality": 64}):
         with pytest.raises(UsageError, match="a ratio of σ_0"):

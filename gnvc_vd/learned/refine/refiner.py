@@ -19,6 +19,7 @@ from gnvc_vd.backbone.dit import WanDit
 from gnvc_vd.backbone.flow import euler
 from gnvc_vd.conventions import LATENT_CHANNELS, GnvcError
 from gnvc_vd.learned.refine.adaptor import is_trained, start_from_vace, with_adaptor
+from gnvc_vd.learned.refine.velocity_tiles import velocity_in_tiles
 from gnvc_vd.presets import AdaptorPreset
 
 CONTEXT_CHANNELS = LATENT_CHANNELS + 1  # the context latent and its mask
@@ -79,6 +80,7 @@ class Refiner(nn.Module):
         sigma_0: Tensor | float,
         steps: int,
         context: Tensor | None = None,
+        tile: int | None = None,
     ) -> Tensor:
         """Refined latents.
 
@@ -88,6 +90,7 @@ class Refiner(nn.Module):
             noise: B 16 T h w.
             sigma_0: where refinement starts, one for all clips or one for each.
             context: the refined latent before the window, B 16 1 h w.
+            tile: pictures that are larger, in pixels, are refined in tiles of this size; None: at once.
         """
         hints = self.hints(decoded, features, sigma_0, context)
 
@@ -95,8 +98,13 @@ class Refiner(nn.Module):
             past = flow.start_point(cast(Tensor, context), noise[:, :, :1], sigma)
             return torch.cat([past, x[:, :, 1:]], dim=2)
 
+        def velocity(x: Tensor, sigma: Tensor | float) -> Tensor:
+            if tile is None:
+                return self.velocity(x, sigma, hints)
+            return velocity_in_tiles(lambda part, hint: self.velocity(part, sigma, hint), x, hints, tile)
+
         refined = euler(
-            lambda x, sigma: self.velocity(x, sigma, hints),
+            velocity,
             flow.start_point(decoded, noise, sigma_0),
             flow.grid(sigma_0, steps),
             None if context is None else hold,
