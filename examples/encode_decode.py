@@ -17,7 +17,7 @@ def main() -> None:
     parser.add_argument("--model", default="tiny", help="a preset, a model folder or a hub id")
     parser.add_argument("--quality", type=int, default=32, help="0 to 63")
     arguments = parser.parse_args()
-    codec, settings = gnvc_vd.load(arguments.model), gnvc_vd.Encoding(quality=arguments.quality)
+    codec, settings = gnvc_vd.load(arguments.model), gnvc_vd.EncodeOptions(quality=arguments.quality)
     with gnvc_vd.open_video(arguments.source) as video, arguments.stream.open("wb") as file:
         info, writer = video.info, Writer(file, codec.header(video.info, settings))
         for unit in codec.encode_units(tqdm(video, desc="encoding", total=info.frames, unit="frame"), settings):

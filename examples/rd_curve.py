@@ -9,7 +9,7 @@ from pathlib import Path
 
 import gnvc_vd
 from gnvc_vd.baselines.hybrid import Hybrid
-from gnvc_vd.evaluate.evaluation import CodecEntry, Evaluation, OwnCodec, Reporting
+from gnvc_vd.evaluate.evaluation import CodecEntry, Evaluation, OwnCodec, ReportOptions
 from gnvc_vd.evaluate.run import evaluate
 from gnvc_vd.report.evaluation_report import write_report
 
@@ -34,6 +34,6 @@ manifest.write_text(json.dumps(about | {"frames": arguments.frames, "gop": 25, "
 ours = CodecEntry(ours=OwnCodec(levels=(27, 39, 51, 63), model=arguments.model))  # qualities
 x265 = CodecEntry(hybrid=Hybrid("x265", levels=(36, 41, 46, 51), intra=25))  # CRFs
 evaluation = Evaluation("rd_curve", str(arguments.out), str(manifest), {"gnvc-vd": ours, "x265": x265},
-    root=str(arguments.videos), metrics=("cvvdp", "vmaf", "psnr_rgb"), report=Reporting(anchor="x265"))  # fmt: skip
+    root=str(arguments.videos), metrics=("cvvdp", "vmaf", "psnr_rgb"), report=ReportOptions(anchor="x265"))  # fmt: skip
 done = evaluate(evaluation, arguments.device)
 print(*done.failures, write_report(evaluation, done.points, arguments.out / "report") if done.points else "", sep="\n")

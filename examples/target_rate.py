@@ -27,8 +27,8 @@ def main() -> None:
         for bpp in arguments.bpp:
             stream, decoded = f"{folder}/clip.gnvc", f"{folder}/decoded.mkv"
             with gnvc_vd.open_video(arguments.source) as video:
-                encode_video(codec, video, stream, gnvc_vd.Encoding(bpp=bpp))
-            decode_file(lambda header: codec, stream, decoded, gnvc_vd.Decoding())
+                encode_video(codec, video, stream, gnvc_vd.EncodeOptions(bpp=bpp))
+            decode_file(lambda header: codec, stream, decoded, gnvc_vd.DecodeOptions())
             figures, coded = compare(str(arguments.source), decoded, metrics=METRICS).figures, inspect(stream)
             quality = coded.units[0][1].quality
             print(f"{bpp:8.4f} {coded.bpp:8.4f} {quality:7} ", *(f"{figures[name]:9.3f}" for name in METRICS))

@@ -7,10 +7,10 @@ import importlib
 
 PUBLIC = {
     "Colour": "gnvc_vd.conventions",
-    "Decoding": "gnvc_vd.bitstream.playback",
-    "Encoding": "gnvc_vd.learned.codec",
+    "DecodeOptions": "gnvc_vd.bitstream.playback",
+    "EncodeOptions": "gnvc_vd.learned.codec",
     "GnvcError": "gnvc_vd.conventions",
-    "GvcEncoding": "gnvc_vd.zeroshot.encoding",
+    "GvcEncodeOptions": "gnvc_vd.zeroshot.encoding",
     "RawVideo": "gnvc_vd.video",
     "create_video": "gnvc_vd.video",
     "load": "gnvc_vd.codecs.load",

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from gnvc_vd.conventions import Frame
 from gnvc_vd.metrics import UnavailableError
-from gnvc_vd.metrics.optical_flow import FlowEstimator, dis, warped
+from gnvc_vd.metrics.optical_flow import FlowEstimator, dis, warp
 from gnvc_vd.metrics.pairs import LUMA, Pair
 from gnvc_vd.metrics.temporal import Step, Steps
 
@@ -38,7 +38,7 @@ def unexplained(step: Step) -> NDArray[np.float32]:
     """
     both = zip(step.reference, step.test, strict=True)
     error = [torch.from_numpy((y.astype(np.float64) - x) @ LUMA)[None, None] for x, y in both]
-    residual = (warped(error[1], step.flow) - error[0])[0, 0].numpy()
+    residual = (warp(error[1], step.flow) - error[0])[0, 0].numpy()
     return (residual * step.visible).astype(np.float32)
 
 

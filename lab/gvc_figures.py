@@ -24,7 +24,7 @@ from gnvc_vd.conventions import Colour, Frame
 from gnvc_vd.video import VideoInfo, open_video
 from gnvc_vd.zeroshot.codebook import Codebook
 from gnvc_vd.zeroshot.codec import Gvc
-from gnvc_vd.zeroshot.encoding import GvcEncoding
+from gnvc_vd.zeroshot.encoding import GvcEncodeOptions
 from gnvc_vd.zeroshot.parameters import MODES, Parameters
 from gnvc_vd.zeroshot.sde import Schedule
 from gnvc_vd.zeroshot.tail import PUBLISHED
@@ -52,7 +52,9 @@ class Outcome:
         return f"{self.what:34} {self.bytes:7} B  MSE {self.error:.4f}  PSNR {self.psnr:.2f} dB  {gops_}"
 
 
-def coded(codec: Gvc, frames: Sequence[Frame], encoding: GvcEncoding, what: str, decoder: Gvc | None = None) -> Outcome:
+def coded(
+    codec: Gvc, frames: Sequence[Frame], encoding: GvcEncodeOptions, what: str, decoder: Gvc | None = None
+) -> Outcome:
     """Units, decoded by this codec or another one's numbers."""
     height, width = frames[0].shape[:2]
     info = VideoInfo(width, height, Fraction(25), None, Colour("bt709", "limited"), "", "")
@@ -74,10 +76,10 @@ def coded(codec: Gvc, frames: Sequence[Frame], encoding: GvcEncoding, what: str,
 
 def figures(codec: Gvc, rounded: Gvc, frames: Sequence[Frame], still_quality: int, gop: int) -> Iterator[str]:
     """Lines, as they are ready. `frames` are four chained GOPs; `rounded` is the same prior in bfloat16."""
-    base = GvcEncoding(16, gop=gop, scenecut=False, still_quality=still_quality)
+    base = GvcEncodeOptions(16, gop=gop, scenecut=False, still_quality=still_quality)
     one = frames[:gop]
 
-    def at(what: str, encoding: GvcEncoding, clip: Sequence[Frame] = one, **parameters: object) -> Outcome:
+    def at(what: str, encoding: GvcEncodeOptions, clip: Sequence[Frame] = one, **parameters: object) -> Outcome:
         given = replace(encoding.parameters, **parameters)  # type: ignore[arg-type]
         return coded(codec, clip, replace(encoding, parameters=given), what)
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gnvc_vd.conventions import GnvcError
 from gnvc_vd.data.clips import ClipSpec, VideoClips
-from gnvc_vd.data.manifests import opened_manifest
+from gnvc_vd.data.manifests import open_manifest
 from gnvc_vd.data.photos import PhotoClips
 from gnvc_vd.data.samples import Clips
 from gnvc_vd.video import open_video
@@ -39,7 +39,7 @@ def training_clips(source: Path, spec: ClipSpec, count: int) -> Iterator[Tensor]
     if source.suffix != MANIFEST:
         yield from islice(middle_clips(source, spec.frames, spec.width), count)
         return
-    kind = VideoClips if opened_manifest(source)[0].kind == "videos" else PhotoClips
+    kind = VideoClips if open_manifest(source)[0].kind == "videos" else PhotoClips
     clips: Clips = kind(source, spec)
     for number in range(count):
         yield clips[number]

@@ -25,7 +25,7 @@ from gnvc_vd.conventions import Colour, Frame, GnvcError
 from gnvc_vd.evaluate.compare import Panel
 from gnvc_vd.metrics.ideal import IdealCode
 from gnvc_vd.metrics.lattice import STRIDES, lattices
-from gnvc_vd.metrics.pairs import Pairing
+from gnvc_vd.metrics.pairs import PairMaker
 from gnvc_vd.presets import PRESETS
 from gnvc_vd.video import Picture, open_video
 from gnvc_vd.video.pictures import sheets, write_picture
@@ -77,7 +77,7 @@ def _figures(original: Frame, decoded: Frame, frame_rate: Fraction) -> dict[str,
     height, width = original.shape[1:3]
     panel = Panel(METRICS, width, height, frame_rate, "dis", "cpu")
     try:
-        pairing = Pairing(BT709, "cpu")
+        pairing = PairMaker(BT709, "cpu")
         for one, other in zip(original, decoded, strict=True):
             panel.add(pairing(Picture(one, None), Picture(other, None)))
         figures = panel.figures()

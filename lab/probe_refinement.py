@@ -19,7 +19,7 @@ from gnvc_vd.bitstream.refinement import Refinement
 from gnvc_vd.codecs.load import load
 from gnvc_vd.common.noise import normal
 from gnvc_vd.conventions import QUALITIES, GnvcError, UsageError, bits_per_pixel
-from gnvc_vd.learned.codec import GnvcVd, apart
+from gnvc_vd.learned.codec import GnvcVd, split_latents
 from gnvc_vd.video.pixels import to_model
 from lab.probe_clips import middle_clips
 from lab.probe_prior import error
@@ -59,9 +59,9 @@ def refined(codec: GnvcVd, clip: Tensor, qualities: Sequence[int], ways: Sequenc
         for way in ways:
             parameters = way.parameters
             start = decoded, features, parameters.noise_scale * noise
-            given = map(apart, start) if way.apart else start
+            given = map(split_latents, start) if way.apart else start
             latents = codec.refiner(*given, parameters.sigma_0, parameters.steps)
-            yield Refined(quality, rate, way, before, error(latents, apart(clean) if way.apart else clean))
+            yield Refined(quality, rate, way, before, error(latents, split_latents(clean) if way.apart else clean))
 
 
 def mean_of(results: Iterable[Refined]) -> list[Refined]:

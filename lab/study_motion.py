@@ -113,12 +113,12 @@ def transform_of(codec: GnvcVd) -> Transform:
 
 def coded(model: Transform, vae: VideoVae, frames: Frame, canvas: Canvas | None) -> list[tuple[float, ...]]:
     """Bits per pixel, PSNR and each slice's percent, by quality; of a canvas where there is one."""
-    padded = gops.pad(frames if canvas is None else canvas.placed(frames))
+    padded = gops.pad(frames if canvas is None else canvas.place_frames(frames))
     latents, points = vae.encode(model_clip(padded)), []
     for quality in QUALITIES:
         out = model.train()(latents, torch.full((1, latents.shape[2]), quality))
         decoded = to_frames(vae.decode(out.latents)[0])
-        decoded = decoded if canvas is None else canvas.returned(decoded)
+        decoded = decoded if canvas is None else canvas.crop_frames(decoded)
         bits = out.bits[0]
         bpp = (bits.sum().item() + (0 if canvas is None else 8 * len(canvas.pack()))) / frames[..., 0].size
         points.append((bpp, psnr(frames, decoded), *(100 * bits / bits.sum()).tolist()))
@@ -145,7 +145,7 @@ def study(arguments: argparse.Namespace) -> None:
                     print(f"| {name}{kind} | {quality} | {bpp:.5f} | {ratio:.2f} | {listed} |", flush=True)
             figures = [[(math.log(one[0]), -one[1]) for one in points] for points in (still, plain)]
             percent = " / ".join(cell(saved(figures[0], figures[1], rate)) for rate in RATES)
-            rule = 100 * (bits_of(pan_of(frames).placed(frames)) / bits_of(frames) - 1)
+            rule = 100 * (bits_of(pan_of(frames).place_frames(frames)) / bits_of(frames) - 1)
             print(f"| {name}, canvas, % of bits at equal PSNR; by the rule | | {percent} | {rule:+.1f} | |", flush=True)
         if not stored:
             return

@@ -18,7 +18,7 @@ from tqdm import tqdm
 from gnvc_vd.conventions import QUALITIES
 from gnvc_vd.entropy.integer import IntegerConv
 from gnvc_vd.learned.bottleneck.contextual import Contextual
-from gnvc_vd.learned.bottleneck.hyperprior import EntropyModel, Likely, TemporalState
+from gnvc_vd.learned.bottleneck.hyperprior import EntropyModel, LatentLikelihood, TemporalState
 from gnvc_vd.learned.bottleneck.networks import DecodedLatent, convolution
 from gnvc_vd.learned.bottleneck.symbol_coding import Uniform
 from gnvc_vd.presets import ContextualPreset, preset
@@ -146,7 +146,9 @@ class SeesFeatures(EntropyModel):
 
     features: Tensor
 
-    def forward(self, y: Tensor, state: Tensor | None, quality: Tensor, uniform: Uniform = torch.rand_like) -> Likely:
+    def forward(
+        self, y: Tensor, state: Tensor | None, quality: Tensor, uniform: Uniform = torch.rand_like
+    ) -> LatentLikelihood:
         return super().forward(y, torch.cat([cast(Tensor, state), self.features], dim=1), quality, uniform)
 
 

@@ -24,7 +24,7 @@ from tqdm import tqdm
 from gnvc_vd.common.interruption import interruptible
 from gnvc_vd.common.strict import require
 from gnvc_vd.conventions import GnvcError, UsageError
-from gnvc_vd.evaluate.variants import Planned, Programs, execute, read_ablation, waiting
+from gnvc_vd.evaluate.variants import AblationPlan, Scripts, execute, read_ablation, unfinished_tasks
 from gnvc_vd.report.ablation import study
 from gnvc_vd.train.experiments import first_sentence
 
@@ -78,31 +78,31 @@ def run_ablation(arguments: argparse.Namespace) -> None:
     unknown = ", ".join(one for one in arguments.only if one not in ablation.variants)
     require(not unknown, f"there is no variant {unknown}; there are {', '.join(ablation.variants)}")
     train, export, evaluate = (str(ROOT / "scripts" / f"{name}.py") for name in ("train", "export", "evaluate"))
-    programs = Programs(train, export, evaluate, tuple(shlex.split(arguments.launch)))
+    scripts = Scripts(train, export, evaluate, tuple(shlex.split(arguments.launch)))
     out = arguments.out or Path("outputs/ablate") / path.stem
-    planned = Planned(ablation, out, programs, tuple(arguments.train), tuple(arguments.evaluate))
+    plan = AblationPlan(ablation, out, scripts, tuple(arguments.train), tuple(arguments.evaluate))
     if arguments.sbatch is not None:
-        submit(planned, arguments)
+        submit(plan, arguments)
         return
-    left = list(waiting(planned, arguments.only))
+    left = list(unfinished_tasks(plan, arguments.only))
     if arguments.dry_run:
         print("\n".join(shlex.join(command) for task in left for command in task.commands))
         return
     for task in tqdm(left, unit="task", disable=None):
         tqdm.write(f"ablate: {task.name}", file=sys.stderr)
         task.run(execute)
-    if not list(waiting(planned)):
+    if not list(unfinished_tasks(plan)):
         print(study([out / "evaluations"], out / "study", ablation.codec, ablation.anchor).read_text(encoding="utf-8"))
 
 
-def submit(planned: Planned, arguments: argparse.Namespace) -> None:
+def submit(plan: AblationPlan, arguments: argparse.Namespace) -> None:
     """A job for each variant and seed; one that shares a phase with an earlier one waits for it."""
     jobs = dict[tuple[str, int], str]()
-    own = ["--out", str(planned.out.resolve()), "--launch", arguments.launch]
+    own = ["--out", str(plan.out.resolve()), "--launch", arguments.launch]
     for option in ("train", "evaluate"):
         words = getattr(arguments, option)
         own += [f"--{option}", *words] if words else []
-    for variant, seed in planned.chains:
+    for variant, seed in plan.chains:
         if arguments.only and variant not in arguments.only:
             continue
         words = [
@@ -116,9 +116,9 @@ def submit(planned: Planned, arguments: argparse.Namespace) -> None:
             str(seed),
             *own,
         ]
-        before = ":".join(jobs[at] for at in planned.needs(variant, seed) if at in jobs)
+        before = ":".join(jobs[at] for at in plan.dependencies(variant, seed) if at in jobs)
         first = [f"--dependency=afterok:{before}"] if before else []
-        name = f"--job-name={planned.out.name}-{variant}-{seed}"
+        name = f"--job-name={plan.out.name}-{variant}-{seed}"
         options = ["--parsable", name, *first, *shlex.split(arguments.sbatch), "--wrap", shlex.join(words)]
         try:
             done = subprocess.run(["sbatch", *options], capture_output=True, text=True, check=False)

@@ -17,8 +17,8 @@ import gnvc_vd.common.sleeping_threads  # noqa: F401 - before torch
 import torch
 
 from gnvc_vd.backbone.dit import build_dit
-from gnvc_vd.backbone.folder import DESCRIPTION, checked_file, read_description
-from gnvc_vd.backbone.sources import find, published
+from gnvc_vd.backbone.folder import DESCRIPTION, check_file, read_description
+from gnvc_vd.backbone.sources import find, repository_of
 from gnvc_vd.backbone.weights import Options, new_vae
 from gnvc_vd.common.strict import require
 from gnvc_vd.conventions import GnvcError, UsageError
@@ -81,7 +81,7 @@ def fetch(name: str, text_encoder: bool = False, referring: tuple[str, ...] = ()
     if preset is not None and preset.source is None:
         raise UsageError(f"{name}: nothing to fetch ({without_source(preset)})")
     require(name not in referring, f"{name}: refers to itself for its backbone", GnvcError)
-    source, folder = published(name)
+    source, folder = repository_of(name)
     if preset is None:
         download(name, source, folder, [DESCRIPTION])
     if preset is not None or not (folder / DESCRIPTION).is_file():
@@ -91,7 +91,7 @@ def fetch(name: str, text_encoder: bool = False, referring: tuple[str, ...] = ()
     description = read_description(folder)
     download(name, source, folder, [CARD, *map(escape, description.files)])
     for file, sha256 in description.files.items():
-        checked_file(folder, file, sha256)
+        check_file(folder, file, sha256)
     elsewhere = description.backbone.full_location
     if elsewhere is not None and not is_here(elsewhere):
         print(fetch(elsewhere, text_encoder, (*referring, name)))

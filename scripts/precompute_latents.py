@@ -19,7 +19,7 @@ from gnvc_vd.conventions import GnvcError, UsageError
 from gnvc_vd.data.clips import ClipSpec, SeptupletClips, VideoClips
 from gnvc_vd.data.latents import SHARD, LatentIndex, encoder_identity, precompute
 from gnvc_vd.data.photos import PhotoClips
-from gnvc_vd.data.samples import Clips, Loading
+from gnvc_vd.data.samples import Clips, LoaderOptions
 
 
 def main() -> int:
@@ -62,7 +62,7 @@ def computed(arguments: argparse.Namespace) -> None:
         encoder_identity(vae), spec, described(arguments), arguments.count or len(clips), arguments.half, SHARD
     )
     with tqdm(total=index.count, desc="encoding", unit="clip", disable=None) as bar:
-        precompute(clips, vae, arguments.out, index, arguments.batch, Loading(arguments.workers), bar.update)
+        precompute(clips, vae, arguments.out, index, arguments.batch, LoaderOptions(arguments.workers), bar.update)
     for name, reason in clips.skipped.items():
         print(f"left out: {name} {reason}", file=sys.stderr)
     print(f"{arguments.out}: latents of {index.count} clips")

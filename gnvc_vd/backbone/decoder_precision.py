@@ -28,7 +28,7 @@ WIDTH, SIDE, FRAMES = 128, 32, 4  # of the convolution that is tried: the light 
 ROUNDS = 5
 
 
-def decoding_type(precision: Precision, device: torch.device) -> torch.dtype:
+def decoder_dtype(precision: Precision, device: torch.device) -> torch.dtype:
     """Of a decoder's networks on a device."""
     if precision == "auto":
         fast = torch.cuda.is_bf16_supported() if device.type == "cuda" else device.type == "cpu" and cpu_is_faster()

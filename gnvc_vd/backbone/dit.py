@@ -37,7 +37,7 @@ class WanDit(nn.Module):
         self.model = model
         self.preset = preset
         self.attention = attention
-        self.register_buffer("text", self._padded(text), persistent=False)
+        self.register_buffer("text", self._pad_text(text), persistent=False)
         _choose_attention(model, attention)
 
     def velocity(
@@ -61,7 +61,7 @@ class WanDit(nn.Module):
         if not isinstance(sigma, Tensor):
             sigma = x.new_full((), sigma)  # filled there, not copied from the host
         sigma = sigma.to(x.device, torch.float32).expand(batch)
-        prompt = self.text if text is None else self._padded(text)
+        prompt = self.text if text is None else self._pad_text(text)
         return self.model(
             hidden_states=self._with_condition(x, condition).to(dtype),
             timestep=1000 * sigma,
@@ -71,7 +71,7 @@ class WanDit(nn.Module):
             **({} if control is None else {"control_hidden_states": control.to(dtype)}),
         )[0].float()
 
-    def _padded(self, text: Tensor) -> Tensor:
+    def _pad_text(self, text: Tensor) -> Tensor:
         tokens, width = self.preset.text_tokens, self.preset.text_dim
         if text.ndim != 2 or text.shape[0] > tokens or text.shape[1] != width:
             raise GnvcError(
@@ -107,7 +107,7 @@ def build_dit(preset: DitPreset) -> WanTransformer3DModel:
     )
 
 
-def kept_in_float32(name: str) -> bool:
+def keep_in_float32(name: str) -> bool:
     """Whether Wan keeps this parameter in float32 when the rest is bfloat16."""
     return bool(set(name.split(".")) & set(WanTransformer3DModel._keep_in_fp32_modules))
 

@@ -40,7 +40,7 @@ def embed(folder: Path, prompt: str) -> Tensor:
         if not (folder / needed).is_dir():
             raise NoTextEncoderError(f"{folder / needed}: missing; `fetch_weights.py --text-encoder` brings it")
     tokenizer = _read(AutoTokenizer, folder / "tokenizer", trust_remote_code=False)
-    encoder = pretrained(UMT5EncoderModel, folder / "text_encoder", torch.bfloat16)
+    encoder = load_pretrained(UMT5EncoderModel, folder / "text_encoder", torch.bfloat16)
     tokens = tokenizer([prompt], add_special_tokens=True, return_tensors="pt")
     with torch.inference_mode():
         text: Tensor = encoder(tokens.input_ids, tokens.attention_mask).last_hidden_state[0].float()
@@ -59,7 +59,7 @@ class ImageEncoder:
         from transformers import CLIPImageProcessor, CLIPVisionModel
 
         self._processor = _read(CLIPImageProcessor, folder / "image_processor")
-        self._model = pretrained(CLIPVisionModel, folder / IMAGE_ENCODER, torch.float32)
+        self._model = load_pretrained(CLIPVisionModel, folder / IMAGE_ENCODER, torch.float32)
         config = self._model.config
         tokens = (config.image_size // config.patch_size) ** 2 + 1
         if (tokens, config.hidden_size) != (CLIP_TOKENS, image_dim):
@@ -78,7 +78,7 @@ class ImageEncoder:
         return seen.flatten(0, 1)[None]
 
 
-def pretrained(model_class: Any, folder: Path, dtype: torch.dtype) -> Any:
+def load_pretrained(model_class: Any, folder: Path, dtype: torch.dtype) -> Any:
     """One of transformers' models from its folder; each of its weights must be there, and nothing beside them."""
     layers = _read(model_class.config_class, folder).num_hidden_layers
     if not isinstance(layers, int) or not 1 <= layers <= BOUNDS["layers"]:
@@ -98,7 +98,7 @@ def _read(part: Any, folder: Path, **options: Any) -> Any:
 
     require(folder.is_dir(), f"{folder}: missing; `python scripts/fetch_weights.py` brings it", GnvcError)
     try:
-        with _quiet():
+        with _hide_progress():
             return part.from_pretrained(folder, local_files_only=True, **options)
     except (*UNREADABLE, StrictDataclassError) as error:
         said = (str(error).strip() or type(error).__name__).splitlines()[0]
@@ -106,7 +106,7 @@ def _read(part: Any, folder: Path, **options: Any) -> Any:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def _hide_progress() -> Iterator[None]:
     """Without transformers' progress and its report of what is missing, which is said in a sentence here."""
     from transformers.utils import logging
 

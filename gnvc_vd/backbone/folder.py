@@ -96,7 +96,7 @@ def read_description(folder: Path) -> ModelDescription:
     check_sizes(description.backbone.vae, description.backbone.dit, str(path))
     codec = description.codec
     if codec is not None:
-        _bounded(vars(codec.bottleneck) | {"lora_rank": codec.adaptor.lora_rank}, str(path))
+        _check_bounds(vars(codec.bottleneck) | {"lora_rank": codec.adaptor.lora_rank}, str(path))
         require(0 <= codec.thrift <= 1, f"{path}: thrift is 0 to 1, not {codec.thrift}", GnvcError)
     for name in [*description.backbone.files, *(codec.files if codec else ())]:
         _inside(folder, name)
@@ -110,7 +110,7 @@ def write_description(folder: Path, description: ModelDescription) -> None:
 
 def check_sizes(vae: VaePreset, dit: DitPreset, where: str) -> None:
     """Refuse sizes that no network of ours has, before anything is built."""
-    _bounded(vars(vae) | vars(dit), where)
+    _check_bounds(vars(vae) | vars(dit), where)
     require(vae.architecture in ("wan", "light"), f"{where}: there is no VAE {vae.architecture[:40]!r}", GnvcError)
     require(vae.base_dim % 2 == 0, f"{where}: base_dim = {vae.base_dim} is odd", GnvcError)
     if dit.condition_channels not in (0, 20):
@@ -119,13 +119,13 @@ def check_sizes(vae: VaePreset, dit: DitPreset, where: str) -> None:
         raise GnvcError(f"{where}: latents need {LATENT_CHANNELS} means and positive deviations")
 
 
-def _bounded(sizes: Mapping[str, Any], where: str) -> None:
+def _check_bounds(sizes: Mapping[str, Any], where: str) -> None:
     for name, value in sizes.items():
         if name in BOUNDS and value is not None and not 1 <= value <= BOUNDS[name]:
             raise GnvcError(f"{where}: {name} = {value} is not between 1 and {BOUNDS[name]}")
 
 
-def checked_file(folder: Path, name: str, sha256: str) -> Path:
+def check_file(folder: Path, name: str, sha256: str) -> Path:
     """The file, if it lies in the folder and is the one that was described."""
     path = _inside(folder, name)
     require(path.is_file(), f"{path}: missing", GnvcError)

@@ -24,7 +24,7 @@ ENTRY = 4  # pixels a side that enter as one place
 START_LOG_VARIANCE = -7.0  # a wide posterior at the start would drown the latents before they carry anything
 
 
-class Past:
+class FrameCache:
     """The last frames that layers left behind, in the order in which layers are called."""
 
     def __init__(self, before: State | None) -> None:
@@ -32,7 +32,7 @@ class Past:
         self._before = iter(before or ())
         self.after: list[Tensor] = []
 
-    def shifted(self, x: Tensor) -> Tensor:
+    def previous_frames(self, x: Tensor) -> Tensor:
         """What belongs to each frame's predecessor, B T …; the clip's first is its own."""
         first = x[:, :1] if self.begins else next(self._before)
         self.after.append(x[:, -1:])
@@ -52,11 +52,11 @@ class LightVae(VideoVae):
         return (self.posterior(video)[0] - self.mean) / self.std
 
     def moments(self, state: State | None, frames: Tensor) -> tuple[Tensor, State]:
-        past = Past(state)
+        past = FrameCache(state)
         return self.model.encoder(frames, past), tuple(past.after)
 
-    def pictures(self, state: State | None, z: Tensor) -> tuple[Tensor, State]:
-        past = Past(state)
+    def decode_unnormalised(self, state: State | None, z: Tensor) -> tuple[Tensor, State]:
+        past = FrameCache(state)
         return self.model.decoder(z, past), tuple(past.after)
 
 
@@ -86,7 +86,7 @@ class Encoder(nn.Module):
             cast(Tensor, self.leave.bias)[LATENT_CHANNELS:] = START_LOG_VARIANCE
             self.leave.weight[LATENT_CHANNELS:] *= 0.1
 
-    def forward(self, video: Tensor, past: Past) -> Tensor:
+    def forward(self, video: Tensor, past: FrameCache) -> Tensor:
         x = rearrange(video, "b c t (h p) (w q) -> b t h w (c p q)", p=ENTRY, q=ENTRY)
         x = self.merge_fine(on_frames(self.enter, x), past)  # B T/2 H/4 W/4 fine
         x = self.down(self.every_second(x, past), past)  # B T/2 H/8 W/8 coarse
@@ -109,7 +109,7 @@ class Decoder(nn.Module):
         self.polish = picture_layer(last, last)
         self.leave = picture_layer(last, 3 * 2**2)
 
-    def forward(self, z: Tensor, past: Past) -> Tensor:
+    def forward(self, z: Tensor, past: FrameCache) -> Tensor:
         x = self.every_fourth(on_frames(self.enter, z.permute(0, 2, 3, 4, 1).contiguous()), past)  # B T h w coarse
         x = self.every_second(self.split_coarse(x, past), past)  # B 2T 2h 2w fine
         x = self.every_frame(self.split_fine(x, past), past)  # B 4T 2h 2w fine
@@ -129,16 +129,16 @@ class Block(nn.Module):
         nn.init.zeros_(self.leave.weight)
         nn.init.zeros_(cast(Tensor, self.leave.bias))
 
-    def forward(self, x: Tensor, past: Past) -> Tensor:
+    def forward(self, x: Tensor, past: FrameCache) -> Tensor:
         own, next_frames = on_frames(self.mix, activation(x)).chunk(2, dim=-1)
-        return x + on_frames(self.leave, activation(own + past.shifted(next_frames), inplace=True))
+        return x + on_frames(self.leave, activation(own + past.previous_frames(next_frames), inplace=True))
 
 
 class Blocks(nn.ModuleList):
     def __init__(self, width: int, count: int) -> None:
         super().__init__(Block(width) for _ in range(count))
 
-    def forward(self, x: Tensor, past: Past) -> Tensor:
+    def forward(self, x: Tensor, past: FrameCache) -> Tensor:
         for block in self:
             x = block(x, past)
         return x
@@ -156,7 +156,7 @@ class Merge(nn.Module):
             means = torch.eye(into).repeat_interleave(merged // into, dim=1) / (merged // into)
             self.matrix.weight += rearrange(means, "o (c u p q) -> o (u p q c)", u=time, p=space, q=space)
 
-    def forward(self, x: Tensor, past: Past) -> Tensor:
+    def forward(self, x: Tensor, past: FrameCache) -> Tensor:
         if past.begins and self.time > 1:
             x = x.repeat_interleave(self.time, dim=1)
         merged = "b (t u) (h p) (w q) c -> b t h w (u p q c)"
@@ -175,7 +175,7 @@ class Split(nn.Module):
             repeats = torch.eye(width).repeat_interleave(split // width, dim=0)
             self.matrix.weight += rearrange(repeats, "(c u p q) i -> (u p q c) i", u=time, p=space, q=space)
 
-    def forward(self, x: Tensor, past: Past) -> Tensor:
+    def forward(self, x: Tensor, past: FrameCache) -> Tensor:
         split = "b t h w (u p q c) -> b (t u) (h p) (w q) c"
         x = rearrange(self.matrix(x), split, u=self.time, p=self.space, q=self.space)
         return x[:, -1:] if past.begins else x

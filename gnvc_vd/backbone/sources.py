@@ -25,7 +25,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from gnvc_vd.backbone.encoders import IMAGE_ENCODER
-from gnvc_vd.backbone.folder import DESCRIPTION, check_sizes, checked_file, read_description
+from gnvc_vd.backbone.folder import DESCRIPTION, check_file, check_sizes, read_description
 from gnvc_vd.common import strict
 from gnvc_vd.common.files import file_sha256
 from gnvc_vd.common.foreign import read_foreign
@@ -55,7 +55,7 @@ Tensors = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)
-class Located:
+class WeightSource:
     """A backbone's sizes, and how to read its tensors; the readers are None where weights come from a seed."""
 
     where: str
@@ -84,7 +84,7 @@ class Located:
         return tensors["text"]
 
 
-def find(name: str, referring: tuple[str, ...] = ()) -> Located:
+def find(name: str, referring: tuple[str, ...] = ()) -> WeightSource:
     """By preset name, folder or hub id.
 
     Args:
@@ -109,7 +109,7 @@ def folder_of(name: str) -> Path | None:
         return None
     if preset is None and Path(name).is_dir():
         return Path(name)
-    source, folder = published(name)
+    source, folder = repository_of(name)
     if not folder.is_dir():
         raise GnvcError(
             f"{name} is not on this machine: run `python scripts/fetch_weights.py {name}`, or put a model folder or "
@@ -118,10 +118,10 @@ def folder_of(name: str) -> Path | None:
     return folder
 
 
-def from_seed(sizes: Preset) -> Located:
+def from_seed(sizes: Preset) -> WeightSource:
     """Random weights at any preset's sizes: for nano, to train from scratch, or to measure speed."""
     note = sizes.note or f"random weights at the sizes of {sizes.name}: its pictures mean nothing"
-    return Located(sizes.name, sizes.vae, sizes.dit, {}, None, None, note)
+    return WeightSource(sizes.name, sizes.vae, sizes.dit, {}, None, None, note)
 
 
 def model_folder(name: str | Path) -> Path:
@@ -130,10 +130,10 @@ def model_folder(name: str | Path) -> Path:
     if preset is not None:
         return SHIPPED / str(name) if preset.shipped else Path(name)
     is_hub_id = HUB_ID.fullmatch(str(name)) and not Path(name).is_dir()
-    return published(str(name))[1] if is_hub_id else Path(name)
+    return repository_of(str(name))[1] if is_hub_id else Path(name)
 
 
-def published(name: str) -> tuple[Source, Path]:
+def repository_of(name: str) -> tuple[Source, Path]:
     """A preset's or hub id's repository, and its folder in $GNVC_VD_WEIGHTS or in a cache of the user's."""
     preset = PRESETS.get(name)
     if preset is not None and preset.source is not None:
@@ -152,7 +152,7 @@ def user_cache() -> Path:
     return Path.home() / ".cache" / "gnvc_vd"
 
 
-def _in_folder(folder: Path, referring: tuple[str, ...]) -> Located:
+def _in_folder(folder: Path, referring: tuple[str, ...]) -> WeightSource:
     if (folder / DESCRIPTION).exists():
         return _model_folder(folder, referring)
     if (folder / "transformer").is_dir() and (folder / "vae").is_dir():
@@ -165,16 +165,16 @@ def _in_folder(folder: Path, referring: tuple[str, ...]) -> Located:
     )
 
 
-def _model_folder(folder: Path, referring: tuple[str, ...]) -> Located:
+def _model_folder(folder: Path, referring: tuple[str, ...]) -> WeightSource:
     description = read_description(folder)
     reference = description.backbone
     location = reference.full_location
     if location is None:
         for name in (VAE_FILE, DIT_FILE, EMPTY_PROMPT):
             require(name in reference.files, f"{folder}: its {DESCRIPTION} names no {name}", GnvcError)
-        files = {name: checked_file(folder, name, sha256) for name, sha256 in reference.files.items()}
+        files = {name: check_file(folder, name, sha256) for name, sha256 in reference.files.items()}
         tensors = partial(read_tensors, [files[VAE_FILE]]), partial(read_tensors, [files[DIT_FILE]])
-        return Located(str(folder), reference.vae, reference.dit, files, *tensors, description.note)
+        return WeightSource(str(folder), reference.vae, reference.dit, files, *tensors, description.note)
     if location not in PRESETS and not HUB_ID.fullmatch(location):
         raise GnvcError(f"{folder}: its backbone lies at {location[:80]!r}, which is no preset or hub id")
     elsewhere = find(location, referring)
@@ -184,7 +184,7 @@ def _model_folder(folder: Path, referring: tuple[str, ...]) -> Located:
     return replace(elsewhere, where=str(folder), note=description.note or elsewhere.note)
 
 
-def _diffusers_folder(folder: Path) -> Located:
+def _diffusers_folder(folder: Path) -> WeightSource:
     config = strict.read_object(folder / "transformer" / "config.json")
     if config.get("_class_name") != "WanTransformer3DModel" or config.get("patch_size") != [1, 2, 2]:
         raise GnvcError(f"{folder}: not a Wan2.1 transformer")
@@ -199,7 +199,7 @@ def _diffusers_folder(folder: Path) -> Located:
     vae = strict.parse(VaePreset, sizes, f"{folder}/vae/config.json")
     vae_files, dit_files = shards(folder / "vae"), shards(folder / "transformer")
     tensors = partial(read_tensors, vae_files), partial(_dit_tensors, dit_files, dit)
-    return Located(str(folder), vae, dit, _files([*vae_files, *dit_files], folder, dit), *tensors)
+    return WeightSource(str(folder), vae, dit, _files([*vae_files, *dit_files], folder, dit), *tensors)
 
 
 def _dit_tensors(files: Sequence[Path], dit: DitPreset) -> Tensors:
@@ -208,7 +208,7 @@ def _dit_tensors(files: Sequence[Path], dit: DitPreset) -> Tensors:
     return {name: tensor for name, tensor in read_tensors(files).items() if name not in unread}
 
 
-def _original_folder(folder: Path) -> Located:
+def _original_folder(folder: Path) -> WeightSource:
     """Wan's own release. Its VAE is a .pth, the only pickle here; diffusers' key maps rename its tensors.
 
     Renamed tensors that do not fit the network exactly are refused by `fill`.
@@ -221,7 +221,7 @@ def _original_folder(folder: Path) -> Located:
     dit = _sizes_of_tensors(dit_tensors, strict.read_object(folder / "config.json"))
     vae = replace(WAN_VAE, base_dim=_shape(vae_tensors, "encoder.conv_in.weight")[0])
     files = _files([folder / ORIGINAL_VAE, *dit_files], folder, dit)
-    return Located(str(folder), vae, dit, files, lambda: vae_tensors, lambda: dit_tensors)
+    return WeightSource(str(folder), vae, dit, files, lambda: vae_tensors, lambda: dit_tensors)
 
 
 def _files(weights: Sequence[Path], folder: Path, dit: DitPreset) -> dict[str, Path]:

@@ -16,15 +16,15 @@ from gnvc_vd.conventions import LATENT_CHANNELS, SPATIAL_STRIDE, TEMPORAL_STRIDE
 from gnvc_vd.video.pixels import to_frames, to_video
 
 State = tuple[Any, ...]  # the VAE's cache between steps; opaque to callers
-ENCODING = ("encoder", "quant_conv")  # submodules of the encoder's half; all others are of the decoder's
+ENCODER_PARTS = ("encoder", "quant_conv")  # submodules of the encoder's half; all others are of the decoder's
 Step = Callable[[State | None, Tensor], tuple[Tensor, State]]
 
 
 class VideoVae(nn.Module):
     """A causal video VAE with latents shaped like Wan's; state is passed in and returned, never kept on the module.
 
-    Subclasses implement `moments` and `pictures`. Inputs and outputs are float32; encoder and decoder compute in the
-    precision of their weights, or of autocast.
+    Subclasses implement `moments` and `decode_unnormalised`. Inputs and outputs are float32; encoder and decoder
+    compute in the precision of their weights, or of autocast.
 
     Args:
         model: the module whose weights a weights file stores; it has an `encoder` and a `decoder`.
@@ -48,14 +48,14 @@ class VideoVae(nn.Module):
         """Encode the next frames to mean and log-variance of their latents, B 2·16 T h w, not normalised."""
         raise NotImplementedError
 
-    def pictures(self, state: State | None, z: Tensor) -> tuple[Tensor, State]:
+    def decode_unnormalised(self, state: State | None, z: Tensor) -> tuple[Tensor, State]:
         """Decode the next latents, not normalised, to frames."""
         raise NotImplementedError
 
-    def compute_in(self, encoder: torch.dtype, decoder: torch.dtype) -> None:
+    def set_precision(self, encoder: torch.dtype, decoder: torch.dtype) -> None:
         """Cast the encoder and the decoder, each with its other submodules (such as `quant_conv`), to these types."""
         for name, part in self.model.named_children():
-            part.to(encoder if name in ENCODING else decoder)
+            part.to(encoder if name in ENCODER_PARTS else decoder)
 
     @property
     def encoder_type(self) -> torch.dtype:
@@ -67,11 +67,11 @@ class VideoVae(nn.Module):
 
     def encode(self, video: Tensor) -> Tensor:
         """Encode a whole clip, in steps: B 3 1+4k H W → B 16 1+k H/8 W/8."""
-        return torch.cat(list(streamed(self.encode_step, chunked(video))), dim=2)
+        return torch.cat(list(stream_steps(self.encode_step, chunk_clip(video))), dim=2)
 
     def decode(self, latents: Tensor) -> Tensor:
         """Decode a whole clip, in the memory of one step: B 16 1+k h w → B 3 1+4k 8h 8w."""
-        return torch.cat(list(streamed(self.decode_step, latents.split(1, dim=2))), dim=2)
+        return torch.cat(list(stream_steps(self.decode_step, latents.split(1, dim=2))), dim=2)
 
     def encode_step(self, state: State | None, frames: Tensor) -> tuple[Tensor, State]:
         """Encode the next 4 frames (at the start, 1), B 3 T H W, to the next latent, B 16 1 h w."""
@@ -82,7 +82,7 @@ class VideoVae(nn.Module):
     def decode_step(self, state: State | None, latent: Tensor) -> tuple[Tensor, State]:
         """Decode the next latent to the next 4 frames (at the start, 1)."""
         _check_step(latent, channels=LATENT_CHANNELS, length=1, multiple=1)
-        frames, after = self.pictures(state, (latent * self.std + self.mean).to(self.decoder_type))
+        frames, after = self.decode_unnormalised(state, (latent * self.std + self.mean).to(self.decoder_type))
         return frames.float().clamp(-1, 1), after
 
     def posterior(self, video: Tensor) -> tuple[Tensor, Tensor]:
@@ -92,18 +92,18 @@ class VideoVae(nn.Module):
 
     def reconstruction(self, z: Tensor) -> Tensor:
         """Decode latents that are not normalised, without clamping video to ±1, which would stop gradients."""
-        return self._run(self.pictures, z.to(self.decoder_type), 1)
+        return self._run(self.decode_unnormalised, z.to(self.decoder_type), 1)
 
     def _run(self, step: Step, clip: Tensor, length: int) -> Tensor:
-        chunks = chunked(clip, clip.shape[2] if self.takes_any_length else length)
-        return torch.cat([part.float() for part in streamed(step, chunks)], dim=2)
+        chunks = chunk_clip(clip, clip.shape[2] if self.takes_any_length else length)
+        return torch.cat([part.float() for part in stream_steps(step, chunks)], dim=2)
 
 
 def _type_of(network: nn.Module) -> torch.dtype:
     return next(network.parameters()).dtype
 
 
-def streamed(step: Step, parts: Iterable[Tensor]) -> Iterator[Tensor]:
+def stream_steps(step: Step, parts: Iterable[Tensor]) -> Iterator[Tensor]:
     """Apply a step to each part as it arrives, passing the state on."""
     state: State | None = None
     for part in parts:
@@ -111,7 +111,7 @@ def streamed(step: Step, parts: Iterable[Tensor]) -> Iterator[Tensor]:
         yield made
 
 
-def chunked(clip: Tensor, length: int = TEMPORAL_STRIDE) -> list[Tensor]:
+def chunk_clip(clip: Tensor, length: int = TEMPORAL_STRIDE) -> list[Tensor]:
     """Split a clip for stepwise processing: the first frame (or latent), then `length` at a time."""
     rest = clip[:, :, 1:]
     return [clip[:, :, :1], *(rest.split(length, dim=2) if rest.shape[2] else ())]
@@ -121,13 +121,13 @@ def latents_of_frames(vae: VideoVae, padded: Frame, device: torch.device) -> Ten
     """Encode 1 + 4k frames with sides padded to multiples of 16, T H W 3 uint8, to latents 1 16 1+k h w."""
     cut = [padded[:1], *(padded[at : at + TEMPORAL_STRIDE] for at in range(1, len(padded), TEMPORAL_STRIDE))]
     with torch.inference_mode():
-        return torch.cat(list(streamed(vae.encode_step, (to_video(part, device) for part in cut))), dim=2)
+        return torch.cat(list(stream_steps(vae.encode_step, (to_video(part, device) for part in cut))), dim=2)
 
 
 def frames_of_latents(vae: VideoVae, latents: Tensor) -> Iterator[Frame]:
     """Decode latents to padded frames, T H W 3 uint8, in parts of 1, 4, 4, …"""
     with torch.inference_mode():
-        for part in streamed(vae.decode_step, latents.split(1, dim=2)):
+        for part in stream_steps(vae.decode_step, latents.split(1, dim=2)):
             yield to_frames(part[0])
 
 

@@ -56,7 +56,7 @@ class WanVae(VideoVae):
 
         return self._in_tiles(encode, self._encoder_caches, state, frames, 1, 1 / SPATIAL_STRIDE)
 
-    def pictures(self, state: State | None, z: Tensor) -> tuple[Tensor, State]:
+    def decode_unnormalised(self, state: State | None, z: Tensor) -> tuple[Tensor, State]:
         def decode(tile: Tensor, caches: Caches) -> Tensor:
             x = self.model.post_quant_conv(tile)
             return self.model.decoder(x, feat_cache=caches, feat_idx=[0], first_chunk=state is None)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from gnvc_vd.backbone.encoders import IMAGE_ENCODER, ImageEncoder, NoTextEncoderError, embed
 from gnvc_vd.backbone.folder import BackboneReference, ModelDescription, write_description
 from gnvc_vd.backbone.light_vae import LightVae
-from gnvc_vd.backbone.sources import DIT_FILE, EMPTY_PROMPT, VAE_FILE, Located, Tensors, fill, find, from_seed
+from gnvc_vd.backbone.sources import DIT_FILE, EMPTY_PROMPT, VAE_FILE, Tensors, WeightSource, fill, find, from_seed
 from gnvc_vd.backbone.streaming import VideoVae
 from gnvc_vd.backbone.tiles import Tiling
 from gnvc_vd.common.files import file_sha256, replacing
@@ -158,15 +158,15 @@ def save_backbone(backbone: Backbone, folder: Path, name: str, half: bool = Fals
         write_description(part, ModelDescription(name, reference, note=backbone.note))
 
 
-def _backbone(source: Located, options: Options) -> Backbone:
+def _backbone(source: WeightSource, options: Options) -> Backbone:
     vae = _with_weights(lambda: new_vae(source.vae, options), source.vae_tensors, RANDOM_SEED, source.where)
-    vae.compute_in(options.vae_encoder, options.vae_decoder)
+    vae.set_precision(options.vae_encoder, options.vae_decoder)
     load_dit = partial(_dit, source, options)
     return Backbone(source.where, source.vae, source.dit, vae, load_dit, source.files, source.note)
 
 
-def _dit(source: Located, options: Options) -> "WanDit":
-    from gnvc_vd.backbone.dit import WanDit, build_dit, kept_in_float32
+def _dit(source: WeightSource, options: Options) -> "WanDit":
+    from gnvc_vd.backbone.dit import WanDit, build_dit, keep_in_float32
 
     def build() -> WanDit:
         return WanDit(build_dit(source.dit), source.dit, source.text().float(), options.attention)
@@ -175,7 +175,7 @@ def _dit(source: Located, options: Options) -> "WanDit":
     config = dit.model.config  # the rotary tables, which no file holds, are none on the meta device
     dit.model.rope = type(dit.model.rope)(config.attention_head_dim, config.patch_size, config.rope_max_seq_len)
     for name, parameter in dit.model.named_parameters():
-        parameter.data = parameter.data.to(torch.float32 if kept_in_float32(name) else options.transformer)
+        parameter.data = parameter.data.to(torch.float32 if keep_in_float32(name) else options.transformer)
     return dit
 
 

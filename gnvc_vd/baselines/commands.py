@@ -100,7 +100,7 @@ class Commands:
 
 
 @dataclass(frozen=True)
-class Coded:
+class CodingResult:
     """A coded clip: two files, bytes, and seconds of the wall clock, programs' start included."""
 
     stream: Path
@@ -110,7 +110,7 @@ class Coded:
     decode_seconds: float
 
 
-def code(commands: Commands, clip: Clip, folder: Path, threads: int | None = None) -> Coded:
+def code(commands: Commands, clip: Clip, folder: Path, threads: int | None = None) -> CodingResult:
     """Run both commands in a folder that holds the source, in so many threads where they ask for that.
 
     The source is converted to the form that the codec reads, and planes that it writes get their colours beside them.
@@ -122,13 +122,13 @@ def code(commands: Commands, clip: Clip, folder: Path, threads: int | None = Non
     if commands.stated:
         counted = {one.files: one.bits(clip, folder) for one in commands.stated}
         (folder / commands.stream).write_text(json.dumps(counted, indent=1), encoding="utf-8")
-    stream = the_one(folder, commands.stream)
+    stream = only_item(folder, commands.stream)
     if not stream.is_file() or stream.stat().st_size == 0:
         raise GnvcError(f"{commands.stream} is no file with anything in it: its bytes are the rate")
     decode_seconds = run(commands.decode, folder, threads) if commands.decode else 0.0
-    decoded = _as_video(the_one(folder, commands.decoded), clip, folder)
+    decoded = _as_video(only_item(folder, commands.decoded), clip, folder)
     size = math.ceil(sum(counted.values()) / 8) if commands.stated else stream.stat().st_size
-    return Coded(stream, size, decoded, encode_seconds, decode_seconds)
+    return CodingResult(stream, size, decoded, encode_seconds, decode_seconds)
 
 
 def _convert_source(name: str, clip: Clip, folder: Path) -> None:
@@ -169,7 +169,7 @@ def run(command: Sequence[str], folder: Path, threads: int | None = None) -> flo
     return time.perf_counter() - start
 
 
-def the_one(folder: Path, pattern: str) -> Path:
+def only_item(folder: Path, pattern: str) -> Path:
     """The file, or folder of pictures, that a command should have made."""
     matches = glob.glob(pattern, root_dir=folder)  # noqa: PTH207 - an absolute pattern is one too
     if len(matches) != 1:
@@ -182,7 +182,7 @@ def check_different(levels: Sequence[int]) -> None:
     require(levels and len(set(levels)) == len(levels), f"a codec has levels, and each once: not {levels}")
 
 
-def check_bounded(levels: Sequence[int], codec: str, largest: int) -> None:
+def check_levels(levels: Sequence[int], codec: str, largest: int) -> None:
     fine = levels and all(0 <= level <= largest for level in levels)
     require(fine, f"levels of {codec} are 0 to {largest}: not {levels}")
     check_different(levels)
@@ -190,7 +190,7 @@ def check_bounded(levels: Sequence[int], codec: str, largest: int) -> None:
 
 def lossless(clip: Clip, planes: str, name: str) -> list[str]:
     """ffmpeg's arguments that turn this clip's raw codes, in a file or on standard input ("-"), into FFV1."""
-    return [*raw_input(clip, planes), "-vf", tagged(clip), *FFV1, name]
+    return [*raw_input(clip, planes), "-vf", colour_filters(clip), *FFV1, name]
 
 
 def raw_input(clip: Clip, name: str) -> list[str]:
@@ -198,7 +198,7 @@ def raw_input(clip: Clip, name: str) -> list[str]:
     return ["-f", "rawvideo", "-pix_fmt", clip.pixel_format, "-s", size, "-r", str(clip.rate), "-i", name]
 
 
-def tagged(clip: Clip) -> str:
+def colour_filters(clip: Clip) -> str:
     """Filters that leave the codes alone, or round them to the clip's depth, and name their matrix and range.
 
     libswscale dithers when it loses bits, unless told not to: that would cost a decoder of 10 bits up to a level.

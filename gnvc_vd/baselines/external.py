@@ -62,15 +62,15 @@ class External:
         values |= {"folder": folder.absolute(), "checkout": Path(self.checkout or ".").absolute()}
 
         def words(text: str | None) -> tuple[str, ...]:
-            return tuple(_filled(word, values) for word in shlex.split(text or ""))
+            return tuple(_fill_template(word, values) for word in shlex.split(text or ""))
 
-        written = {name: _filled(text, values) for name, text in (self.files or {}).items()}
-        stream, decoded = (_filled(text, values) for text in (self.stream, self.decoded))
-        stated = tuple(replace(one, files=_filled(one.files, values)) for one in self.stated)
+        written = {name: _fill_template(text, values) for name, text in (self.files or {}).items()}
+        stream, decoded = (_fill_template(text, values) for text in (self.stream, self.decoded))
+        stated = tuple(replace(one, files=_fill_template(one.files, values)) for one in self.stated)
         return Commands(words(self.encode), words(self.decode), stream, FORMS[self.reads], decoded, written, stated)
 
 
-def _filled(text: str, values: dict[str, object]) -> str:
+def _fill_template(text: str, values: dict[str, object]) -> str:
     try:
         return Template(text).substitute(values)
     except (KeyError, ValueError) as error:

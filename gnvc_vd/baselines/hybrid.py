@@ -8,7 +8,7 @@ One thread, because x264 and x265 make another stream with another number of thr
 
 from dataclasses import dataclass
 
-from gnvc_vd.baselines.commands import DECODED, FFV1, SOURCE, Clip, Commands, check_bounded, tagged
+from gnvc_vd.baselines.commands import DECODED, FFV1, SOURCE, Clip, Commands, check_levels, colour_filters
 from gnvc_vd.common.strict import require
 from gnvc_vd.video.ffmpeg import QUIET
 
@@ -44,7 +44,7 @@ class Hybrid:
         for name, choices in (("encoder", SUFFIXES), ("structure", STRUCTURES), ("tuning", TUNINGS)):
             value = getattr(self, name)
             require(value in choices, f"there is no {name} {value!r}; there are {', '.join(choices)}")
-        check_bounded(self.levels, self.encoder, HIGHEST[self.encoder])
+        check_levels(self.levels, self.encoder, HIGHEST[self.encoder])
         require(self.intra >= 0, f"an intra period is not negative: {self.intra}")
 
     def commands(self, clip: Clip, level: int) -> Commands:
@@ -53,7 +53,7 @@ class Hybrid:
         stream = f"stream.{SUFFIXES[self.encoder]}"
         encoder = ("-c:v", f"lib{self.encoder.replace('-', '')}", "-preset", self.preset or PRESETS[self.encoder])
         coded = (*encoder, *_SETTINGS[self.encoder](self, level), *EACH_FRAME, "-f", SUFFIXES[self.encoder], stream)
-        decoded = ("-vf", tagged(clip), *EACH_FRAME, *FFV1, DECODED)
+        decoded = ("-vf", colour_filters(clip), *EACH_FRAME, *FFV1, DECODED)
         encode = ("ffmpeg", *QUIET, "-i", SOURCE, "-an", *coded)
         return Commands(encode, ("ffmpeg", *QUIET, "-framerate", str(clip.rate), "-i", stream, *decoded), stream)
 

@@ -10,7 +10,7 @@ from functools import partial
 
 import torch
 
-from gnvc_vd.backbone.streaming import VideoVae, streamed
+from gnvc_vd.backbone.streaming import VideoVae, stream_steps
 from gnvc_vd.backbone.wan_vae import WanVae, build_vae
 from gnvc_vd.backbone.weights import Options, load_backbone
 from gnvc_vd.bench.harness import Report, best_of, cost, device_name
@@ -71,7 +71,7 @@ def bfloat16(report: Report) -> None:
 
 
 def stream(vae: VideoVae, latents: torch.Tensor) -> None:
-    for _ in streamed(vae.decode_step, latents.split(1, dim=2)):
+    for _ in stream_steps(vae.decode_step, latents.split(1, dim=2)):
         pass
 
 

@@ -8,13 +8,13 @@ from functools import partial
 import torch
 
 from gnvc_vd.bench.harness import Report, cost, device_name, square_info, waves
-from gnvc_vd.bitstream.playback import Decoding
+from gnvc_vd.bitstream.playback import DecodeOptions
 from gnvc_vd.codecs.load import load
-from gnvc_vd.learned.codec import Encoding
+from gnvc_vd.learned.codec import EncodeOptions
 
 SIDE, FRAMES, QUALITY = 256, 25, 32
 STEPS = (1, 5)
-ENCODING = Encoding(QUALITY, scenecut=False, canvas="off")
+ENCODING = EncodeOptions(QUALITY, scenecut=False, canvas="off")
 
 
 @torch.inference_mode()
@@ -22,17 +22,17 @@ def measure() -> Report:
     codec = load("nano")
     report = Report(f"codec: nano, {SIDE}×{SIDE}, {FRAMES} frames, {device_name()}")
     clip, header = waves(SIDE, FRAMES), codec.header(square_info(SIDE), ENCODING)
-    (gop,) = report.timed("VAE encode", "codec_vae_encode_s", lambda: list(codec.latents(iter(clip), ENCODING)))
-    unit = report.timed("bottleneck encode", "codec_bottleneck_encode_s", lambda: codec.encode_gop(0, gop, QUALITY))
-    encoding = report.timed(
+    (gop,) = report.time_once("VAE encode", "codec_vae_encode_s", lambda: list(codec.latents(iter(clip), ENCODING)))
+    unit = report.time_once("bottleneck encode", "codec_bottleneck_encode_s", lambda: codec.encode_gop(0, gop, QUALITY))
+    encoding = report.time_once(
         "bottleneck decode", "codec_bottleneck_decode_s", lambda: list(codec.decoder(header).symbols(unit))
     )
     decoded = torch.stack([one.latent for one in encoding], dim=2)
     features = torch.stack([one.feature for one in encoding], dim=2)
     for steps in STEPS:
         refine = partial(codec.refiner, decoded, features, decoded, 0.3, steps)
-        report.timed(f"refine, L = {steps}", f"codec_refine_{steps}_s", refine)
-    report.timed("VAE decode", "codec_vae_decode_s", lambda: codec.backbone.vae.decode(decoded))
+        report.time_once(f"refine, L = {steps}", f"codec_refine_{steps}_s", refine)
+    report.time_once("VAE decode", "codec_vae_decode_s", lambda: codec.backbone.vae.decode(decoded))
     for steps in STEPS:
         whole = cost(encode_and_decode, steps)
         speed = FRAMES / whole.seconds
@@ -47,5 +47,5 @@ def measure() -> Report:
 def encode_and_decode(steps: int) -> None:
     codec = load("nano")
     (unit,) = codec.encode_units(iter(waves(SIDE, FRAMES)), ENCODING)
-    for _ in codec.decoder(codec.header(square_info(SIDE), ENCODING), Decoding(steps=steps)).frames(unit):
+    for _ in codec.decoder(codec.header(square_info(SIDE), ENCODING), DecodeOptions(steps=steps)).frames(unit):
         pass

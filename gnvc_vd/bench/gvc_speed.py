@@ -13,7 +13,7 @@ from gnvc_vd.bench.harness import Report, best_of, device_name, square_info, wav
 from gnvc_vd.codecs.load import load_gvc
 from gnvc_vd.zeroshot.codebook import Choice, Codebook
 from gnvc_vd.zeroshot.codec import Gvc
-from gnvc_vd.zeroshot.encoding import GvcEncoding
+from gnvc_vd.zeroshot.encoding import GvcEncodeOptions
 from gnvc_vd.zeroshot.parameters import Parameters
 
 PLACES, SIZE, ATOMS = 99_840, 16_384, 64
@@ -39,7 +39,7 @@ def measure(places: int = PLACES, size: int = SIZE, side: int = SIDE) -> Report:
     (again,) = best_of(ROUNDS, lambda: Codebook(size, places, *SEED, device).assemble(chosen), device=device)
     report.add("atoms assembled", f"{1000 * again:.1f} ms", gvc_assemble_ms=1000 * again)
     codec = load_gvc("nano")
-    smallest, largest = best_of(ROUNDS, *(_decoding(codec, one, side) for one in SIZES))
+    smallest, largest = best_of(ROUNDS, *(_decode_latents(codec, one, side) for one in SIZES))
     report.add(
         "decoding",
         f"{smallest:.2f} s with K = {SIZES[0]}, {largest:.2f} s with K = {SIZES[1]}: {largest / smallest:.3f} ×",
@@ -61,9 +61,9 @@ def _drawn_search(residual: torch.Tensor, size: int) -> torch.Tensor:
     return products.abs().topk(ATOMS).indices
 
 
-def _decoding(codec: Gvc, size: int, side: int) -> Callable[[], object]:
+def _decode_latents(codec: Gvc, size: int, side: int) -> Callable[[], object]:
     """From a unit to latents."""
-    encoding = GvcEncoding(ATOMS, gop=FRAMES, scenecut=False, parameters=Parameters(codebook=size))
+    encoding = GvcEncodeOptions(ATOMS, gop=FRAMES, scenecut=False, parameters=Parameters(codebook=size))
     (unit,) = codec.encode_units(iter(waves(side, FRAMES)), encoding)
     header = codec.header(square_info(side), encoding)
     return lambda: codec.decoder(header).replay(unit)

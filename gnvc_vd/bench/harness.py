@@ -30,7 +30,7 @@ class Report:
         self.rows.append((name, text))
         self.figures |= {key: float(f"{value:.4g}") for key, value in figures.items()}
 
-    def timed(self, name: str, key: str, work: Callable[[], T]) -> T:
+    def time_once(self, name: str, key: str, work: Callable[[], T]) -> T:
         """Do the work once, add a row for its seconds, and return what it made."""
         start = time.perf_counter()
         made = work()
@@ -81,10 +81,10 @@ class Cost:
 def cost(work: Callable[..., object], *arguments: object) -> Cost:
     """Run `work(*arguments)` in a fresh process, so that peaks do not mix; it must be importable by name."""
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(_measured, work, arguments).result()
+        return pool.submit(_measure, work, arguments).result()
 
 
-def _measured(work: Callable[..., object], arguments: tuple[object, ...]) -> Cost:
+def _measure(work: Callable[..., object], arguments: tuple[object, ...]) -> Cost:
     before = _memory("VmRSS")
     start = time.perf_counter()
     work(*arguments)

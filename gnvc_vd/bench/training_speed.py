@@ -22,7 +22,7 @@ from gnvc_vd.train.settings import Rate
 CLIPS, LATENTS, SIDE, ROUNDS = 8, 7, 20, 3
 
 
-class Requantising(Contextual):
+class QuantiseEveryCall(Contextual):
     """Quantises the weights of integer layers at every call."""
 
     forward = inspect.unwrap(Contextual.forward)
@@ -33,7 +33,7 @@ def measure() -> Report:
     sizes = preset("tiny")
     torch.manual_seed(0)
     codecs = [
-        ("contextual, requantising", Requantising(sizes.contextual)),
+        ("contextual, requantising", QuantiseEveryCall(sizes.contextual)),
         ("contextual", Contextual(sizes.contextual)),
         ("transform", Transform(sizes.transform)),
     ]

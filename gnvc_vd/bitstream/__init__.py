@@ -1,6 +1,6 @@
 """The .gnvc container: a header, a unit per GOP, a closing unit; docs/format.md is its specification."""
 
 from gnvc_vd.bitstream.layout import BitstreamError, CodecId, Damage, End, Header, Unit
-from gnvc_vd.bitstream.stream import Reader, Writer, whole_stream
+from gnvc_vd.bitstream.stream import Reader, Writer, pack_stream
 
 __all__ = ["BitstreamError", "CodecId", "Damage", "End", "Header", "Reader", "Unit", "Writer", "whole_stream"]

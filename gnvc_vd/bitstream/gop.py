@@ -49,7 +49,7 @@ def check_window(window: int) -> int:
     return window
 
 
-def cut(items: Iterable[T], gop: int = DEFAULT_WINDOW, shared: int = 0) -> Iterator[list[T]]:
+def split_gops(items: Iterable[T], gop: int = DEFAULT_WINDOW, shared: int = 0) -> Iterator[list[T]]:
     """GOPs of a clip of unknown length, holding no more than a GOP and the shortest tail.
 
     A tail that is shorter joins the GOP before it. The last `shared` items of a GOP, fewer than all, are also the

@@ -228,7 +228,7 @@ def parse_unit(data: bytes, expected: int, header_crc: int, version: int = VERSI
     try:
         sigma = fields.byte() if flags & SIGMA_FLAG else None
         added = fields.varint(MAX_BODY) if flags & ENHANCEMENT_FLAG else None
-        payload, enhancement = fields.take(fields.left - (added or 0)), fields.take(added or 0)
+        payload, enhancement = fields.take(fields.remaining - (added or 0)), fields.take(added or 0)
     except FieldError:
         return None
     if added == 0 or (sigma is not None and not 1 <= sigma <= SIGMA_STEPS):
@@ -279,11 +279,11 @@ class Fields:
         self._data, self.place = data, place
 
     @property
-    def left(self) -> int:
+    def remaining(self) -> int:
         return len(self._data) - self.place
 
     def take(self, count: int) -> bytes:
-        if not 0 <= count <= self.left:
+        if not 0 <= count <= self.remaining:
             raise FieldError
         self.place += count
         return self._data[self.place - count : self.place]

@@ -16,7 +16,7 @@ SMALLEST_UNIT = 15  # bytes
 
 
 @dataclass(frozen=True)
-class Decoding:
+class DecodeOptions:
     """Decoder options."""
 
     steps: int | None = None  # of refinement; None: as the stream says
@@ -30,18 +30,18 @@ class Decoding:
     max_pixels: int = MAX_PIXELS
 
 
-def whose_stream(header: Header) -> str:
+def model_hint(header: Header) -> str:
     """Suffix for error messages: where to get a stream's model, or ""."""
     model = SHIPPED_BEFORE.get(header.shown_identity.hex())
     return f" (--model with {model})" if model else ""
 
 
-def refuse_other_weights(header: Header, own: bytes, whose: str) -> None:
+def check_weights(header: Header, own: bytes, codec_name: str) -> None:
     """Refuse a stream coded with other float weights: its symbols decode correctly, its pictures would not."""
     if header.shown_identity != own:
         raise BitstreamError(
-            f"coded with weights {header.shown_identity.hex()}; {whose} has {own.hex()} and would show wrong pictures "
-            f"(--allow-other-weights shows them){whose_stream(header)}"
+            f"coded with weights {header.shown_identity.hex()}; {codec_name} has {own.hex()} and would show "
+            f"wrong pictures (--allow-other-weights shows them){model_hint(header)}"
         )
 
 
@@ -59,18 +59,18 @@ class UnitDecoder(Protocol):
         """Update the state that later units depend on, without decoding this unit's frames."""
 
 
-def decoded(
+def decode_stream(
     stream: bytes | BinaryIO,
-    decoder_of: Callable[[Header, Decoding], UnitDecoder],
-    decoding: Decoding | None = None,
+    decoder_of: Callable[[Header, DecodeOptions], UnitDecoder],
+    decoding: DecodeOptions | None = None,
     **options: Any,
 ) -> Iterator[Frame]:
-    """Decode a stream to frames T H W 3, part by part; options are fields of `Decoding`.
+    """Decode a stream to frames T H W 3, part by part; options are fields of `DecodeOptions`.
 
     Raises:
         BitstreamError: damage (unless `conceal` is set), or a stream of another model.
     """
-    decoding = replace(decoding or Decoding(), **options)
+    decoding = replace(decoding or DecodeOptions(), **options)
     reader = Reader(io.BytesIO(stream) if isinstance(stream, bytes) else stream, decoding.max_pixels)
     return Playback(reader, decoding, decoder_of(reader.header, decoding)).frames()
 
@@ -83,73 +83,77 @@ class Playback:
     """
 
     def __init__(
-        self, reader: Reader, decoding: Decoding, decoder: UnitDecoder, say: Callable[[str], object] = lambda _: None
+        self,
+        reader: Reader,
+        decoding: DecodeOptions,
+        decoder: UnitDecoder,
+        say: Callable[[str], object] = lambda _: None,
     ) -> None:
         self._reader, self._decoding, self._decoder, self._say = reader, decoding, decoder, say
-        self.held = 0  # frames repeated in place of lost ones
+        self.repeated_frames = 0  # frames repeated in place of lost ones
         self._last: Frame | None = None
         self._gop_frames = 0
-        self._given = 0
+        self._shown = 0
         self._lost_gops = 0
         self._gops = 0  # found in the stream so far
 
     def frames(self) -> Iterator[Frame]:
         for part in self._reader:
             if isinstance(part, Damage):
-                yield from self._lost(part)
+                yield from self._handle_damage(part)
             elif isinstance(part, Unit):
-                yield from self._unit(part)
-            elif isinstance(part, End) and self._decoding.conceal and self._whole_stream():
+                yield from self._decode_unit(part)
+            elif isinstance(part, End) and self._decoding.conceal and self._decodes_all():
                 # The closing unit's frame count is untrusted: limited to what the lost units can hold.
-                yield from self._held(min(part.frames - self._given, self._lost_gops * MAX_GOP))
+                yield from self._repeat_last(min(part.frames - self._shown, self._lost_gops * MAX_GOP))
         if self._gops and self._gops <= self._decoding.first_gop:
             first, last = self._decoding.first_gop, self._decoding.last_gop
             asked = f"{first}:{'' if last is None else last}"
             raise UsageError(f"GOPs {asked} are asked for; the stream has {self._gops}, counted from 0")
 
-    def _unit(self, unit: Unit) -> Iterator[Frame]:
+    def _decode_unit(self, unit: Unit) -> Iterator[Frame]:
         self._gops = unit.index + 1
         last = self._decoding.last_gop
         if last is not None and unit.index >= last:
             return
-        wanted = unit.index >= self._decoding.first_gop
-        before = self._given
-        self._gop_frames = unit.frames if wanted else self._gop_frames
+        selected = unit.index >= self._decoding.first_gop
+        before = self._shown
+        self._gop_frames = unit.frames if selected else self._gop_frames
         try:
-            if not wanted:
+            if not selected:
                 self._decoder.skip(unit)
                 return
             for frames in self._decoder.frames(unit):
-                yield from self._give(frames)
+                yield from self._emit(frames)
         except BitstreamError as error:
             message = f"GOP {unit.index} is damaged: {error}"
             if not self._decoding.conceal:
                 raise BitstreamError(message) from error
             self._say(message)
-            if wanted:
-                yield from self._held(before + unit.frames - self._given)
+            if selected:
+                yield from self._repeat_last(before + unit.frames - self._shown)
 
-    def _lost(self, damage: Damage) -> Iterator[Frame]:
+    def _handle_damage(self, damage: Damage) -> Iterator[Frame]:
         message = f"damage at byte {damage.offset}, from GOP {damage.first_gop} on: {damage.reason}"
         if not self._decoding.conceal:
             raise BitstreamError(message)
         self._say(message)
         self._lost_gops += 1 + damage.size // SMALLEST_UNIT if damage.lost is None else damage.lost
-        if self._whole_stream():
-            yield from self._held((damage.lost or 0) * self._gop_frames)
+        if self._decodes_all():
+            yield from self._repeat_last((damage.lost or 0) * self._gop_frames)
 
-    def _held(self, count: int) -> Iterator[Frame]:
+    def _repeat_last(self, count: int) -> Iterator[Frame]:
         header = self._reader.header
         if self._last is None:
             self._last = np.zeros((header.height, header.width, 3), dtype=np.uint8)
         for _ in range(count):
-            self.held += 1
-            yield from self._give(self._last[None])
+            self.repeated_frames += 1
+            yield from self._emit(self._last[None])
 
-    def _give(self, frames: Frame) -> Iterator[Frame]:
+    def _emit(self, frames: Frame) -> Iterator[Frame]:
         self._last = frames[-1]
-        self._given += len(frames)
+        self._shown += len(frames)
         yield frames
 
-    def _whole_stream(self) -> bool:
+    def _decodes_all(self) -> bool:
         return self._decoding.first_gop == 0 and self._decoding.last_gop is None

@@ -59,7 +59,7 @@ class Writer:
         self.bytes_written += len(data)
 
 
-def whole_stream(header: Header, units: Iterable[Unit]) -> bytes:
+def pack_stream(header: Header, units: Iterable[Unit]) -> bytes:
     """A stream in memory."""
     stream = io.BytesIO()
     writer = Writer(stream, header)

@@ -10,9 +10,9 @@ from gnvc_vd.conventions import MAX_PIXELS, SAMPLES_PER_PIXEL, GnvcError, UsageE
 
 if TYPE_CHECKING:
     from gnvc_vd.bitstream import Unit
-    from gnvc_vd.codecs.transcode import Encoded
+    from gnvc_vd.codecs.transcode import EncodeResult
     from gnvc_vd.zeroshot.codec import Gvc
-    from gnvc_vd.zeroshot.encoding import GvcEncoding
+    from gnvc_vd.zeroshot.encoding import GvcEncodeOptions
     from gnvc_vd.zeroshot.parameters import Parameters
 
 MODES = ("t2v", "i2v", "flf2v")
@@ -76,9 +76,9 @@ def as_published(arguments: argparse.Namespace, height: int) -> argparse.Namespa
     return argparse.Namespace(**said | unsaid)
 
 
-def gvc_settings(arguments: argparse.Namespace, codec: "Gvc", height: int) -> "GvcEncoding":
+def gvc_settings(arguments: argparse.Namespace, codec: "Gvc", height: int) -> "GvcEncodeOptions":
     from gnvc_vd.presets import codebook_of
-    from gnvc_vd.zeroshot.encoding import GvcEncoding, atoms_of
+    from gnvc_vd.zeroshot.encoding import GvcEncodeOptions, atoms_of
     from gnvc_vd.zeroshot.parameters import Mode, Parameters
     from gnvc_vd.zeroshot.sde import Schedule
 
@@ -96,7 +96,7 @@ def gvc_settings(arguments: argparse.Namespace, codec: "Gvc", height: int) -> "G
     parameters = Parameters(mode, codebook, Schedule(**schedule), overlap, withhold, still, arguments.seed, gaussian)
     atoms = arguments.atoms if arguments.quality is None else atoms_of(arguments.quality)
     own = explicit_options(arguments, ("gop", "tail_atoms", "tail_step", "still_quality", "caption"))
-    return GvcEncoding(atoms, arguments.bpp, scenecut=not arguments.no_scenecut, parameters=parameters, **own)
+    return GvcEncodeOptions(atoms, arguments.bpp, scenecut=not arguments.no_scenecut, parameters=parameters, **own)
 
 
 def explicit_options(arguments: argparse.Namespace, names: Iterable[str]) -> dict[str, Any]:
@@ -113,7 +113,7 @@ class PublishedCount:
     def add(self, unit: "Unit") -> None:
         self._bytes += self._parameters.published_bytes(unit)
 
-    def beside(self, done: "Encoded") -> dict[str, float]:
+    def beside(self, done: "EncodeResult") -> dict[str, float]:
         """What `encode --json` says more."""
         rate = bits_per_pixel(self._bytes, done.width, done.height, done.frames)
         return {
@@ -122,7 +122,7 @@ class PublishedCount:
             "published_bpp_printed": rate / SAMPLES_PER_PIXEL,
         }
 
-    def as_text(self, done: "Encoded") -> str:
+    def as_text(self, done: "EncodeResult") -> str:
         said = self.beside(done)
         return (
             f"as the paper counts: {said['published_bytes']:.0f} bytes, {said['published_bpp']:.5f} bpp, "

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from gnvc_vd.backbone.tiles import Tiling
     from gnvc_vd.bitstream import Header
     from gnvc_vd.codecs.contract import Codec
-    from gnvc_vd.learned.codec import Encoding, GnvcVd
+    from gnvc_vd.learned.codec import EncodeOptions, GnvcVd
     from gnvc_vd.video import RawVideo
 
 C = TypeVar("C", bound="Codec[Any]")
@@ -182,22 +182,22 @@ def _refuse(arguments: argparse.Namespace, names: Sequence[str], whose: str) -> 
         raise UsageError(f"{', '.join(options)}: {'an option' if len(options) == 1 else 'options'} {whose}")
 
 
-def _settings(arguments: argparse.Namespace, codec: "GnvcVd") -> "Encoding":
-    from gnvc_vd.learned.codec import Encoding
+def _settings(arguments: argparse.Namespace, codec: "GnvcVd") -> "EncodeOptions":
+    from gnvc_vd.learned.codec import EncodeOptions
 
     refinement = replace(codec.refinement, seed=arguments.seed, **gvc.explicit_options(arguments, REFINEMENT))
     if arguments.sigma_0 is not None:
         refinement = replace(refinement, sigma_ratio=None)  # the same for all GOPs
     options = gvc.explicit_options(arguments, ("quality", *SEARCHED, "gop", "policy", "rotation", "canvas"))
-    return Encoding(scenecut=not arguments.no_scenecut, refinement=refinement, **options)
+    return EncodeOptions(scenecut=not arguments.no_scenecut, refinement=refinement, **options)
 
 
 def _decode(arguments: argparse.Namespace) -> int:
-    from gnvc_vd.bitstream.playback import Decoding
+    from gnvc_vd.bitstream.playback import DecodeOptions
     from gnvc_vd.codecs.transcode import decode_file
 
     first_gop, last_gop = arguments.gops
-    decoding = Decoding(first_gop=first_gop, last_gop=last_gop, **gvc.explicit_options(arguments, DECODING))
+    decoding = DecodeOptions(first_gop=first_gop, last_gop=last_gop, **gvc.explicit_options(arguments, DECODING))
     load = DecoderLoader(arguments)
     done = decode_file(load, arguments.source, arguments.target, decoding, _notify)
     text = f"{done.frames} frames of {done.width}×{done.height}, {done.frames / done.seconds:.2f} frames/s"
@@ -223,7 +223,7 @@ class DecoderLoader:
     def __call__(self, header: "Header") -> "Codec[Any]":
         import torch
 
-        from gnvc_vd.backbone.decoder_precision import decoding_type
+        from gnvc_vd.backbone.decoder_precision import decoder_dtype
         from gnvc_vd.backbone.weights import Options
         from gnvc_vd.bitstream import CodecId
         from gnvc_vd.codecs.load import load_for
@@ -236,7 +236,7 @@ class DecoderLoader:
             why = "GVC decodes in float32 and whole, as its encoder did"
             require(not given, f"{why}: leave --precision, --attention and --tile out")
         else:
-            kind = decoding_type(arguments.precision, torch.device(_device(arguments.device)))
+            kind = decoder_dtype(arguments.precision, torch.device(_device(arguments.device)))
             self.precision = "bf16" if kind is torch.bfloat16 else "fp32"
             attention, tiling = arguments.attention or "native", _tiling(arguments.tile)
             options = Options(vae_decoder=kind, transformer=kind, tiling=tiling, attention=attention)

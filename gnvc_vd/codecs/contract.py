@@ -13,7 +13,7 @@ from typing import Any, BinaryIO, Protocol, Self, TypeVar
 import torch
 
 from gnvc_vd.bitstream import CodecId, Header, Unit
-from gnvc_vd.bitstream.playback import Decoding, UnitDecoder
+from gnvc_vd.bitstream.playback import DecodeOptions, UnitDecoder
 from gnvc_vd.bitstream.refinement import Refinement
 from gnvc_vd.conventions import QUALITIES, Frame
 from gnvc_vd.video import Video, VideoInfo
@@ -27,7 +27,7 @@ class EncoderSettings(Protocol):
     @property
     def gop(self) -> int: ...
 
-    def wanted_bytes(self, info: VideoInfo, frames: int) -> float | None:
+    def target_bytes(self, info: VideoInfo, frames: int) -> float | None:
         """Of the whole file of so many frames, where a rate is asked for."""
 
 
@@ -69,12 +69,14 @@ class Codec(Protocol[Settings]):
     ) -> Iterator[Unit]:
         """Units as the frames come; what follows `settings` is for those that ask for the rate of a whole file."""
 
-    def decoder(self, header: Header, decoding: Decoding | None = None, pictures: bool = True) -> Decoder:
+    def decoder(self, header: Header, decoding: DecodeOptions | None = None, pictures: bool = True) -> Decoder:
         """For one stream, whose parameters it parses; without pictures, for what can be verified without its model."""
 
     def encode(self, video: Video, settings: Any = None, **options: Any) -> bytes: ...
 
-    def decode(self, stream: bytes | BinaryIO, decoding: Decoding | None = None, **options: Any) -> Iterator[Frame]: ...
+    def decode(
+        self, stream: bytes | BinaryIO, decoding: DecodeOptions | None = None, **options: Any
+    ) -> Iterator[Frame]: ...
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from torch import Tensor
 from gnvc_vd.backbone.folder import (
     DESCRIPTION,
     CodecReference,
-    checked_file,
+    check_file,
     read_description,
     write_description,
 )
@@ -30,11 +30,11 @@ from gnvc_vd.common.files import file_sha256, replacing
 from gnvc_vd.conventions import GnvcError, UsageError
 from gnvc_vd.learned.bottleneck.base import Bottleneck
 from gnvc_vd.learned.bottleneck.kinds import bottleneck_of
-from gnvc_vd.learned.bottleneck.schema import packed, stored_names, stored_tensors, unpacked
-from gnvc_vd.learned.codec import Encoding, GnvcVd, shown_identity_of
+from gnvc_vd.learned.bottleneck.schema import pack_tensors, stored_names, stored_tensors, unpack_tensors
+from gnvc_vd.learned.codec import EncodeOptions, GnvcVd, shown_identity_of
 from gnvc_vd.presets import PRESETS, RANDOM_SEED, AdaptorPreset
 from gnvc_vd.zeroshot.codec import Gvc
-from gnvc_vd.zeroshot.encoding import GvcEncoding
+from gnvc_vd.zeroshot.encoding import GvcEncodeOptions
 from gnvc_vd.zeroshot.parameters import Parameters
 from gnvc_vd.zeroshot.stills import Factorized
 
@@ -57,7 +57,7 @@ def load(name: str | Path | None = None, options: Options | None = None) -> Gnvc
         fill(bottleneck, states[CODEC_FILE], str(folder), stored_names(bottleneck))
         bottleneck.check(str(folder))
         adaptor = states[ADAPTOR_FILE]
-        return _assembled(backbone, bottleneck, reference.adaptor, reference.refinement, adaptor, str(folder))
+        return _assemble(backbone, bottleneck, reference.adaptor, reference.refinement, adaptor, str(folder))
     if name != "nano":
         raise GnvcError(f"{backbone.name} has no trained codec yet; load_backbone gives its VAE and transformer")
     sizes = PRESETS["nano"]
@@ -65,10 +65,10 @@ def load(name: str | Path | None = None, options: Options | None = None) -> Gnvc
         torch.manual_seed(RANDOM_SEED)
         bottleneck = bottleneck_of(sizes.bottleneck())
         bottleneck.freeze()
-    return _assembled(backbone, bottleneck, sizes.adaptor, Refinement())
+    return _assemble(backbone, bottleneck, sizes.adaptor, Refinement())
 
 
-def highest_refined(name: str | Path | None = None) -> int:
+def highest_refined_quality(name: str | Path | None = None) -> int:
     """The highest quality that a model refines unasked; −1 of one that was trained without a refiner."""
     reference = _reference(model_folder(name or DEFAULT_MODEL))
     refinement = Refinement() if reference is None else reference.refinement
@@ -92,7 +92,7 @@ def load_for(
     name: str | Path | None = None,
     still_weights: str | Path | None = None,
     options: Options | None = None,
-) -> Codec[Encoding] | Codec[GvcEncoding]:
+) -> Codec[EncodeOptions] | Codec[GvcEncodeOptions]:
     """The codec that decodes streams with this header; still weights are for those that say so.
 
     Args:
@@ -118,7 +118,7 @@ def save(codec: GnvcVd, folder: Path, name: str, half: bool = False, location: s
     with replacing(folder) as part:
         save_backbone(codec.backbone, part, name, half, location)
         adaptor = {key: value.half() if half else value for key, value in codec.refiner.adaptor().items()}
-        bottleneck = packed(codec.bottleneck) if half else stored_tensors(codec.bottleneck)
+        bottleneck = pack_tensors(codec.bottleneck) if half else stored_tensors(codec.bottleneck)
         contents = {CODEC_FILE: bottleneck, ADAPTOR_FILE: adaptor}
         for file, state in contents.items():
             save_file({key: value.detach().cpu().contiguous() for key, value in state.items()}, part / file)
@@ -151,7 +151,7 @@ def _reference(folder: Path) -> CodecReference | None:
     return read_description(folder).codec if (folder / DESCRIPTION).is_file() else None
 
 
-def _assembled(
+def _assemble(
     backbone: Backbone,
     bottleneck: Bottleneck,
     preset: AdaptorPreset,
@@ -177,5 +177,5 @@ def _codec_states(folder: Path, reference: CodecReference, bottleneck: Bottlenec
     """What the files hold, computed in float32 however it was kept."""
     if set(reference.files) != {CODEC_FILE, ADAPTOR_FILE}:
         raise GnvcError(f"{folder}: a codec is {CODEC_FILE} and {ADAPTOR_FILE}, not {sorted(reference.files)}")
-    states = {file: read_tensors([checked_file(folder, file, sha)]) for file, sha in reference.files.items()}
-    return states | {CODEC_FILE: unpacked(states[CODEC_FILE], bottleneck)}
+    states = {file: read_tensors([check_file(folder, file, sha)]) for file, sha in reference.files.items()}
+    return states | {CODEC_FILE: unpack_tensors(states[CODEC_FILE], bottleneck)}

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from gnvc_vd.bitstream import BitstreamError, Damage, Header, Reader, Unit, Writer
 from gnvc_vd.bitstream.gop import MIN_TAIL
-from gnvc_vd.bitstream.playback import Decoding, Playback
+from gnvc_vd.bitstream.playback import DecodeOptions, Playback
 from gnvc_vd.codecs.contract import Codec, EncoderSettings
 from gnvc_vd.common.files import replacing
 from gnvc_vd.conventions import MAX_PIXELS, UsageError, bits_per_pixel, kilobits_per_second
@@ -25,7 +25,7 @@ Say = Callable[[str], None]  # hears what a user should know
 
 
 @dataclass(frozen=True)
-class Encoded:
+class EncodeResult:
     """What `encode --json` says."""
 
     bytes: int
@@ -42,7 +42,7 @@ class Encoded:
 
 
 @dataclass(frozen=True)
-class Decoded:
+class DecodeResult:
     """What `decode --json` says."""
 
     frames: int
@@ -54,7 +54,7 @@ class Decoded:
 
 
 @dataclass(frozen=True)
-class Verified:
+class VerifyResult:
     """What `verify` says: every GOP's verdict, None where it is whole."""
 
     gops: dict[int, str | None]
@@ -74,7 +74,7 @@ def encode_video(
     frames: int | None = None,
     say: Say = lambda _: None,
     on_unit: Callable[[Unit], object] = lambda _: None,
-) -> Encoded:
+) -> EncodeResult:
     """Encode up to `frames` frames; `say` hears what the reader assumed or dropped, and what the encoder missed."""
     start, info = time.perf_counter(), video.info
     for notice in info.notices:
@@ -98,16 +98,16 @@ def encode_video(
     if longest > settings.gop:
         least = min(MIN_TAIL, settings.gop)
         say(f"a tail of fewer than {least} frames joins the GOP before it: the longest GOP has {longest} frames")
-    size, wanted = writer.bytes_written, settings.wanted_bytes(info, count)
+    size, wanted = writer.bytes_written, settings.target_bytes(info, count)
     rates = bits_per_pixel(size, info.width, info.height, count), kilobits_per_second(size, count, info.rate)
     seconds = time.perf_counter() - start
     picture = info.width, info.height
-    return Encoded(size, rates[0], count, *picture, seconds, gops, quality, codec.name, rates[1], wanted)
+    return EncodeResult(size, rates[0], count, *picture, seconds, gops, quality, codec.name, rates[1], wanted)
 
 
 def decode_file(
-    codec_for: CodecFor, source: str, target: str, decoding: Decoding, say: Say = lambda _: None
-) -> Decoded:
+    codec_for: CodecFor, source: str, target: str, decoding: DecodeOptions, say: Say = lambda _: None
+) -> DecodeResult:
     """`say` hears what the output's format cannot hold, and what damage is concealed."""
     start = time.perf_counter()
     with input_stream(source) as stream:
@@ -129,16 +129,16 @@ def decode_file(
                 progress.update(len(window))
     seconds = time.perf_counter() - start
     drift = max(decoder.drifts.values(), default=None)
-    return Decoded(count, header.width, header.height, seconds, drift, playback.held)
+    return DecodeResult(count, header.width, header.height, seconds, drift, playback.repeated_frames)
 
 
-def verify_file(codec_for: CodecFor, source: str, max_pixels: int = MAX_PIXELS) -> Verified:
+def verify_file(codec_for: CodecFor, source: str, max_pixels: int = MAX_PIXELS) -> VerifyResult:
     """Read all: every CRC, every symbol against its unit's hash, and what else the codec can check."""
     gops: dict[int, str | None] = {}
     damages: list[Damage] = []
     with input_stream(source) as stream:
         reader = Reader(stream, max_pixels)
-        decoder = codec_for(reader.header).decoder(reader.header, Decoding(max_pixels=max_pixels), pictures=False)
+        decoder = codec_for(reader.header).decoder(reader.header, DecodeOptions(max_pixels=max_pixels), pictures=False)
         for part in tqdm(reader, unit="GOP", desc="verifying", disable=None):
             if isinstance(part, Damage):
                 damages.append(part)
@@ -148,7 +148,7 @@ def verify_file(codec_for: CodecFor, source: str, max_pixels: int = MAX_PIXELS) 
                     decoder.verify(part)
                 except BitstreamError as error:
                     gops[part.index] = str(error)
-    return Verified(gops, tuple(damages), decoder.drifts)
+    return VerifyResult(gops, tuple(damages), decoder.drifts)
 
 
 def input_stream(source: str) -> AbstractContextManager[BinaryIO]:

@@ -32,7 +32,7 @@ def replacing(target: Path) -> Iterator[Path]:
     target = Path(os.path.realpath(target))
     special = target.exists() and not target.is_file() and not target.is_dir()
     try:
-        with nullcontext(target) if special else _renamed(target) as part:
+        with nullcontext(target) if special else _rename_when_done(target) as part:
             yield part
     except OSError as error:
         if error.errno in FULL:
@@ -41,12 +41,12 @@ def replacing(target: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _renamed(target: Path) -> Iterator[Path]:
+def _rename_when_done(target: Path) -> Iterator[Path]:
     if not target.parent.is_dir():
         raise GnvcError(f"cannot write {target}: there is no folder {target.parent}")
     try:
         with suppress(OSError):  # the folder may be writable but not readable
-            _clear_dead(target)
+            _remove_leftovers(target)
         beside, lock = _place_beside(target)
     except OSError as error:
         raise GnvcError(f"cannot write {target}: {error.strerror}") from error
@@ -81,7 +81,7 @@ def _place_beside(target: Path) -> tuple[Path, int]:
         os.close(lock)
 
 
-def _clear_dead(target: Path) -> None:
+def _remove_leftovers(target: Path) -> None:
     """Remove killed processes' unfinished output for `target`; restore a folder that they moved aside."""
     name = re.compile(rf"\.{re.escape(target.name)}\.[a-z0-9_]{{8}}\.part")
     for beside in [path for path in target.parent.iterdir() if name.fullmatch(path.name)]:

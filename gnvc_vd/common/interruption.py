@@ -22,18 +22,18 @@ class Interruption:
 
     code: int | None = None
 
-    def hear(self, number: int, frame: FrameType | None) -> None:
+    def on_signal(self, number: int, frame: FrameType | None) -> None:
         self.code = self.code or 128 + number  # the first one; an alarm only says it again
         raise KeyboardInterrupt
 
-    def dropped(self, what: Any) -> None:
+    def on_unraisable(self, what: Any) -> None:
         """An exception that had nowhere to go; takes the place of sys.unraisablehook."""
         if issubclass(what.exc_type, KeyboardInterrupt):
             signal.setitimer(signal.ITIMER_REAL, AGAIN)
         else:
             sys.__unraisablehook__(what)
 
-    def printed(self, kind: type[BaseException], value: BaseException, trace: TracebackType | None) -> None:
+    def on_exception(self, kind: type[BaseException], value: BaseException, trace: TracebackType | None) -> None:
         """In place of sys.excepthook, which Cython calls for what it drops, before it drops it."""
         if not issubclass(kind, KeyboardInterrupt):
             sys.__excepthook__(kind, value, trace)
@@ -44,9 +44,9 @@ def interruptible() -> Iterator[Interruption]:
     """For a program's main thread."""
     interruption = Interruption()
     handled = (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)
-    before = [signal.signal(number, interruption.hear) for number in handled]
+    before = [signal.signal(number, interruption.on_signal) for number in handled]
     hooks = sys.unraisablehook, sys.excepthook
-    sys.unraisablehook, sys.excepthook = interruption.dropped, interruption.printed
+    sys.unraisablehook, sys.excepthook = interruption.on_unraisable, interruption.on_exception
     try:
         yield interruption
     finally:

@@ -42,7 +42,7 @@ class Motion:
         return replace(self, right=self.right * factor, down=self.down * factor, shake=self.shake * factor)
 
 
-def drawn_motion(draws: Draws, height: int, width: int) -> Motion:
+def draw_motion(draws: Draws, height: int, width: int) -> Motion:
     """Slow motion is more common than fast, and some cameras stand still."""
     if draws.chance(STILL):
         return Motion()
@@ -72,7 +72,7 @@ def path_of(motion: Motion, frames: int, shrink: float = 1.0, angle: float = 0.0
     return torch.cat([linear, turned[..., None]], -1)
 
 
-def placed(path: Tensor, draws: Draws, height: int, width: int, picture: tuple[int, int]) -> Tensor:
+def place_path(path: Tensor, draws: Draws, height: int, width: int, picture: tuple[int, int]) -> Tensor:
     """The path somewhere in a picture H W, made smaller if it would not fit."""
     low, high = _reach(path, height, width)
     room = torch.tensor([picture[1] - 1, picture[0] - 1], dtype=torch.float64)
@@ -84,7 +84,7 @@ def placed(path: Tensor, draws: Draws, height: int, width: int, picture: tuple[i
     return path
 
 
-def drawn_shrink(draws: Draws, height: int, width: int, picture: tuple[int, int]) -> float:
+def draw_shrink(draws: Draws, height: int, width: int, picture: tuple[int, int]) -> float:
     """From the picture's own pixels to most of the picture in one frame, evenly in the logarithm."""
     largest = min(LARGEST_SHRINK, 0.8 * picture[0] / height, 0.8 * picture[1] / width)
     return math.exp(draws.uniform() * math.log(max(1.0, largest)))
@@ -118,7 +118,7 @@ def warp(picture: Tensor, path: Tensor, height: int, width: int) -> Tensor:
     reach = torch.tensor([patch.shape[3] - 1, patch.shape[2] - 1], dtype=torch.float64).clamp(min=1)
     inner = inner * (4 / reach[:, None])
     inner[..., 2] -= 1
-    grid = _applied(inner.float().to(patch.device), _places(height, width).float().to(patch.device))
+    grid = _transform(inner.float().to(patch.device), _places(height, width).float().to(patch.device))
     grid = grid.reshape(1, frames * height, width, 2)
     seen = grid_sample(patch, grid, mode="bilinear", padding_mode="border", align_corners=True)
     return seen.view(-1, frames, height, width)
@@ -126,7 +126,7 @@ def warp(picture: Tensor, path: Tensor, height: int, width: int) -> Tensor:
 
 def _reach(path: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
     """The smallest and largest (x, y) that any frame's corner sees."""
-    corners = _applied(path, _places(height, width)[:: max(1, height - 1), :: max(1, width - 1)]).flatten(0, 2)
+    corners = _transform(path, _places(height, width)[:: max(1, height - 1), :: max(1, width - 1)]).flatten(0, 2)
     return corners.amin(0), corners.amax(0)
 
 
@@ -137,7 +137,7 @@ def _places(height: int, width: int) -> Tensor:
     return torch.stack([x.expand(height, width), y[:, None].expand(height, width)], -1)
 
 
-def _applied(path: Tensor, places: Tensor) -> Tensor:
+def _transform(path: Tensor, places: Tensor) -> Tensor:
     """T h w 2."""
     x, y = places[:1, :, 0, None], places[:, :1, 1, None]  # a place's x is its column's, its y its row's
     to_right, to_bottom, shift = (path[:, None, None, :, k] for k in range(3))

@@ -81,12 +81,12 @@ class VideoClips(ItemClips):
         frames, height, width = film.shape
         require(frames >= spec.span, f"{frames} frames, a clip takes {spec.span}", UnsuitableError)
         start = draws.below(frames - spec.span + 1)
-        area = drawn_area(draws, height, width, spec)
+        area = draw_area(draws, height, width, spec)
         if self._material is None:
-            return finished(film.read(start, spec.frames, spec.stride, area), draws, spec)
+            return shrink_and_mirror(film.read(start, spec.frames, spec.stride, area), draws, spec)
         taken = self._material[film][start : start + spec.span : spec.stride]
         part = taken[:, :, area.top : area.top + area.height, area.left : area.left + area.width]
-        return finished(part.float(), draws, spec)  # not every device has a filter for bytes
+        return shrink_and_mirror(part.float(), draws, spec)  # not every device has a filter for bytes
 
     def _film(self, item: int) -> Film:
         entry = self._entries[item]
@@ -109,9 +109,9 @@ class SeptupletClips(ItemClips):
         first, spec = 1 + draws.below(SEPTUPLET - self.spec.span + 1), self.spec
         frames = [read_picture(folder / f"im{number}.png") for number in range(first, first + spec.span, spec.stride)]
         height, width = frames[0].shape[:2]
-        area = drawn_area(draws, height, width, spec)
+        area = draw_area(draws, height, width, spec)
         cut = np.stack([area.cut(frame) for frame in frames])
-        return finished(torch.from_numpy(cut).permute(0, 3, 1, 2), draws, spec)
+        return shrink_and_mirror(torch.from_numpy(cut).permute(0, 3, 1, 2), draws, spec)
 
 
 class Mixture(Clips):
@@ -151,7 +151,7 @@ class Mixture(Clips):
         return part, block * self._counts[part] + int((owners[:place] == part).sum())
 
 
-def drawn_area(draws: Draws, height: int, width: int, spec: ClipSpec) -> Area:
+def draw_area(draws: Draws, height: int, width: int, spec: ClipSpec) -> Area:
     """Where a clip is cut out of a picture: its size times whatever the picture is shrunk by."""
     shrink = max(1.0, min(height, width) / spec.short_side) if spec.short_side else 1.0
     tall, wide = int(spec.height * shrink), int(spec.width * shrink)
@@ -159,7 +159,7 @@ def drawn_area(draws: Draws, height: int, width: int, spec: ClipSpec) -> Area:
     return Area(draws.below(height - tall + 1), draws.below(width - wide + 1), tall, wide)
 
 
-def finished(clip: Tensor, draws: Draws, spec: ClipSpec) -> Tensor:
+def shrink_and_mirror(clip: Tensor, draws: Draws, spec: ClipSpec) -> Tensor:
     """Frames as cut out, T 3 h w in levels, shrunk and perhaps mirrored: 3 T H W uint8."""
     size = (spec.height, spec.width)
     if clip.shape[2:] != size:

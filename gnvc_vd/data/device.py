@@ -18,7 +18,7 @@ from torch import Tensor
 from gnvc_vd.common.strict import require
 from gnvc_vd.data.clips import ClipSpec
 from gnvc_vd.data.material import Material
-from gnvc_vd.data.samples import BANKED, Clips, Loading, order
+from gnvc_vd.data.samples import BANKED, Clips, LoaderOptions, order
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ class Bank:
         return self.clips * self.uses
 
 
-class BankedClips(Clips):
+class DeviceClips(Clips):
     """The clips of another source, made on the training device if that source supports it.
 
     Args:
@@ -68,7 +68,7 @@ class BankedClips(Clips):
             slot = int(order(self.bank.clips, self.spec.seed, bank * self.bank.uses + turn, BANKED)[slot])
         return bank * self.bank.clips + slot
 
-    def batches(self, taken: Iterable[list[int]], loading: Loading) -> Iterator[Tensor]:
+    def batches(self, taken: Iterable[list[int]], loading: LoaderOptions) -> Iterator[Tensor]:
         """Batches on the device; a bank too large for memory is refused before anything is decoded."""
         rest = iter(taken)
         first = list(islice(rest, self.bank.clips))  # later batches are not longer

@@ -27,7 +27,7 @@ from gnvc_vd.common.files import replacing
 from gnvc_vd.common.strict import require
 from gnvc_vd.conventions import LATENT_CHANNELS, SPATIAL_STRIDE, GnvcError, UsageError
 from gnvc_vd.data.clips import ClipSpec
-from gnvc_vd.data.samples import Clips, Draws, Loading, item_of
+from gnvc_vd.data.samples import Clips, Draws, LoaderOptions, item_of
 from gnvc_vd.video.pixels import to_model
 
 INDEX = "index.json"
@@ -90,7 +90,7 @@ def precompute(
     folder: Path,
     index: LatentIndex,
     batch: int = 1,
-    loading: Loading = Loading(),  # noqa: B008 - frozen
+    loading: LoaderOptions = LoaderOptions(),  # noqa: B008 - frozen
     on_done: Callable[[int], None] = lambda clips: None,
 ) -> None:
     """Encode the clips that the index says, but for the shards that are there already.

@@ -91,7 +91,7 @@ def inside(root: Path, path: str) -> Path:
 
 def read_manifest(path: Path, kind: Kind, split: str | None = None) -> list[Entry]:
     """The entries of a manifest of this kind, of one split or of all."""
-    header, lines = opened_manifest(path)
+    header, lines = open_manifest(path)
     if header.format != FORMAT or header.kind != kind:
         raise GnvcError(f"{path}: format {header.format} of {header.kind!r}; wanted is format {FORMAT} of {kind!r}")
     entries = [strict.parse(Entry, data, f"{path} line {number}") for number, data in enumerate(lines, 2)]
@@ -160,7 +160,7 @@ def scan(
     return [Entry(path, start, frames, width, height, round(rate, 6), split, digest) for start, frames in runs]
 
 
-def opened_manifest(path: Path) -> tuple[Header, Iterator[object]]:
+def open_manifest(path: Path) -> tuple[Header, Iterator[object]]:
     """The first line, and the rest to be read."""
     require(path.is_file(), f"{path}: missing", GnvcError)
     require(path.stat().st_size <= MAX_MANIFEST, f"{path}: too large to be a manifest", GnvcError)

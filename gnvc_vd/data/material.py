@@ -38,18 +38,18 @@ class Photo:
         """Of what `read` gives."""
         if not self.height:
             return self.read().nbytes
-        height, width = self._shrunk(self.height, self.width)
+        height, width = self._shrink(self.height, self.width)
         return 3 * height * width
 
     def read(self) -> Tensor:
         """3 H W uint8."""
         photo = torch.from_numpy(read_picture(self.path)).permute(2, 0, 1).contiguous()
-        size = self._shrunk(*photo.shape[1:])
+        size = self._shrink(*photo.shape[1:])
         if size != photo.shape[1:]:
             photo = interpolate(photo[None], size, mode="bilinear", antialias=True)[0]
         return photo
 
-    def _shrunk(self, height: int, width: int) -> tuple[int, int]:
+    def _shrink(self, height: int, width: int) -> tuple[int, int]:
         shrink = max(1.0, max(height, width) / self.longest_side)
         return max(1, round(height / shrink)), max(1, round(width / shrink))
 
@@ -123,9 +123,9 @@ class Material:
             if device != self.device:
                 self.device, self._kept = device, dict.fromkeys(self._kept)
             missing = [file for file, kept in self._kept.items() if kept is None]
-            self._kept.update(zip(missing, pool.map(self._decoded, missing), strict=True))
+            self._kept.update(zip(missing, pool.map(self._decode, missing), strict=True))
 
-    def _decoded(self, file: Photo | Film) -> Tensor | VideoError:
+    def _decode(self, file: Photo | Film) -> Tensor | VideoError:
         try:
             return file.read().to(self.device).contiguous()
         except VideoError as error:

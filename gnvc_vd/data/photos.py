@@ -9,7 +9,7 @@ from gnvc_vd.data.clips import ClipSpec
 from gnvc_vd.data.manifests import entries_of, inside
 from gnvc_vd.data.material import Material, Photo
 from gnvc_vd.data.samples import Draws, ItemClips, UnsuitableError
-from gnvc_vd.data.scenery import moving
+from gnvc_vd.data.scenery import moving_clip
 
 LONGEST_SIDE = 1920  # pixels; larger photographs are shrunk when they are read
 MEMORY = 1 << 30  # bytes
@@ -45,8 +45,8 @@ class PhotoClips(ItemClips):
     def _clip(self, item: int, draws: Draws) -> Tensor:
         other = draws.below(len(self))
         background = self._photo(item)
-        nearer = self._tried(other, partial(self._photo, other))
-        return moving(draws, background, background if nearer is None else nearer, self.spec)
+        nearer = self._try_item(other, partial(self._photo, other))
+        return moving_clip(draws, background, background if nearer is None else nearer, self.spec)
 
     def _photo(self, item: int) -> Tensor:
         """3 H W uint8."""

@@ -11,7 +11,7 @@ from torch import Tensor
 from gnvc_vd.data.clips import ClipSpec
 from gnvc_vd.data.material import Material
 from gnvc_vd.data.samples import Clips, Draws
-from gnvc_vd.data.scenery import moving
+from gnvc_vd.data.scenery import moving_clip
 
 CANVAS = 1.75  # times the clip, each way
 LEAVES = 120
@@ -37,7 +37,7 @@ class ProceduralClips(Clips):
         height, width = (int(CANVAS * side) for side in (self.spec.height, self.spec.width))
         makers = (texture, dead_leaves, gratings, edges)
         background, nearer = (makers[draws.below(len(makers))](draws, height, width) for _ in range(2))
-        return moving(draws, background.to(self._device), nearer.to(self._device), self.spec)
+        return moving_clip(draws, background.to(self._device), nearer.to(self._device), self.spec)
 
 
 def texture(draws: Draws, height: int, width: int) -> Tensor:

@@ -84,7 +84,7 @@ def order(count: int, seed: int, turn: int, purpose: int = ORDER) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Loading:
+class LoaderOptions:
     """How batches of clips come about."""
 
     workers: int = 0  # loader processes
@@ -103,7 +103,7 @@ class Clips(Dataset[Tensor]):
         """Names and reasons of what was passed over so far, by this process and its loader processes."""
         return {}
 
-    def batches(self, taken: Iterable[list[int]], loading: Loading) -> Iterator[Tensor]:
+    def batches(self, taken: Iterable[list[int]], loading: LoaderOptions) -> Iterator[Tensor]:
         """The clips of these numbers, in this order, which may have no end."""
         pinned = torch.cuda.is_available()
         yield from DataLoader(self, batch_sampler=taken, num_workers=loading.workers, pin_memory=pinned)
@@ -138,7 +138,7 @@ class ItemClips(Clips):
             draws = Draws(self.seed, number, CONTENT + attempt)
             if attempt:
                 item = draws.below(len(self))
-            clip = self._tried(item, functools.partial(self._clip, item, draws))
+            clip = self._try_item(item, functools.partial(self._clip, item, draws))
             if clip is not None:
                 return clip
         raise GnvcError(
@@ -152,10 +152,10 @@ class ItemClips(Clips):
 
     def _all(self, make: Callable[[int], Found]) -> list[Found]:
         """What `make` makes of every item that is not passed over."""
-        tried = (self._tried(item, functools.partial(make, item)) for item in range(len(self)))
+        tried = (self._try_item(item, functools.partial(make, item)) for item in range(len(self)))
         return [clip for clip in tried if clip is not None]
 
-    def _tried(self, item: int, make: Callable[[], Found]) -> Found | None:
+    def _try_item(self, item: int, make: Callable[[], Found]) -> Found | None:
         """What `make` makes of an item, or None where the item is passed over."""
         try:
             return make()

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from gnvc_vd.data.camera import Motion, drawn_motion, drawn_shrink, path_of, placed, warp
+from gnvc_vd.data.camera import Motion, draw_motion, draw_shrink, path_of, place_path, warp
 from gnvc_vd.data.clips import ClipSpec
 from gnvc_vd.data.samples import Draws
 
@@ -22,16 +22,18 @@ EDGE = 1.5  # pixels over which it ends
 BLOB = 2  # how many times the frame the mask is, each way
 
 
-def moving(draws: Draws, background: Tensor, nearer: Tensor, spec: ClipSpec) -> Tensor:
+def moving_clip(draws: Draws, background: Tensor, nearer: Tensor, spec: ClipSpec) -> Tensor:
     """A clip of two pictures 3 H W uint8 on one device, the second seen only where there are two layers."""
     height, width = spec.height, spec.width
-    motion = drawn_motion(draws, height, width)
+    motion = draw_motion(draws, height, width)
     angle = draws.uniform(-0.2, 0.2) if draws.chance(0.5) else 0.0
     far = _somewhere(draws, background, motion, angle, spec)
     seen = warp(background, far, height, width)
     if draws.chance(TWO_LAYERS):
         near = _somewhere(draws, nearer, motion.faster(draws.uniform(*NEARER)), angle, spec)
-        mask = warp(blob(draws, height, width, seen.device), glued(near, height, width), height, width).clamp(0, 1)
+        mask = warp(blob(draws, height, width, seen.device), attach_path(near, height, width), height, width).clamp(
+            0, 1
+        )
         seen = seen + mask * (warp(nearer, near, height, width) - seen)
     if draws.chance(GRAINY):
         strength, generator = draws.uniform(0.5, STRONGEST_GRAIN), draws.generator(seen.device)
@@ -52,7 +54,7 @@ def blob(draws: Draws, height: int, width: int, device: torch.device | str = "cp
     return (0.5 + (field - level) / (EDGE * slope)).clamp(0, 1)[None]
 
 
-def glued(path: Tensor, height: int, width: int) -> Tensor:
+def attach_path(path: Tensor, height: int, width: int) -> Tensor:
     """The path over a picture 2h 2w that is fastened to what `path` shows, and lies on its middle frame."""
     middle = path[len(path) // 2]
     undone = torch.linalg.inv(middle[:, :2])
@@ -63,5 +65,5 @@ def glued(path: Tensor, height: int, width: int) -> Tensor:
 
 def _somewhere(draws: Draws, picture: Tensor, motion: Motion, angle: float, spec: ClipSpec) -> Tensor:
     size = (picture.shape[1], picture.shape[2])
-    path = path_of(motion, spec.frames, drawn_shrink(draws, spec.height, spec.width, size), angle)
-    return placed(path, draws, spec.height, spec.width, size)
+    path = path_of(motion, spec.frames, draw_shrink(draws, spec.height, spec.width, size), angle)
+    return place_path(path, draws, spec.height, spec.width, size)

@@ -57,10 +57,10 @@ def _normal(scale: float) -> Integers:
     edges = [*(symbol + 0.5 for symbol in range(reach + 1)), math.inf]
     beyond = np.array([0.5 * math.erfc(edge / (scale * math.sqrt(2))) for edge in edges])
     right = beyond[:-1] - beyond[1:]  # 1 … reach, then further out
-    return quantised(np.concatenate([right[::-1], [1 - 2 * beyond[0]], right]))
+    return quantise_pmf(np.concatenate([right[::-1], [1 - 2 * beyond[0]], right]))
 
 
-def quantised(probabilities: NDArray[np.float64]) -> Integers:
+def quantise_pmf(probabilities: NDArray[np.float64]) -> Integers:
     """Integer frequencies, none of them zero, that sum to TOTAL; the middle symbol takes what rounding leaves."""
     room = TOTAL - len(probabilities)
     frequencies: Integers = 1 + np.floor(probabilities / probabilities.sum() * room).astype(np.int64)

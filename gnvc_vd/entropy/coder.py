@@ -110,7 +110,7 @@ class Decoder:
         near = self._get(indexes, self._tables) - reach - 1
         far = np.abs(near) > reach
         if far.any():
-            near[far] = np.sign(near[far]) * (reach[far] + self._read_escaped(int(far.sum())))
+            near[far] = np.sign(near[far]) * (reach[far] + self._read_escapes(int(far.sum())))
         return near
 
     def finish(self) -> None:
@@ -122,7 +122,7 @@ class Decoder:
         if not STATE_BITS[0] - slack <= beside <= STATE_BITS[1] + slack:
             raise DamagedPayloadError("the payload does not end where its symbols do")
 
-    def _read_escaped(self, count: int) -> Integers:
+    def _read_escapes(self, count: int) -> Integers:
         lengths = self._get(np.full(count, LENGTH_TABLE), ESCAPE_TABLES)
         if lengths.max() >= LIMIT.bit_length():
             raise DamagedPayloadError("a symbol is out of bounds")

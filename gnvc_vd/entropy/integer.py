@@ -35,7 +35,7 @@ class Frozen(NamedTuple):
     shift: Tensor  # O 1
 
 
-class Quantised(NamedTuple):
+class QuantisedWeights(NamedTuple):
     """A layer's weights as its integers will be, in floats with straight-through gradients."""
 
     weight: Tensor
@@ -65,7 +65,7 @@ class IntegerConv(nn.Module):
         self.register_buffer("bias_integers", torch.zeros(outputs, dtype=torch.int64))
         self.register_buffer("shift", torch.full((outputs,), extra_bits + 1, dtype=torch.int64))
         self.holds = False  # whether quantised weights are cached for this pass (quantised_once)
-        self.held: Quantised | None = None
+        self.held: QuantisedWeights | None = None
         self.factors: Frozen | None = None  # likewise, of the integers
 
     def forward(self, x: Tensor) -> Tensor:
@@ -95,17 +95,17 @@ class IntegerConv(nn.Module):
         return scale.log2().floor().clamp(self.extra_bits + 1, MAX_SHIFT).long()
 
     def _forward_float(self, x: Tensor) -> Tensor:
-        weight, bias, _ = self._quantised()
+        weight, bias, _ = self._quantised_weights()
         with torch.autocast(x.device.type, enabled=False):
             out = nn.functional.conv2d(x.float(), weight, bias, padding=self.kernel // 2)
         return in_units(out, UNITS << self.extra_bits, self.reach)
 
-    def _quantised(self) -> Quantised:
+    def _quantised_weights(self) -> QuantisedWeights:
         """The quantised weights, cached within a pass unless they were made in another autograd mode."""
         mode = torch.is_grad_enabled(), torch.is_inference_mode_enabled()
         if self.held is not None and self.held.mode == mode:
             return self.held
-        made = Quantised(*self._quantise(), mode)
+        made = QuantisedWeights(*self._quantise(), mode)
         if self.holds:
             self.held = made
         return made
@@ -145,7 +145,7 @@ class IntegerConv(nn.Module):
 
 
 @contextmanager
-def quantised_once(model: nn.Module) -> Iterator[None]:
+def quantise_once(model: nn.Module) -> Iterator[None]:
     """Context in which every layer of the model quantises its weights once, on first use.
 
     For a pass that calls the same layers for each latent: neither weights nor integers may change inside. With gradient
@@ -161,14 +161,14 @@ def quantised_once(model: nn.Module) -> Iterator[None]:
             layer.holds, layer.held, layer.factors = False, None, None
 
 
-def with_weights_quantised_once(
+def quantise_weights_once(
     forward: Callable[Concatenate[Model, Inputs], Output],
 ) -> Callable[Concatenate[Model, Inputs], Output]:
     """A model's forward, its weights quantised once each time it is called."""
 
     @functools.wraps(forward)
     def whole(self: Model, /, *inputs: Inputs.args, **options: Inputs.kwargs) -> Output:
-        with quantised_once(self):
+        with quantise_once(self):
             return forward(self, *inputs, **options)
 
     return whole
@@ -183,12 +183,12 @@ class IntegerLeaky(nn.Module):
         return torch.maximum(x, x >> 3)
 
 
-def saturated(x: Tensor) -> Tensor:
+def saturate(x: Tensor) -> Tensor:
     """A sum of values back within a value's bounds."""
-    return bounded(x, REACH / UNITS) if x.is_floating_point() else x.clamp(-REACH, REACH)
+    return clamp_with_gradient(x, REACH / UNITS) if x.is_floating_point() else x.clamp(-REACH, REACH)
 
 
-def rounded_shift(x: Tensor, bits: int) -> Tensor:
+def round_shift(x: Tensor, bits: int) -> Tensor:
     """x / 2^bits, halves rounded up."""
     return (x + (1 << bits >> 1)) >> bits
 
@@ -207,7 +207,7 @@ def in_units(x: Tensor, units: int = UNITS, reach: int = REACH) -> Tensor:
     return _InUnits.apply(x, units, reach)
 
 
-def bounded(x: Tensor, low: float, high: float | None = None) -> Tensor:
+def clamp_with_gradient(x: Tensor, low: float, high: float | None = None) -> Tensor:
     """Clamp x to ±low, or [low, high], with a gradient like CompressAI's LowerBound at both."""
     low, high = (-low, low) if high is None else (low, high)
     return _Bounded.apply(x, low, high)

@@ -23,7 +23,7 @@ from gnvc_vd.metrics.cvvdp import DISPLAY, ColorVideoVdp
 from gnvc_vd.metrics.fidelity import MsSsim, psnr_rgb, psnr_yuv
 from gnvc_vd.metrics.lattice import Lattice
 from gnvc_vd.metrics.optical_flow import FLOWS, FlowEstimator, dis, raft
-from gnvc_vd.metrics.pairs import FrameMean, Measure, Pair, Pairing
+from gnvc_vd.metrics.pairs import FrameMean, Measure, Pair, PairMaker
 from gnvc_vd.metrics.perceptual import dists, lpips, st_lpips
 from gnvc_vd.metrics.temporal import WarpingError
 from gnvc_vd.metrics.vmaf import Vmaf
@@ -128,7 +128,7 @@ def compare(
         rate = first.info.rate
         panel = stack.enter_context(Panel(metrics, *sizes[0], rate, flow, device))
         notices = list(_notices(reference, first, test, second))
-        pairing = Pairing(first.info.colour, device)
+        pairing = PairMaker(first.info.colour, device)
         total = min((n for n in (frames, first.info.frames, second.info.frames) if n is not None), default=None)
         pairs = islice(zip_longest(first.pictures(), second.pictures()), frames)
         count = 0
@@ -161,7 +161,7 @@ class Panel(ExitStack):
             if name not in metrics:
                 self.missing[name] = "not asked for"
                 continue
-            with self._measuring(name):
+            with self._time_metric(name):
                 self._running[name] = metric.measure(self)
         self.seconds = dict.fromkeys(self._running, 0.0)  # of pictures: loading is not in it
 
@@ -179,19 +179,19 @@ class Panel(ExitStack):
 
     def add(self, pair: Pair) -> None:
         for name, measure in list(self._running.items()):
-            with self._measuring(name):
+            with self._time_metric(name):
                 measure.add(pair)
 
     def figures(self) -> dict[str, float | None]:
         """In the order of METRICS."""
         figures: dict[str, float | None] = dict.fromkeys(METRICS)
         for name, measure in list(self._running.items()):
-            with self._measuring(name):
+            with self._time_metric(name):
                 figures[name] = measure.value()
         return figures
 
     @contextmanager
-    def _measuring(self, name: str) -> Iterator[None]:
+    def _time_metric(self, name: str) -> Iterator[None]:
         """Counts the seconds; a failure makes the metric a missing one."""
         start = time.perf_counter()
         try:

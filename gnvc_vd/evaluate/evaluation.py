@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from omegaconf import DictConfig
 
-from gnvc_vd.baselines.commands import check_bounded
+from gnvc_vd.baselines.commands import check_levels
 from gnvc_vd.baselines.external import External
 from gnvc_vd.baselines.hybrid import Hybrid
 from gnvc_vd.bitstream.gop import check_gop
@@ -47,7 +47,7 @@ class OwnCodec:
             one_each = self.model is None and self.levels in ((), tuple(self.models))
             require(one_each, "models say which level each is of: give neither levels nor a model beside them")
             object.__setattr__(self, "levels", tuple(self.models))
-        check_bounded(self.levels, self.codec, RATE_OPTIONS[self.codec].largest)
+        check_levels(self.levels, self.codec, RATE_OPTIONS[self.codec].largest)
 
     def model_at(self, level: int) -> str | None:
         return self.models.get(level, self.model)
@@ -82,7 +82,7 @@ class CodecEntry:
 
 
 @dataclass(frozen=True)
-class Reporting:
+class ReportOptions:
     """What is made of the points.
 
     Args:
@@ -136,7 +136,7 @@ class Evaluation:
     flow: str = "dis"
     device: str = "auto"
     at_once: int = 1
-    report: Reporting = Reporting()
+    report: ReportOptions = ReportOptions()
 
     def __post_init__(self) -> None:
         require(self.codecs, "an evaluation has a codec")

@@ -20,7 +20,7 @@ from gnvc_vd.common.files import file_sha256, write_text
 from gnvc_vd.common.provenance import commit, processor
 from gnvc_vd.conventions import GnvcError
 from gnvc_vd.evaluate.evaluation import CodecEntry, Evaluation
-from gnvc_vd.evaluate.sequences import Prepared, described
+from gnvc_vd.evaluate.sequences import PreparedSource, describe_clip
 from gnvc_vd.presets import BottleneckKind
 from gnvc_vd.video import ffmpeg
 
@@ -70,7 +70,7 @@ class Point:
         return self.kbps * 1000 * self.frames / (8 * self.bytes)
 
 
-def settings_of(contestant: CodecEntry, level: int, source: Prepared, evaluation: Evaluation) -> dict[str, Any]:
+def settings_of(contestant: CodecEntry, level: int, source: PreparedSource, evaluation: Evaluation) -> dict[str, Any]:
     """What decides a point's bytes and pictures, as plain data."""
     codec = contestant.codec
     settings = {key: value for key, value in dataclasses.asdict(codec).items() if key not in ("levels", "models")}
@@ -84,7 +84,7 @@ def settings_of(contestant: CodecEntry, level: int, source: Prepared, evaluation
     return {
         contestant.kind: settings,
         "level": level,
-        "sequence": {"name": source.sequence.name, "sha256": source.sha256, **described(source.clip)},
+        "sequence": {"name": source.sequence.name, "sha256": source.sha256, **describe_clip(source.clip)},
         "crop": None if evaluation.crop is None else list(evaluation.crop),
         "flow": evaluation.flow,
     }

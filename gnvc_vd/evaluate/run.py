@@ -19,12 +19,12 @@ from pathlib import Path
 from tqdm import tqdm
 
 from gnvc_vd.backbone.sources import folder_of
-from gnvc_vd.baselines.commands import DECODED, SOURCE, Coded, Commands, code
+from gnvc_vd.baselines.commands import DECODED, SOURCE, CodingResult, Commands, code
 from gnvc_vd.baselines.external import External
 from gnvc_vd.baselines.hybrid import Hybrid
 from gnvc_vd.codecs.contract import RATE_OPTIONS
 from gnvc_vd.codecs.info import inspect
-from gnvc_vd.codecs.load import DEFAULT_MODEL, highest_refined
+from gnvc_vd.codecs.load import DEFAULT_MODEL, highest_refined_quality
 from gnvc_vd.common.files import file_sha256, replacing
 from gnvc_vd.common.strict import require
 from gnvc_vd.conventions import GnvcError, UsageError, bits_per_pixel, kilobits_per_second
@@ -32,7 +32,7 @@ from gnvc_vd.evaluate.compare import compare
 from gnvc_vd.evaluate.evaluation import CodecEntry, Evaluation, OwnCodec, words
 from gnvc_vd.evaluate.points import Point, environment, key_of, path_of, read_point, settings_of, write_point
 from gnvc_vd.evaluate.protocols import read_protocol
-from gnvc_vd.evaluate.sequences import Prepared, prepare, write_player_copy
+from gnvc_vd.evaluate.sequences import PreparedSource, prepare, write_player_copy
 from gnvc_vd.evaluate.test_sets import CLIPS, Sequence, path_of_film, read_manifest
 from gnvc_vd.metrics.weight_files import FILES, in_torch_home, missing_message
 from gnvc_vd.presets import PRESETS
@@ -45,7 +45,7 @@ class Job:
     evaluation: Evaluation
     codec: str
     level: int
-    source: Prepared
+    source: PreparedSource
 
     def __str__(self) -> str:
         return f"{self.codec} {self.source.sequence.name} {self.level}"
@@ -66,16 +66,16 @@ class Job:
         folder = Path(self.evaluation.folder) / "streams" / self.codec / self.source.sequence.name
         return folder / f"{self.level:02}{suffix}"
 
-    def finished(self) -> Point | None:
+    def read_result(self) -> Point | None:
         """The point's file, if it is of these settings and holds the metrics that are asked for."""
         point, metrics = read_point(self.path), self.evaluation.metrics
         if point is None or point.key != key_of(self.settings) or not set(metrics) <= set(point.asked):
             return None
-        return None if any(_weights_arrived(point, name) for name in metrics) else point
+        return None if any(_has_weights_now(point, name) for name in metrics) else point
 
 
 @dataclass(frozen=True)
-class Done:
+class RunSummary:
     """A call's result, and all points once the evaluation is complete."""
 
     made: int
@@ -90,7 +90,7 @@ def evaluate(
     rank: int = 0,
     processes: int = 1,
     barrier: Callable[[], object] = lambda: None,
-) -> Done:
+) -> RunSummary:
     """This process's share of the points.
 
     Args:
@@ -115,9 +115,9 @@ def evaluate(
     if anchor is not None and anchor not in codecs:
         raise UsageError(f"{anchor} is the anchor, and its model does not refine: give another with report.anchor")
     for one in sequences[rank::processes]:
-        _prepared(one, evaluation)
+        _prepare_copies(one, evaluation)
     barrier()
-    sources = [_prepared(one, evaluation) for one in sequences]
+    sources = [_prepare_copies(one, evaluation) for one in sequences]
     all_jobs = [
         Job(evaluation, name, level, source)
         for source in sources
@@ -125,7 +125,7 @@ def evaluate(
         for level in contestant.codec.levels
     ]
     jobs = [job for job in all_jobs if not evaluation.only or job.codec in evaluation.only]
-    waiting = [job for job in jobs if job.finished() is None]
+    waiting = [job for job in jobs if job.read_result() is None]
     barrier()  # before anybody makes one: all share the same list
     mine = waiting[rank::processes]
 
@@ -147,10 +147,10 @@ def evaluate(
             progress.set_postfix_str(str(job))
             failures += [] if failure is None else [f"{job}: {failure}"]
     barrier()
-    points = [job.finished() for job in all_jobs]
+    points = [job.read_result() for job in all_jobs]
     whole = tuple(point for point in points if point is not None)
     kept = len(jobs) - len(waiting)
-    return Done(len(mine) - len(failures), kept, tuple(failures), whole if len(whole) == len(points) else None)
+    return RunSummary(len(mine) - len(failures), kept, tuple(failures), whole if len(whole) == len(points) else None)
 
 
 def is_redundant(contestant: CodecEntry) -> bool:
@@ -158,7 +158,7 @@ def is_redundant(contestant: CodecEntry) -> bool:
     ours = contestant.ours
     if ours is None or ours.codec != "gnvc-vd" or ours.decode.get("no-refine") is not True:
         return False
-    return all(level > highest_refined(ours.model_at(level)) for level in ours.levels)
+    return all(level > highest_refined_quality(ours.model_at(level)) for level in ours.levels)
 
 
 def make(job: Job, device: str) -> None:
@@ -172,7 +172,7 @@ def make(job: Job, device: str) -> None:
         at_the_end.callback(shutil.rmtree, work, ignore_errors=True)
         (work / SOURCE).symlink_to(job.source.path.absolute())
         commands = commands_of(job, device, work)
-        done = _coded(job, commands, work)
+        done = _code_or_reuse(job, commands, work)
         asked, flow = evaluation.metrics, evaluation.flow
         comparison = compare(str(work / SOURCE), str(done.decoded), metrics=asked, flow=flow, device=device)
         whole = comparison.frames == clip.frames and not any("goes on" in notice for notice in comparison.notices)
@@ -239,7 +239,7 @@ def our_commands(codec: OwnCodec, level: int, gop: int | None, device: str) -> C
     return Commands(tuple(encode), tuple(decode), stream)
 
 
-def _coded(job: Job, commands: Commands, work: Path) -> Coded:
+def _code_or_reuse(job: Job, commands: Commands, work: Path) -> CodingResult:
     at_once, all_threads = job.evaluation.at_once, int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
     threads = None if at_once == 1 or job.contestant.external else max(1, all_threads // at_once)
     earlier = shared_encoding(job)
@@ -261,7 +261,7 @@ def shared_encoding(job: Job) -> tuple[Path, float] | None:
         if models[0] != models[1] or (theirs.codec, theirs.encode) != (mine.codec, mine.encode):
             continue
         twin = replace(job, codec=name)
-        point, stream = twin.finished(), twin.stream_path(".gnvc")
+        point, stream = twin.read_result(), twin.stream_path(".gnvc")
         if point is not None and stream.is_file() and file_sha256(stream) == point.stream_sha256:
             return stream, point.encode_seconds
     return None
@@ -271,7 +271,7 @@ def root_of(evaluation: Evaluation) -> Path:
     return CLIPS if evaluation.root is None else Path(evaluation.root)
 
 
-def _prepared(sequence: Sequence, evaluation: Evaluation) -> Prepared:
+def _prepare_copies(sequence: Sequence, evaluation: Evaluation) -> PreparedSource:
     """Both the source and its copy for the player, made where they are not there."""
     folder = Path(evaluation.folder)
     frames = evaluation.frames or sequence.frames
@@ -282,7 +282,7 @@ def _prepared(sequence: Sequence, evaluation: Evaluation) -> Prepared:
     return prepared
 
 
-def _weights_arrived(point: Point, metric: str) -> bool:
+def _has_weights_now(point: Point, metric: str) -> bool:
     """Whether a metric that lacked its network has got it since."""
     file = FILES.get(metric)
     return file is not None and point.missing.get(metric) == missing_message(file) and in_torch_home(file).is_file()

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gnvc_vd.baselines.commands import Clip, lossless, raw_input, tagged
+from gnvc_vd.baselines.commands import Clip, colour_filters, lossless, raw_input
 from gnvc_vd.common.files import replacing, write_text
 from gnvc_vd.common.strict import require
 from gnvc_vd.conventions import Colour, GnvcError
@@ -38,7 +38,7 @@ Crop = SequenceOf[int] | None  # width and height of the middle
 
 
 @dataclasses.dataclass(frozen=True)
-class Prepared:
+class PreparedSource:
     """A source as codecs get it, and what it came from."""
 
     sequence: Sequence
@@ -47,12 +47,12 @@ class Prepared:
     sha256: str  # of the film
 
 
-def prepare(sequence: Sequence, root: Path, frames: int, folder: Path, crop: Crop = None) -> Prepared:
+def prepare(sequence: Sequence, root: Path, frames: int, folder: Path, crop: Crop = None) -> PreparedSource:
     """FOLDER/NAME.mkv and what it was made of, NAME.json; made once."""
     target, about = folder / f"{sequence.name}.mkv", folder / f"{sequence.name}.json"
-    clip = cropped(sequence.clip(frames), crop)
+    clip = crop_clip(sequence.clip(frames), crop)
     film, sha = film_of(sequence, root)
-    settings = {"film": sequence.file, "sha256": sha, **described(clip), "crop": None if crop is None else [*crop]}
+    settings = {"film": sequence.file, "sha256": sha, **describe_clip(clip), "crop": None if crop is None else [*crop]}
     if not (target.is_file() and about.is_file() and json.loads(about.read_text(encoding="utf-8")) == settings):
         about.unlink(missing_ok=True)  # it must never stand beside another source
         made = make_source(film, target, clip.frames, sequence.raw, sequence.colour, crop)
@@ -60,10 +60,10 @@ def prepare(sequence: Sequence, root: Path, frames: int, folder: Path, crop: Cro
             target.unlink()
             raise GnvcError(f"{film} holds {made}; the manifest says {clip}")
         write_text(about, json.dumps(settings))
-    return Prepared(sequence, clip, target, sha)
+    return PreparedSource(sequence, clip, target, sha)
 
 
-def described(clip: Clip) -> dict[str, object]:
+def describe_clip(clip: Clip) -> dict[str, object]:
     """As plain data, for files that must know it again."""
     return dataclasses.asdict(clip) | {"rate": str(clip.rate), "colour": str(clip.colour)}
 
@@ -83,7 +83,7 @@ def make_source(
         first = next(taken, None)
         if first is None:
             raise GnvcError(f"{film}: 0 frames, {frames} were asked for")
-        clip = cropped(Clip(info.width, info.height, frames, info.rate, first.colour, first.pixel_format), crop)
+        clip = crop_clip(Clip(info.width, info.height, frames, info.rate, first.colour, first.pixel_format), crop)
         with ffmpeg.Fed(lossless(clip, "-", part.name), str(part.parent)) as pipe:
             for count, planes in enumerate(chain([first], taken), 1):  # noqa: B007 - counted for what follows
                 pipe.write(middle(planes, crop).tobytes())
@@ -97,7 +97,7 @@ def _codes(picture: Picture, convert: PlanesOf) -> Planes:
     return stored if stored and stored.pixel_format in AS_STORED else convert(picture.rgb)
 
 
-def cropped(clip: Clip, crop: Crop) -> Clip:
+def crop_clip(clip: Clip, crop: Crop) -> Clip:
     if crop is None:
         return clip
     width, height = crop
@@ -123,7 +123,7 @@ def write_player_copy(video: Path, clip: Clip, target: Path, raw: RawVideo | Non
     """A copy of the clip's frames at its rate, for the player."""
     target.parent.mkdir(parents=True, exist_ok=True)
     look = dataclasses.replace(clip, colour=SHOWN, pixel_format="yuv420p")
-    filters = ["-vf", f"{tagged(look)},{EVEN},{STATED}"]
+    filters = ["-vf", f"{colour_filters(look)},{EVEN},{STATED}"]
     with replacing(target) as part, open_video(video, raw) as frames:
         arguments = [*raw_input(look, "-"), *filters, *SHOWN_AS, "-movflags", "+faststart", part.name]
         with ffmpeg.Fed(arguments, str(part.parent)) as pipe:

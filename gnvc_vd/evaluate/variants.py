@@ -107,33 +107,33 @@ class Task:
 
     name: str
     commands: tuple[Command, ...]
-    made: Path
+    output: Path
     record: Path
 
     def is_done(self) -> bool:
         """Whether it is finished; raises if it was finished or started with other settings."""
         if not self.record.is_file():
             return False
-        kept = json.loads(self.record.read_text(encoding="utf-8"))
-        same = kept["commands"] == [list(one) for one in self.commands]
-        changed = f"{self.made}: made with other settings, as {self.record} says; remove both, or give another --out"
+        record = json.loads(self.record.read_text(encoding="utf-8"))
+        same = record["commands"] == [list(one) for one in self.commands]
+        changed = f"{self.output}: made with other settings, as {self.record} says; remove both, or give another --out"
         require(same, changed, GnvcError)
-        return bool(kept["ended"]) and self.made.is_dir()
+        return bool(record["ended"]) and self.output.is_dir()
 
     def run(self, execute: Callable[[Command], None]) -> None:
         self.record.parent.mkdir(parents=True, exist_ok=True)
-        self.made.parent.mkdir(parents=True, exist_ok=True)
-        self._keep(ended=False)
+        self.output.parent.mkdir(parents=True, exist_ok=True)
+        self._write_record(ended=False)
         for command in self.commands:
             execute(command)
-        self._keep(ended=True)
+        self._write_record(ended=True)
 
-    def _keep(self, ended: bool) -> None:
+    def _write_record(self, ended: bool) -> None:
         write_text(self.record, json.dumps({"ended": ended, "commands": self.commands}, indent=1) + "\n")
 
 
 @dataclass(frozen=True)
-class Programs:
+class Scripts:
     """Paths of the three scripts, and a launcher for every training that replaces its phase's."""
 
     train: str
@@ -142,7 +142,7 @@ class Programs:
     launch: Command = ()
 
 
-class Planned:
+class AblationPlan:
     """An ablation's tasks, in one output folder.
 
     Args:
@@ -150,18 +150,18 @@ class Planned:
     """
 
     def __init__(
-        self, ablation: Ablation, out: Path, programs: Programs, training: Command = (), evaluation: Command = ()
+        self, ablation: Ablation, out: Path, scripts: Scripts, training: Command = (), evaluation: Command = ()
     ) -> None:
-        self.ablation, self.out, self.programs = ablation, out, programs
+        self.ablation, self.out, self.scripts = ablation, out, scripts
         self.training, self.evaluation = training, evaluation
         self._owners: dict[tuple[object, ...], Task] = {}
         self.chains = {(name, seed): self._chain(name, seed) for name in ablation.variants for seed in ablation.seeds}
 
-    def needs(self, variant: str, seed: int) -> list[tuple[str, int]]:
+    def dependencies(self, variant: str, seed: int) -> list[tuple[str, int]]:
         """Dependencies: earlier chains that share a phase with this one."""
-        made = {task.made for task in self.chains[variant, seed]}
+        outputs = {task.output for task in self.chains[variant, seed]}
         before = takewhile(lambda at: at != (variant, seed), self.chains)
-        return [at for at in before if made & {task.made for task in self.chains[at]}]
+        return [at for at in before if outputs & {task.output for task in self.chains[at]}]
 
     def _chain(self, variant: str, seed: int) -> list[Task]:
         tasks = list[Task]()
@@ -171,11 +171,11 @@ class Planned:
             added = different.phases.get(name, ())
             if added is not None:
                 own = added if phase.common else (*different.settings, *added)
-                tasks.append(self._training(variant, seed, name, phase, own, start))
-                start = str(tasks[-1].made)
-        return [*tasks, self._judged(variant, seed, str(start))]
+                tasks.append(self._training_task(variant, seed, name, phase, own, start))
+                start = str(tasks[-1].output)
+        return [*tasks, self._evaluation_task(variant, seed, str(start))]
 
-    def _training(
+    def _training_task(
         self, variant: str, seed: int, name: str, phase: Phase, different: Command, start: str | None
     ) -> Task:
         experiments = [word for word in different if word.startswith(EXPERIMENT)]
@@ -186,18 +186,18 @@ class Planned:
         if key not in self._owners:
             run, model = (self.out / kind / variant / f"seed-{seed}" / name for kind in ("runs", "models"))
             begin = () if start is None else (f"model.start={start}",)
-            launch = self.programs.launch or phase.launch or (sys.executable,)
-            train = (*launch, self.programs.train, *words, *begin, f"hydra.run.dir={run}")
-            export = (sys.executable, self.programs.export, str(run), str(model), *phase.export)
+            launch = self.scripts.launch or phase.launch or (sys.executable,)
+            train = (*launch, self.scripts.train, *words, *begin, f"hydra.run.dir={run}")
+            export = (sys.executable, self.scripts.export, str(run), str(model), *phase.export)
             record = run.with_name(f"{name}.json")
             self._owners[key] = Task(f"{variant}, seed {seed}, {name}", (train, export), model, record)
         return self._owners[key]
 
-    def _judged(self, variant: str, seed: int, model: str) -> Task:
+    def _evaluation_task(self, variant: str, seed: int, model: str) -> Task:
         folder = self.out / "evaluations" / variant / f"seed-{seed}"
         command = (
             sys.executable,
-            self.programs.evaluate,
+            self.scripts.evaluate,
             *self.ablation.evaluation,
             f"folder={folder}",
             f"only=[{self.ablation.codec}]",
@@ -208,14 +208,14 @@ class Planned:
         return Task(f"{variant}, seed {seed}, evaluation", (command,), folder, folder.with_name(f"{folder.name}.json"))
 
 
-def waiting(planned: Planned, only: Sequence[str] = ()) -> Iterator[Task]:
+def unfinished_tasks(plan: AblationPlan, only: Sequence[str] = ()) -> Iterator[Task]:
     """Unfinished tasks, each once, after its dependencies."""
     seen = set[Path]()
-    for seed in planned.ablation.seeds:  # all variants of one seed first, for early comparisons
-        for variant in only or planned.ablation.variants:
-            for task in planned.chains[variant, seed]:
-                if task.made not in seen and not task.is_done():
-                    seen.add(task.made)
+    for seed in plan.ablation.seeds:  # all variants of one seed first, for early comparisons
+        for variant in only or plan.ablation.variants:
+            for task in plan.chains[variant, seed]:
+                if task.output not in seen and not task.is_done():
+                    seen.add(task.output)
                     yield task
 
 

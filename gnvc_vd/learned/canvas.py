@@ -58,11 +58,11 @@ class Canvas:
         steps = np.abs(np.diff(self.pans, axis=0)).max(initial=0)
         return bool(np.abs(self.pans).max() <= PARTS * REACH and steps <= PARTS * LARGEST_STEP)
 
-    def placed(self, frames: Frame) -> Frame:
+    def place_frames(self, frames: Frame) -> Frame:
         """Pictures T H W C to a canvas of each."""
         whole, parts = self._places()
         height, width = self.size
-        moved, canvases = shifted(frames, parts), np.empty((len(frames), height, width, frames.shape[3]), np.uint8)
+        moved, canvases = shift_frames(frames, parts), np.empty((len(frames), height, width, frames.shape[3]), np.uint8)
         ages = np.full((len(frames), height, width), len(frames), np.int16)  # of what is there, in frames
         for frame, canvas, age, (y, x) in zip(moved, canvases, ages, whole.tolist(), strict=True):
             around = ((y, height - self.height - y), (x, width - self.width - x), (0, 0))
@@ -85,14 +85,14 @@ class Canvas:
         beside = [(down, slice(0, left)), (down, slice(right.stop, None))]
         return [(slice(0, top), slice(None)), *beside, (slice(down.stop, None), slice(None))]
 
-    def returned(self, canvases: Frame, first: int = 0) -> Frame:
+    def crop_frames(self, canvases: Frame, first: int = 0) -> Frame:
         """Frames `first` and later, cut out of a canvas of each."""
         whole, parts = (values[first : first + len(canvases)] for values in self._places())
         height, width = self.height + 2 * TAPS, self.width + 2 * TAPS
         cut = np.empty((len(canvases), height, width, 3), np.uint8)
         for out, canvas, (y, x) in zip(cut, canvases, whole.tolist(), strict=True):
             out[:] = np.pad(canvas, ((TAPS, TAPS), (TAPS, TAPS), (0, 0)), mode="edge")[y : y + height, x : x + width]
-        return shifted(cut, -parts)[:, TAPS:-TAPS, TAPS:-TAPS]
+        return shift_frames(cut, -parts)[:, TAPS:-TAPS, TAPS:-TAPS]
 
     def pack(self) -> bytes:
         """The steps between pans in Exp-Golomb codes of the order that makes them shortest."""
@@ -124,19 +124,19 @@ class Canvas:
         return whole - whole.min(0), self.pans - PARTS * whole
 
 
-def shifted(frames: Frame, parts: Numbers) -> Frame:
+def shift_frames(frames: Frame, parts: Numbers) -> Frame:
     """Each of T H W C down and right by so many quarter pixels."""
     moved = frames.copy()
     for frame, amounts in zip(moved, parts.tolist(), strict=True):
         if any(amounts):
             picture = torch.from_numpy(frame).float()
             for axis, amount in enumerate(amounts):
-                picture = _shifted(picture, axis, amount) if amount else picture
+                picture = _shift_axis(picture, axis, amount) if amount else picture
             frame[:] = picture.round().clamp(0, 255).byte().numpy()
     return moved
 
 
-def _shifted(picture: Tensor, axis: int, amount: int) -> Tensor:
+def _shift_axis(picture: Tensor, axis: int, amount: int) -> Tensor:
     """H W C by a windowed sinc along one axis; the edges go on."""
     at = torch.arange(-TAPS, TAPS + 1) + amount / PARTS
     kernel = torch.sinc(at) * torch.sinc(at / (TAPS + 0.5))

@@ -20,9 +20,9 @@ from torch import Tensor
 from gnvc_vd.backbone import flow
 from gnvc_vd.backbone.streaming import State, latents_of_frames
 from gnvc_vd.backbone.weights import Backbone
-from gnvc_vd.bitstream import BitstreamError, CodecId, Header, Unit, whole_stream
+from gnvc_vd.bitstream import BitstreamError, CodecId, Header, Unit, pack_stream
 from gnvc_vd.bitstream import gop as gops
-from gnvc_vd.bitstream.playback import Decoding, decoded, refuse_other_weights, whose_stream
+from gnvc_vd.bitstream.playback import DecodeOptions, check_weights, decode_stream, model_hint
 from gnvc_vd.bitstream.refinement import Refinement, check_tile
 from gnvc_vd.common.noise import normal
 from gnvc_vd.common.strict import require
@@ -32,8 +32,8 @@ from gnvc_vd.learned.bottleneck.networks import DecodedLatent
 from gnvc_vd.learned.bottleneck.policies import POLICIES, Policy, qualities
 from gnvc_vd.learned.bottleneck.schema import coded_identity, stored_tensors
 from gnvc_vd.learned.canvas import Canvas
-from gnvc_vd.learned.pan_search import steadied
-from gnvc_vd.learned.rate_search import Wanted, search
+from gnvc_vd.learned.pan_search import stabilise
+from gnvc_vd.learned.rate_search import TargetSize, search
 from gnvc_vd.video import Video, VideoInfo
 from gnvc_vd.video.pixels import to_frames
 from gnvc_vd.video.scenes import scenes
@@ -47,7 +47,7 @@ NO_REFINER = "was trained without a refiner: its streams are shown as decoded, i
 
 
 @dataclass(frozen=True)
-class Encoding:
+class EncodeOptions:
     """Encoder options.
 
     Args:
@@ -81,7 +81,7 @@ class Encoding:
         """Whether a rate or size is the target, not a quality."""
         return any(rate is not None for rate in self._rates())
 
-    def wanted_bytes(self, info: VideoInfo, frames: int) -> float | None:
+    def target_bytes(self, info: VideoInfo, frames: int) -> float | None:
         """Target size of the whole file in bytes, rounded to a thousandth so that float error costs no byte."""
         if self.bpp is not None:
             return round(self.bpp * info.width * info.height * frames / 8, 3)
@@ -110,7 +110,7 @@ class GnvcVd:
         shown_identity: hash of the float weights, written to its streams (`shown_identity_of`).
         load_refiner: called at the first refinement; encoding never needs it.
         note: a warning for users (nano's: its pictures mean nothing).
-        refinement: refinement settings written to its streams, unless `Encoding.refinement` is set.
+        refinement: refinement settings written to its streams, unless `EncodeOptions.refinement` is set.
     """
 
     name: str
@@ -145,21 +145,21 @@ class GnvcVd:
             self.refiner.to(device)
         return self
 
-    def header(self, info: VideoInfo, settings: Encoding) -> Header:
+    def header(self, info: VideoInfo, settings: EncodeOptions) -> Header:
         refinement, size = settings.refinement or self.refinement, (info.width, info.height)
         require(self.refines or not refinement.steps, f"{self.name} {NO_REFINER}")
         identities = self.coded_identity, self.shown_identity
         return Header(CodecId.GNVC_VD, *identities, *size, info.rate, info.colour, refinement.pack())
 
-    def encode(self, video: Video, settings: Encoding | None = None, **options: Any) -> bytes:
-        """Encode a video to a whole stream; options are fields of `Encoding`."""
-        settings = replace(settings or Encoding(), **options)
-        return whole_stream(self.header(video.info, settings), self.encode_units(video, settings, video.info))
+    def encode(self, video: Video, settings: EncodeOptions | None = None, **options: Any) -> bytes:
+        """Encode a video to a whole stream; options are fields of `EncodeOptions`."""
+        settings = replace(settings or EncodeOptions(), **options)
+        return pack_stream(self.header(video.info, settings), self.encode_units(video, settings, video.info))
 
     def encode_units(
         self,
         frames: Iterable[Frame],
-        settings: Encoding,
+        settings: EncodeOptions,
         info: VideoInfo | None = None,
         on_trial: Callable[[int, float], object] = lambda quality, bpp: None,
         say: Callable[[str], object] = lambda sentence: None,
@@ -189,21 +189,21 @@ class GnvcVd:
         if info is None:
             raise UsageError("a target rate counts the whole file: say what video it is of")
         clip = list(clip)
-        total = settings.wanted_bytes(info, sum(gop.frames for gop in clip))
-        wanted = Wanted(total or 0, is_limit=settings.bpp is None)
+        total = settings.target_bytes(info, sum(gop.frames for gop in clip))
+        wanted = TargetSize(total or 0, is_limit=settings.bpp is None)
         yield from search(lambda quality: list(coded(quality)), self.header(info, settings), wanted, on_trial, say)
 
-    def latents(self, frames: Iterable[Frame], settings: Encoding) -> Iterator[Gop]:
+    def latents(self, frames: Iterable[Frame], settings: EncodeOptions) -> Iterator[Gop]:
         """Cut frames into GOPs and encode each to latents, on a canvas if it has one."""
         for scene in scenes(frames) if settings.scenecut else iter([iter(frames)]):
-            for gop in gops.cut(scene, settings.gop):
+            for gop in gops.split_gops(scene, settings.gop):
                 pictures = np.stack(gop)
-                canvas, placed = steadied(pictures) if settings.canvas == "auto" else (None, pictures)
+                canvas, placed = stabilise(pictures) if settings.canvas == "auto" else (None, pictures)
                 latents = latents_of_frames(self.backbone.vae, gops.pad(placed), self.device)
                 yield Gop(len(gop), latents, canvas)
 
-    def encode_gop(self, index: int, gop: Gop, quality: int, settings: Encoding | None = None) -> Unit:
-        settings = settings or Encoding()
+    def encode_gop(self, index: int, gop: Gop, quality: int, settings: EncodeOptions | None = None) -> Unit:
+        settings = settings or EncodeOptions()
         policy, rotation, refinement = settings.policy, settings.rotation, settings.refinement or self.refinement
         count, number = gop.latents.shape[2], POLICIES.index(policy)
         taken = rotation or self.bottleneck.usual_rotation(count)
@@ -216,17 +216,19 @@ class GnvcVd:
             sigma_0 = flow.sigma_0_for(error, refinement.sigma_ratio).item()
         return Unit(index, gop.frames, quality, number, coded.symbol_hash, payload, taken, sigma_0, canvas=has_canvas)
 
-    def decode(self, stream: bytes | BinaryIO, decoding: Decoding | None = None, **options: Any) -> Iterator[Frame]:
-        """Decode to frames T H W 3, window by window; options are fields of `Decoding`: decode(stream, steps=5)."""
-        return decoded(stream, self.decoder, decoding, **options)
+    def decode(
+        self, stream: bytes | BinaryIO, decoding: DecodeOptions | None = None, **options: Any
+    ) -> Iterator[Frame]:
+        """Decode to frames T H W 3, window by window; options are fields of `DecodeOptions`: decode(stream, steps=5)."""
+        return decode_stream(stream, self.decoder, decoding, **options)
 
-    def decoder(self, header: Header, decoding: Decoding | None = None, pictures: bool = True) -> "GnvcVdDecoder":
+    def decoder(self, header: Header, decoding: DecodeOptions | None = None, pictures: bool = True) -> "GnvcVdDecoder":
         """A decoder for a stream with this header.
 
         Args:
             pictures: False to verify symbols only, which works with any float weights.
         """
-        decoding = decoding or Decoding()
+        decoding = decoding or DecodeOptions()
         if (decoding.steps or decoding.apart) and not self.refines:
             raise UsageError(f"{self.name} {NO_REFINER}")
         refinement = self.check(header, decoding.allow_other_weights or not pictures)
@@ -242,17 +244,17 @@ class GnvcVd:
         if header.coded_identity != self.coded_identity:
             raise BitstreamError(
                 f"coded with model {header.coded_identity.hex()}; {self.name} is {self.coded_identity.hex()}"
-                f"{whose_stream(header)}"
+                f"{model_hint(header)}"
             )
         if not allow_other_weights:
-            refuse_other_weights(header, self.shown_identity, self.name)
+            check_weights(header, self.shown_identity, self.name)
         return Refinement.parse(header.parameters)
 
 
 class GnvcVdDecoder:
     """Decodes a stream's units to frames."""
 
-    def __init__(self, codec: GnvcVd, header: Header, decoding: Decoding, refinement: Refinement) -> None:
+    def __init__(self, codec: GnvcVd, header: Header, decoding: DecodeOptions, refinement: Refinement) -> None:
         self._codec, self._header, self._decoding, self._refinement = codec, header, decoding, refinement
         self._tile = codec.refinement.tile if decoding.tile is None else decoding.tile or None
         check_tile(self._tile)
@@ -301,7 +303,7 @@ class GnvcVdDecoder:
             features = torch.stack([one.feature for one in held], dim=2)
             with torch.inference_mode():
                 context = None if refined is None else refined[:, :, -1:]
-                refined = self._refined(latents, features, context, unit, number)
+                refined = self._refine(latents, features, context, unit, number)
                 parts = []
                 for latent in refined.split(1, dim=2):
                     part, state = self._codec.backbone.vae.decode_step(state, latent)
@@ -311,16 +313,18 @@ class GnvcVdDecoder:
             if canvas is None:
                 yield gops.crop(frames, length, self._header.width, self._header.height)
             else:
-                yield canvas.returned(gops.crop(frames, length, canvas.size[1], canvas.size[0]), start)
+                yield canvas.crop_frames(gops.crop(frames, length, canvas.size[1], canvas.size[0]), start)
 
-    def _refined(self, latents: Tensor, features: Tensor, context: Tensor | None, unit: Unit, window: int) -> Tensor:
+    def _refine(self, latents: Tensor, features: Tensor, context: Tensor | None, unit: Unit, window: int) -> Tensor:
         refinement, steps = self._refinement, self._steps(unit)
         if not steps:
             return latents if context is None else latents[:, :, 1:]
         place, sigma_0 = (unit.index, window, 0), unit.sigma_0 or refinement.sigma_0
         noise = refinement.noise_scale * normal(latents.shape, (refinement.seed, NOISE_KEY), place, latents.device)
         if self._decoding.apart:
-            alone = [apart(given if context is None else given[:, :, 1:]) for given in (latents, features, noise)]
+            alone = [
+                split_latents(given if context is None else given[:, :, 1:]) for given in (latents, features, noise)
+            ]
             refined: Tensor = self._codec.refiner(*alone, sigma_0, steps, tile=self._tile)
             return rearrange(refined, "(b t) c 1 h w -> b c t h w", b=len(latents))
         out: Tensor = self._codec.refiner(latents, features, noise, sigma_0, steps, context, self._tile)
@@ -346,6 +350,6 @@ def shown_identity_of(backbone: Backbone, bottleneck: Bottleneck, adaptor: Mappi
     return digest.digest()[:4]
 
 
-def apart(window: Tensor) -> Tensor:
+def split_latents(window: Tensor) -> Tensor:
     """Split a window into windows of one latent each, along the batch."""
     return rearrange(window, "b c t h w -> (b t) c 1 h w")

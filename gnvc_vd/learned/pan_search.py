@@ -28,7 +28,7 @@ GAIN = 0.08
 STRIP = 128  # rows whose bits are counted at once
 
 
-def steadied(frames: Frame) -> tuple[Canvas | None, Frame]:
+def stabilise(frames: Frame) -> tuple[Canvas | None, Frame]:
     """What an encoder codes of a GOP, T H W 3: canvases where one pays, else the frames."""
     if len(frames) < SHORTEST or min(frames.shape[1:3]) < COARSEST:
         return None, frames
@@ -36,8 +36,8 @@ def steadied(frames: Frame) -> tuple[Canvas | None, Frame]:
     canvas = pan_of(grey)
     if not canvas.within or not canvas.pans.any() or np.prod(canvas.size) > MAX_PIXELS:
         return None, frames
-    pays = bits_of(canvas.placed(grey)) <= (1 - GAIN) * bits_of(grey)
-    return (canvas, canvas.placed(frames)) if pays else (None, frames)
+    pays = bits_of(canvas.place_frames(grey)) <= (1 - GAIN) * bits_of(grey)
+    return (canvas, canvas.place_frames(frames)) if pays else (None, frames)
 
 
 def pan_of(frames: Frame) -> Canvas:
@@ -125,7 +125,7 @@ def _between(other: Tensor, target: Tensor, offset: Offset) -> tuple[float, floa
     here, there = _common(other, target, offset, 0)
     if min(here.shape) < BLOCK:
         return 0.0, 0.0
-    mean, difference = _blurred(here + there), _blurred(there - here)[1:-1:2, 1:-1].flatten()  # of every other row
+    mean, difference = _blur(here + there), _blur(there - here)[1:-1:2, 1:-1].flatten()  # of every other row
     down, right = mean[2::2, 1:-1] - mean[:-2:2, 1:-1], mean[1:-1:2, 2:] - mean[1:-1:2, :-2]
     slopes = torch.stack([down, right]).flatten(1) / 4
     weighted = slopes * LARGEST_DIFFERENCE / difference.abs().clamp_min(LARGEST_DIFFERENCE)
@@ -136,7 +136,7 @@ def _between(other: Tensor, target: Tensor, offset: Offset) -> tuple[float, floa
     return first, second
 
 
-def _blurred(picture: Tensor) -> Tensor:
+def _blur(picture: Tensor) -> Tensor:
     """By [1 2 1] / 4 along both axes, where all three lie in the picture."""
     for axis, side in enumerate(picture.shape):
         first, second, third = (picture.narrow(axis, start, side - 2) for start in range(3))

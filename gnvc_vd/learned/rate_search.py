@@ -7,12 +7,12 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from gnvc_vd.bitstream import Header, Unit, whole_stream
+from gnvc_vd.bitstream import Header, Unit, pack_stream
 from gnvc_vd.conventions import QUALITIES, GnvcError, bits_per_pixel, kilobits_per_second
 
 
 @dataclass(frozen=True)
-class Wanted:
+class TargetSize:
     """Bytes that a whole file should have.
 
     Args:
@@ -29,7 +29,7 @@ class Wanted:
 def search(
     coded: Callable[[int], list[Unit]],
     header: Header,
-    wanted: Wanted,
+    target: TargetSize,
     on_trial: Callable[[int, float], object],
     say: Callable[[str], object],
 ) -> list[Unit]:
@@ -43,16 +43,16 @@ def search(
     while low <= high:
         quality = (low + high) // 2
         units = coded(quality)
-        size = len(whole_stream(header, units))
+        size = len(pack_stream(header, units))
         on_trial(quality, bits_per_pixel(size, header.width, header.height, sum(unit.frames for unit in units)))
-        if wanted.distance(size) < nearest:
-            nearest, best = wanted.distance(size), units
-        low, high = (quality + 1, high) if size < wanted.bytes else (low, quality - 1)
+        if target.distance(size) < nearest:
+            nearest, best = target.distance(size), units
+        low, high = (quality + 1, high) if size < target.bytes else (low, quality - 1)
     if units and not best:
-        raise GnvcError(f"{_stated('lowest', header, units, size)}; at most {wanted.bytes:.0f} bytes are wanted")
+        raise GnvcError(f"{_stated('lowest', header, units, size)}; at most {target.bytes:.0f} bytes are wanted")
     if best and nearest >= 1 and best[0].quality in (0, QUALITIES - 1):
-        size = len(whole_stream(header, best))
-        if (size < wanted.bytes) == (best[0].quality > 0):
+        size = len(pack_stream(header, best))
+        if (size < target.bytes) == (best[0].quality > 0):
             say(_stated("highest" if best[0].quality else "lowest", header, best, size))
     return best
 

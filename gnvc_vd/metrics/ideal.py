@@ -20,7 +20,7 @@ BISECTIONS = 60
 
 
 @dataclass(frozen=True)
-class Coded:
+class IdealResult:
     """Latents as an ideal code at some rate gives them back."""
 
     latents: Tensor
@@ -50,13 +50,13 @@ class IdealCode:
         rates = 0.5 * torch.log2(self._variance / self._variance.clamp_max(level))
         return float(rates.sum()) * self._blocks
 
-    def at_bits(self, bits: float, seed: int = 0) -> Coded:
+    def at_bits(self, bits: float, seed: int = 0) -> IdealResult:
         """The code that spends so many bits."""
         low, high = 1e-12, float(self._variance.max())
         for _ in range(BISECTIONS):
             middle = math.sqrt(low * high)
             low, high = (middle, high) if self.bits(middle) > bits else (low, middle)
-        return Coded(self._at_level(high, seed), self.bits(high), high)
+        return IdealResult(self._at_level(high, seed), self.bits(high), high)
 
     def _at_level(self, level: float, seed: int) -> Tensor:
         kept = 1 - self._variance.clamp_max(level) / self._variance

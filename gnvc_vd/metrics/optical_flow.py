@@ -67,7 +67,7 @@ def raft(device: str = "cpu") -> FlowEstimator:
     return estimate
 
 
-def warped(z: Tensor, flow: FlowField) -> Tensor:
+def warp(z: Tensor, flow: FlowField) -> Tensor:
     """B C H W brought to the first frame's place; outside the picture its edge goes on."""
     height, width = flow.shape[:2]
     x, y = _targets(flow, z)
@@ -85,7 +85,7 @@ def visible(forward: FlowField, backward: FlowField) -> Mask:
     there = torch.from_numpy(forward).double()
     x, y = _targets(forward, there)
     inside = (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
-    back = warped(torch.from_numpy(backward).double().permute(2, 0, 1)[None], forward)[0].permute(1, 2, 0)
+    back = warp(torch.from_numpy(backward).double().permute(2, 0, 1)[None], forward)[0].permute(1, 2, 0)
     missed = (there + back).square().sum(-1)
     allowed = 0.01 * (there.square().sum(-1) + back.square().sum(-1)) + 0.5
     return (inside & (missed <= allowed)).numpy()

@@ -52,7 +52,7 @@ class FrameMean:
         return self._sum / self._count
 
 
-class Pairing:
+class PairMaker:
     """Makes pairs of pictures.
 
     Y, U and V are the codes that the files store where both store them alike (format, matrix, range). Otherwise both

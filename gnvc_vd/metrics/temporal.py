@@ -13,7 +13,7 @@ import torch
 
 from gnvc_vd.conventions import Frame
 from gnvc_vd.metrics import UnavailableError
-from gnvc_vd.metrics.optical_flow import FlowEstimator, FlowField, Mask, dis, visible, warped
+from gnvc_vd.metrics.optical_flow import FlowEstimator, FlowField, Mask, dis, visible, warp
 from gnvc_vd.metrics.pairs import Pair
 
 
@@ -48,7 +48,7 @@ def warping_error(step: Step) -> float | None:
     if not step.visible.any():
         return None
     first, second = (torch.from_numpy(frame.copy()).permute(2, 0, 1)[None].double() for frame in step.test)
-    difference = (first - warped(second, step.flow))[0].square().mean(0)  # H W
+    difference = (first - warp(second, step.flow))[0].square().mean(0)  # H W
     return float(difference[torch.from_numpy(step.visible)].mean())
 
 

@@ -19,7 +19,7 @@ from tqdm import tqdm
 from gnvc_vd.baselines.commands import SOURCE, Clip, run
 from gnvc_vd.baselines.hybrid import HIGHEST, Hybrid
 from gnvc_vd.conventions import GnvcError, bits_per_pixel
-from gnvc_vd.evaluate.evaluation import CodecEntry, Evaluation, OwnCodec, Reporting
+from gnvc_vd.evaluate.evaluation import CodecEntry, Evaluation, OwnCodec, ReportOptions
 from gnvc_vd.evaluate.points import Point
 from gnvc_vd.evaluate.run import evaluate
 from gnvc_vd.evaluate.sequences import prepare
@@ -46,7 +46,7 @@ def demo(folder: Path, model: str | None, device: str) -> tuple[Table, Path]:
     longest_first = replace(ours, codecs=dict(reversed(ours.codecs.items())))  # so that no worker waits at the end
     rates = [point.bpp for point in _points(longest_first, device) if point.codec == "gnvc-vd"]
     rivals = {name: CodecEntry(hybrid=hybrid) for name, hybrid in _rivals(ours, rates).items()}
-    reporting = Reporting(anchor="x265", rates=tuple(rates), published=("gnvc-vd", "gvc"))
+    reporting = ReportOptions(anchor="x265", rates=tuple(rates), published=("gnvc-vd", "gvc"))
     whole = replace(ours, codecs=ours.codecs | rivals, report=reporting)
     points = _points(whole, device)
     rows = labelled(rows_of(points), labels_of(points))

@@ -19,12 +19,12 @@ from gnvc_vd.report.curves import MEAN, Row, labels_of
 from gnvc_vd.report.links import Link, cards, commit_links, paper_links
 from gnvc_vd.report.markup import asset, document, fold, made_html, points_html, section, tables_html
 from gnvc_vd.report.player import (
-    embedded,
+    default_pair,
+    embed_videos,
+    initial_selection,
     main_metric,
-    opening,
     player_levels,
     player_rates,
-    rivals,
     sequences_that_fit,
     video_paths,
 )
@@ -46,7 +46,7 @@ def page(
     metric = main_metric(evaluation.metrics, points)
     names = list(dict.fromkeys(one.codec for one in points))
     entries = {name: evaluation.codecs[name] for name in names if name in evaluation.codecs}
-    pair = rivals(evaluation, names)
+    pair = default_pair(evaluation, names)
     rates = evaluation.report.rates or player_rates(points, pair, metric)
     offered = player_levels(points, rates)
     shown = sequences_that_fit(offered, evaluation.report.shown, folder)
@@ -65,9 +65,9 @@ def page(
             if one.sequence in shown
         },
         "shown": shown,
-        "opening": vars(opening(points, shown, pair, metric)),
+        "opening": vars(initial_selection(points, shown, pair, metric)),
         "source": "source",
-        "videos": embedded(video_paths(folder, shown)),
+        "videos": embed_videos(video_paths(folder, shown)),
     }
     texts = cards(entries)
     links = [*paper_links(entries), *(Link(f"model card: {name}", f"#card-{name}") for name in texts)]

@@ -23,7 +23,7 @@ from gnvc_vd.report import player
 from gnvc_vd.report.links import Link
 from gnvc_vd.report.markup import asset, document, section, table_html
 from gnvc_vd.report.page import metrics_data
-from gnvc_vd.report.player import SOURCE, embedded
+from gnvc_vd.report.player import SOURCE, embed_videos
 from gnvc_vd.report.plots import colour_of
 from gnvc_vd.report.tables import Table, three_digits
 from gnvc_vd.video import RawVideo, open_video
@@ -52,8 +52,8 @@ def write_side_by_side(
         pairs = zip([reference, *found], copies.values(), strict=True)
         for source, target in tqdm(pairs, total=len(copies), unit="video", desc="copying for the page", disable=None):
             write_player_copy(Path(source), clip, target, raw if is_raw(source) else None)
-        if sum(path.stat().st_size for path in copies.values()) <= player.LARGEST:
-            data["videos"] = embedded(copies)
+        if sum(path.stat().st_size for path in copies.values()) <= player.MAX_VIDEO_BYTES:
+            data["videos"] = embed_videos(copies)
         else:
             data["files"] = {key: f"{BESIDE}/{path.name}" for key, path in copies.items()}
             with replacing(home / BESIDE) as part:

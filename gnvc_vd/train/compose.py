@@ -12,7 +12,7 @@ from gnvc_vd.common import strict
 from gnvc_vd.common.strict import require
 from gnvc_vd.conventions import UsageError
 from gnvc_vd.data.clips import ClipSpec, Mixture
-from gnvc_vd.data.device import Bank, BankedClips
+from gnvc_vd.data.device import Bank, DeviceClips
 from gnvc_vd.data.latents import LatentClips, encoder_identity
 from gnvc_vd.data.material import Material
 from gnvc_vd.data.samples import Clips
@@ -74,7 +74,7 @@ def sources_of(config: DictConfig | None) -> Sources | None:
         require(fit, f"no part of the data has clips of {spec.frames} frames")
         made = [(_made(part.source, spec), float(part.weight)) for part in fit]
         mixed = made[0][0] if len(made) == 1 else Mixture(made, spec.seed)
-        return mixed if bank is None else BankedClips(mixed, spec, bank, material)
+        return mixed if bank is None else DeviceClips(mixed, spec, bank, material)
 
     return make
 

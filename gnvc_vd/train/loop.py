@@ -29,7 +29,7 @@ from gnvc_vd.common.files import replacing
 from gnvc_vd.common.strict import without_defaults
 from gnvc_vd.conventions import GnvcError, UsageError
 from gnvc_vd.data.clips import ClipSpec
-from gnvc_vd.data.samples import Clips, Loading
+from gnvc_vd.data.samples import Clips, LoaderOptions
 from gnvc_vd.train import capture
 from gnvc_vd.train.adversary import adversary_state
 from gnvc_vd.train.checkpoint import Checkpoints, State, restore, snapshot
@@ -70,7 +70,7 @@ class Trainer:
         Share(training.stage, 0, PartialState(cpu=training.run.cpu).num_processes, training.run.accumulate)
         self.stage = build(training)
         self.accelerator = _accelerator(training.run, precision_of(self.stage, latest), folder)
-        self.loading = Loading(training.run.workers, self.accelerator.device, training.run.memory)
+        self.loading = LoaderOptions(training.run.workers, self.accelerator.device, training.run.memory)
         if training.run.budget and self.accelerator.num_processes > 1:
             raise UsageError("run.budget needs a single process: several would not stop at the same step")
         if training.run.compile:

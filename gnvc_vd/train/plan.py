@@ -17,7 +17,7 @@ from torch import Tensor
 
 from gnvc_vd.common.noise import WORD, philox
 from gnvc_vd.conventions import UsageError
-from gnvc_vd.data.samples import Clips, Loading
+from gnvc_vd.data.samples import Clips, LoaderOptions
 from gnvc_vd.train.settings import Span, Stage
 
 # What random numbers are for, beside the purposes of data/samples.py: what all samples of a step have in common, each
@@ -58,12 +58,12 @@ def _undivided(batch: int, processes: int, passes: int) -> str:
 Batches = Iterator[tuple[list[int], Tensor]]  # numbers and clips of every pass
 
 
-def batches(source: Clips, share: Share, start: int, stop: int, loading: Loading) -> Batches:
+def batches(source: Clips, share: Share, start: int, stop: int, loading: LoaderOptions) -> Batches:
     """Of the steps from `start` up to `stop`, which lie in one span."""
     return _batches(source, share, map(share.numbers, range(start, stop)), loading)
 
 
-def endless_batches(source: Clips, share: Share, span: Span, start: int, loading: Loading) -> Batches:
+def endless_batches(source: Clips, share: Share, span: Span, start: int, loading: LoaderOptions) -> Batches:
     """Of steps without end, from `start` on, where a clock says which is the last.
 
     How many steps other spans will have had is not known then; so every step has as many numbers as the largest batch.
@@ -72,7 +72,7 @@ def endless_batches(source: Clips, share: Share, span: Span, start: int, loading
     return _batches(source, share, (share.divided(most * step, span.batch) for step in count(start)), loading)
 
 
-def _batches(source: Clips, share: Share, steps: Iterable[list[list[int]]], loading: Loading) -> Batches:
+def _batches(source: Clips, share: Share, steps: Iterable[list[list[int]]], loading: LoaderOptions) -> Batches:
     passes, taken = tee(chain.from_iterable(steps))
     samples = share.stage.samples  # of a source that is repeated after so many, or never
     if samples is not None:

@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from gnvc_vd.backbone.folder import DESCRIPTION, checked_file, read_description
+from gnvc_vd.backbone.folder import DESCRIPTION, check_file, read_description
 from gnvc_vd.backbone.sources import HUB_ID
 from gnvc_vd.common.strict import require
 from gnvc_vd.conventions import GnvcError, UsageError
@@ -57,7 +57,7 @@ def push(folder: Path, hub_id: str) -> str:
 def files_to_push(folder: Path) -> dict[str, Path]:
     """What is uploaded, by its name there; a folder that holds anything else, hidden files apart, is refused."""
     description = read_description(folder)
-    files = {name: checked_file(folder, name, sha256) for name, sha256 in description.files.items()}
+    files = {name: check_file(folder, name, sha256) for name, sha256 in description.files.items()}
     card = next((folder / name for name in CARDS if (folder / name).is_file()), None)
     if card is None:
         raise UsageError(f"{folder}: no card; write {HUB_CARD} there: what the model is, its data and its licence")

@@ -21,7 +21,7 @@ from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
-from gnvc_vd.backbone.dit import kept_in_float32
+from gnvc_vd.backbone.dit import keep_in_float32
 from gnvc_vd.conventions import UsageError
 from gnvc_vd.learned.refine.adaptor import LORA
 from gnvc_vd.train.setup import AnyStage
@@ -61,7 +61,7 @@ def shard(stage: AnyStage, accelerator: Accelerator, replicas: int = 1) -> nn.Mo
 
 def is_divided(name: str, parameter: nn.Parameter) -> bool:
     """Whether a parameter of the transformer is: what its linear maps and convolutions multiply with."""
-    return name.endswith(".weight") and parameter.ndim > 1 and not kept_in_float32(name) and LORA not in name
+    return name.endswith(".weight") and parameter.ndim > 1 and not keep_in_float32(name) and LORA not in name
 
 
 def _divide(model: nn.Module, accelerator: Accelerator, replicas: int) -> None:

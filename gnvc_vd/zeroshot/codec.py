@@ -19,15 +19,15 @@ from torch import Tensor
 from gnvc_vd.backbone.encoders import CLIP_TOKENS, NoTextEncoderError
 from gnvc_vd.backbone.streaming import VideoVae, frames_of_latents, latents_of_frames
 from gnvc_vd.backbone.weights import Backbone
-from gnvc_vd.bitstream import BitstreamError, CodecId, Header, Unit, whole_stream
+from gnvc_vd.bitstream import BitstreamError, CodecId, Header, Unit, pack_stream
 from gnvc_vd.bitstream import gop as gops
-from gnvc_vd.bitstream.playback import Decoding, decoded, refuse_other_weights
+from gnvc_vd.bitstream.playback import DecodeOptions, check_weights, decode_stream
 from gnvc_vd.common.strict import require
 from gnvc_vd.conventions import LATENT_CHANNELS, QUALITIES, Frame, UsageError
 from gnvc_vd.video import Video, VideoInfo
 from gnvc_vd.video.scenes import scenes
 from gnvc_vd.zeroshot import tail
-from gnvc_vd.zeroshot.encoding import BESIDE, GvcEncoding, largest, quality_of
+from gnvc_vd.zeroshot.encoding import BESIDE, GvcEncodeOptions, largest, quality_of
 from gnvc_vd.zeroshot.modes import Chain, Conditioning
 from gnvc_vd.zeroshot.parameters import Parameters, StillName
 from gnvc_vd.zeroshot.payload import Content, pack, symbol_hash
@@ -68,22 +68,22 @@ class Gvc:
         self.prior.to(device)
         return self
 
-    def header(self, info: VideoInfo, settings: GvcEncoding) -> Header:
+    def header(self, info: VideoInfo, settings: GvcEncodeOptions) -> Header:
         self._check_mode(settings.parameters)
         if settings.parameters.still != self.stills.name:
             raise UsageError(f"stills of {settings.parameters.still} are asked for, and here is {self.stills.name}")
         identities, packed = (self.coded_identity, self.shown_identity), settings.parameters.pack()
         return Header(CodecId.GVC, *identities, info.width, info.height, info.rate, info.colour, packed)
 
-    def encode(self, video: Video, settings: GvcEncoding | None = None, **options: Any) -> bytes:
-        """A whole stream; options are fields of `GvcEncoding`."""
-        settings = replace(settings or GvcEncoding(), **options)
-        return whole_stream(self.header(video.info, settings), self.encode_units(video, settings))
+    def encode(self, video: Video, settings: GvcEncodeOptions | None = None, **options: Any) -> bytes:
+        """A whole stream; options are fields of `GvcEncodeOptions`."""
+        settings = replace(settings or GvcEncodeOptions(), **options)
+        return pack_stream(self.header(video.info, settings), self.encode_units(video, settings))
 
     def encode_units(
         self,
         frames: Iterable[Frame],
-        settings: GvcEncoding,
+        settings: GvcEncodeOptions,
         info: VideoInfo | None = None,
         on_trial: object = None,
         say: Callable[[str], object] = lambda sentence: None,
@@ -96,7 +96,7 @@ class Gvc:
         self._check_mode(settings.parameters)
         encoder, taken, pixels = _Encoder(self, settings), HEADER_AND_END, 0
         for scene in scenes(frames) if settings.scenecut else iter([iter(frames)]):
-            for number, gop in enumerate(gops.cut(scene, settings.gop, settings.parameters.shared)):
+            for number, gop in enumerate(gops.split_gops(scene, settings.gop, settings.parameters.shared)):
                 unit = encoder.encode_gop(np.stack(gop), fresh=number == 0)
                 taken, pixels = taken + unit.size, pixels + unit.frames * gop[0][..., 0].size
                 yield unit
@@ -104,17 +104,19 @@ class Gvc:
         if settings.bpp is not None and abs(rate / settings.bpp - 1) > BPP_TOLERANCE:
             say(f"the {'highest' if rate < settings.bpp else 'lowest'} rate here is about {rate:.4g} bpp")
 
-    def decode(self, stream: bytes | BinaryIO, decoding: Decoding | None = None, **options: Any) -> Iterator[Frame]:
-        """Frames T H W 3, GOP by GOP; options are fields of `Decoding`."""
-        return decoded(stream, self.decoder, decoding, **options)
+    def decode(
+        self, stream: bytes | BinaryIO, decoding: DecodeOptions | None = None, **options: Any
+    ) -> Iterator[Frame]:
+        """Frames T H W 3, GOP by GOP; options are fields of `DecodeOptions`."""
+        return decode_stream(stream, self.decoder, decoding, **options)
 
-    def decoder(self, header: Header, decoding: Decoding | None = None, pictures: bool = True) -> "GvcDecoder":
+    def decoder(self, header: Header, decoding: DecodeOptions | None = None, pictures: bool = True) -> "GvcDecoder":
         """For a stream with this header.
 
         Args:
             pictures: whether any are wanted; without, units are verified as far as the model is here.
         """
-        decoding = decoding or Decoding()
+        decoding = decoding or DecodeOptions()
         if decoding.steps is not None or decoding.apart or not decoding.refine:
             raise UsageError("steps and refinement are a GNVC-VD decoder's to choose; a GVC stream fixes its own steps")
         if header.codec is not CodecId.GVC:
@@ -128,7 +130,7 @@ class Gvc:
             raise BitstreamError(f"its given frames are stills of {parameters.still!r}: {needs}")
         if pictures and not decoding.allow_other_weights:
             whose = f"{self.name} with these still weights" if self.stills.identity else self.name
-            refuse_other_weights(header, self.shown_identity, whose)
+            check_weights(header, self.shown_identity, whose)
         return GvcDecoder(self, header, parameters)
 
     def velocity(self, given: Conditioning, latents: int) -> Velocity:
@@ -150,7 +152,7 @@ class Gvc:
 class _Encoder:
     """What an encoder carries from GOP to GOP."""
 
-    def __init__(self, codec: Gvc, encoding: GvcEncoding) -> None:
+    def __init__(self, codec: Gvc, encoding: GvcEncodeOptions) -> None:
         self._codec, self._encoding, self._parameters = codec, encoding, encoding.parameters
         self._chain = Chain()
         self._index = 0

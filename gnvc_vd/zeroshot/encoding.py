@@ -21,7 +21,7 @@ BESIDE = 48  # bytes of a unit that are neither atoms nor stills, about
 
 
 @dataclass(frozen=True)
-class GvcEncoding:
+class GvcEncodeOptions:
     """
     Args:
         atoms: M; None leaves it to `bpp`, and without a rate is 64.
@@ -59,7 +59,7 @@ class GvcEncoding:
             raise UsageError(f"a caption is one line of text, {MAX_CAPTION} bytes at most")
         require(self.gop > 1 or not self.parameters.shared, "GOPs that share a frame hold more than one")
 
-    def wanted_bytes(self, info: VideoInfo, frames: int) -> float | None:
+    def target_bytes(self, info: VideoInfo, frames: int) -> float | None:
         """Of the whole file of so many frames, under a rate."""
         return None if self.bpp is None else self.bpp * info.width * info.height * frames / 8
 

@@ -15,7 +15,7 @@ from gnvc_vd.codecs.load import load
 from gnvc_vd.common import strict
 from gnvc_vd.common.strict import require
 from gnvc_vd.conventions import QUALITIES, Colour, GnvcError
-from gnvc_vd.learned.codec import Encoding
+from gnvc_vd.learned.codec import EncodeOptions
 from gnvc_vd.metrics.fidelity import psnr
 from gnvc_vd.train.log import RUN
 from gnvc_vd.video import Video, VideoInfo
@@ -33,7 +33,7 @@ def curve_of(model: Path, clips: Sequence[Tensor]) -> tuple[Point, ...]:
         for video in map(pixels_of, clips):
             frames, height, width = video.shape[:3]
             info = VideoInfo(width, height, Fraction(25), None, Colour("bt709", "limited"), "", "")
-            encoding = Encoding(quality, gop=frames, scenecut=False, canvas="off")
+            encoding = EncodeOptions(quality, gop=frames, scenecut=False, canvas="off")
             stream = codec.encode(Video(info, ((frame, None) for frame in video)), encoding)
             decoded = np.concatenate(list(codec.decode(stream)))
             curve.append((8 * len(stream) / (frames * height * width), psnr(video, decoded)))

@@ -37,7 +37,7 @@ from gnvc_vd.common.strict import require
 from gnvc_vd.conventions import GnvcError, UsageError
 from gnvc_vd.data.clips import ClipSpec
 from gnvc_vd.data.latents import INDEX, LatentIndex, encoder_identity, precompute, read_index
-from gnvc_vd.data.samples import Clips, Loading
+from gnvc_vd.data.samples import Clips, LoaderOptions
 from gnvc_vd.train.checkpoint import Checkpoints, State, read_state
 from gnvc_vd.train.compose import sources_of, training_of
 from gnvc_vd.train.export import HYDRA, REFIT_CLIPS, VAE_CLIPS, export
@@ -199,7 +199,10 @@ class LegRunner:
         frames, size = (max(getattr(spec, name) for spec in spans) for name in ("frames", "height"))
         seconds, device = self.leg.begin("latents"), torch.device(self.request.device)
         with self.leg.timed("latents"):
-            spec, loading = ClipSpec(frames, size, size, seed=spans[0].seed), Loading(run.workers, device, run.memory)
+            spec, loading = (
+                ClipSpec(frames, size, size, seed=spans[0].seed),
+                LoaderOptions(run.workers, device, run.memory),
+            )
             clips, vae = self.sources(spec), load_backbone(str(self.backbone)).to(device).vae
             there = (self.latents / INDEX).is_file()
             index = read_index(self.latents) if there else planned(clips, spec, vae, seconds, loading)
@@ -254,7 +257,7 @@ class LegRunner:
         return str(folder)
 
 
-def planned(clips: Clips, spec: ClipSpec, vae: VideoVae, seconds: float, loading: Loading) -> LatentIndex:
+def planned(clips: Clips, spec: ClipSpec, vae: VideoVae, seconds: float, loading: LoaderOptions) -> LatentIndex:
     """As many latents as there is time for, by what a few take."""
     numbers = [list(range(at, at + ENCODED_AT_ONCE)) for at in (0, ENCODED_AT_ONCE)]
     ends = list[float]()

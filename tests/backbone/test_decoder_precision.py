@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from gnvc_vd.backbone import decoder_precision
-from gnvc_vd.backbone.decoder_precision import FILE, cpu_is_faster, decoding_type, seconds
+from gnvc_vd.backbone.decoder_precision import FILE, cpu_is_faster, decoder_dtype, seconds
 from gnvc_vd.backbone.sources import user_cache
 
 CPU = torch.device("cpu")
@@ -33,7 +33,7 @@ def tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[torc
 
 def test_a_processor_is_tried_once(tried: list[torch.dtype]) -> None:
     for _ in range(3):
-        assert decoding_type("auto", CPU) is torch.bfloat16
+        assert decoder_dtype("auto", CPU) is torch.bfloat16
         cpu_is_faster.cache_clear()  # another program
     assert tried == [torch.float32, torch.bfloat16]
     (kept,) = json.loads((user_cache() / FILE).read_text()).values()
@@ -45,14 +45,14 @@ def test_a_cache_that_cannot_be_read_is_made_anew(tried: list[torch.dtype]) -> N
     path.parent.mkdir(parents=True)
     for count, content in enumerate((b"\xff", b"[]", b'{"x": 1}'), 1):
         path.write_bytes(content)
-        assert decoding_type("auto", CPU) is torch.bfloat16 and len(tried) == 2 * count
+        assert decoder_dtype("auto", CPU) is torch.bfloat16 and len(tried) == 2 * count
         cpu_is_faster.cache_clear()
 
 
 def test_without_units_nothing_is_tried(tried: list[torch.dtype], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decoder_precision, "has_units", lambda: False)
-    assert decoding_type("auto", CPU) is torch.float32 and tried == [] and not user_cache().exists()
-    assert decoding_type("bf16", CPU) is torch.bfloat16 and decoding_type("fp32", CPU) is torch.float32
+    assert decoder_dtype("auto", CPU) is torch.float32 and tried == [] and not user_cache().exists()
+    assert decoder_dtype("bf16", CPU) is torch.bfloat16 and decoder_dtype("fp32", CPU) is torch.float32
 
 
 def test_a_trial_is_of_time_that_passed() -> None:

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gnvc_vd.backbone.light_vae import START_LOG_VARIANCE, LightVae, Merge, Past, Split
-from gnvc_vd.backbone.streaming import chunked, streamed
+from gnvc_vd.backbone.light_vae import START_LOG_VARIANCE, FrameCache, LightVae, Merge, Split
+from gnvc_vd.backbone.streaming import chunk_clip, stream_steps
 from gnvc_vd.backbone.weights import Options, load_backbone, random_backbone, save_backbone
 from gnvc_vd.conventions import GnvcError
 from gnvc_vd.presets import VaePreset, preset
@@ -33,16 +33,16 @@ def test_a_stream_is_the_whole(vae: LightVae, frames: int) -> None:
     clip = video(frames)
     latents = vae.encode(clip)
     assert latents.shape == (2, 16, 1 + (frames - 1) // 4, 4, 6)
-    by_steps = torch.cat(list(streamed(vae.encode_step, chunked(clip))), dim=2)
+    by_steps = torch.cat(list(stream_steps(vae.encode_step, chunk_clip(clip))), dim=2)
     assert torch.allclose(by_steps, latents, atol=1e-5)
-    shown = torch.cat(list(streamed(vae.decode_step, latents.split(1, dim=2))), dim=2)
+    shown = torch.cat(list(stream_steps(vae.decode_step, latents.split(1, dim=2))), dim=2)
     assert shown.shape == clip.shape and torch.equal(shown, vae.decode(latents))
     at_once = vae.reconstruction(latents * vae.std + vae.mean).clamp(-1, 1)
     assert torch.allclose(shown, at_once, atol=1e-5)
 
 
 def test_a_step_leaves_the_state_it_was_given(vae: LightVae) -> None:
-    first, *rest = chunked(video(9))
+    first, *rest = chunk_clip(video(9))
     _, state = vae.encode_step(None, first)
     once, again = (vae.encode_step(state, rest[0])[0] for _ in range(2))
     assert torch.equal(once, again)
@@ -81,15 +81,15 @@ def test_merging_starts_near_a_mean_and_splitting_near_a_repetition(
 ) -> None:
     merge, split = started(Merge, width, into, time, space), started(Split, into, width, time, space)
     x = torch.randn(1, 4, 4, 6, width, generator=torch.Generator().manual_seed(2))
-    merged = merge(x, Past(()))
+    merged = merge(x, FrameCache(()))
     assert merged.shape == (1, 4 // time, 4 // space, 6 // space, into)
     assert merged.mean().item() == pytest.approx(x.mean().item(), abs=1e-5)
-    repeated = split(merged, Past(()))
+    repeated = split(merged, FrameCache(()))
     assert repeated.shape == x.shape
-    assert torch.allclose(merge(repeated, Past(())), merged, atol=1e-5)
-    first = split(merged[:, :1], Past(None))
+    assert torch.allclose(merge(repeated, FrameCache(())), merged, atol=1e-5)
+    first = split(merged[:, :1], FrameCache(None))
     assert torch.equal(first, repeated[:, time - 1 : time])
-    assert torch.equal(merge(x[:, :1], Past(None)), merge(x[:, :1].expand(-1, time, -1, -1, -1), Past(())))
+    assert torch.equal(merge(x[:, :1], FrameCache(None)), merge(x[:, :1].expand(-1, time, -1, -1, -1), FrameCache(())))
 
 
 def started(kind: type[Merge] | type[Split], width: int, into: int, time: int, space: int) -> Merge | Split:

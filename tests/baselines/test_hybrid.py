@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import gnvc_vd
-from gnvc_vd.baselines.commands import SOURCE, Clip, Coded, code, run
+from gnvc_vd.baselines.commands import SOURCE, Clip, CodingResult, code, run
 from gnvc_vd.baselines.hybrid import STRUCTURES, Hybrid
 from gnvc_vd.conventions import Colour, Frame, GnvcError, UsageError
 from gnvc_vd.evaluate.compare import compare
@@ -38,7 +38,7 @@ def source(folder: Path, clip: Clip = CLIP) -> Path:
 
 def coded(
     folder: Path, encoder: str, structure: str = "low-delay", level: int = 30, intra: int = 0, **changes: str
-) -> Coded:
+) -> CodingResult:
     source(folder)
     one = Hybrid(encoder, (level,), structure, intra, **{"preset": FAST[encoder], **changes})
     return code(one.commands(CLIP, level), CLIP, folder)

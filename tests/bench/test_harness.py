@@ -40,7 +40,7 @@ def test_best_of_takes_the_quickest_round_of_each_in_turn(monkeypatch: pytest.Mo
 def test_a_report_is_aligned_rows_and_figures_of_four_digits() -> None:
     report = Report("title")
     report.add("a", "text", first=1.23456, second=123456.0)
-    assert report.timed("longer", "third", lambda: 7) == 7
+    assert report.time_once("longer", "third", lambda: 7) == 7
     assert report.figures == {"first": 1.235, "second": 123500.0, "third": report.figures["third"]}
     title, first, second, blank = report.table()
     assert (title, first, blank) == ("title", "  a       text", "") and second.endswith(" s")

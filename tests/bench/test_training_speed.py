@@ -40,7 +40,7 @@ def test_a_step_has_gradients_where_its_caller_follows_none() -> None:
     assert all(one.grad is not None for one in model.parameters())
 
 
-@pytest.mark.parametrize(("kind", "times"), [(Contextual, 1), (training_speed.Requantising, 3)])
+@pytest.mark.parametrize(("kind", "times"), [(Contextual, 1), (training_speed.QuantiseEveryCall, 3)])
 def test_the_stock_way_quantises_for_every_latent(
     kind: type[Contextual], times: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

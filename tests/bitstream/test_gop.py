@@ -15,12 +15,12 @@ windows = st.integers(1, 30).map(lambda k: 1 + 4 * k)
 
 
 def sizes(frames: int, gop: int = 25) -> list[int]:
-    return [len(part) for part in g.cut(range(frames), gop)]
+    return [len(part) for part in g.split_gops(range(frames), gop)]
 
 
 @given(frames=st.integers(0, 1000), gop=gops)
 def test_gops_tile_the_clip(frames: int, gop: int) -> None:
-    parts = list(g.cut(range(frames), gop))
+    parts = list(g.split_gops(range(frames), gop))
     assert [frame for part in parts for frame in part] == list(range(frames))
     assert all(len(part) == gop for part in parts[:-1])
     assert all(min(gop, g.MIN_TAIL, frames) <= len(part) <= g.MAX_GOP for part in parts)
@@ -30,7 +30,7 @@ def test_gops_tile_the_clip(frames: int, gop: int) -> None:
 @given(frames=st.integers(0, 300), gop=gops, shared=st.integers(0, 3))
 def test_gops_that_share_frames_begin_with_the_last_of_the_one_before(frames: int, gop: int, shared: int) -> None:
     shared = min(shared, gop - 1)
-    parts = list(g.cut(range(frames), gop, shared))
+    parts = list(g.split_gops(range(frames), gop, shared))
     assert [frame for part in parts[:1] + [part[shared:] for part in parts[1:]] for frame in part] == list(
         range(frames)
     )
@@ -40,7 +40,7 @@ def test_gops_that_share_frames_begin_with_the_last_of_the_one_before(frames: in
 
 def test_a_clip_is_cut_with_bounded_memory() -> None:
     taken = []
-    parts = g.cut((taken.append(i) or i for i in range(10_000)), 25)
+    parts = g.split_gops((taken.append(i) or i for i in range(10_000)), 25)
     next(parts)
     assert len(taken) == 25 + g.MIN_TAIL
 
@@ -100,4 +100,4 @@ def test_padding_repeats_the_edge_and_cropping_undoes_it(frames: int, height: in
 @pytest.mark.parametrize("gop", [0, 2, 24, 249, -3])
 def test_a_gop_that_is_not_one_is_refused_in_a_sentence(gop: int) -> None:
     with pytest.raises(UsageError, match=r"not 1 \+ 4k"):
-        list(g.cut(range(100), gop))
+        list(g.split_gops(range(100), gop))

@@ -10,13 +10,13 @@ import pytest
 
 import gnvc_vd
 from gnvc_vd.backbone.weights import random_backbone, save_backbone
-from gnvc_vd.bitstream import Reader, Unit, whole_stream
+from gnvc_vd.bitstream import Reader, Unit, pack_stream
 from gnvc_vd.cli.arguments import parser
 from gnvc_vd.cli.gvc import gvc_settings
 from gnvc_vd.presets import preset
 from gnvc_vd.video import open_video
 from gnvc_vd.zeroshot.codec import Gvc
-from gnvc_vd.zeroshot.encoding import GvcEncoding
+from gnvc_vd.zeroshot.encoding import GvcEncodeOptions
 from gnvc_vd.zeroshot.parameters import Parameters
 from gnvc_vd.zeroshot.payload import Parsed
 from gnvc_vd.zeroshot.sde import Schedule
@@ -97,7 +97,7 @@ def test_a_small_file_that_claims_8k_is_not_sampled(capfd: pytest.CaptureFixture
     with stream.open("rb") as file:
         reader = Reader(file)
         units = [part for part in reader if isinstance(part, Unit)]
-    stream.write_bytes(whole_stream(replace(reader.header, width=8192, height=4320), units))
+    stream.write_bytes(pack_stream(replace(reader.header, width=8192, height=4320), units))
     for command in (["decode", stream, tmp_path / "x.mkv"], ["verify", stream]):
         code, out, messages = here(capfd, *command)
         assert (code, out) == (1, "") and "--max-pixels 35389440 allows it" in messages
@@ -187,7 +187,7 @@ def test_options_reach_the_stream(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_papers_setting_is_the_published_one_unless_told_otherwise(mode: str, height: int, shift: float) -> None:
     codec = Gvc(gaussian_prior())
 
-    def settings(*more: str) -> GvcEncoding:
+    def settings(*more: str) -> GvcEncodeOptions:
         words = ["encode", "a", "b", "--codec", "gvc", "--mode", mode, "--paper", *more]
         return gvc_settings(parser().parse_args(words), codec, height)
 

@@ -16,10 +16,10 @@ import torch
 
 from gnvc_vd.backbone.streaming import latents_of_frames
 from gnvc_vd.bitstream.gop import pad
-from gnvc_vd.bitstream.playback import Decoding
+from gnvc_vd.bitstream.playback import DecodeOptions
 from gnvc_vd.conventions import Colour
 from gnvc_vd.learned.canvas import Canvas
-from gnvc_vd.learned.codec import Encoding, GnvcVd, Gop
+from gnvc_vd.learned.codec import EncodeOptions, GnvcVd, Gop
 from gnvc_vd.video import VideoInfo
 from tests.bitstream.streams import mutated, packed
 from tests.codecs.hostile import ends_of, resigned
@@ -30,16 +30,16 @@ MAX_PIXELS = 1 << 12  # the limit of memory is 256 MiB over the clean decode, so
 
 
 def stream(codec: GnvcVd) -> bytes:
-    encoding = Encoding(gop=5, scenecut=False)
+    encoding = EncodeOptions(gop=5, scenecut=False)
     header = codec.header(VideoInfo(20, 16, Fraction(25), None, Colour("bt709", "limited"), "", ""), encoding)
     plain, canvas = smooth_clip(16, 20, 10), Canvas(np.array([(t // 2, -3 * t) for t in range(5)]), 16, 20)
-    placed = pad(canvas.placed(np.stack(smooth_clip(16, 20, 5))))
+    placed = pad(canvas.place_frames(np.stack(smooth_clip(16, 20, 5))))
     gop = Gop(5, latents_of_frames(codec.backbone.vae, placed, codec.device), canvas)
     return packed([*codec.encode_units(iter(plain), encoding), codec.encode_gop(2, gop, encoding.quality)], header)
 
 
 def decode(codec: GnvcVd, data: bytes, conceal: bool) -> int:
-    decoding = Decoding(steps=1, conceal=conceal, max_pixels=MAX_PIXELS)
+    decoding = DecodeOptions(steps=1, conceal=conceal, max_pixels=MAX_PIXELS)
     return sum(len(frames) for frames in codec.decode(data, decoding))
 
 

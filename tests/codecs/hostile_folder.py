@@ -20,7 +20,7 @@ from gnvc_vd.backbone.folder import DESCRIPTION
 from gnvc_vd.codecs.load import CODEC_FILE, load, load_gvc, save
 from gnvc_vd.common.files import file_sha256
 from gnvc_vd.conventions import Colour
-from gnvc_vd.learned.codec import Encoding, GnvcVd
+from gnvc_vd.learned.codec import EncodeOptions, GnvcVd
 from gnvc_vd.video import VideoInfo
 from tests.bitstream.streams import mutated, packed
 from tests.codecs.hostile import ends_of
@@ -79,7 +79,7 @@ def load_changed(whole: Path, here: Path, number: int) -> None:
     changed(whole, here, number, Random(number))
     codec = (load if number % 8 else load_gvc)(here)
     if isinstance(codec, GnvcVd):  # and what is loaded codes
-        info, encoding = VideoInfo(16, 16, Fraction(25), None, Colour("bt709", "limited"), "", ""), Encoding(gop=5)
+        info, encoding = VideoInfo(16, 16, Fraction(25), None, Colour("bt709", "limited"), "", ""), EncodeOptions(gop=5)
         stream = packed(list(codec.encode_units(iter(smooth_clip(16, 16, 5)), encoding)), codec.header(info, encoding))
         assert sum(map(len, codec.decode(stream))) == 5
 

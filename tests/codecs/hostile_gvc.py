@@ -12,11 +12,11 @@ from random import Random
 
 import torch
 
-from gnvc_vd.bitstream.playback import Decoding
+from gnvc_vd.bitstream.playback import DecodeOptions
 from gnvc_vd.conventions import Colour
 from gnvc_vd.video import VideoInfo
 from gnvc_vd.zeroshot.codec import Gvc
-from gnvc_vd.zeroshot.encoding import GvcEncoding
+from gnvc_vd.zeroshot.encoding import GvcEncodeOptions
 from gnvc_vd.zeroshot.parameters import MODES, Mode, Parameters
 from gnvc_vd.zeroshot.sde import Schedule
 from lab.gaussian_prior import gaussian_prior
@@ -29,13 +29,13 @@ MAX_PIXELS = 1 << 10  # the limit of memory is 256 MiB over the clean decode, so
 
 def stream(codec: Gvc, mode: Mode) -> bytes:
     parameters = Parameters(mode, 64, Schedule(steps=3, tail=1))
-    encoding = GvcEncoding(atoms=5, gop=5, scenecut=False, tail_step=20, parameters=parameters)
+    encoding = GvcEncodeOptions(atoms=5, gop=5, scenecut=False, tail_step=20, parameters=parameters)
     info = VideoInfo(20, 16, Fraction(25), None, Colour("bt709", "limited"), "", "")
     return packed(list(codec.encode_units(iter(smooth_clip(16, 20, 13)), encoding)), codec.header(info, encoding))
 
 
 def decode(codec: Gvc, data: bytes, conceal: bool) -> int:
-    return sum(len(frames) for frames in codec.decode(data, Decoding(conceal=conceal, max_pixels=MAX_PIXELS)))
+    return sum(len(frames) for frames in codec.decode(data, DecodeOptions(conceal=conceal, max_pixels=MAX_PIXELS)))
 
 
 def main() -> None:

@@ -9,31 +9,31 @@ import numpy as np
 import pytest
 
 import gnvc_vd
-from gnvc_vd.bitstream import BitstreamError, CodecId, Reader, Unit, whole_stream
-from gnvc_vd.bitstream.playback import Decoding
+from gnvc_vd.bitstream import BitstreamError, CodecId, Reader, Unit, pack_stream
+from gnvc_vd.bitstream.playback import DecodeOptions
 from gnvc_vd.codecs.contract import Codec, parameters_of
 from gnvc_vd.codecs.load import load, load_for, load_gvc
 from gnvc_vd.conventions import Colour, UsageError
-from gnvc_vd.learned.codec import Encoding
+from gnvc_vd.learned.codec import EncodeOptions
 from gnvc_vd.video import VideoInfo, create_video, open_video
-from gnvc_vd.zeroshot.encoding import GvcEncoding
+from gnvc_vd.zeroshot.encoding import GvcEncodeOptions
 from gnvc_vd.zeroshot.parameters import Parameters
 from gnvc_vd.zeroshot.sde import Schedule
 from tests.conftest import smooth_clip
 
 INFO = VideoInfo(16, 16, Fraction(25), None, Colour("bt709", "limited"), "", "")
 QUICK = Parameters(codebook=64, schedule=Schedule(steps=2, tail=1))
-LEARNED: Codec[Encoding] = load("nano")
-ZEROSHOT: Codec[GvcEncoding] = load_gvc("nano")
+LEARNED: Codec[EncodeOptions] = load("nano")
+ZEROSHOT: Codec[GvcEncodeOptions] = load_gvc("nano")
 BOTH = [
-    pytest.param(LEARNED, Encoding(gop=5, scenecut=False), id="gnvc-vd"),
-    pytest.param(ZEROSHOT, GvcEncoding(3, gop=5, scenecut=False, parameters=QUICK), id="gvc"),
+    pytest.param(LEARNED, EncodeOptions(gop=5, scenecut=False), id="gnvc-vd"),
+    pytest.param(ZEROSHOT, GvcEncodeOptions(3, gop=5, scenecut=False, parameters=QUICK), id="gvc"),
 ]
 
 
 def coded(codec: Codec[Any], settings: object, frames: int = 10) -> tuple[list[Unit], bytes]:
     units = list(codec.encode_units(iter(smooth_clip(16, 16, frames)), settings))
-    return units, whole_stream(codec.header(INFO, settings), units)
+    return units, pack_stream(codec.header(INFO, settings), units)
 
 
 @pytest.mark.parametrize(("codec", "settings"), BOTH)
@@ -59,14 +59,14 @@ def test_every_byte_of_a_payload_is_accounted_for(codec: Codec[Any], settings: o
 @pytest.mark.parametrize(("codec", "settings"), BOTH)
 def test_an_enhancement_that_is_not_known_is_skipped(codec: Codec[Any], settings: object) -> None:
     units, plain = coded(codec, settings)
-    more = whole_stream(codec.header(INFO, settings), [replace(unit, enhancement=bytes(300)) for unit in units])
+    more = pack_stream(codec.header(INFO, settings), [replace(unit, enhancement=bytes(300)) for unit in units])
     assert len(more) == len(plain) + 2 * (300 + 2)
     assert np.array_equal(*(np.concatenate(list(codec.decode(stream))) for stream in (plain, more)))
 
 
 @pytest.mark.parametrize("more", [{"policy": 1}, {"rotation": 7}, {"sigma_0": 0.3}, {"canvas": True}])
 def test_gvc_refuses_what_its_units_do_not_have(more: dict[str, Any]) -> None:
-    settings = GvcEncoding(3, gop=5, scenecut=False, parameters=QUICK)
+    settings = GvcEncodeOptions(3, gop=5, scenecut=False, parameters=QUICK)
     (unit, *_), _ = coded(ZEROSHOT, settings, frames=5)
     with pytest.raises(BitstreamError, match="which GVC does not have"):
         ZEROSHOT.decoder(ZEROSHOT.header(INFO, settings)).verify(replace(unit, **more))
@@ -91,12 +91,12 @@ def test_one_codec_refuses_the_streams_of_the_other(codec: Codec[Any], settings:
 
 
 def test_each_refuses_what_only_the_other_understands() -> None:
-    header = ZEROSHOT.header(INFO, GvcEncoding(3, parameters=QUICK))
-    for told in (Decoding(steps=2), Decoding(refine=False), Decoding(apart=True)):
+    header = ZEROSHOT.header(INFO, GvcEncodeOptions(3, parameters=QUICK))
+    for told in (DecodeOptions(steps=2), DecodeOptions(refine=False), DecodeOptions(apart=True)):
         with pytest.raises(UsageError, match="a GVC stream fixes its own steps"):
             ZEROSHOT.decoder(header, told)
     with pytest.raises(UsageError, match="--still-weights is an option of GVC"):
-        load_for(LEARNED.header(INFO, Encoding()), "nano", still_weights="weights.safetensors")
+        load_for(LEARNED.header(INFO, EncodeOptions()), "nano", still_weights="weights.safetensors")
 
 
 def test_the_documented_lines_of_python(tmp_path: Path) -> None:
@@ -106,11 +106,11 @@ def test_the_documented_lines_of_python(tmp_path: Path) -> None:
     codec = gnvc_vd.load("nano")
     blob = codec.encode(gnvc_vd.open_video(tmp_path / "in.mkv"), quality=40)
     with open_video(tmp_path / "in.mkv") as video:
-        assert blob == codec.encode(video, gnvc_vd.Encoding(quality=40))
+        assert blob == codec.encode(video, gnvc_vd.EncodeOptions(quality=40))
     (unit,) = (part for part in _parts(blob) if isinstance(part, Unit))
     assert unit.quality == 40
     shown = [np.concatenate(list(codec.decode(blob, steps=steps))) for steps in (1, 5)]
-    assert np.array_equal(shown[0], np.concatenate(list(codec.decode(blob, gnvc_vd.Decoding(steps=1)))))
+    assert np.array_equal(shown[0], np.concatenate(list(codec.decode(blob, gnvc_vd.DecodeOptions(steps=1)))))
     assert shown[1].shape == (5, 16, 16, 3) and not np.array_equal(*shown)
     with pytest.raises(TypeError, match="step"):
         codec.decode(blob, step=5)

@@ -18,9 +18,9 @@ from huggingface_hub.utils import filter_repo_objects
 from gnvc_vd.backbone.folder import read_description, write_description
 from gnvc_vd.backbone.weights import load_backbone, save_backbone
 from gnvc_vd.cli.main import main
-from gnvc_vd.codecs.load import highest_refined, load, save
+from gnvc_vd.codecs.load import highest_refined_quality, load, save
 from gnvc_vd.conventions import Colour, GnvcError, UsageError
-from gnvc_vd.learned.codec import Encoding
+from gnvc_vd.learned.codec import EncodeOptions
 from gnvc_vd.train.push import files_to_push, push
 from gnvc_vd.video import Video, VideoInfo, create_video, open_video
 from tests.backbone.image_folders import save_image_folder
@@ -118,9 +118,10 @@ def test_a_pushed_model_is_fetched_and_codes_as_its_folder_does(
     assert script("fetch_weights.py", "someone/small", f"someone/small@{COMMIT}") == 0
     for name in ("someone/small", f"someone/small@{COMMIT}"):
         codec = load(name)
-        assert codec.shown_identity == load(model).shown_identity and highest_refined(name) == 63
+        assert codec.shown_identity == load(model).shown_identity and highest_refined_quality(name) == 63
         streams = [
-            made.encode(open_video(str(film)), Encoding(quality=40, scenecut=False)) for made in (codec, load(model))
+            made.encode(open_video(str(film)), EncodeOptions(quality=40, scenecut=False))
+            for made in (codec, load(model))
         ]
         assert streams[0] == streams[1]
         assert load_backbone(name).hashes == load_backbone(model).hashes

@@ -19,11 +19,11 @@ import gnvc_vd
 from gnvc_vd.backbone.sources import model_folder
 from gnvc_vd.bench.harness import cost
 from gnvc_vd.bitstream import Reader, Unit
-from gnvc_vd.bitstream.playback import Decoding
+from gnvc_vd.bitstream.playback import DecodeOptions
 from gnvc_vd.bitstream.refinement import Refinement
 from gnvc_vd.cli.main import main
 from gnvc_vd.conventions import UNSPECIFIED, Colour, Frame
-from gnvc_vd.learned.codec import Encoding
+from gnvc_vd.learned.codec import EncodeOptions
 from gnvc_vd.video import RawVideo, VideoInfo, create_video, open_video
 from tests.bitstream.streams import packed
 from tests.conftest import Cli, names_beside, smooth_clip
@@ -91,7 +91,7 @@ def test_a_fresh_process_decodes_to_the_same_pictures(cli: Cli, stream: Path) ->
     words = ("--steps", "1", "--precision", "fp32", *NANO)
     assert cli("decode", stream, stream.parent / "pictures", *words).returncode == 0
     with open_video(stream.parent / "pictures") as out:
-        expected = np.concatenate(list(gnvc_vd.load("nano").decode(stream.read_bytes(), Decoding(steps=1))))
+        expected = np.concatenate(list(gnvc_vd.load("nano").decode(stream.read_bytes(), DecodeOptions(steps=1))))
         assert np.array_equal(np.stack(list(out)), expected)
 
 
@@ -373,7 +373,7 @@ def test_every_kind_of_source_comes_back(
         assert len(list(out)) == frames
     words = ("--steps", "1", "--precision", "fp32", *NANO)
     assert cli("decode", tmp_path / "s.gnvc", tmp_path / "pictures", *words).returncode == 0
-    ours = gnvc_vd.load("nano").decode((tmp_path / "s.gnvc").read_bytes(), Decoding(steps=1))
+    ours = gnvc_vd.load("nano").decode((tmp_path / "s.gnvc").read_bytes(), DecodeOptions(steps=1))
     with open_video(tmp_path / "pictures") as fresh:
         assert np.array_equal(np.stack(list(fresh)), np.concatenate(list(ours)))
 
@@ -381,11 +381,11 @@ def test_every_kind_of_source_comes_back(
 def there_and_back(frames: int) -> None:
     codec = gnvc_vd.load("nano")
     clip = smooth_clip(64, 96, 8)
-    units = codec.encode_units((clip[number % 8] for number in range(frames)), Encoding(scenecut=False))
+    units = codec.encode_units((clip[number % 8] for number in range(frames)), EncodeOptions(scenecut=False))
     info = VideoInfo(96, 64, Fraction(25), None, Colour("bt709", "limited"), "", "")
-    header = codec.header(info, Encoding())
+    header = codec.header(info, EncodeOptions())
     for unit in units:
-        for _ in codec.decoder(header, Decoding(steps=1)).frames(unit):
+        for _ in codec.decoder(header, DecodeOptions(steps=1)).frames(unit):
             pass
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from gnvc_vd.bitstream import BitstreamError, CodecId, End, Header, Reader, Unit, Writer
-from gnvc_vd.bitstream.playback import Decoding
+from gnvc_vd.bitstream.playback import DecodeOptions
 from gnvc_vd.codecs.load import load_for
 from gnvc_vd.conventions import UNSPECIFIED, Colour
 
@@ -79,7 +79,7 @@ def test_its_symbols_are_those_that_were_coded(name: str) -> None:
 def test_it_is_decoded(name: str) -> None:
     header = header_of(name)
     refined = {"steps": 1} if header.codec is CodecId.GNVC_VD else {}
-    decoding = Decoding(allow_other_weights=True, **refined)
+    decoding = DecodeOptions(allow_other_weights=True, **refined)
     stream = (GOLDEN / f"{name}.gnvc").read_bytes()
     frames = np.concatenate(list(load_for(header, "nano").decode(stream, decoding)))
     assert frames.shape == (EXPECTED[name]["frames"], header.height, header.width, 3)

@@ -11,10 +11,10 @@ from torch.nn.functional import grid_sample
 from gnvc_vd.data.camera import (
     LARGEST_SHRINK,
     Motion,
-    drawn_motion,
-    drawn_shrink,
+    draw_motion,
+    draw_shrink,
     path_of,
-    placed,
+    place_path,
     warp,
 )
 from gnvc_vd.data.samples import Draws
@@ -123,8 +123,8 @@ def test_paths_stay_in_the_picture_and_reach_all_of_it() -> None:
     low, high = torch.full((2,), math.inf), torch.full((2,), -math.inf)
     for number in range(200):
         draws = Draws(0, number)
-        motion = drawn_motion(draws, H, W)
-        path = placed(path_of(motion, 9, drawn_shrink(draws, H, W, (64, 80)), 0.1), draws, H, W, (64, 80))
+        motion = draw_motion(draws, H, W)
+        path = place_path(path_of(motion, 9, draw_shrink(draws, H, W, (64, 80)), 0.1), draws, H, W, (64, 80))
         seen = torch.einsum("tij,cj->tci", path[..., :2], corners) + path[:, None, :, 2]
         assert seen.min() > -1e-9 and seen[..., 0].max() <= 79 + 1e-9 and seen[..., 1].max() <= 63 + 1e-9
         low, high = torch.minimum(low, seen.amin((0, 1))), torch.maximum(high, seen.amax((0, 1)))
@@ -132,15 +132,15 @@ def test_paths_stay_in_the_picture_and_reach_all_of_it() -> None:
 
 
 def test_a_path_too_wide_for_its_picture_is_made_smaller() -> None:
-    path = placed(path_of(Motion(right=10), 9), Draws(0, 0), H, W, (64, 50))
+    path = place_path(path_of(Motion(right=10), 9), Draws(0, 0), H, W, (64, 50))
     assert math.isclose(float(path[0, 0, 0]), 49 / (80 + W - 1), rel_tol=1e-9)
     assert math.isclose(float(path[8, 0, 2] - path[0, 0, 2]), 80 * 49 / (80 + W - 1), rel_tol=1e-9)
 
 
 def test_drawn_motions_have_still_ones_slow_ones_and_fast_ones() -> None:
-    motions = [drawn_motion(Draws(1, number), 100, 200) for number in range(300)]
+    motions = [draw_motion(Draws(1, number), 100, 200) for number in range(300)]
     speeds = np.array([math.hypot(motion.right, motion.down) for motion in motions])
     assert 10 <= (speeds == 0).sum() <= 60 and speeds.max() <= 4 and speeds.max() > 3 and np.median(speeds) < 1.5
-    shrinks = [drawn_shrink(Draws(2, number), 10, 10, (400, 4000)) for number in range(100)]
+    shrinks = [draw_shrink(Draws(2, number), 10, 10, (400, 4000)) for number in range(100)]
     assert min(shrinks) >= 1 and max(shrinks) <= LARGEST_SHRINK and max(shrinks) > 6
-    assert drawn_shrink(Draws(2, 0), 10, 10, (11, 11)) == 1
+    assert draw_shrink(Draws(2, 0), 10, 10, (11, 11)) == 1

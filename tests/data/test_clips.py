@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from gnvc_vd.conventions import Frame, GnvcError, UsageError
-from gnvc_vd.data.clips import BLOCK, ClipSpec, Mixture, SeptupletClips, VideoClips, drawn_area, finished
+from gnvc_vd.data.clips import BLOCK, ClipSpec, Mixture, SeptupletClips, VideoClips, draw_area, shrink_and_mirror
 from gnvc_vd.data.manifests import Entry, write_manifest
 from gnvc_vd.data.samples import Draws, UnsuitableError
 from gnvc_vd.video.pixels import to_model
@@ -61,7 +61,7 @@ def test_a_clip_is_neighbouring_frames_of_one_place(films: Path) -> None:
 
 
 def test_starts_and_places_reach_every_end() -> None:
-    drawn = [drawn_area(Draws(0, number), 19, 34, PLAIN) for number in range(200)]
+    drawn = [draw_area(Draws(0, number), 19, 34, PLAIN) for number in range(200)]
     assert {area.top for area in drawn} == set(range(4)) and {area.left for area in drawn} == set(range(3))
     assert {(area.height, area.width) for area in drawn} == {(16, 32)}
 
@@ -82,36 +82,36 @@ def test_stride_takes_every_so_many_frames(films: Path) -> None:
 def test_half_of_the_clips_are_mirrored() -> None:
     frames = np.stack(numbered(5))[:, :16, :32]
     spec = ClipSpec(5, 16, 32)
-    clips = [finished(levels(frames), Draws(0, number), spec) for number in range(100)]
+    clips = [shrink_and_mirror(levels(frames), Draws(0, number), spec) for number in range(100)]
     upright = torch.from_numpy(frames).permute(3, 0, 1, 2)
     mirrored = [torch.equal(clip, upright.flip(3)) for clip in clips]
     assert all(torch.equal(clip, upright) for clip, other in zip(clips, mirrored, strict=True) if not other)
     assert 30 < sum(mirrored) < 70
-    assert all(torch.equal(finished(levels(frames), Draws(0, n), PLAIN), upright) for n in range(20))
+    assert all(torch.equal(shrink_and_mirror(levels(frames), Draws(0, n), PLAIN), upright) for n in range(20))
 
 
 def test_larger_films_are_shrunk_before_they_are_cropped(tmp_path: Path) -> None:
     """192 high to 64: a factor of 3, without aliasing."""
     spec = ClipSpec(1, 32, 32, short_side=64, flip=False)
-    areas = [drawn_area(Draws(0, number), 192, 300, spec) for number in range(50)]
+    areas = [draw_area(Draws(0, number), 192, 300, spec) for number in range(50)]
     assert {(area.height, area.width) for area in areas} == {(96, 96)}
     stripes = np.zeros((1, 96, 96, 3), dtype=np.uint8)
     stripes[:, :, ::2] = 255
-    clip = finished(levels(stripes), Draws(0, 0), spec)
+    clip = shrink_and_mirror(levels(stripes), Draws(0, 0), spec)
     assert clip.shape == (3, 1, 32, 32) and (clip[..., 1:-1].int() - 128).abs().max() < 40
     smooth = smooth_clip(96, 96, 1)[0][None]
-    clip = finished(levels(smooth), Draws(0, 0), spec)
+    clip = shrink_and_mirror(levels(smooth), Draws(0, 0), spec)
     means = torch.from_numpy(smooth).float().view(32, 3, 32, 3, 3).mean((1, 3)).permute(2, 0, 1)
     assert (clip[:, 0].float() - means).abs().max() < 3
-    small = drawn_area(Draws(0, 0), 40, 50, spec)
+    small = draw_area(Draws(0, 0), 40, 50, spec)
     assert (small.height, small.width) == (32, 32), "smaller films are not blown up"
 
 
 def test_what_is_too_small_gives_no_clip() -> None:
-    assert drawn_area(Draws(0, 0), 16, 32, PLAIN) == Area(0, 0, 16, 32)
+    assert draw_area(Draws(0, 0), 16, 32, PLAIN) == Area(0, 0, 16, 32)
     for height, width in ((15, 32), (16, 31)):
         with pytest.raises(UnsuitableError, match=f"{width}×{height} pixels, a clip takes 32×16"):
-            drawn_area(Draws(0, 0), height, width, PLAIN)
+            draw_area(Draws(0, 0), height, width, PLAIN)
 
 
 @pytest.mark.parametrize(

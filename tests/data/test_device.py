@@ -10,17 +10,17 @@ from torch import Tensor
 from gnvc_vd.conventions import UsageError
 from gnvc_vd.data import material as material_module
 from gnvc_vd.data.clips import ClipSpec, Mixture, VideoClips
-from gnvc_vd.data.device import Bank, BankedClips
+from gnvc_vd.data.device import Bank, DeviceClips
 from gnvc_vd.data.manifests import Entry, write_manifest
 from gnvc_vd.data.material import Film, Material, Photo
 from gnvc_vd.data.photos import PhotoClips
 from gnvc_vd.data.procedural import ProceduralClips
-from gnvc_vd.data.samples import Clips, Loading
+from gnvc_vd.data.samples import Clips, LoaderOptions
 from tests.conftest import smooth_clip
 from tests.data.material import film, photo
 
 SPEC = ClipSpec(frames=5, height=32, width=48, short_side=40, seed=2)
-HERE = Loading()
+HERE = LoaderOptions()
 
 
 @pytest.fixture(scope="module")
@@ -43,8 +43,8 @@ def mixture(folder: Path, spec: ClipSpec = SPEC) -> Mixture:
     return Mixture(parts, spec.seed)
 
 
-def banked(folder: Path, clips: int, uses: int = 1, material: Material | None = None) -> BankedClips:
-    return BankedClips(mixture(folder), SPEC, Bank(clips, uses), material or Material())
+def banked(folder: Path, clips: int, uses: int = 1, material: Material | None = None) -> DeviceClips:
+    return DeviceClips(mixture(folder), SPEC, Bank(clips, uses), material or Material())
 
 
 def drawn(source: Clips, taken: Sequence[list[int]]) -> dict[int, Tensor]:
@@ -93,7 +93,7 @@ def test_a_number_shows_the_same_whatever_else_is_asked_for(folder: Path) -> Non
 
 def test_every_clip_of_a_bank_is_shown_once_in_each_turn_and_in_another_order() -> None:
     spec, bank = ClipSpec(1, 16, 16, seed=4), Bank(64, 3)
-    source = BankedClips(ProceduralClips(spec), spec, bank, Material())
+    source = DeviceClips(ProceduralClips(spec), spec, bank, Material())
     turns = [[source.source_number(64 * turn + place) for place in range(64)] for turn in range(6)]
     first, second = list(range(64)), list(range(64, 128))
     assert turns[0] == first and turns[3] == second, "the first turn is the source's own order"
@@ -132,7 +132,7 @@ def test_files_are_decoded_once_for_clips_of_all_shapes(folder: Path, monkeypatc
     material = Material()
     for spec in (SPEC, ClipSpec(9, 16, 16), SPEC):
         parts: list[tuple[Clips, float]] = [(PhotoClips(listed, spec), 1), (VideoClips(folder / "films", spec), 1)]
-        drawn(BankedClips(Mixture(parts), spec, Bank(8), material), in_batches(range(12), 4))
+        drawn(DeviceClips(Mixture(parts), spec, Bank(8), material), in_batches(range(12), 4))
     assert sorted(path.name for path in read) == ["0.png", "1.png", "2.png", "3.png", "as_it_is.mkv", "shrunk.mkv"]
 
 
@@ -143,19 +143,21 @@ def test_more_than_the_memory_is_refused_before_anything_is_decoded(
     listed = folder / "sizes.jsonl"
     write_manifest(listed, "photos", [Entry(f"photos/{n}.png", width=160, height=120) for n in range(4)])
     parts: list[tuple[Clips, float]] = [(PhotoClips(listed, SPEC), 1), (VideoClips(folder / "films", SPEC), 1)]
-    source = BankedClips(Mixture(parts), SPEC, Bank(100), Material())
+    source = DeviceClips(Mixture(parts), SPEC, Bank(100), Material())
     kept, bank = 3 * (4 * 120 * 160 + 12 * 40 * 56 + 20 * 64 * 80), 103 * 3 * 5 * 32 * 48
     taken = in_batches(range(1000), 4)
     with monkeypatch.context() as patched:
         patched.setattr(material_module, "read_picture", None)
         patched.setattr(material_module, "read_frames", None)
         with pytest.raises(UsageError) as refused:
-            next(iter(source.batches(taken, Loading(memory=(kept + bank - 1) / 1e9))))
+            next(iter(source.batches(taken, LoaderOptions(memory=(kept + bank - 1) / 1e9))))
     said = str(refused.value)
     assert f"{kept / 1e9:.3g} GB" in said and f"{bank / 1e9:.3g} GB" in said and f"{(kept + bank) / 1e9:.3g} GB" in said
     assert "103 clips of 0.023 MB" in said
-    next(iter(source.batches(taken, Loading(memory=(kept + bank) / 1e9))))
-    next(iter(source.batches(taken[:3], Loading(memory=(kept + 12 * 3 * 5 * 32 * 48) / 1e9))))  # 12 clips are no more
+    next(iter(source.batches(taken, LoaderOptions(memory=(kept + bank) / 1e9))))
+    next(
+        iter(source.batches(taken[:3], LoaderOptions(memory=(kept + 12 * 3 * 5 * 32 * 48) / 1e9)))
+    )  # 12 clips are no more
 
 
 def test_photographs_beyond_the_longest_side_are_counted_and_kept_as_they_are_shrunk(tmp_path: Path) -> None:
@@ -171,7 +173,7 @@ def test_what_cannot_be_read_is_passed_over_as_ever(folder: Path, tmp_path: Path
     (tmp_path / "broken.png").write_bytes((folder / "photos" / "2.png").read_bytes()[:500])
     photo(tmp_path / "small.png", 20, 30)
     usual = PhotoClips(tmp_path, SPEC)
-    source = BankedClips(PhotoClips(tmp_path, SPEC), SPEC, Bank(8), Material())
+    source = DeviceClips(PhotoClips(tmp_path, SPEC), SPEC, Bank(8), Material())
     found = drawn(source, in_batches(range(16), 4))
     assert all(torch.equal(found[number], usual[number]) for number in range(16))
     assert source.skipped == usual.skipped == {"broken.png": "cannot be read", "small.png": "is too short or too small"}

@@ -15,7 +15,7 @@ from gnvc_vd.data.clips import ClipSpec, Mixture
 from gnvc_vd.data.photos import PhotoClips
 from gnvc_vd.data.procedural import ProceduralClips, dead_leaves, edges, gratings, texture
 from gnvc_vd.data.samples import Draws
-from gnvc_vd.data.scenery import blob, glued, moving
+from gnvc_vd.data.scenery import attach_path, blob, moving_clip
 from tests.conftest import noise_clip
 from tests.data.material import photo
 
@@ -37,7 +37,7 @@ def test_the_nearer_layer_hides_the_other_and_moves_with_its_mask(monkeypatch: p
     covered = []
     for number in range(12):
         draws = Draws(0, number)
-        clip = moving(draws, flat(40), flat(200), spec).int()
+        clip = moving_clip(draws, flat(40), flat(200), spec).int()
         covered.append(float((clip == 200).float().mean()))
         assert clip.min() >= 40 and clip.max() <= 200
         if not turned(0, number):
@@ -61,7 +61,7 @@ def test_the_far_layer_keeps_its_own_slower_motion(monkeypatch: pytest.MonkeyPat
     behind = torch.from_numpy(noise_clip(120, 160, 1)[0] // 2).permute(2, 0, 1).contiguous()
     checked = 0
     for number in (n for n in range(20) if not turned(0, n)):
-        clip = moving(Draws(0, number), behind, flat(255), spec).int()
+        clip = moving_clip(Draws(0, number), behind, flat(255), spec).int()
         first, second = clip[:, 0, :, 1:], clip[:, 1, :, :-1]
         both = (first < 128).all(0) & (second < 128).all(0)
         same = ((first - second).abs().amax(0) <= 3) | ~both
@@ -84,7 +84,7 @@ def test_masks_have_the_share_and_the_edge_they_should() -> None:
 def test_a_glued_mask_lies_on_the_middle_frame() -> None:
     path = path_of(Motion(2, 1, 0.05, 0.02), 5, 3.0, 0.4)
     mask = blob(Draws(0, 0), 32, 48)
-    seen = warp(mask, glued(path, 32, 48), 32, 48)
+    seen = warp(mask, attach_path(path, 32, 48), 32, 48)
     assert torch.allclose(seen[:, 2], mask[:, 16:48, 24:72], atol=1e-3)
 
 
@@ -169,7 +169,7 @@ def test_some_clips_have_noise_that_is_new_in_every_frame(monkeypatch: pytest.Mo
     for share, low, high in ((0.0, 0.0, 0.01), (1.0, 0.3, scenery.STRONGEST_GRAIN * 2)):
         monkeypatch.setattr(scenery, "GRAINY", share)
         for number in range(5):
-            clip = moving(Draws(0, number), flat(120), flat(120), SPEC).float()
+            clip = moving_clip(Draws(0, number), flat(120), flat(120), SPEC).float()
             assert low <= clip.diff(dim=1).abs().mean() <= high
 
 

@@ -11,10 +11,10 @@ from gnvc_vd.entropy.integer import (
     UNITS,
     IntegerConv,
     IntegerLeaky,
-    bounded,
+    clamp_with_gradient,
     in_units,
-    rounded_shift,
-    saturated,
+    round_shift,
+    saturate,
     straight_round,
 )
 
@@ -116,16 +116,16 @@ def test_the_pretence_is_the_integers() -> None:
 def test_small_parts_against_their_closed_forms() -> None:
     x = torch.arange(-40, 41)
     assert torch.equal(IntegerLeaky()(x), torch.where(x >= 0, x, torch.div(x, 8, rounding_mode="floor")))
-    assert rounded_shift(torch.tensor([-3, -2, -1, 0, 1, 2, 3]), 1).tolist() == [-1, -1, 0, 0, 1, 1, 2]
+    assert round_shift(torch.tensor([-3, -2, -1, 0, 1, 2, 3]), 1).tolist() == [-1, -1, 0, 0, 1, 1, 2]
     assert straight_round(torch.tensor([-1.5, -0.5, 0.5, 1.5])).tolist() == [-1, 0, 1, 2]
-    assert saturated(torch.tensor([-9999, 5, 9999])).tolist() == [-REACH, 5, REACH]
+    assert saturate(torch.tensor([-9999, 5, 9999])).tolist() == [-REACH, 5, REACH]
     shuffled = values(2, 12, 3, 5)
     assert torch.equal(nn.PixelShuffle(2)(shuffled), nn.functional.pixel_shuffle(shuffled.float(), 2).long())
 
 
 def test_gradients_pass_rounding_and_lead_back_into_bounds() -> None:
     x = torch.tensor([-2.0, -2.0, 0.3, 2.0, 2.0], requires_grad=True)
-    (bounded(straight_round(x), 1) * torch.tensor([1.0, -1.0, 1.0, 1.0, -1.0])).sum().backward()
+    (clamp_with_gradient(straight_round(x), 1) * torch.tensor([1.0, -1.0, 1.0, 1.0, -1.0])).sum().backward()
     assert x.grad is not None and x.grad.tolist() == [0, -1, 1, 1, 0]
 
 
@@ -134,7 +134,10 @@ def test_units_and_bounds_in_one_are_rounding_and_bounds_one_after_the_other(uni
     x = torch.tensor([-3.0, -3.0, -0.5 / units, 0.5 / units, 0.004, 3.0, 3.0])
     weights = torch.tensor([1.0, -1.0, 1.0, 1.0, -1.0, 1.0, -1.0])
     one, other = x.clone().requires_grad_(), x.clone().requires_grad_()
-    found, wanted = in_units(one, units, reach), bounded(straight_round(other * units) / units, reach / units)
+    found, wanted = (
+        in_units(one, units, reach),
+        clamp_with_gradient(straight_round(other * units) / units, reach / units),
+    )
     assert torch.equal(found, wanted)
     (found * weights).sum().backward()
     (wanted * weights).sum().backward()

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from gnvc_vd.entropy.integer import IntegerConv, IntegerLeaky, quantised_once
+from gnvc_vd.entropy.integer import IntegerConv, IntegerLeaky, quantise_once
 from gnvc_vd.learned.bottleneck.contextual import BottleneckOutput, Contextual
 from tests.learned.bottleneck.models import NANO, latents
 
@@ -96,9 +96,9 @@ def test_nothing_is_held_after_a_pass_that_failed(model: Contextual) -> None:
 
 def test_a_pass_within_a_pass_leaves_the_outer_one_its_weights(counted: Counter[int]) -> None:
     layer, x = IntegerConv(3, 4), torch.randn(1, 3, 4, 4)
-    with quantised_once(layer):
+    with quantise_once(layer):
         layer(x)
-        with quantised_once(nn.Sequential(layer)):
+        with quantise_once(nn.Sequential(layer)):
             layer(x)
         layer(x)
         assert counted[id(layer)] == 1
@@ -110,7 +110,7 @@ def test_a_pass_within_a_pass_leaves_the_outer_one_its_weights(counted: Counter[
 @pytest.mark.parametrize("blind", [torch.no_grad, torch.inference_mode])
 def test_weights_that_were_made_without_gradients_teach_nobody(blind: type[torch.no_grad]) -> None:
     layer, x = IntegerConv(3, 4), torch.randn(1, 3, 4, 4)
-    with quantised_once(layer):
+    with quantise_once(layer):
         with blind():
             layer(x)
         layer(x).sum().backward()
@@ -123,7 +123,7 @@ def test_a_checkpointed_pass_teaches_the_same(reentrant: bool) -> None:
     model, x = nn.Sequential(IntegerConv(3, 4), IntegerLeaky(), IntegerConv(4, 3)), torch.randn(1, 3, 6, 6)
 
     def twice(x: Tensor) -> Tensor:
-        with quantised_once(model):
+        with quantise_once(model):
             out: Tensor = model(model(x))
             return out
 

@@ -16,7 +16,7 @@ from gnvc_vd.entropy.cdf_tables import (
     TOTAL,
     Tables,
     normal_tables,
-    quantised,
+    quantise_pmf,
     tables_of,
 )
 
@@ -36,7 +36,7 @@ def test_tables_are_normal_distributions_in_sixteen_bits() -> None:
 
 
 def test_a_table_s_bits_are_its_frequencies() -> None:
-    tables = Tables([np.array([1, TOTAL - 3, 1, 1][:3]) + np.array([0, 1, 0]), quantised(np.ones(5))])
+    tables = Tables([np.array([1, TOTAL - 3, 1, 1][:3]) + np.array([0, 1, 0]), quantise_pmf(np.ones(5))])
     assert tables.bits[1] == pytest.approx(-math.log2((TOTAL - 2) / TOTAL))
     assert tables.cumulative[0] == [0, 1, TOTAL - 1, TOTAL, TOTAL]
     with pytest.raises(ValueError, match="sum to"):
@@ -66,7 +66,7 @@ def test_thrift_takes_the_cheaper_of_the_nearest_integer_and_the_next_towards_ze
     torch.manual_seed(0)
     residual = 4 * torch.randn(4000, dtype=torch.float64)
     scale = SMALLEST * torch.exp(STEP * torch.randint(LEVELS, (4000,)).double())
-    found, nearest = likelihoods.rounded(residual, scale, thrift=1 / 15), residual.round()
+    found, nearest = likelihoods.round_symbols(residual, scale, thrift=1 / 15), residual.round()
 
     def price(symbols: torch.Tensor) -> torch.Tensor:
         return likelihoods.bits(symbols, scale) / 15 + (residual - symbols).square()
@@ -74,8 +74,8 @@ def test_thrift_takes_the_cheaper_of_the_nearest_integer_and_the_next_towards_ze
     lower = nearest - nearest.sign()
     assert torch.allclose(price(found), torch.minimum(price(nearest), price(lower)), rtol=0, atol=1e-12)
     assert ((found == nearest) | (found == lower)).all() and (found != nearest).sum() > 100
-    assert torch.equal(likelihoods.rounded(-residual, scale, thrift=1 / 15), -found)
-    assert torch.equal(likelihoods.rounded(residual, scale), nearest)
+    assert torch.equal(likelihoods.round_symbols(-residual, scale, thrift=1 / 15), -found)
+    assert torch.equal(likelihoods.round_symbols(residual, scale), nearest)
 
 
 def test_thrift_leaves_zero_where_a_one_costs_more_than_it_mends() -> None:
@@ -86,5 +86,5 @@ def test_thrift_leaves_zero_where_a_one_costs_more_than_it_mends() -> None:
     assert 0.55 < kept < 0.75
     residual = torch.tensor([0.5, kept - 1e-3, kept + 1e-3, 1.0], dtype=torch.float64)
     narrow, wide = (torch.tensor(scale, dtype=torch.float64) for scale in (0.4, LARGEST))
-    assert likelihoods.rounded(residual, narrow, thrift).tolist() == [0, 0, 1, 1]
-    assert likelihoods.rounded(residual, wide, thrift).tolist() == [0, 1, 1, 1]
+    assert likelihoods.round_symbols(residual, narrow, thrift).tolist() == [0, 0, 1, 1]
+    assert likelihoods.round_symbols(residual, wide, thrift).tolist() == [0, 1, 1, 1]

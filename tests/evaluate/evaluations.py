@@ -5,7 +5,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from gnvc_vd.baselines.hybrid import Hybrid
-from gnvc_vd.evaluate.evaluation import CodecEntry, Evaluation, Reporting
+from gnvc_vd.evaluate.evaluation import CodecEntry, Evaluation, ReportOptions
 from gnvc_vd.evaluate.points import Point
 from gnvc_vd.video import create_video
 from tests.conftest import smooth_clip
@@ -39,7 +39,7 @@ def evaluation(folder: Path, **changes: object) -> Evaluation:
         "codecs": codecs,
         "metrics": ("psnr_rgb", "psnr_yuv"),
         "device": "cpu",
-        "report": Reporting(anchor="x265", rates=(0.05, 0.5)),
+        "report": ReportOptions(anchor="x265", rates=(0.05, 0.5)),
     }
     return Evaluation(**{**told, **changes})  # type: ignore[arg-type]
 

@@ -21,10 +21,10 @@ from gnvc_vd.cli.arguments import parser
 from gnvc_vd.common.files import file_sha256
 from gnvc_vd.conventions import GnvcError, UsageError
 from gnvc_vd.evaluate.compare import compare
-from gnvc_vd.evaluate.evaluation import CodecEntry, Evaluation, OwnCodec, Reporting, evaluation_of
+from gnvc_vd.evaluate.evaluation import CodecEntry, Evaluation, OwnCodec, ReportOptions, evaluation_of
 from gnvc_vd.evaluate.points import Point, key_of, path_of, read_point, settings_of, write_point
 from gnvc_vd.evaluate.run import Job, evaluate, is_redundant, our_commands, shared_encoding
-from gnvc_vd.evaluate.sequences import Prepared, prepare
+from gnvc_vd.evaluate.sequences import PreparedSource, prepare
 from gnvc_vd.evaluate.test_sets import read_manifest
 from gnvc_vd.metrics.weight_files import ALEXNET, in_torch_home
 from gnvc_vd.report.evaluation_report import write_report
@@ -113,7 +113,7 @@ def test_a_stream_is_made_once_however_many_decode_it(tmp_path: Path) -> None:
     made_up_set(tmp_path, sequences=1)
     ways = {"a": {}, "b": {"decode": {"steps": 1}}, "c": {"encode": {"seed": 1}}, "d": {"model": "tiny"}}
     codecs = {name: CodecEntry(ours=OwnCodec((1, 2), **({"model": "nano"} | way))) for name, way in ways.items()}
-    whole = evaluation(tmp_path, codecs=codecs, report=Reporting(), gop=25)
+    whole = evaluation(tmp_path, codecs=codecs, report=ReportOptions(), gop=25)
     source = prepare(read_manifest(whole.manifest).sequences[0], tmp_path, FRAMES, tmp_path)
     settings = settings_of(codecs["a"], 1, source, whole)
     stream = Path(whole.folder) / "streams" / "a" / "s0" / "01.gnvc"
@@ -133,7 +133,7 @@ def test_a_stream_is_made_once_however_many_decode_it(tmp_path: Path) -> None:
 
 
 def test_what_decides_a_point_makes_it_anew_and_fewer_metrics_do_not(first: Evaluation) -> None:
-    one = replace(first, sequences=("s0",), codecs={"x264": first.codecs["x264"]}, report=Reporting())
+    one = replace(first, sequences=("s0",), codecs={"x264": first.codecs["x264"]}, report=ReportOptions())
     fewer = evaluate(replace(one, metrics=("psnr_yuv",)), "cpu")
     assert (fewer.made, fewer.kept) == (0, 3)
     slower = CodecEntry(hybrid=Hybrid("x264", (24, 36), preset="superfast"))
@@ -145,7 +145,7 @@ def test_what_decides_a_point_makes_it_anew_and_fewer_metrics_do_not(first: Eval
 
 
 def test_a_point_never_stands_beside_another_ones_stream(first: Evaluation, monkeypatch: pytest.MonkeyPatch) -> None:
-    one = replace(first, sequences=("s0",), codecs={"x264": first.codecs["x264"]}, report=Reporting())
+    one = replace(first, sequences=("s0",), codecs={"x264": first.codecs["x264"]}, report=ReportOptions())
     stream = Path(one.folder) / "streams" / "x264" / "s0" / "24.h264"
     before = stream.read_bytes()
 
@@ -166,7 +166,7 @@ def test_a_metric_that_lacked_its_network_is_computed_once_that_is_there(
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "home"))
     made_up_set(tmp_path, sequences=1)
     codecs = {"x264": CodecEntry(hybrid=Hybrid("x264", (30,), preset="ultrafast"))}
-    whole = evaluation(tmp_path, codecs=codecs, metrics=("psnr_rgb", "lpips_alex"), report=Reporting())
+    whole = evaluation(tmp_path, codecs=codecs, metrics=("psnr_rgb", "lpips_alex"), report=ReportOptions())
     assert [evaluate(whole, "cpu").made for _ in range(2)] == [1, 0]
     in_torch_home(ALEXNET).parent.mkdir(parents=True)
     in_torch_home(ALEXNET).write_bytes(b"another file")
@@ -181,7 +181,7 @@ def test_a_codec_with_too_few_or_too_many_frames_makes_no_point(frames: int, tmp
     again = "ffmpeg -loglevel error -stream_loop 1 -i stream.mkv -frames:v %d -c copy decoded.mkv"
     encode = "ffmpeg -loglevel error -i source.mkv -c copy stream.mkv"
     codec = External((1,), encode, again % frames, "mkv", "stream.mkv", "decoded.mkv")
-    whole = evaluation(tmp_path, codecs={"x": CodecEntry(external=codec)}, report=Reporting())
+    whole = evaluation(tmp_path, codecs={"x": CodecEntry(external=codec)}, report=ReportOptions())
     done = evaluate(whole, "cpu")
     assert done.made == 0 and len(done.failures) == 1 and "another number of frames than 4" in done.failures[0]
     assert read_point(path_of(Path(whole.folder), "x", "s0", 1)) is None
@@ -189,7 +189,7 @@ def test_a_codec_with_too_few_or_too_many_frames_makes_no_point(frames: int, tmp
 
 def test_a_crop_is_among_what_decides_a_point(first: Evaluation) -> None:
     bunny = read_manifest("small").sequences[0]
-    source, codec = Prepared(bunny, bunny.clip(3), Path("x"), "ab"), first.codecs["x264"]
+    source, codec = PreparedSource(bunny, bunny.clip(3), Path("x"), "ab"), first.codecs["x264"]
     whole, cut, other = (settings_of(codec, 24, source, replace(first, crop=c)) for c in (None, (64, 32), (32, 64)))
     assert len({key_of(one) for one in (whole, cut, other)}) == 3
 
@@ -214,7 +214,7 @@ def test_a_codec_that_fails_is_named_and_the_others_points_are_there(tmp_path: P
     made_up_set(tmp_path, sequences=1)
     broken = CodecEntry(hybrid=Hybrid("x264", (30,), preset="no-such-preset"))
     whole = evaluation(
-        tmp_path, codecs={"broken": broken, "x264": CodecEntry(hybrid=Hybrid("x264", (30,)))}, report=Reporting()
+        tmp_path, codecs={"broken": broken, "x264": CodecEntry(hybrid=Hybrid("x264", (30,)))}, report=ReportOptions()
     )
     done = evaluate(whole, "cpu")
     assert done.made == 1 and done.points is None and len(done.failures) == 1
@@ -257,7 +257,7 @@ def test_wrong_evaluations_are_refused(tmp_path: Path) -> None:
         ({"codecs": {"source": CodecEntry(ours=OwnCodec((1,)))}}, "not 'source'"),
         ({"metrics": ("psnr",)}, "no metric psnr"),
         ({"only": ("vvenc",)}, "no codec 'vvenc'"),
-        ({"report": Reporting(anchor="vtm")}, "no codec 'vtm'"),
+        ({"report": ReportOptions(anchor="vtm")}, "no codec 'vtm'"),
         ({"flow": "farneback"}, "no flow 'farneback'; there are dis, raft"),
         ({"frames": 0}, "has frames"),
         ({"gop": 24}, "1 \\+ 4k"),
@@ -280,7 +280,7 @@ def test_wrong_evaluations_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="give neither levels nor a model"):
         OwnCodec((5,), models={0: "nano"})
     with pytest.raises(UsageError, match="rates are positive"):
-        Reporting(rates=(0.1, 0.0))
+        ReportOptions(rates=(0.1, 0.0))
     for crop in ((64,), (64, 63), (64, 0)):
         with pytest.raises(UsageError, match="both even"):
             evaluation(tmp_path, crop=crop)
@@ -341,10 +341,10 @@ def test_what_a_model_does_anyway_stands_under_one_name(tmp_path: Path, monkeypa
     }
     made: list[str] = []
     monkeypatch.setattr("gnvc_vd.evaluate.run.make", lambda job, device: made.append(job.codec))
-    evaluate(evaluation(tmp_path, codecs=codecs, report=Reporting()), "cpu")
+    evaluate(evaluation(tmp_path, codecs=codecs, report=ReportOptions()), "cpu")
     assert made == ["tiny-0", "nano-0", "nano-1"]
     with pytest.raises(UsageError, match=r"tiny-1 is the anchor, .* give another with report\.anchor"):
-        evaluate(evaluation(tmp_path, codecs=codecs, report=Reporting(anchor="tiny-1")), "cpu")
+        evaluate(evaluation(tmp_path, codecs=codecs, report=ReportOptions(anchor="tiny-1")), "cpu")
 
 
 @pytest.mark.parametrize("name", ["small", "uvg", "public", "refinement"])
@@ -411,7 +411,7 @@ def test_our_codec_is_decoded_by_a_process_of_its_own(tmp_path: Path) -> None:
         "refined": CodecEntry(ours=OwnCodec((32,), model="nano")),
         "unrefined": CodecEntry(ours=OwnCodec((32,), model="nano", decode={"no-refine": True})),
     }
-    whole = evaluation(tmp_path, codecs=codecs, report=Reporting())
+    whole = evaluation(tmp_path, codecs=codecs, report=ReportOptions())
     done = evaluate(whole, "cpu")
     assert done.points is not None and done.failures == ()
     refined, unrefined = done.points
@@ -499,7 +499,7 @@ def test_a_stated_rate_is_marked_in_points_and_in_the_report(tmp_path: Path) -> 
         stated=(StatedRate("out/*.png", "bpp_([0-9.]+)[.]png"),),
     )
     codecs = {"theirs": CodecEntry(external=external)}
-    whole = evaluation(tmp_path, codecs=codecs, report=Reporting())
+    whole = evaluation(tmp_path, codecs=codecs, report=ReportOptions())
     points = evaluate(whole, "cpu").points
     assert points is not None
     assert points[0].stated and not points[0].fresh and points[0].bpp == pytest.approx(0.5)

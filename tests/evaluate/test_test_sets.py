@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gnvc_vd.bitstream.gop import cut
+from gnvc_vd.bitstream.gop import split_gops
 from gnvc_vd.conventions import Colour, GnvcError, UsageError
 from gnvc_vd.evaluate import sequences
 from gnvc_vd.evaluate.protocols import read_protocol
@@ -25,7 +25,7 @@ FRAMES = {"uvg": 7, "mcl-jcv": 30, "hevc-b": 5}
 def test_published_sets_are_96_frames_in_gops_of_25_25_25_and_21(name: str) -> None:
     manifest = read_manifest(name)
     assert len(manifest.sequences) == FRAMES[name] and manifest.frames == 96
-    assert [len(gop) for gop in cut(range(manifest.frames), manifest.gop)] == [25, 25, 25, 21]
+    assert [len(gop) for gop in split_gops(range(manifest.frames), manifest.gop)] == [25, 25, 25, 21]
     for one in manifest.sequences:
         assert (one.width, one.height) == (1920, 1080) and one.frames >= 96 and one.file.endswith(".yuv")
         assert one.colour == Colour("bt709", "limited") and one.raw is not None
@@ -195,6 +195,6 @@ def test_the_papers_protocol_is_that_of_the_published_sets() -> None:
         for one in manifest.sequences:
             assert (one.width, one.height, str(one.colour)) == (protocol.width, protocol.height, protocol.colour)
     assert {"lpips_alex", "lpips_vgg", "dists"} <= protocol.measures.keys()  # the paper names no network of LPIPS
-    assert [len(gop) for gop in cut(range(99), read_protocol("gvc").gop)] == [33, 33, 33]
+    assert [len(gop) for gop in split_gops(range(99), read_protocol("gvc").gop)] == [33, 33, 33]
     with pytest.raises(UsageError, match="no protocol 'vtm'; there are gnvc-vd, gvc"):
         read_protocol("vtm")

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from gnvc_vd.conventions import GnvcError, UsageError
-from gnvc_vd.evaluate.variants import Ablation, Phase, Planned, Programs, Variant, read_ablation, waiting
+from gnvc_vd.evaluate.variants import Ablation, AblationPlan, Phase, Scripts, Variant, read_ablation, unfinished_tasks
 from tests.evaluate.evaluations import made_up_set
 
 CONFIGS = Path("configs/ablate")
-PROGRAMS = Programs("train.py", "export.py", "evaluate.py")
+PROGRAMS = Scripts("train.py", "export.py", "evaluate.py")
 PHASES = {
     "warmup": Phase("warm", common=True),
     "one": Phase("first", ("rate=1",), launch=("accelerate", "launch")),
@@ -29,15 +29,15 @@ VARIANTS = {
 ABLATION = Ablation(PHASES, VARIANTS, ("experiment=uvg",), "full", seeds=(0, 1))
 
 
-def planned(out: Path, **changes: object) -> Planned:
-    return Planned(ABLATION, out, PROGRAMS, **changes)  # type: ignore[arg-type]
+def planned(out: Path, **changes: object) -> AblationPlan:
+    return AblationPlan(ABLATION, out, PROGRAMS, **changes)  # type: ignore[arg-type]
 
 
 def test_a_chain_goes_from_model_to_model(tmp_path: Path) -> None:
     tasks = planned(tmp_path, training=("data=d",), evaluation=("root=r",)).chains["flat", 1]
     run, model = ({name: tmp_path / kind / "flat/seed-1" / name for name in PHASES} for kind in ("runs", "models"))
     warm = tmp_path / "models/full/seed-1/warmup"  # trained once, for all
-    assert [task.made for task in tasks] == [
+    assert [task.output for task in tasks] == [
         warm,
         model["one"],
         model["two"],
@@ -61,12 +61,12 @@ def test_variants_differ_by_what_they_say_and_share_the_rest(tmp_path: Path) -> 
     full, bare, late = (plan.chains[name, 0] for name in ("full", "bare", "late"))
     assert bare[:2] == full[:2] and bare[2].commands[0][2] == "experiment=other"
     assert bare[3].commands[0][-1] == "bare=true"
-    assert len(late) == 3 and f"model.start={full[0].made}" in late[1].commands[0]
-    assert plan.needs("full", 0) == [] and plan.needs("bare", 0) == [("full", 0), ("flat", 0)]
-    names = [task.name for task in waiting(plan)]
+    assert len(late) == 3 and f"model.start={full[0].output}" in late[1].commands[0]
+    assert plan.dependencies("full", 0) == [] and plan.dependencies("bare", 0) == [("full", 0), ("flat", 0)]
+    names = [task.name for task in unfinished_tasks(plan)]
     assert len(names) == len(set(names)) == 2 * (4 + 3 + 2 + 2)  # the warm-up once a seed, and full's first for two
     assert names[:4] == [f"full, seed 0, {one}" for one in (*PHASES, "evaluation")]
-    assert next(task.name for task in waiting(plan, ["late"])) == "full, seed 0, warmup"
+    assert next(task.name for task in unfinished_tasks(plan, ["late"])) == "full, seed 0, warmup"
 
 
 def test_what_is_done_is_not_done_again_and_must_be_what_is_asked_for(tmp_path: Path) -> None:
@@ -77,16 +77,16 @@ def test_what_is_done_is_not_done_again_and_must_be_what_is_asked_for(tmp_path: 
     def stop(command: tuple[str, ...]) -> None:
         raise KeyboardInterrupt
 
-    task = next(waiting(planned(tmp_path)))
+    task = next(unfinished_tasks(planned(tmp_path)))
     with pytest.raises(KeyboardInterrupt):
         task.run(stop)
-    assert next(waiting(planned(tmp_path))).name == task.name
+    assert next(unfinished_tasks(planned(tmp_path))).name == task.name
     task.run(pretend)
-    assert next(waiting(planned(tmp_path))).name == "full, seed 0, one"
-    task.made.rmdir()
-    assert next(waiting(planned(tmp_path))).name == task.name
+    assert next(unfinished_tasks(planned(tmp_path))).name == "full, seed 0, one"
+    task.output.rmdir()
+    assert next(unfinished_tasks(planned(tmp_path))).name == task.name
     with pytest.raises(GnvcError, match=r"made with other settings, as .*warmup\.json says; remove both, or give"):
-        list(waiting(planned(tmp_path, training=("data=other",))))
+        list(unfinished_tasks(planned(tmp_path, training=("data=other",))))
 
 
 @pytest.mark.parametrize(

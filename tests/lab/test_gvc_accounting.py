@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from gnvc_vd.zeroshot.codec import Gvc
-from gnvc_vd.zeroshot.encoding import GvcEncoding
+from gnvc_vd.zeroshot.encoding import GvcEncodeOptions
 from gnvc_vd.zeroshot.parameters import Mode, Parameters
 from gnvc_vd.zeroshot.payload import Parsed, atom_bytes
 from gnvc_vd.zeroshot.sde import Schedule
@@ -23,7 +23,7 @@ LATENTS = (3, 4)  # of two GOPs in 19 frames that share one: 9, and the 11 that 
 def stream(path: Path, mode: Mode, tail_step: int = 12) -> list[Parsed]:
     codec = Gvc(gaussian_prior())
     parameters = Parameters(mode, 256, Schedule(STEPS + 1, 1))
-    encoding = GvcEncoding(6, gop=9, scenecut=False, tail_step=tail_step, parameters=parameters)
+    encoding = GvcEncodeOptions(6, gop=9, scenecut=False, tail_step=tail_step, parameters=parameters)
     frames = smooth_clip(16, 16, 19)
     coded = list(codec.encode_units(iter(frames), encoding))
     path.parent.mkdir(parents=True, exist_ok=True)

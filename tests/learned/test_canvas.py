@@ -11,12 +11,12 @@ import pytest
 import torch
 from torch.nn.functional import interpolate
 
-from gnvc_vd.bitstream import BitstreamError, Damage, Unit, whole_stream
-from gnvc_vd.bitstream.playback import Decoding
+from gnvc_vd.bitstream import BitstreamError, Damage, Unit, pack_stream
+from gnvc_vd.bitstream.playback import DecodeOptions
 from gnvc_vd.conventions import Colour, Frame
-from gnvc_vd.learned.canvas import LARGEST_STEP, PARTS, REACH, Canvas, shifted
-from gnvc_vd.learned.codec import Encoding, GnvcVd
-from gnvc_vd.learned.pan_search import bits_of, pan_of, steadied
+from gnvc_vd.learned.canvas import LARGEST_STEP, PARTS, REACH, Canvas, shift_frames
+from gnvc_vd.learned.codec import EncodeOptions, GnvcVd
+from gnvc_vd.learned.pan_search import bits_of, pan_of, stabilise
 from gnvc_vd.metrics.fidelity import psnr
 from gnvc_vd.presets import BottleneckKind
 from gnvc_vd.video import VideoInfo
@@ -50,39 +50,39 @@ def test_whole_pixels_come_back_exactly_and_a_constant_stays_one() -> None:
     frames = np.random.default_rng(0).integers(0, 256, (4, 20, 30, 3), dtype=np.uint8)
     canvas = canvas_of([(0, 0), (4, -8), (12, 8), (-8, 0)], 20, 30)
     assert canvas.size == (20 + 5, 30 + 4)
-    placed = canvas.placed(frames)
+    placed = canvas.place_frames(frames)
     assert (placed[1, 3:23, 0:30] == frames[1]).all()
-    assert (canvas.returned(placed) == frames).all()
+    assert (canvas.crop_frames(placed) == frames).all()
     plain = np.full((3, 20, 30, 3), 77, np.uint8)
     uneven = canvas_of([(0, 0), (3, -5), (9, 2)], 20, 30)
-    assert (uneven.placed(plain) == 77).all() and (uneven.returned(uneven.placed(plain)) == 77).all()
+    assert (uneven.place_frames(plain) == 77).all() and (uneven.crop_frames(uneven.place_frames(plain)) == 77).all()
 
 
 def test_a_shift_there_and_back_keeps_a_soft_picture() -> None:
     frames = panned(PATH, 64, 80)
     for parts in ((1, 0), (0, 2), (-2, 1)):
-        there = shifted(frames, np.array([parts] * len(frames)))
-        back = shifted(there, -np.array([parts] * len(frames)))
+        there = shift_frames(frames, np.array([parts] * len(frames)))
+        back = shift_frames(there, -np.array([parts] * len(frames)))
         assert psnr(frames[:, 5:-5, 5:-5], back[:, 5:-5, 5:-5]) > 55
         # The way is right, and the amount: what the camera saw of a scene that moved so.
         moved = panned([(y + parts[0], x + parts[1]) for y, x in PATH], 64, 80)
         assert psnr(moved[:, 5:-5, 5:-5], there[:, 5:-5, 5:-5]) > 50
-    still = shifted(frames, np.zeros((len(frames), 2), int))
+    still = shift_frames(frames, np.zeros((len(frames), 2), int))
     assert (still == frames).all()
 
 
 def test_on_its_canvas_a_panned_scene_stands() -> None:
     frames = panned([(-y, -x) for y, x in PATH], 64, 80)
     canvas = canvas_of(PATH, 64, 80)
-    placed = canvas.placed(frames)
+    placed = canvas.place_frames(frames)
     moving, standing = (np.abs(np.diff(one.astype(int), axis=0)) for one in (frames, placed))
     assert standing.mean() < 0.5 < 2 < moving.mean() and standing.max() < moving.max() / 2
-    assert psnr(frames, canvas.returned(placed)) > 50
+    assert psnr(frames, canvas.crop_frames(placed)) > 50
 
 
 def test_what_a_frame_does_not_cover_comes_from_the_nearest_that_does() -> None:
     frames = np.stack([np.full((4, 8, 3), 10 * t, np.uint8) for t in range(1, 5)])
-    placed = canvas_of([(0, 0), (0, 8), (0, 16), (-4, 24)], 4, 8).placed(frames)
+    placed = canvas_of([(0, 0), (0, 8), (0, 16), (-4, 24)], 4, 8).place_frames(frames)
     assert placed.shape == (4, 5, 14, 3)
     assert placed[0, 1, :, 0].tolist() == [10] * 8 + [20] * 2 + [30] * 2 + [40] * 2
     assert placed[3, 0, :, 0].tolist() == [30] * 6 + [40] * 8  # never covered on the left: the middle's edge, as in all
@@ -91,9 +91,9 @@ def test_what_a_frame_does_not_cover_comes_from_the_nearest_that_does() -> None:
 
 def test_frames_that_come_back_window_by_window_are_those_of_the_whole_gop() -> None:
     canvas, frames = canvas_of(PATH, 64, 80), panned(PATH, 64, 80)
-    placed = canvas.placed(frames)
-    parts = [canvas.returned(placed[a:b], a) for a, b in ((0, 1), (1, 5), (5, 9))]
-    assert (np.concatenate(parts) == canvas.returned(placed)).all()
+    placed = canvas.place_frames(frames)
+    parts = [canvas.crop_frames(placed[a:b], a) for a, b in ((0, 1), (1, 5), (5, 9))]
+    assert (np.concatenate(parts) == canvas.crop_frames(placed)).all()
 
 
 @pytest.mark.parametrize("size", [(128, 160), (400, 480)])
@@ -107,16 +107,16 @@ def test_the_search_finds_a_pan_to_a_quarter_of_a_pixel(size: tuple[int, int]) -
 
 def test_a_moving_camera_gets_a_canvas_and_a_still_one_none() -> None:
     frames = panned([(-2 * y, -2 * x) for y, x in PATH], 128, 160)
-    canvas, placed = steadied(frames)
+    canvas, placed = stabilise(frames)
     assert canvas is not None and bits_of(placed) < 0.9 * bits_of(frames)
-    assert (placed == canvas.placed(frames)).all()
+    assert (placed == canvas.place_frames(frames)).all()
     noise = np.random.default_rng(0).integers(-3, 4, frames.shape)
     still = (frames[:1].astype(int) + noise).clip(0, 255).astype(np.uint8)
     object_moves = still.copy()
     for t, frame in enumerate(object_moves):
         frame[40:70, 10 + 8 * t : 40 + 8 * t] = 255 - frame[40:70, 10 + 8 * t : 40 + 8 * t]
     for kept in (still, object_moves, frames[:8], frames[:, :63], np.stack(smooth_clip(64, 64, 9))[:, :32]):
-        assert steadied(kept)[0] is None and steadied(kept)[1] is kept
+        assert stabilise(kept)[0] is None and stabilise(kept)[1] is kept
 
 
 def test_a_camera_that_goes_too_far_gets_none() -> None:
@@ -126,7 +126,7 @@ def test_a_camera_that_goes_too_far_gets_none() -> None:
     wide = panned([(0, 0)], 256, 406)[0]
     frames = np.stack([wide[:, 15 * t : 15 * t + 256] for t in range(11)])
     assert pan_of(frames).pans[:, 1].tolist() == [15 * PARTS * t for t in range(11)]
-    assert steadied(frames)[0] is None
+    assert stabilise(frames)[0] is None
 
 
 def random_pans(random: Random) -> list[tuple[int, int]]:
@@ -222,10 +222,10 @@ def codec(request: pytest.FixtureRequest) -> GnvcVd:
 
 
 CLIP = panned([(-2 * y, -2 * x) for y, x in [*PATH, (16, -33), (17, -38), (20, -42)]], 66, 80)
-SETTINGS = Encoding(20, gop=13, scenecut=False)
+SETTINGS = EncodeOptions(20, gop=13, scenecut=False)
 
 
-def units_of(codec: GnvcVd, settings: Encoding = SETTINGS) -> list[Unit]:
+def units_of(codec: GnvcVd, settings: EncodeOptions = SETTINGS) -> list[Unit]:
     return list(codec.encode_units(iter(CLIP), settings))
 
 
@@ -241,14 +241,14 @@ def test_a_stream_with_a_canvas_decodes_to_the_true_size_and_is_the_same_twice(c
     first, second = ([one.latent for one in decoder.symbols(unit)] for _ in range(2))
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
     assert first[0].shape[2:] == (2 * -(-height // 16), 2 * -(-width // 16))
-    stream = whole_stream(header, [unit])
+    stream = pack_stream(header, [unit])
     for options in ({"steps": 1}, {"steps": 1, "apart": True}):
         assert np.concatenate(list(codec.decode(stream, **options))).shape == CLIP.shape
     # Unrefined, it is the VAE's pictures cut out of the canvas.
     with torch.inference_mode():
         video = codec.backbone.vae.decode(torch.stack(first, dim=2))
     whole = ((video[0] + 1) * 127.5).round().clamp(0, 255).byte().permute(1, 2, 3, 0).numpy()
-    wanted = canvas.returned(whole[:12, :height, :width])
+    wanted = canvas.crop_frames(whole[:12, :height, :width])
     assert (np.concatenate(list(codec.decode(stream, refine=False))) == wanted).all()
 
 
@@ -262,9 +262,9 @@ def test_without_a_canvas_the_unit_is_as_ever(codec: GnvcVd) -> None:
 def test_a_long_gop_comes_back_in_windows_with_its_pans(codec: GnvcVd) -> None:
     path = [(t, -2 * t) for t in range(37)]
     clip = panned(path, 64, 64)
-    settings = Encoding(20, gop=37, scenecut=False)
+    settings = EncodeOptions(20, gop=37, scenecut=False)
     (unit,) = codec.encode_units(iter(clip), settings)
-    stream = whole_stream(codec.header(info(clip), settings), [unit])
+    stream = pack_stream(codec.header(info(clip), settings), [unit])
     windows = list(codec.decode(stream, refine=False))
     assert unit.canvas and [len(one) for one in windows] == [25, 12]
     canvas, _ = Canvas.parse(unit.payload, 37, 64, 64)
@@ -273,20 +273,20 @@ def test_a_long_gop_comes_back_in_windows_with_its_pans(codec: GnvcVd) -> None:
         video = codec.backbone.vae.decode(torch.stack([one.latent for one in known], dim=2))
     whole = ((video[0] + 1) * 127.5).round().clamp(0, 255).byte().permute(1, 2, 3, 0).numpy()
     height, width = canvas.size
-    assert (np.concatenate(windows) == canvas.returned(whole[:, :height, :width])).all()
+    assert (np.concatenate(windows) == canvas.crop_frames(whole[:, :height, :width])).all()
 
 
 def test_a_rate_is_searched_over_canvases(codec: GnvcVd) -> None:
-    wanted = 8 * len(whole_stream(codec.header(info(CLIP), SETTINGS), units_of(codec))) / CLIP[..., 0].size
+    wanted = 8 * len(pack_stream(codec.header(info(CLIP), SETTINGS), units_of(codec))) / CLIP[..., 0].size
     (unit,) = codec.encode_units(iter(CLIP), replace(SETTINGS, bpp=wanted, quality=60), info(CLIP))
-    found = 8 * len(whole_stream(codec.header(info(CLIP), SETTINGS), [unit])) / CLIP[..., 0].size
+    found = 8 * len(pack_stream(codec.header(info(CLIP), SETTINGS), [unit])) / CLIP[..., 0].size
     assert unit.canvas and abs(found - wanted) <= 0.05 * wanted
 
 
 def test_damage_in_a_canvas_is_refused_or_concealed(codec: GnvcVd) -> None:
     units = [replace(unit, index=index) for index, unit in enumerate(2 * units_of(codec))]
     wrong = replace(units[1], payload=b"\0\0" + units[1].payload)
-    stream = whole_stream(codec.header(info(CLIP), SETTINGS), [units[0], wrong])
+    stream = pack_stream(codec.header(info(CLIP), SETTINGS), [units[0], wrong])
     with pytest.raises(BitstreamError, match="GOP 1 is damaged"):
         list(codec.decode(stream, steps=1))
     frames = np.concatenate(list(codec.decode(stream, steps=1, conceal=True)))
@@ -295,7 +295,7 @@ def test_damage_in_a_canvas_is_refused_or_concealed(codec: GnvcVd) -> None:
 
 def test_gops_with_a_canvas_may_be_picked(codec: GnvcVd) -> None:
     units = [replace(unit, index=index) for index, unit in enumerate(2 * units_of(codec))]
-    stream = whole_stream(codec.header(info(CLIP), SETTINGS), units)
+    stream = pack_stream(codec.header(info(CLIP), SETTINGS), units)
     shown, only = (np.concatenate(list(codec.decode(stream, refine=False, first_gop=first))) for first in (0, 1))
     assert len(shown) == 24 and (shown[12:] == only).all()
 
@@ -317,9 +317,9 @@ def test_the_command_line_finds_a_canvas_and_leaves_it_off(capfd: pytest.Capture
 def test_a_canvas_above_the_limit_of_pixels_is_refused(codec: GnvcVd) -> None:
     (unit,) = units_of(codec)
     header, (height, width) = codec.header(info(CLIP), SETTINGS), Canvas.parse(unit.payload, 12, 66, 80)[0].size
-    codec.decoder(header, Decoding(max_pixels=height * width)).verify(unit)
+    codec.decoder(header, DecodeOptions(max_pixels=height * width)).verify(unit)
     with pytest.raises(BitstreamError, match=f"a canvas of {width}×{height} is above the limit"):
-        codec.decoder(header, Decoding(max_pixels=height * width - 1)).verify(unit)
+        codec.decoder(header, DecodeOptions(max_pixels=height * width - 1)).verify(unit)
 
 
 def test_a_unit_of_version_1_has_no_canvas(codec: GnvcVd) -> None:
@@ -340,5 +340,5 @@ def test_stripes_that_hide_where_they_move_are_no_trouble(width: int) -> None:
     """Slopes down and across are equal everywhere: least squares alone has no answer."""
     row, column = np.arange(96)[:, None], np.arange(96)
     frames = [((row + column + 2 * t) // width % 2 * 200).astype(np.uint8) for t in range(9)]
-    canvas, _ = steadied(np.stack(frames)[..., None].repeat(3, 3))
+    canvas, _ = stabilise(np.stack(frames)[..., None].repeat(3, 3))
     assert canvas is None or canvas.within

@@ -12,16 +12,16 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import gnvc_vd
-from gnvc_vd.bitstream import BitstreamError, End, Header, Unit, whole_stream
+from gnvc_vd.bitstream import BitstreamError, End, Header, Unit, pack_stream
 from gnvc_vd.bitstream.layout import CRC_BYTES, varint
-from gnvc_vd.bitstream.playback import Decoding
+from gnvc_vd.bitstream.playback import DecodeOptions
 from gnvc_vd.bitstream.refinement import Refinement
 from gnvc_vd.codecs.load import load, save
 from gnvc_vd.common.files import file_sha256
 from gnvc_vd.common.noise import normal
 from gnvc_vd.conventions import Colour, Frame, GnvcError, UsageError
 from gnvc_vd.learned.bottleneck.networks import DecodedLatent
-from gnvc_vd.learned.codec import NOISE_KEY, Encoding, GnvcVd
+from gnvc_vd.learned.codec import NOISE_KEY, EncodeOptions, GnvcVd
 from gnvc_vd.video import VideoInfo
 from tests.bitstream.streams import bodies, packed, read, signed
 from tests.conftest import noise_clip, smooth_clip
@@ -36,7 +36,7 @@ def info(height: int, width: int) -> VideoInfo:
     return VideoInfo(width, height, Fraction(25), None, Colour("bt709", "limited"), "", "")
 
 
-def encoded(codec: GnvcVd, clip: list[Frame], encoding: Encoding) -> bytes:
+def encoded(codec: GnvcVd, clip: list[Frame], encoding: EncodeOptions) -> bytes:
     header = codec.header(info(*clip[0].shape[:2]), encoding)
     return packed(list(codec.encode_units(iter(clip), encoding)), header)
 
@@ -49,13 +49,13 @@ def decoded(codec: GnvcVd, stream: bytes, **options: object) -> Frame:
     ("frames", "height", "width", "gop"), [(1, 17, 31, 25), (12, 48, 32, 5), (30, 32, 48, 25), (27, 16, 16, 97)]
 )
 def test_frames_come_back_in_number_and_size(codec: GnvcVd, frames: int, height: int, width: int, gop: int) -> None:
-    stream = encoded(codec, smooth_clip(height, width, frames), Encoding(gop=gop))
+    stream = encoded(codec, smooth_clip(height, width, frames), EncodeOptions(gop=gop))
     assert decoded(codec, stream, steps=1).shape == (frames, height, width, 3)
 
 
 def test_decoding_is_what_the_parts_do_one_after_another(codec: GnvcVd) -> None:
     clip = smooth_clip(32, 48, 9)
-    encoding = Encoding(20, gop=9)
+    encoding = EncodeOptions(20, gop=9)
     ((count, latents, _),) = codec.latents(iter(clip), encoding)
     payloads, known = codec.bottleneck.compress(latents, [20] * 3)
     stream = encoded(codec, clip, encoding)
@@ -72,13 +72,13 @@ def stacked(known: list[DecodedLatent]) -> torch.Tensor:
 
 def test_a_long_gop_spends_one_anchor_and_its_windows_join(codec: GnvcVd) -> None:
     clip = smooth_clip(16, 32, 97)
-    stream = encoded(codec, clip, Encoding(gop=97, scenecut=False))
+    stream = encoded(codec, clip, EncodeOptions(gop=97, scenecut=False))
     units = [part for part in read(stream) if isinstance(part, Unit)]
     assert [unit.frames for unit in units] == [97]
-    windows = [len(frames) for frames in codec.decode(stream, Decoding(steps=1))]
+    windows = [len(frames) for frames in codec.decode(stream, DecodeOptions(steps=1))]
     assert windows == [25, 24, 24, 24]
     # Unrefined, windows are no more than a cut of one decode: no frame is repeated or dropped where they meet.
-    ((_, latents, _),) = codec.latents(iter(clip), Encoding(gop=97, scenecut=False))
+    ((_, latents, _),) = codec.latents(iter(clip), EncodeOptions(gop=97, scenecut=False))
     _, known = codec.bottleneck.compress(latents, [32] * 25)
     whole = codec.backbone.vae.decode(stacked(known))
     wanted = ((whole[0] + 1) * 127.5).round().clamp(0, 255).byte().permute(1, 2, 3, 0).numpy()
@@ -87,19 +87,19 @@ def test_a_long_gop_spends_one_anchor_and_its_windows_join(codec: GnvcVd) -> Non
 
 def test_steps_seed_and_refinement_matter_and_nothing_else_does(codec: GnvcVd) -> None:
     clip = smooth_clip(32, 32, 9)
-    stream = encoded(codec, clip, Encoding(gop=9))
+    stream = encoded(codec, clip, EncodeOptions(gop=9))
     five = decoded(codec, stream)
     assert np.array_equal(five, decoded(codec, stream, steps=5)) and np.array_equal(five, decoded(codec, stream))
     assert not np.array_equal(five, decoded(codec, stream, steps=1))
     assert not np.array_equal(five, decoded(codec, stream, refine=False))
-    reseeded = encoded(codec, clip, Encoding(gop=9, refinement=Refinement(seed=1)))
+    reseeded = encoded(codec, clip, EncodeOptions(gop=9, refinement=Refinement(seed=1)))
     assert not np.array_equal(five, decoded(codec, reseeded))
     assert np.array_equal(decoded(codec, stream, refine=False), decoded(codec, reseeded, refine=False))
 
 
 def test_apart_each_latent_is_refined_as_if_there_were_no_other(codec: GnvcVd) -> None:
     clip = smooth_clip(16, 32, 37)
-    encoding = Encoding(gop=37, scenecut=False)  # two windows: the second sees no context either
+    encoding = EncodeOptions(gop=37, scenecut=False)  # two windows: the second sees no context either
     stream = encoded(codec, clip, encoding)
     (unit,) = (part for part in read(stream) if isinstance(part, Unit))
     known = list(codec.decoder(codec.header(info(16, 32), encoding)).symbols(unit))
@@ -133,28 +133,28 @@ def test_large_pictures_are_refined_in_tiles_where_a_model_or_a_decoder_says_so(
 def test_three_hard_cuts_make_four_gops(codec: GnvcVd) -> None:
     clip = [frame for seed in range(4) for frame in [noise_clip(32, 32, 1, seed)[0] // 4 + 60 * seed] * 6]
     for scenecut, lengths in ((True, [6, 6, 6, 6]), (False, [24])):
-        units = codec.encode_units(iter(clip), Encoding(gop=25, scenecut=scenecut))
+        units = codec.encode_units(iter(clip), EncodeOptions(gop=25, scenecut=scenecut))
         assert [unit.frames for unit in units] == lengths
 
 
 @pytest.mark.parametrize("clip", [smooth_clip(48, 64, 25), noise_clip(32, 32, 25)])
 def test_neither_motion_nor_noise_is_a_cut(codec: GnvcVd, clip: list[Frame]) -> None:
-    assert [unit.frames for unit in codec.encode_units(iter(clip), Encoding())] == [25]
+    assert [unit.frames for unit in codec.encode_units(iter(clip), EncodeOptions())] == [25]
 
 
 def test_quality_raises_the_rate_and_bpp_finds_it(codec: GnvcVd) -> None:
     clip = noise_clip(32, 32, 13)
-    sizes = [len(encoded(codec, clip, Encoding(quality, gop=13))) for quality in (0, 31, 63)]
+    sizes = [len(encoded(codec, clip, EncodeOptions(quality, gop=13))) for quality in (0, 31, 63)]
     assert sizes == sorted(set(sizes))
     target = 8 * sizes[1] / (32 * 32 * 13)
-    units = codec.encode_units(iter(clip), Encoding(bpp=target, gop=13), info(32, 32))
-    found = 8 * len(whole_stream(codec.header(info(32, 32), Encoding()), units)) / (32 * 32 * 13)
+    units = codec.encode_units(iter(clip), EncodeOptions(bpp=target, gop=13), info(32, 32))
+    found = 8 * len(pack_stream(codec.header(info(32, 32), EncodeOptions()), units)) / (32 * 32 * 13)
     assert found == target
     heard: list[tuple[int, float]] = []
-    far_off = Encoding(bpp=1e6, gop=13)
+    far_off = EncodeOptions(bpp=1e6, gop=13)
     (far,) = codec.encode_units(iter(clip), far_off, info(32, 32), lambda *one: heard.append(one))
     assert [quality for quality, _ in heard] == [31, 47, 55, 59, 61, 62, 63]
-    size = len(whole_stream(codec.header(info(32, 32), far_off), [far]))
+    size = len(pack_stream(codec.header(info(32, 32), far_off), [far]))
     assert heard[-1][1] == 8 * size / (13 * 32 * 32)
     assert far.quality == 63
     with pytest.raises(UsageError, match="what video it is of"):
@@ -170,13 +170,13 @@ def test_encoding_takes_frames_as_they_come(codec: GnvcVd) -> None:
             taken += 1
             yield frame
 
-    units = codec.encode_units(frames(), Encoding(gop=5))
+    units = codec.encode_units(frames(), EncodeOptions(gop=5))
     next(units)
     assert taken <= 5 + 5 + 1
 
 
 def three_gops(codec: GnvcVd) -> tuple[bytes, list[int]]:
-    stream = encoded(codec, smooth_clip(16, 16, 15), Encoding(gop=5))
+    stream = encoded(codec, smooth_clip(16, 16, 15), EncodeOptions(gop=5))
     sizes = [part.size for part in read(stream) if isinstance(part, Unit)]
     first = len(bodies(stream)[0]) + CRC_BYTES  # the header's
     return stream, [first, first + sizes[0], first + sizes[0] + sizes[1]]
@@ -196,7 +196,7 @@ def test_a_damaged_gop_is_named_and_may_be_concealed(codec: GnvcVd) -> None:
 
 
 def test_symbols_that_are_not_those_coded_are_concealed_too(codec: GnvcVd) -> None:
-    clip, encoding = smooth_clip(16, 16, 15), Encoding(gop=5)
+    clip, encoding = smooth_clip(16, 16, 15), EncodeOptions(gop=5)
     units = list(codec.encode_units(iter(clip), encoding))
     units[2] = Unit(2, 5, units[2].quality, 0, b"\0\0\0\0", units[2].payload)
     stream = packed(units, codec.header(info(16, 16), encoding))
@@ -221,7 +221,7 @@ def test_gops_may_be_picked(codec: GnvcVd) -> None:
 
 
 def test_streams_of_other_models_are_refused(codec: GnvcVd) -> None:
-    clip, encoding = smooth_clip(16, 16, 5), Encoding(gop=5)
+    clip, encoding = smooth_clip(16, 16, 5), EncodeOptions(gop=5)
     units, header = list(codec.encode_units(iter(clip), encoding)), codec.header(info(16, 16), encoding)
     other = packed(units, replaced(header, coded_identity=b"\0" * 8))
     with pytest.raises(BitstreamError, match="coded with model 0000000000000000"):
@@ -263,12 +263,12 @@ def test_parameters_round_trip() -> None:
 
 
 def test_a_saved_codec_decodes_to_the_same_pictures(codec: GnvcVd, tmp_path: Path) -> None:
-    stream = encoded(codec, smooth_clip(16, 16, 5), Encoding(gop=5))
+    stream = encoded(codec, smooth_clip(16, 16, 5), EncodeOptions(gop=5))
     save(codec, tmp_path / "model", "copy")
     loaded = load(tmp_path / "model")
     assert loaded.coded_identity == codec.coded_identity and "mean nothing" in loaded.note
     assert np.array_equal(decoded(loaded, stream, allow_other_weights=True), decoded(codec, stream))
-    units = [list(one.encode_units(iter(smooth_clip(16, 16, 9)), Encoding(gop=9))) for one in (loaded, codec)]
+    units = [list(one.encode_units(iter(smooth_clip(16, 16, 9)), EncodeOptions(gop=9))) for one in (loaded, codec)]
     assert units[0] == units[1]
     (tmp_path / "model" / "codec.safetensors").write_bytes(b"damaged")
     with pytest.raises(GnvcError, match="is not the stated"):
@@ -280,10 +280,10 @@ def test_a_model_says_how_its_streams_are_refined(codec: GnvcVd, tmp_path: Path)
     codec = GnvcVd("copy", codec.backbone, codec.bottleneck, bytes(4), codec.load_refiner, refinement=refined)
     save(codec, tmp_path, "copy")
     loaded = load(tmp_path)
-    header = loaded.header(info(16, 16), Encoding())
+    header = loaded.header(info(16, 16), EncodeOptions())
     assert loaded.check(header) == codec.refinement == Refinement(1, 0.1, 0.5, 13)
     wish = Refinement(steps=2)
-    assert loaded.check(loaded.header(info(16, 16), Encoding(refinement=wish))) == wish
+    assert loaded.check(loaded.header(info(16, 16), EncodeOptions(refinement=wish))) == wish
     description = json.loads((tmp_path / "model.json").read_text())
     without = {key: value for key, value in description["codec"].items() if key != "refinement"}
     (tmp_path / "model.json").write_text(json.dumps(description | {"codec": without}))
@@ -307,10 +307,10 @@ def test_a_model_says_how_its_encoder_rounds(codec: GnvcVd, tmp_path: Path) -> N
     save(thrifty, tmp_path / "again", "copy")
     assert load(tmp_path / "again").bottleneck.thrift == 0.07
     frames = np.random.default_rng(0).integers(0, 256, (9, 64, 64, 3), dtype=np.uint8)
-    units = [next(model.encode_units(iter(frames), Encoding(gop=9))) for model in (plain, thrifty)]
+    units = [next(model.encode_units(iter(frames), EncodeOptions(gop=9))) for model in (plain, thrifty)]
     assert units[0].symbol_hash != units[1].symbol_hash
-    header = plain.header(info(64, 64), Encoding(gop=9))
-    allowing = Decoding(allow_other_weights=True)
+    header = plain.header(info(64, 64), EncodeOptions(gop=9))
+    allowing = DecodeOptions(allow_other_weights=True)
     for unit in units:  # either decodes what either coded
         shown = [np.concatenate(list(model.decoder(header, allowing).frames(unit))) for model in (plain, thrifty)]
         assert np.array_equal(*shown)

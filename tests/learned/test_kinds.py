@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from gnvc_vd.bitstream import BitstreamError, Unit, whole_stream
-from gnvc_vd.bitstream.playback import Decoding
+from gnvc_vd.bitstream import BitstreamError, Unit, pack_stream
+from gnvc_vd.bitstream.playback import DecodeOptions
 from gnvc_vd.common import strict
 from gnvc_vd.conventions import Colour, GnvcError, UsageError
-from gnvc_vd.learned.codec import Encoding
+from gnvc_vd.learned.codec import EncodeOptions
 from gnvc_vd.presets import PRESETS, BottleneckKind, ContextualPreset, TransformPreset
 from gnvc_vd.video import Video, VideoInfo
 from tests.conftest import smooth_clip
@@ -22,18 +22,20 @@ KINDS: tuple[BottleneckKind, ...] = ("contextual", "transform")
 
 
 def units(kind: BottleneckKind, frames: int = 17, **options: object) -> list[Unit]:
-    encoding = Encoding(gop=17, scenecut=False, **options)  # type: ignore[arg-type]
+    encoding = EncodeOptions(gop=17, scenecut=False, **options)  # type: ignore[arg-type]
     return list(nano_codec(kind).encode_units(iter(smooth_clip(32, 48, frames)), encoding))
 
 
 def stream(kind: BottleneckKind, coded: list[Unit], **header: object) -> bytes:
     codec = nano_codec(kind)
-    return whole_stream(replace(codec.header(INFO, Encoding()), **header), coded)  # type: ignore[arg-type]
+    return pack_stream(replace(codec.header(INFO, EncodeOptions()), **header), coded)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("way", [Decoding(steps=1), Decoding(steps=1, apart=True), Decoding(refine=False)])
-def test_a_stream_decodes_in_every_way(kind: BottleneckKind, way: Decoding) -> None:
+@pytest.mark.parametrize(
+    "way", [DecodeOptions(steps=1), DecodeOptions(steps=1, apart=True), DecodeOptions(refine=False)]
+)
+def test_a_stream_decodes_in_every_way(kind: BottleneckKind, way: DecodeOptions) -> None:
     coded = units(kind)
     shown = np.concatenate(list(nano_codec(kind).decode(stream(kind, coded), way)))
     assert shown.shape == (17, 32, 48, 3)
@@ -90,7 +92,7 @@ def test_where_refinement_starts_may_differ_from_gop_to_gop(kind: BottleneckKind
 
     def shown(unit: Unit, sigma_0: float) -> np.ndarray:
         told = replace(codec.refinement, steps=1, sigma_0=sigma_0)
-        data = whole_stream(codec.header(INFO, Encoding(refinement=told)), [unit])
+        data = pack_stream(codec.header(INFO, EncodeOptions(refinement=told)), [unit])
         return np.concatenate(list(codec.decode(data)))
 
     as_header, as_unit = shown(unit, 0.5), shown(replace(unit, sigma_0=0.5), 0.1)
@@ -101,7 +103,7 @@ def test_where_refinement_starts_may_differ_from_gop_to_gop(kind: BottleneckKind
 def test_an_encoder_measures_where_each_gop_s_refinement_starts(kind: BottleneckKind) -> None:
     plain = nano_codec(kind)
     codec = replace(plain, refinement=replace(plain.refinement, steps=1, sigma_ratio=0.5))
-    (gop,) = codec.latents(iter(smooth_clip(32, 48, 17)), Encoding(gop=17, canvas="off"))
+    (gop,) = codec.latents(iter(smooth_clip(32, 48, 17)), EncodeOptions(gop=17, canvas="off"))
     found = [codec.encode_gop(0, gop, quality).sigma_0 for quality in (0, 32, 63)]
     for quality, sigma_0 in zip((0, 32, 63), found, strict=True):
         _, known = codec.bottleneck.compress(gop.latents, [quality] * gop.latents.shape[2])
@@ -110,7 +112,7 @@ def test_an_encoder_measures_where_each_gop_s_refinement_starts(kind: Bottleneck
         assert sigma_0 == pytest.approx(noise / (1 + noise), abs=1e-6)
     assert len(set(found)) == 3
     for none in (replace(codec.refinement, sigma_ratio=None), replace(codec.refinement, steps=0)):
-        assert codec.encode_gop(0, gop, 32, Encoding(refinement=none)).sigma_0 is None
+        assert codec.encode_gop(0, gop, 32, EncodeOptions(refinement=none)).sigma_0 is None
 
 
 def test_a_model_says_up_to_which_quality_it_refines() -> None:
@@ -128,7 +130,7 @@ def test_a_model_says_up_to_which_quality_it_refines() -> None:
 def test_without_steps_a_stream_is_shown_as_decoded(kind: BottleneckKind) -> None:
     codec, coded = nano_codec(kind), units(kind)
     plain = replace(codec.refinement, steps=0)
-    data = whole_stream(codec.header(INFO, Encoding(refinement=plain)), coded)
+    data = pack_stream(codec.header(INFO, EncodeOptions(refinement=plain)), coded)
     decoded = np.concatenate(list(codec.decode(data)))
     assert np.array_equal(decoded, np.concatenate(list(codec.decode(data, refine=False))))
     assert not np.array_equal(decoded, np.concatenate(list(codec.decode(data, steps=1))))

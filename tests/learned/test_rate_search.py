@@ -4,10 +4,10 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from gnvc_vd.bitstream import Unit, whole_stream
+from gnvc_vd.bitstream import Unit, pack_stream
 from gnvc_vd.conventions import GnvcError, UsageError
-from gnvc_vd.learned.codec import Encoding
-from gnvc_vd.learned.rate_search import Wanted, search
+from gnvc_vd.learned.codec import EncodeOptions
+from gnvc_vd.learned.rate_search import TargetSize, search
 from tests.bitstream.streams import HEADER
 
 SIZES = [round(100 * 1.06**quality) for quality in range(64)]
@@ -25,12 +25,12 @@ class Searched:
         return [Unit(at, 25, quality, 0, b"hash", bytes(SIZES[quality])) for at in range(3)]
 
     def best(self, size: float, is_limit: bool) -> int:
-        units = search(self.coded, HEADER, Wanted(size, is_limit), lambda *_: None, self.said.append)
+        units = search(self.coded, HEADER, TargetSize(size, is_limit), lambda *_: None, self.said.append)
         assert len(self.tried) == len(set(self.tried)) <= 7
         return units[0].quality
 
 
-FILES = [len(whole_stream(HEADER, Searched().coded(quality))) for quality in range(64)]
+FILES = [len(pack_stream(HEADER, Searched().coded(quality))) for quality in range(64)]
 
 
 @pytest.mark.parametrize("quality", range(63))
@@ -64,4 +64,4 @@ def test_what_is_out_of_reach_is_said() -> None:
 
 def test_one_rate_is_asked_for_at_most() -> None:
     with pytest.raises(UsageError, match="one in kbit/s"):
-        Encoding(bpp=1, target_size=100)
+        EncodeOptions(bpp=1, target_size=100)

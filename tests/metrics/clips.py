@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from gnvc_vd.conventions import Colour, Frame
 from gnvc_vd.metrics.optical_flow import FlowEstimator, dis
-from gnvc_vd.metrics.pairs import Pair, Pairing
+from gnvc_vd.metrics.pairs import Pair, PairMaker
 from gnvc_vd.metrics.temporal import WarpingError
 from gnvc_vd.video import Picture, create_video
 
@@ -43,7 +43,7 @@ def noisy(clip: Sequence[Frame], sigma: float, seed: int = 1) -> list[Frame]:
 
 
 def pairs(reference: Sequence[Frame], test: Sequence[Frame]) -> list[Pair]:
-    pairing = Pairing(COLOUR, "cpu")
+    pairing = PairMaker(COLOUR, "cpu")
     return [pairing(Picture(x, None), Picture(y, None)) for x, y in zip(reference, test, strict=True)]
 
 

@@ -14,7 +14,7 @@ from scipy.ndimage import correlate1d
 from gnvc_vd.conventions import Colour
 from gnvc_vd.metrics import UnavailableError
 from gnvc_vd.metrics.fidelity import MsSsim, psnr, psnr_rgb, psnr_yuv
-from gnvc_vd.metrics.pairs import Pairing, as_tensor
+from gnvc_vd.metrics.pairs import PairMaker, as_tensor
 from gnvc_vd.video import Picture, ffmpeg, open_video
 from gnvc_vd.video.planes import Planes
 from tests.conftest import noise_clip, smooth_clip
@@ -65,7 +65,7 @@ def ffmpeg_psnr(reference: Path, test: Path, folder: Path) -> list[float]:
 
 def our_psnr(reference: Path, test: Path) -> list[float]:
     with open_video(reference) as first, open_video(test) as second:
-        pairing = Pairing(first.info.colour, "cpu")
+        pairing = PairMaker(first.info.colour, "cpu")
         both = [pairing(x, y) for x, y in zip(first.pictures(), second.pictures(), strict=True)]
     return [psnr_yuv(pair.reference_planes, pair.test_planes) for pair in both]
 
@@ -86,7 +86,7 @@ def test_where_files_store_different_things_both_are_converted(tmp_path: Path) -
     clip, other = smooth_clip(34, 50, 4), noisy(smooth_clip(34, 50, 4), 5)
     written = write(tmp_path / "reference.y4m", clip), write(tmp_path / "test.y4m", other)
     expected = ffmpeg_psnr(*written, tmp_path)
-    pairing = Pairing(Colour("bt601", "full"), "cpu")
+    pairing = PairMaker(Colour("bt601", "full"), "cpu")
     with open_video(written[0]) as first, open_video(write(tmp_path / "test.mkv", other)) as second:
         found = list(zip(first.pictures(), second.pictures(), strict=True))
     assert found[0][0].planes is not None and found[0][1].planes is None
@@ -97,7 +97,7 @@ def test_where_files_store_different_things_both_are_converted(tmp_path: Path) -
     ours = [psnr_yuv(pair.reference_planes, pair.test_planes) for pair in pairs(clip, other)]
     assert ours[0] != pytest.approx(expected[0], abs=0.02)  # y4m of this size is BT.601; pairs() says BT.709
     with open_video(write(tmp_path / "reference.mkv", clip)) as first, open_video(tmp_path / "test.mkv") as second:
-        pairing = Pairing(Colour("bt601", "limited"), "cpu")
+        pairing = PairMaker(Colour("bt601", "limited"), "cpu")
         both = [pairing(x, y) for x, y in zip(first.pictures(), second.pictures(), strict=True)]
     assert [psnr_yuv(pair.reference_planes, pair.test_planes) for pair in both] == pytest.approx(expected, abs=0.02)
 
@@ -108,7 +108,7 @@ def test_a_wrong_colour_matrix_is_seen(tmp_path: Path) -> None:
     right, wrong = (Colour(matrix, "limited") for matrix in ("bt601", "bt709"))
     with open_video(path) as first, open_video(path, colour=wrong) as second:
         assert first.info.colour == right
-        pair = Pairing(right, "cpu")(next(first.pictures()), next(second.pictures()))
+        pair = PairMaker(right, "cpu")(next(first.pictures()), next(second.pictures()))
     assert 25 < psnr_rgb(pair) < 35
     assert 25 < psnr_yuv(pair.reference_planes, pair.test_planes) < 40
 
@@ -116,7 +116,7 @@ def test_a_wrong_colour_matrix_is_seen(tmp_path: Path) -> None:
 def test_a_transfer_function_that_only_one_file_states_leaves_the_codes_as_stored() -> None:
     frame, stored = noise_clip(16, 16, 1)[0], planes(50, 60, 70)
     stated = replace(stored, colour=replace(stored.colour, transfer=1))
-    pair = Pairing(COLOUR, "cpu")(Picture(frame, stored), Picture(frame, stated))
+    pair = PairMaker(COLOUR, "cpu")(Picture(frame, stored), Picture(frame, stated))
     assert pair.reference_planes is stored and pair.test_planes is stated
 
 
@@ -124,7 +124,7 @@ def test_a_format_that_changes_midway_is_refused() -> None:
     from gnvc_vd.conventions import GnvcError
 
     frame = noise_clip(16, 16, 1)[0]
-    pairing = Pairing(COLOUR, "cpu")
+    pairing = PairMaker(COLOUR, "cpu")
     pairing(Picture(frame, planes(1, 1, 1)), Picture(frame, planes(1, 1, 1)))
     with pytest.raises(GnvcError, match="pixel format changes within a video, from yuv420p"):
         pairing(Picture(frame, planes(1, 1, 1)), Picture(frame, None))

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from gnvc_vd.metrics import UnavailableError
-from gnvc_vd.metrics.optical_flow import dis, raft, visible, warped
+from gnvc_vd.metrics.optical_flow import dis, raft, visible, warp
 from tests.metrics.clips import as_frame, pan, texture
 
 
@@ -49,10 +49,10 @@ def test_small_pictures_are_refused_and_the_smallest_works() -> None:
 
 def test_warping_reads_at_p_plus_flow() -> None:
     z = torch.from_numpy(np.random.default_rng(0).normal(size=(2, 3, 9, 11)))
-    whole = warped(z, uniform(9, 11, 2, -1))
+    whole = warp(z, uniform(9, 11, 2, -1))
     torch.testing.assert_close(whole[:, :, 1:, :-2], z[:, :, :-1, 2:])
     torch.testing.assert_close(whole[:, :, 1:, -1], z[:, :, :-1, -1])  # outside, the edge goes on
-    half = warped(z, uniform(9, 11, 0.25, 0.5))
+    half = warp(z, uniform(9, 11, 0.25, 0.5))
     a, b, c, d = z[..., :-1, :-1], z[..., :-1, 1:], z[..., 1:, :-1], z[..., 1:, 1:]
     torch.testing.assert_close(half[..., :-1, :-1], 0.5 * (0.75 * a + 0.25 * b) + 0.5 * (0.75 * c + 0.25 * d))
 

@@ -8,7 +8,7 @@ import pytest
 
 from gnvc_vd.conventions import GnvcError
 from gnvc_vd.metrics import UnavailableError
-from gnvc_vd.metrics.pairs import Pair, Pairing
+from gnvc_vd.metrics.pairs import Pair, PairMaker
 from gnvc_vd.metrics.vmaf import Vmaf
 from gnvc_vd.video import ffmpeg, open_video
 from tests.conftest import smooth_clip
@@ -41,7 +41,7 @@ def test_vmaf_is_what_ffmpeg_says_of_the_files(tmp_path: Path, height: int, widt
         files.append(tmp_path / f"{name}.y4m")
         ffmpeg.run(["-i", str(source), "-pix_fmt", pixel_format, "-strict", "-1", str(files[-1])])
     with open_video(files[0]) as first, open_video(files[1]) as second:
-        pairing = Pairing(first.info.colour, "cpu")
+        pairing = PairMaker(first.info.colour, "cpu")
         both = [pairing(x, y) for x, y in zip(first.pictures(), second.pictures(), strict=True)]
     assert both[0].test_planes.pixel_format == pixel_format
     expected = of_files(*files, tmp_path)

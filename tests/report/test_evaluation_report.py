@@ -12,7 +12,7 @@ import pytest
 
 from gnvc_vd.baselines.hybrid import Hybrid
 from gnvc_vd.conventions import UsageError
-from gnvc_vd.evaluate.evaluation import CodecEntry, OwnCodec, Reporting
+from gnvc_vd.evaluate.evaluation import CodecEntry, OwnCodec, ReportOptions
 from gnvc_vd.evaluate.points import Point
 from gnvc_vd.evaluate.run import player_path
 from gnvc_vd.presets import BottleneckKind
@@ -79,7 +79,7 @@ def test_a_smaller_overlap_is_enough_where_it_is_asked_for_and_is_told() -> None
     (table, _, _) = our_tables(rows, found, "anchor", ["psnr_rgb"])
     assert table.notes == ("high, PSNR RGB, dB: on the 41 % of its range both have",)
     with pytest.raises(UsageError, match="a share, 0 to 1: not 2"):
-        Reporting(overlap=2)
+        ReportOptions(overlap=2)
 
 
 def test_the_mean_curve_is_of_equal_levels() -> None:
@@ -193,7 +193,7 @@ def test_a_report_is_whole_and_the_same_for_the_same_points(tmp_path: Path) -> N
     whole = evaluation(
         tmp_path,
         metrics=METRICS,
-        report=Reporting(anchor="x265", rates=(0.02, 0.1), published=("gnvc-vd", "gvc")),
+        report=ReportOptions(anchor="x265", rates=(0.02, 0.1), published=("gnvc-vd", "gvc")),
     )
     left_out = {"unrefined": CodecEntry(ours=OwnCodec((0,)))}  # it has no points where its model does not refine
     whole = replace(whole, codecs=whole.codecs | left_out)
@@ -244,7 +244,7 @@ def test_what_is_read_calls_a_codec_by_its_label_and_csv_by_its_name(
     made_up_set(tmp_path, sequences=1)
     codecs = {"x265": CodecEntry(hybrid=Hybrid("x265", (0,))), "new": CodecEntry(ours=OwnCodec((0, 1, 2)))}
     codecs["new-unrefined"] = CodecEntry(ours=OwnCodec((0, 1, 2)))  # without points: it does what "new" does
-    whole = evaluation(tmp_path, codecs=codecs, metrics=METRICS, report=Reporting(anchor="x265"))
+    whole = evaluation(tmp_path, codecs=codecs, metrics=METRICS, report=ReportOptions(anchor="x265"))
     points = [*noted("x265", None, 2), *noted("new", "transform")]
     for one in points:
         for path in (
@@ -276,7 +276,7 @@ def test_what_is_read_calls_a_codec_by_its_label_and_csv_by_its_name(
 
 def test_the_page_holds_its_data_and_asks_for_nothing(tmp_path: Path) -> None:
     made_up_set(tmp_path)
-    whole = evaluation(tmp_path, metrics=METRICS, report=Reporting(rates=(0.02, 0.1)))
+    whole = evaluation(tmp_path, metrics=METRICS, report=ReportOptions(rates=(0.02, 0.1)))
     points = [one for one in POINTS if one.codec != "far"]
     for one in points:
         one.settings["words"] = "</script><script>alert(1)</script><!--<script>"
@@ -311,7 +311,7 @@ def test_the_page_opens_on_what_matters_links_and_folds(tmp_path: Path, monkeypa
         "redundant": CodecEntry(ours=OwnCodec((0,), model="tiny-contextual")),  # it has no points: no card
     }
     metrics = ("psnr_rgb", "vmaf", "cvvdp")
-    report = Reporting(anchor="x265", published=("gnvc-vd",))
+    report = ReportOptions(anchor="x265", published=("gnvc-vd",))
     whole = evaluation(tmp_path, codecs=codecs, metrics=metrics, report=report)
     points = [
         replace(one, figures=one.figures | {"cvvdp": value + 0.1 * one.level}, asked=list(metrics))
@@ -357,7 +357,7 @@ def test_the_player_has_what_a_page_can_hold(tmp_path: Path, monkeypatch: pytest
     fake_videos(Path(evaluation(tmp_path).folder))
 
     def held(shown: tuple[str, ...] = ()) -> tuple[list[str], str]:
-        whole = evaluation(tmp_path, metrics=METRICS, report=Reporting(rates=(0.02, 0.1), shown=shown))
+        whole = evaluation(tmp_path, metrics=METRICS, report=ReportOptions(rates=(0.02, 0.1), shown=shown))
         text = page(whole, POINTS, rows_of(POINTS), [], [], "About.")
         found = re.search(r'id="data">(.*?)</script>', text, re.S)
         assert found is not None
@@ -372,7 +372,7 @@ def test_the_player_has_what_a_page_can_hold(tmp_path: Path, monkeypatch: pytest
     assert held(("s1",)) == (["s1"], "About. The player has s1; report.shown chooses.")
     with pytest.raises(UsageError, match="no sequence s2; there are s0, s1"):
         held(("s2",))
-    monkeypatch.setattr("gnvc_vd.report.player.LARGEST", 60)  # 7 videos of 5 bytes for each sequence
+    monkeypatch.setattr("gnvc_vd.report.player.MAX_VIDEO_BYTES", 60)  # 7 videos of 5 bytes for each sequence
     assert held() == (["s0"], "About. The player has s0; report.shown chooses.")
 
 

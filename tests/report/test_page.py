@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gnvc_vd.evaluate.evaluation import Reporting
+from gnvc_vd.evaluate.evaluation import ReportOptions
 from gnvc_vd.evaluate.points import Point
 from gnvc_vd.evaluate.run import evaluate, player_path
 from gnvc_vd.report.curves import differences, rows_of
@@ -31,7 +31,7 @@ def opener() -> Iterator[Opener]:
 def points(tmp_path_factory: pytest.TempPathFactory) -> tuple[Point, ...]:
     folder = tmp_path_factory.mktemp("page")
     made_up_set(folder)
-    whole = evaluation(folder, report=Reporting(anchor="x265", rates=(0.1, 1.0)))
+    whole = evaluation(folder, report=ReportOptions(anchor="x265", rates=(0.1, 1.0)))
     points = evaluate(whole, "cpu").points
     assert points is not None
     rows = rows_of(points)

@@ -6,17 +6,17 @@ from pathlib import Path
 import pytest
 
 from gnvc_vd.baselines.hybrid import Hybrid
-from gnvc_vd.evaluate.evaluation import CodecEntry, OwnCodec, Reporting
+from gnvc_vd.evaluate.evaluation import CodecEntry, OwnCodec, ReportOptions
 from gnvc_vd.evaluate.points import Point
 from gnvc_vd.report.player import (
-    Opening,
+    Selection,
+    default_pair,
+    initial_selection,
     main_metric,
-    nearest,
-    opening,
+    most_different_pair,
+    nearest_point,
     player_levels,
     player_rates,
-    rivals,
-    telling,
 )
 from tests.evaluate.evaluations import evaluation, point
 
@@ -38,7 +38,7 @@ POINTS = [
 
 def test_the_nearest_rate_is_nearest_in_octaves() -> None:
     own = points_of("x", "a", (0.01, 1), (0.04, 2), (0.16, 3))
-    assert [nearest(own, rate).level for rate in (0.001, 0.019, 0.021, 0.1, 5)] == [0, 0, 1, 2, 2]
+    assert [nearest_point(own, rate).level for rate in (0.001, 0.019, 0.021, 0.1, 5)] == [0, 0, 1, 2, 2]
 
 
 def test_the_measure_is_colorvideovdp_where_it_was_measured_whatever_the_order() -> None:
@@ -52,32 +52,34 @@ def test_the_measure_is_colorvideovdp_where_it_was_measured_whatever_the_order()
 
 def test_ours_is_set_beside_x265_else_the_anchor_else_the_next_else_the_source(tmp_path: Path) -> None:
     codecs = {"fast": X264, "ours": OURS, "ours-2": OURS, "hevc": X265}
-    whole = evaluation(tmp_path, codecs=codecs, report=Reporting(anchor="fast"))
-    assert rivals(whole, list(codecs)) == ("ours", "hevc")  # whatever it is called
-    assert rivals(whole, ["fast", "ours", "ours-2"]) == ("ours", "fast")
-    assert rivals(replace(whole, report=Reporting()), ["ours-2", "ours"]) == ("ours-2", "ours")
-    assert rivals(whole, ["ours"]) == ("ours", "source")
-    assert rivals(whole, ["fast"]) == ("fast", "source")
+    whole = evaluation(tmp_path, codecs=codecs, report=ReportOptions(anchor="fast"))
+    assert default_pair(whole, list(codecs)) == ("ours", "hevc")  # whatever it is called
+    assert default_pair(whole, ["fast", "ours", "ours-2"]) == ("ours", "fast")
+    assert default_pair(replace(whole, report=ReportOptions()), ["ours-2", "ours"]) == ("ours-2", "ours")
+    assert default_pair(whole, ["ours"]) == ("ours", "source")
+    assert default_pair(whole, ["fast"]) == ("fast", "source")
 
 
 def test_the_player_opens_on_the_two_at_equal_rates_that_differ_most_whoever_is_better() -> None:
-    offered = player_levels(POINTS, (0.01, 0.04))
-    assert opening(POINTS, offered, ("ours", "x265"), "cvvdp") == Opening("a", 1, "ours", "x265")  # x265 is ahead
-    assert opening(POINTS, {"b": offered["b"]}, ("ours", "x265"), "cvvdp") == Opening("b", 0, "ours", "x265")
+    levels = player_levels(POINTS, (0.01, 0.04))
+    assert initial_selection(POINTS, levels, ("ours", "x265"), "cvvdp") == Selection(
+        "a", 1, "ours", "x265"
+    )  # x265 is ahead
+    assert initial_selection(POINTS, {"b": levels["b"]}, ("ours", "x265"), "cvvdp") == Selection("b", 0, "ours", "x265")
     # At 0.04 of b the two are 3.9 apart, and an octave in rate.
-    assert opening(POINTS, offered, ("ours", "source"), "cvvdp") == Opening("a", 0, "ours", "source")
+    assert initial_selection(POINTS, levels, ("ours", "source"), "cvvdp") == Selection("a", 0, "ours", "source")
 
 
 def test_where_no_rates_are_alike_it_opens_on_the_nearest() -> None:
     pairs = [(POINTS[1], POINTS[7]), (POINTS[0], POINTS[3]), (POINTS[5], POINTS[7])]
-    assert telling(pairs, "cvvdp") == 0  # the first of two that are an octave apart
-    assert telling([pairs[1], pairs[0]], "cvvdp") == 1
+    assert most_different_pair(pairs, "cvvdp") == 0  # the first of two that are an octave apart
+    assert most_different_pair([pairs[1], pairs[0]], "cvvdp") == 1
 
 
 def test_where_nobody_names_rates_it_is_the_one_of_that_pair() -> None:
     (rate,) = player_rates(POINTS, ("ours", "x265"), "cvvdp")
     assert rate == pytest.approx(0.0397)  # of 0.04 and 0.0395
     levels = player_levels(POINTS, (rate,))
-    assert opening(POINTS, levels, ("ours", "x265"), "cvvdp") == Opening("a", 0, "ours", "x265")
+    assert initial_selection(POINTS, levels, ("ours", "x265"), "cvvdp") == Selection("a", 0, "ours", "x265")
     assert levels["a"] == {"ours": {"0": 1}, "x265": {"0": 1}}
     assert player_rates(POINTS, ("ours", "source"), "cvvdp") == (0.0395,)  # the middle of all

@@ -93,7 +93,7 @@ def test_several_videos_are_a_line_of_json_each(tmp_path: Path, capfd: pytest.Ca
 
 
 def test_videos_too_large_for_a_page_lie_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gnvc_vd.report.player.LARGEST", 100)
+    monkeypatch.setattr("gnvc_vd.report.player.MAX_VIDEO_BYTES", 100)
     film, test = videos(tmp_path, 1)
     for _ in range(2):  # the second call replaces what the first one made
         assert main(["compare", film, test, "--metrics", "psnr_rgb", "--html", str(tmp_path / "page")]) == 0
@@ -142,7 +142,7 @@ def opener() -> Iterator[Opener]:
 @needs_browser
 @pytest.mark.parametrize("largest", [10**8, 100], ids=["in the page", "beside it"])
 def test_it_plays_in_a_browser(opener: Opener, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, largest: int) -> None:
-    monkeypatch.setattr("gnvc_vd.report.player.LARGEST", largest)
+    monkeypatch.setattr("gnvc_vd.report.player.MAX_VIDEO_BYTES", largest)
     film, first, second = videos(tmp_path)
     assert main(["compare", film, first, second, "--metrics", "psnr_rgb", "--html", str(tmp_path / "page")]) == 0
     page = opener(

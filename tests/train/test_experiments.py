@@ -19,7 +19,7 @@ from omegaconf import OmegaConf
 from gnvc_vd.backbone.weights import random_backbone
 from gnvc_vd.conventions import GnvcError, UsageError
 from gnvc_vd.data.clips import ClipSpec, Mixture
-from gnvc_vd.data.device import Bank, BankedClips
+from gnvc_vd.data.device import Bank, DeviceClips
 from gnvc_vd.data.latents import LatentIndex, encoder_identity, precompute
 from gnvc_vd.data.manifests import Entry, write_manifest
 from gnvc_vd.data.procedural import ProceduralClips
@@ -319,7 +319,7 @@ def test_a_bank_of_the_data_is_made_of_the_mixture_without_it(tmp_path: Path) ->
     )
     assert usual is not None and banked is not None
     plain, made = usual(spec), banked(spec)
-    assert isinstance(plain, Mixture) and isinstance(made, BankedClips) and isinstance(made.source, Mixture)
+    assert isinstance(plain, Mixture) and isinstance(made, DeviceClips) and isinstance(made.source, Mixture)
     assert made.bank == Bank(clips=2048, uses=4) and made.material is banked(ClipSpec(9, 48, 48)).material  # type: ignore[attr-defined]
     assert [made.source.source_of(n) for n in range(2048)] == [plain.source_of(n) for n in range(2048)]
     with pytest.raises(GnvcError, match=r"data\.bank.*turns"):

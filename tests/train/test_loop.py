@@ -20,7 +20,7 @@ from gnvc_vd.backbone.dit import build_dit
 from gnvc_vd.backbone.weights import Options, new_vae, random_backbone, save_backbone
 from gnvc_vd.conventions import GnvcError
 from gnvc_vd.data.clips import ClipSpec
-from gnvc_vd.data.device import Bank, BankedClips
+from gnvc_vd.data.device import Bank, DeviceClips
 from gnvc_vd.data.material import Material
 from gnvc_vd.presets import RANDOM_SEED, preset
 from gnvc_vd.train import loop
@@ -71,8 +71,8 @@ def test_two_steps_a_stop_and_two_more_are_four(phase: str, tmp_path: Path) -> N
 def test_a_training_on_banked_clips_resumes_in_the_middle_of_a_bank(tmp_path: Path) -> None:
     """And with every clip of a bank shown once it learns what it learns without a bank."""
 
-    def banked(uses: int) -> Callable[[ClipSpec], BankedClips]:
-        return lambda spec: BankedClips(clips(spec), spec, Bank(3, uses), Material())
+    def banked(uses: int) -> Callable[[ClipSpec], DeviceClips]:
+        return lambda spec: DeviceClips(clips(spec), spec, Bank(3, uses), Material())
 
     told = training("warmup", 4)
     whole = train(told, banked(2), None, tmp_path / "whole")

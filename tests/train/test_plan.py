@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gnvc_vd.common.strict import without_defaults
 from gnvc_vd.conventions import UsageError
-from gnvc_vd.data.samples import Clips, Draws, Loading
+from gnvc_vd.data.samples import Clips, Draws, LoaderOptions
 from gnvc_vd.train.loop import identity
 from gnvc_vd.train.plan import LOSS, STEP, BatchDraws, Share, endless_batches, seeds
 from gnvc_vd.train.settings import Model, Optimisation, Rate, RunSettings, Span, Stage, Training, Weights
@@ -18,7 +18,7 @@ from gnvc_vd.train.settings import Model, Optimisation, Rate, RunSettings, Span,
 SPANS = (Span(3, 5, 32, 4), Span(2, 9, 32, 8))
 STAGE = Stage("codec", ("codec",), SPANS, Weights(decoded=1))
 CPU = torch.device("cpu")
-HERE = Loading()
+HERE = LoaderOptions()
 
 
 def test_spans_follow_one_another_and_samples_are_numbered_through() -> None:

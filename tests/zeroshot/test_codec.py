@@ -13,12 +13,12 @@ import torch
 from gnvc_vd.backbone.image_condition import Condition
 from gnvc_vd.backbone.streaming import latents_of_frames
 from gnvc_vd.backbone.weights import load_backbone
-from gnvc_vd.bitstream import BitstreamError, Unit, whole_stream
-from gnvc_vd.bitstream.playback import Decoding
+from gnvc_vd.bitstream import BitstreamError, Unit, pack_stream
+from gnvc_vd.bitstream.playback import DecodeOptions
 from gnvc_vd.conventions import Colour, Frame, GnvcError, UsageError
 from gnvc_vd.video import VideoInfo
 from gnvc_vd.zeroshot.codec import Gvc
-from gnvc_vd.zeroshot.encoding import GvcEncoding, atoms_of, quality_of
+from gnvc_vd.zeroshot.encoding import GvcEncodeOptions, atoms_of, quality_of
 from gnvc_vd.zeroshot.parameters import MODES, Mode, Parameters
 from gnvc_vd.zeroshot.payload import Parsed, atom_bytes, pack, symbol_hash
 from gnvc_vd.zeroshot.sde import Schedule
@@ -51,26 +51,26 @@ def info(width: int = 32, height: int = 32) -> VideoInfo:
     return VideoInfo(width, height, Fraction(25), None, Colour("bt709", "limited"), "", "")
 
 
-def how(mode: Mode, **options: object) -> GvcEncoding:
+def how(mode: Mode, **options: object) -> GvcEncodeOptions:
     own = {
         name: options.pop(name)
         for name in ("overlap", "withhold", "still", "seed", "schedule", "gaussian")
         if name in options
     }
     parameters = Parameters(mode, 64, **({"schedule": SHORT} | own))  # type: ignore[arg-type]
-    return GvcEncoding(**({"atoms": 3, "gop": 5, "scenecut": False} | options), parameters=parameters)  # type: ignore[arg-type]
+    return GvcEncodeOptions(**({"atoms": 3, "gop": 5, "scenecut": False} | options), parameters=parameters)  # type: ignore[arg-type]
 
 
-def stream(codec: Gvc, frames: list[Frame], encoding: GvcEncoding) -> bytes:
+def stream(codec: Gvc, frames: list[Frame], encoding: GvcEncodeOptions) -> bytes:
     height, width = frames[0].shape[:2]
     return packed(list(codec.encode_units(iter(frames), encoding)), codec.header(info(width, height), encoding))
 
 
 def shown(codec: Gvc, data: bytes, **options: object) -> Frame:
-    return np.concatenate(list(codec.decode(data, Decoding(**options))))  # type: ignore[arg-type]
+    return np.concatenate(list(codec.decode(data, DecodeOptions(**options))))  # type: ignore[arg-type]
 
 
-def ends_agree(codec: Gvc, monkeypatch: pytest.MonkeyPatch, encoding: GvcEncoding, frames: list[Frame]) -> None:
+def ends_agree(codec: Gvc, monkeypatch: pytest.MonkeyPatch, encoding: GvcEncodeOptions, frames: list[Frame]) -> None:
     """A sketch of the latents is in the stream; here the whole of them is compared."""
     ends: list[torch.Tensor] = []
     monkeypatch.setattr("gnvc_vd.zeroshot.codec.sketch", lambda x: ends.append(x) or bytes(8))
@@ -114,7 +114,7 @@ def test_frames_come_back_in_number_and_size(
 def test_a_gop_takes_the_bytes_that_enumeration_promises(gaussian: Gvc) -> None:
     """M = 64 of K = 16384, 17 steps, 9 latents: 12,699 bytes, where two numbers an atom take 18,360."""
     assert atom_bytes([64] * 9, 17, 16384) == 12699
-    encoding = GvcEncoding(atoms=64, scenecut=False)
+    encoding = GvcEncodeOptions(atoms=64, scenecut=False)
     (unit,) = gaussian.encode_units(iter(smooth_clip(16, 16, 33)), encoding)
     assert unit.frames == 33 and abs(unit.size - 12699) <= 64 + 127
 
@@ -199,7 +199,7 @@ def test_error_falls_with_the_number_of_atoms(gaussian: Gvc) -> None:
     target = latents_of_frames(gaussian.prior.vae, np.stack(frames), gaussian.device)
     errors = []
     for atoms in (0, 1, 4, 16):
-        encoding = GvcEncoding(atoms=atoms, gop=5, parameters=Parameters(codebook=256, schedule=Schedule(8, 1)))
+        encoding = GvcEncodeOptions(atoms=atoms, gop=5, parameters=Parameters(codebook=256, schedule=Schedule(8, 1)))
         (unit,) = gaussian.encode_units(iter(frames), encoding)
         decoder = gaussian.decoder(gaussian.header(info(64, 64), encoding))
         latents, _ = decoder.replay(unit)
@@ -217,13 +217,13 @@ def test_a_rate_is_met_and_what_is_left_goes_to_the_next(
     encoding = how(mode, atoms=None, bpp=bpp, gop=9, tail_step=step)
     encoding = replace(encoding, parameters=Parameters(mode, 1024, SHORT))
     units = list(gaussian.encode_units(iter(frames), encoding))
-    found = 8 * len(whole_stream(gaussian.header(info(64, 32), encoding), units)) / (30 * 32 * 64)
+    found = 8 * len(pack_stream(gaussian.header(info(64, 32), encoding), units)) / (30 * 32 * 64)
     assert found == pytest.approx(bpp, rel=0.05)
 
 
 def test_a_rate_is_enough_and_so_is_nothing() -> None:
-    assert GvcEncoding().fixed_atoms == 64 and GvcEncoding(atoms=8).fixed_atoms == 8
-    assert replace(GvcEncoding(), bpp=0.3).fixed_atoms is None
+    assert GvcEncodeOptions().fixed_atoms == 64 and GvcEncodeOptions(atoms=8).fixed_atoms == 8
+    assert replace(GvcEncodeOptions(), bpp=0.3).fixed_atoms is None
 
 
 def test_quality_and_atoms_go_together() -> None:
@@ -340,7 +340,7 @@ def test_a_caption_is_part_of_a_rate(gaussian: Gvc, monkeypatch: pytest.MonkeyPa
     frames, words = clip(gaussian_prior().vae, 9, 64, 64), "tree " * 60
     encoding = replace(how("t2v", atoms=None, bpp=0.3, gop=9, caption=words), parameters=Parameters("t2v", 1024, SHORT))
     units = list(gaussian.encode_units(iter(frames), encoding))
-    found = 8 * len(whole_stream(gaussian.header(info(64, 64), encoding), units)) / (9 * 64 * 64)
+    found = 8 * len(pack_stream(gaussian.header(info(64, 64), encoding), units)) / (9 * 64 * 64)
     assert found == pytest.approx(0.3, rel=0.05) and Parsed(units[0].payload).caption == words
 
 

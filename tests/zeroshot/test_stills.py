@@ -11,7 +11,7 @@ import torch
 from compressai.models import FactorizedPrior
 from safetensors.torch import save_file
 
-from gnvc_vd.bitstream import BitstreamError, whole_stream
+from gnvc_vd.bitstream import BitstreamError, pack_stream
 from gnvc_vd.conventions import GnvcError, UsageError
 from gnvc_vd.zeroshot.codec import Gvc
 from gnvc_vd.zeroshot.parameters import Parameters
@@ -105,7 +105,7 @@ def test_under_a_rate_the_atoms_take_what_the_stills_leave(stills: Factorized, m
     assert len(coded) == 2  # no search for a quality that there is not
     parsed = Parsed(unit.payload)
     assert parsed.first == stills.encode(smooth_clip(32, 32, 1)[0], 63)
-    whole = len(whole_stream(codec.header(info(), encoding), [unit]))
+    whole = len(pack_stream(codec.header(info(), encoding), [unit]))
     assert whole <= 0.3 * 5 * 32 * 32 / 8 < whole + 30
 
 

@@ -10,7 +10,7 @@ from gnvc_vd.conventions import Frame
 from gnvc_vd.evaluate.test_sets import CLIPS
 from gnvc_vd.video import open_video
 from gnvc_vd.zeroshot.codec import Gvc
-from gnvc_vd.zeroshot.encoding import GvcEncoding
+from gnvc_vd.zeroshot.encoding import GvcEncodeOptions
 from gnvc_vd.zeroshot.parameters import Parameters
 from lab.gvc_figures import coded
 
@@ -31,7 +31,7 @@ def frames(request: pytest.FixtureRequest) -> list[Frame]:
 
 @pytest.mark.slow
 def test_more_atoms_come_nearer_and_given_frames_nearer_still(gvc: Gvc, frames: list[Frame]) -> None:
-    base = GvcEncoding(4, gop=GOP, scenecut=False, still_quality=50)
+    base = GvcEncodeOptions(4, gop=GOP, scenecut=False, still_quality=50)
     by_atoms = [coded(gvc, frames, replace(base, atoms=atoms), "") for atoms in (0, 1, 4, 16, 64)]
     errors, ratios = [one.error for one in by_atoms], [one.psnr for one in by_atoms]
     assert errors == sorted(errors, reverse=True) and len(set(errors)) == len(errors)

@@ -198,7 +198,7 @@ class Bottleneck(nn.Module):
         return tables_of(self.table_frequencies)
 
 
-def hashed(hashes: "list[hashlib.blake2b]", symbols: Tensor) -> None:
+def update_hashes(hashes: "list[hashlib.blake2b]", symbols: Tensor) -> None:
     """Symbols of each clip as every machine spells them."""
     for digest, one in zip(hashes, symbols, strict=True):
         digest.update(one.to("cpu", torch.int32).contiguous().numpy().tobytes())

@@ -17,9 +17,9 @@ from torch import Tensor
 
 from gnvc_vd.common.float32 import full_float32
 from gnvc_vd.entropy.cdf_tables import LEVELS
-from gnvc_vd.entropy.integer import UNITS, with_weights_quantised_once
+from gnvc_vd.entropy.integer import UNITS, quantise_weights_once
 from gnvc_vd.learned.bottleneck import contextual_start
-from gnvc_vd.learned.bottleneck.base import LAYER_BOUNDS, Bottleneck, BottleneckOutput, check_latents, hashed
+from gnvc_vd.learned.bottleneck.base import LAYER_BOUNDS, Bottleneck, BottleneckOutput, check_latents, update_hashes
 from gnvc_vd.learned.bottleneck.hyperprior import EntropyModel, TemporalState, freeze
 from gnvc_vd.learned.bottleneck.networks import Analysis, DecodedLatent, Extractor, Synthesis
 from gnvc_vd.learned.bottleneck.symbol_coding import Coders, Uniform
@@ -48,7 +48,7 @@ class Contextual(Bottleneck):
         self.entropy = EntropyModel(preset, preset.state, thrift)
         self.state = TemporalState(preset)
 
-    @with_weights_quantised_once
+    @quantise_weights_once
     def forward(
         self, latents: Tensor, quality: Tensor, uniform: Uniform = torch.rand_like, rotation: int = 0
     ) -> BottleneckOutput:
@@ -100,7 +100,7 @@ class Contextual(Bottleneck):
                 y = None if latent is None else model.gains.multiply(self._analyse(latent, past), levels)
                 coded = model.code(coders, (size[0] // 2, size[1] // 2), state, levels, y)
                 for integers in (coded.hyper, coded.symbols):
-                    hashed(hashes, integers)
+                    update_hashes(hashes, integers)
                 past = self._synthesise(model.gains.divide(coded.symbols.float() / UNITS, levels), past)
                 state = self.state(state, coded.values)
             yield past

@@ -19,7 +19,7 @@ from gnvc_vd.common.strict import require
 from gnvc_vd.conventions import LATENT_CHANNELS
 from gnvc_vd.entropy.cdf_tables import STEP
 from gnvc_vd.entropy.integer import UNITS, IntegerConv
-from gnvc_vd.learned.bottleneck.gains import FINER, LEVEL_UNITS, SMALLEST_SCALE, measured_log_gains
+from gnvc_vd.learned.bottleneck.gains import FINER, LEVEL_UNITS, SMALLEST_SCALE, initial_log_gains
 from gnvc_vd.learned.bottleneck.hyperprior import EntropyModel
 from gnvc_vd.learned.bottleneck.networks import Analysis, DepthBlock, Synthesis
 from gnvc_vd.learned.bottleneck.symbol_coding import MIDDLE, MIDDLE_SCALE
@@ -48,7 +48,7 @@ def measure(model: "Contextual", latents: Tensor, smallest: float, largest: floa
         latents: of training clips, N 16 T h w with at least two of each, the first as a GOP begins.
     """
     require(latents.shape[2] > 1, "what differs from latent to latent is measured on clips of two latents or more")
-    log_gain = measured_log_gains(smallest, largest)
+    log_gain = initial_log_gains(smallest, largest)
     mean = latents[:, :, 0].mean((0, 2, 3))
     blocks = pixel_unshuffle((latents - mean[:, None, None, None]).transpose(1, 2), 2)  # N T 64 h/2 w/2
     count = min(COEFFICIENTS, model.preset.symbols, model.preset.width)
@@ -73,21 +73,21 @@ def _begin_transforms(analysis: Analysis, synthesis: Synthesis, basis: Tensor, m
     for part in (analysis, synthesis):
         for block in part.modules():
             if isinstance(block, DepthBlock):
-                _silence(cast(nn.Conv2d, block.spatial[-1]))
-                _silence(block.narrow)
+                _zero(cast(nn.Conv2d, block.spatial[-1]))
+                _zero(block.narrow)
     _pass_on(analysis.enter, torch.eye(LATENT_CHANNELS), -mean)
     _pass_on(analysis.down, basis.unflatten(1, (LATENT_CHANNELS, 2, 2)))
-    _silence(analysis.leave)
+    _zero(analysis.leave)
     _pass_on(analysis.leave, torch.eye(count))
     up = cast(nn.Conv2d, synthesis.up[0])
     _pass_on(synthesis.enter, torch.eye(count), columns=count)
     _pass_on(up, basis.T)
     _pass_on(synthesis.meet, torch.eye(LATENT_CHANNELS))
-    _silence(synthesis.leave)
+    _zero(synthesis.leave)
     _pass_on(synthesis.leave, torch.eye(LATENT_CHANNELS), mean)
 
 
-def _silence(layer: nn.Conv2d) -> None:
+def _zero(layer: nn.Conv2d) -> None:
     nn.init.zeros_(layer.weight)
     nn.init.zeros_(cast(Tensor, layer.bias))
 

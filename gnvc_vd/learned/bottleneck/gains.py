@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from gnvc_vd.conventions import QUALITIES
 from gnvc_vd.entropy.cdf_tables import STEP
-from gnvc_vd.entropy.integer import REACH, UNITS, bounded, in_units, rounded_shift, straight_round
+from gnvc_vd.entropy.integer import REACH, UNITS, clamp_with_gradient, in_units, round_shift, straight_round
 
 KNOTS = 8
 GAIN_BITS = 16  # a gain of one is 2^16
@@ -50,7 +50,7 @@ class Gains(nn.Module):
         """B → B C 1 1."""
         limit = math.log(LARGEST_GAIN)
         curve = cast(Tensor, self.rise) + self.knots
-        return bounded(interpolate_knots(curve, quality), -limit, limit)[:, :, None, None]
+        return clamp_with_gradient(interpolate_knots(curve, quality), -limit, limit)[:, :, None, None]
 
     def freeze(self, places: Tensor) -> None:
         """Integers for each of 64 qualities, by its place on the scale that was trained."""
@@ -68,18 +68,18 @@ class Gains(nn.Module):
     def divide(self, y: Tensor, quality: Tensor) -> Tensor:
         return y / self._float_gain(quality)
 
-    def normalised(self, symbols: Tensor, quality: Tensor) -> Tensor:
+    def normalise(self, symbols: Tensor, quality: Tensor) -> Tensor:
         """Decoded symbols in 1/64 steps of this quality, as values that mean the same at every quality."""
         if symbols.is_floating_point():
             return in_units(symbols * torch.exp(-self.log_gain(quality)))
         inverse = self.inverse_integers[quality][:, :, None, None]
-        return rounded_shift(symbols * inverse, GAIN_BITS).clamp(-REACH, REACH)
+        return round_shift(symbols * inverse, GAIN_BITS).clamp(-REACH, REACH)
 
     def mean(self, raw: Tensor, quality: Tensor) -> Tensor:
         """What the network says of the mean, in 1/64 steps of this quality."""
         if raw.is_floating_point():
             return straight_round(raw * torch.exp(self.log_gain(quality)) * UNITS) / UNITS
-        return rounded_shift(raw * self.gain_integers[quality][:, :, None, None], GAIN_BITS + FINER)
+        return round_shift(raw * self.gain_integers[quality][:, :, None, None], GAIN_BITS + FINER)
 
     def level(self, quality: Tensor) -> Tensor:
         """What the gain adds to a table's index, in units of 1/256; a float while training."""
@@ -100,7 +100,7 @@ class Gains(nn.Module):
         return torch.exp(self.log_gain(quality))
 
 
-def measured_log_gains(smallest: float, largest: float) -> Tensor:
+def initial_log_gains(smallest: float, largest: float) -> Tensor:
     """What a measured start sets at the knots, for λ from the smallest to the largest: a step goes as 1/√λ."""
     return math.log(GAIN_AT_ONE) + torch.linspace(math.log(smallest), math.log(largest), KNOTS) / 2
 

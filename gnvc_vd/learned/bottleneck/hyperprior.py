@@ -36,7 +36,7 @@ from gnvc_vd.presets import ContextualPreset
 Z_STRIDE = 4  # places of y, each way, that one of z covers
 
 
-class Likely(NamedTuple):
+class LatentLikelihood(NamedTuple):
     """While training: ŷ in steps of its quality, its normalised form, and what it costs."""
 
     symbols: Tensor
@@ -44,7 +44,7 @@ class Likely(NamedTuple):
     bits: Tensor  # one number per clip
 
 
-class Coded(NamedTuple):
+class CodedLatent(NamedTuple):
     """While coding: ŷ as integers in 1/64 steps, its normalised form, and ẑ."""
 
     symbols: Tensor
@@ -99,39 +99,41 @@ class EntropyModel(nn.Module):
             level = self.hyper_levels + MIDDLE + self.hyper_gains.float_level(places)[:, :, 0, 0] / LEVEL_UNITS
             cast(Tensor, self.hyper_level_integers).copy_(level.round().clamp(0, LEVELS - 1))
 
-    def forward(self, y: Tensor, state: Tensor | None, quality: Tensor, uniform: Uniform = torch.rand_like) -> Likely:
+    def forward(
+        self, y: Tensor, state: Tensor | None, quality: Tensor, uniform: Uniform = torch.rand_like
+    ) -> LatentLikelihood:
         """y at the scale of its quality. B N h w, B S h w, B; `uniform` draws in [0, 1) what stands for rounding."""
-        z = self._analysed(y, quality)
+        z = self._hyper_analysis(y, quality)
         level = self.hyper_levels[None, :, None, None] + MIDDLE + self.hyper_gains.level(quality) / LEVEL_UNITS
         z_hat = integer.straight_round(z)
         bits = self._bits(z, z_hat, torch.zeros_like(z), level, uniform).sum((1, 2, 3))
-        base = self._base(self.hyper_gains.normalised(z_hat, quality), state, quality, y.shape[-2:])
+        base = self._base(self.hyper_gains.normalise(z_hat, quality), state, quality, y.shape[-2:])
         first = self._first_half(y)
         symbols, mean, scale = torch.zeros_like(y), torch.zeros_like(y), torch.zeros_like(y)
         for head, mask in ((self.first, first), (self.second, ~first)):
             means, levels = self._mean_and_level(head, base, symbols, quality)
             residual = y - means
-            chosen = likelihoods.rounded(residual, likelihoods.scale_of(levels), self.thrift)
+            chosen = likelihoods.round_symbols(residual, likelihoods.scale_of(levels), self.thrift)
             rounded = means + residual + (chosen - residual).detach()
             symbols, mean, scale = (
                 torch.where(mask, new, old) for new, old in ((rounded, symbols), (means, mean), (levels, scale))
             )
         bits = bits + self._bits(y, symbols, mean, scale, uniform).sum((1, 2, 3))
-        return Likely(symbols, self.gains.normalised(symbols, quality), bits)
+        return LatentLikelihood(symbols, self.gains.normalise(symbols, quality), bits)
 
     def code(
         self, coders: Coders, size: Sequence[int], state: Tensor | None, quality: Tensor, y: Tensor | None = None
-    ) -> Coded:
+    ) -> CodedLatent:
         """Symbols of y into encoders, or without one out of decoders; `size` is y's height and width."""
         height, width = size
         z = None
         if y is not None:
             y = torch.nan_to_num(y).clamp(-LIMIT / 2, LIMIT / 2)
-            z = torch.nan_to_num(self._analysed(y, quality).double()).round().clamp(-LIMIT, LIMIT).long()
+            z = torch.nan_to_num(self._hyper_analysis(y, quality).double()).round().clamp(-LIMIT, LIMIT).long()
         shape = (len(coders), self.hyper_gains.knots.shape[1], -(-height // Z_STRIDE), -(-width // Z_STRIDE))
         levels = cast(Tensor, self.hyper_level_integers)[quality][:, :, None, None].expand(shape)
         z_hat = code_symbols(coders, levels.flatten(1), None if z is None else z.flatten(1)).view(shape) * UNITS
-        base = self._base(self.hyper_gains.normalised(z_hat, quality), state, quality, size)
+        base = self._base(self.hyper_gains.normalise(z_hat, quality), state, quality, size)
         symbols = torch.zeros(len(coders), self.channels, height, width, dtype=torch.int64, device=quality.device)
         first = self._first_half(symbols)
         for head, mask in ((self.first, first), (self.second, ~first)):
@@ -139,10 +141,10 @@ class EntropyModel(nn.Module):
             wanted = None
             if y is not None:
                 residual = y.double() - means.double() / UNITS
-                chosen = likelihoods.rounded(residual, likelihoods.scale_of(levels.double()), self.thrift)
+                chosen = likelihoods.round_symbols(residual, likelihoods.scale_of(levels.double()), self.thrift)
                 wanted = chosen.clamp(-LIMIT, LIMIT).long()
             symbols = torch.where(mask, means + UNITS * code_masked_symbols(coders, levels, mask, wanted), symbols)
-        return Coded(symbols, self.gains.normalised(symbols, quality), z_hat)
+        return CodedLatent(symbols, self.gains.normalise(symbols, quality), z_hat)
 
     def _base(self, hyper: Tensor, state: Tensor | None, quality: Tensor, size: Sequence[int]) -> Tensor:
         """What both halves are given. Networks below decide by their input whether they are floats or integers."""
@@ -152,12 +154,12 @@ class EntropyModel(nn.Module):
             bias = integer.straight_round(interpolate_knots(self.quality_knots, quality) * UNITS) / UNITS
         else:
             bias = cast(Tensor, self.quality_integers)[quality]
-        return cast(Tensor, self.fuse(integer.saturated(entered + bias[:, :, None, None])))
+        return cast(Tensor, self.fuse(integer.saturate(entered + bias[:, :, None, None])))
 
     def _mean_and_level(self, head: nn.Module, base: Tensor, decoded: Tensor, quality: Tensor) -> tuple[Tensor, Tensor]:
         """Means in steps (integers: in 1/64 of them) and tables' indexes (integers: whole)."""
         if head is self.second:
-            base = integer.saturated(base + self.neighbours(self.gains.normalised(decoded, quality)))
+            base = integer.saturate(base + self.neighbours(self.gains.normalise(decoded, quality)))
         raw_mean, raw_level = head(base).chunk(2, dim=1)
         level = self.gains.level(quality)
         if raw_level.is_floating_point():
@@ -171,7 +173,7 @@ class EntropyModel(nn.Module):
         residual = y + uniform(y) - 0.5 - mean if self.training else decoded - mean
         return likelihoods.bits(residual, likelihoods.scale_of(level))
 
-    def _analysed(self, y: Tensor, quality: Tensor) -> Tensor:
+    def _hyper_analysis(self, y: Tensor, quality: Tensor) -> Tensor:
         """z, of y up to the grid of z by repeating its edge."""
         height, width = y.shape[-2:]
         beyond = (0, -width % Z_STRIDE, 0, -height % Z_STRIDE)
@@ -208,7 +210,7 @@ class TemporalState(nn.Module):
         if state is None:
             return cast(Tensor, self.begin(values))
         half = integer.straight_floor(state * (UNITS / 2)) / UNITS if state.is_floating_point() else state >> 1
-        return integer.saturated(half + self.move(torch.cat([values, state], dim=1)))
+        return integer.saturate(half + self.move(torch.cat([values, state], dim=1)))
 
 
 def freeze(model: nn.Module, places: Tensor) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pad, pixel_shuffle, pixel_unshuffle
 
 from gnvc_vd.common.constants import constant
-from gnvc_vd.entropy.integer import REACH, UNITS, in_units, rounded_shift, straight_round
+from gnvc_vd.entropy.integer import REACH, UNITS, in_units, round_shift, straight_round
 from gnvc_vd.learned.bottleneck.slices import CHANNELS, LONGEST
 
 SIGNS = ((1, 1, 1, 1), (1, -1, 1, -1), (1, 1, -1, -1), (1, -1, -1, 1))  # of each band at the four places; halved
@@ -38,23 +38,23 @@ class Pyramid(nn.Module):
         """
         if bands.is_floating_point():
             scaled = straight_round(bands * ratios(log_scales)[length - 1][:, :, None, None] * UNITS) / UNITS
-            joined = _joined(scaled, size)
+            joined = _signed_sum(scaled, size)
             return in_units(joined / 2)
         ratio = self.ratio_integers[length - 1].long()[:, :, None, None]
-        joined = _joined(rounded_shift(bands * ratio, RATIO_BITS), size)
-        return rounded_shift(joined, 1).clamp(-REACH, REACH)
+        joined = _signed_sum(round_shift(bands * ratio, RATIO_BITS), size)
+        return round_shift(joined, 1).clamp(-REACH, REACH)
 
 
-def split(slice_: Tensor) -> Tensor:
+def split_bands(slice_: Tensor) -> Tensor:
     """B C h w to bands B 4 C ⌈h/2⌉ ⌈w/2⌉."""
     height, width = slice_.shape[2:]
     even = pad(slice_, (0, width % 2, 0, height % 2), mode="replicate")
     return torch.einsum("kp,bcphw->bkchw", _signs(slice_) / 2, pixel_unshuffle(even, 2).unflatten(1, (-1, 4)))
 
 
-def joined(bands: Tensor, size: tuple[int, int]) -> Tensor:
+def join_bands(bands: Tensor, size: tuple[int, int]) -> Tensor:
     """Bands back to B C h w."""
-    return _joined(bands, size) / 2
+    return _signed_sum(bands, size) / 2
 
 
 def spread(errors: Tensor, size: tuple[int, int]) -> Tensor:
@@ -69,7 +69,7 @@ def ratios(log_scales: Tensor) -> Tensor:
     return (power / power.mean(1, keepdim=True)).sqrt()
 
 
-def _joined(bands: Tensor, size: tuple[int, int]) -> Tensor:
+def _signed_sum(bands: Tensor, size: tuple[int, int]) -> Tensor:
     """Their signed sum at each place."""
     if bands.is_floating_point():
         places = torch.einsum("kp,bkchw->bcphw", _signs(bands), bands)

@@ -78,7 +78,7 @@ def stored_tensors(model: Bottleneck) -> dict[str, Tensor]:
     return {names[path]: value for path, value in state.items()}
 
 
-def packed(model: Bottleneck) -> dict[str, Tensor]:
+def pack_tensors(model: Bottleneck) -> dict[str, Tensor]:
     """The same in as few bytes as a shipped file needs: integer layers as their integers alone, 8 bits a weight, and
     weights of other layers in half precision.
     """
@@ -89,7 +89,7 @@ def packed(model: Bottleneck) -> dict[str, Tensor]:
     return {name: value.half() if name.endswith(".weight") else value for name, value in tensors.items()}
 
 
-def unpacked(tensors: Mapping[str, Tensor], model: Bottleneck) -> dict[str, Tensor]:
+def unpack_tensors(tensors: Mapping[str, Tensor], model: Bottleneck) -> dict[str, Tensor]:
     """All of its tensors again; integer layers' floats, if they are not there, are what the integers stand for.
 
     Nothing is believed of the tensors, which may be a stranger's: what fits no layer is left to who fills the model.

@@ -28,10 +28,10 @@ from gnvc_vd.entropy.integer import (
     UNITS,
     IntegerConv,
     IntegerLeaky,
-    bounded,
+    clamp_with_gradient,
     in_units,
-    rounded_shift,
-    saturated,
+    round_shift,
+    saturate,
     straight_floor,
     straight_round,
 )
@@ -190,14 +190,14 @@ class SliceEntropy(nn.Module):
         def choose(places: Tensor, mean: Tensor, level: Tensor) -> Tensor:
             scale = likelihoods.scale_of(level)
             residual = flat[:, places] - mean
-            chosen = residual + (likelihoods.rounded(residual, scale, self.thrift) - residual).detach()
+            chosen = residual + (likelihoods.round_symbols(residual, scale, self.thrift) - residual).detach()
             spent.append(likelihoods.bits(chosen, scale).sum(1))
             return mean + chosen
 
         curves = self._curves(at, quality)
-        symbols, levels = self._staged(self._base(y, at, quality, seen), at, quality, choose, curves)
+        symbols, levels = self._code_stages(self._base(y, at, quality, seen), at, quality, choose, curves)
         bits = torch.stack(spent).sum(0)
-        return SliceLikelihood(symbols, self.whitened(symbols, at, quality, curves), levels, bits)
+        return SliceLikelihood(symbols, self.whiten(symbols, at, quality, curves), levels, bits)
 
     def code(
         self,
@@ -216,12 +216,12 @@ class SliceEntropy(nn.Module):
             wanted = None
             if flat is not None:
                 residual = flat[:, places] - mean.double() / UNITS
-                chosen = likelihoods.rounded(residual, likelihoods.scale_of(level.double()), self.thrift)
+                chosen = likelihoods.round_symbols(residual, likelihoods.scale_of(level.double()), self.thrift)
                 wanted = chosen.clamp(-LIMIT, LIMIT).long()
             return mean + UNITS * code_symbols(coders, level, wanted)
 
-        symbols, levels = self._staged(self._base(like, at, quality, seen), at, quality, choose)
-        return CodedSlice(symbols, self.whitened(symbols, at, quality), levels)
+        symbols, levels = self._code_stages(self._base(like, at, quality, seen), at, quality, choose)
+        return CodedSlice(symbols, self.whiten(symbols, at, quality), levels)
 
     def _curves(self, at: SliceIndex, quality: Tensor) -> SliceScales:
         """A slice's standard deviations and table indexes in training."""
@@ -231,16 +231,16 @@ class SliceEntropy(nn.Module):
         start = self._row_level()[row] + self._band_level(quality)[:, band]
         return SliceScales(deviation.exp(), (-deviation).exp()[:, :, None, None], MIDDLE + 4 * start + log_gain / STEP)
 
-    def whitened(self, symbols: Tensor, at: SliceIndex, quality: Tensor, curves: SliceScales | None = None) -> Tensor:
+    def whiten(self, symbols: Tensor, at: SliceIndex, quality: Tensor, curves: SliceScales | None = None) -> Tensor:
         """ŷ divided by gain and measured scale: standard deviation about 1 for any quality, channel and length."""
         if curves is not None:
             return in_units(symbols * curves.unit)
         row, band = self.rows[at], self.band_of(at)
         part = symbols * self.inverse_integers[quality, band].long()[:, :, None, None] >> GAIN_BITS - 8
         scale = self.inverse_scale_integers[row].long()[:, None, None]
-        return rounded_shift(part.clamp(-(1 << 32), 1 << 32) * scale, GAIN_BITS + 8).clamp(-REACH, REACH)
+        return round_shift(part.clamp(-(1 << 32), 1 << 32) * scale, GAIN_BITS + 8).clamp(-REACH, REACH)
 
-    def _staged(
+    def _code_stages(
         self,
         base: Tensor,
         at: SliceIndex,
@@ -261,8 +261,8 @@ class SliceEntropy(nn.Module):
         for stage, places in enumerate(listed(self.stages, *base.shape[2:], base.device)):
             features = base
             if stage:
-                near = self.neighbours[stage - 1](with_magnitude(self.whitened(symbols, at, quality, curves)))
-                features = self.deeper[stage - 1](saturated(base + near))
+                near = self.neighbours[stage - 1](with_magnitude(self.whiten(symbols, at, quality, curves)))
+                features = self.deeper[stage - 1](saturate(base + near))
             raw, channels = self.heads[stage](features).flatten(1), places // area
             mean, level = raw[:, places], raw[:, places + CHANNELS * area]
             if curves is None:
@@ -282,14 +282,14 @@ class SliceEntropy(nn.Module):
         features = bias[:, :, None, None].expand(-1, -1, *like.shape[2:])
         if self.context is not None:
             features = features + self.context(cast(Tensor, seen))
-        return cast(Tensor, self.fuse(saturated(features)))
+        return cast(Tensor, self.fuse(saturate(features)))
 
     def _mean(self, raw: Tensor, at: SliceIndex, quality: Tensor, channels: Tensor) -> Tensor:
         """Means of the symbols of these channels, B N, as integers in 1/64 of a step."""
         row, band = self.rows[at], self.band_of(at)
         gain = self.gain_integers[quality, band].long()[:, channels]
-        scaled = rounded_shift(raw * self.scale_integers[row].long()[channels], 8)
-        return rounded_shift(scaled * gain, 2 * GAIN_BITS - 8 + FINER).clamp(-LIMIT, LIMIT)
+        scaled = round_shift(raw * self.scale_integers[row].long()[channels], 8)
+        return round_shift(scaled * gain, 2 * GAIN_BITS - 8 + FINER).clamp(-LIMIT, LIMIT)
 
     def _level(self, raw: Tensor, at: SliceIndex, quality: Tensor, channels: Tensor) -> Tensor:
         """Table indexes of the symbols of these channels, B N."""
@@ -301,7 +301,7 @@ class SliceEntropy(nn.Module):
     def _log_gain(self, quality: Tensor, band: int) -> Tensor:
         """Log gains, B C."""
         curve = self.start[:, None] + self.knots[:, band] + self.band_gain[band]
-        return bounded(interpolate_knots(curve, quality), -math.log(LARGEST), math.log(LARGEST))
+        return clamp_with_gradient(interpolate_knots(curve, quality), -math.log(LARGEST), math.log(LARGEST))
 
     def _band_level(self, quality: Tensor) -> Tensor:
         """Learned offsets of the table indexes / 4, B bands C."""
@@ -351,7 +351,7 @@ class SliceHistory:
         """Add the next slice, whitened; the sum of earlier magnitudes is halved, then its magnitude is added."""
         spent = self._spent
         half = straight_floor(spent * (UNITS / 2)) / UNITS if spent.is_floating_point() else spent >> 1
-        self._last, self._spent = values, saturated(half + values.abs())
+        self._last, self._spent = values, saturate(half + values.abs())
 
 
 def _head(prior: int) -> nn.Sequential:

@@ -26,11 +26,11 @@ from gnvc_vd.common.float32 import full_float32
 from gnvc_vd.common.strict import require
 from gnvc_vd.conventions import LATENT_CHANNELS, QUALITIES, GnvcError
 from gnvc_vd.entropy import likelihoods
-from gnvc_vd.entropy.integer import REACH, UNITS, IntegerConv, bounded, quantised_once, with_weights_quantised_once
-from gnvc_vd.learned.bottleneck.base import LAYER_BOUNDS, Bottleneck, BottleneckOutput, check_latents, hashed
-from gnvc_vd.learned.bottleneck.gains import GAIN_AT_ONE, KNOTS, SMALLEST_SCALE, interpolate_knots, measured_log_gains
+from gnvc_vd.entropy.integer import REACH, UNITS, IntegerConv, clamp_with_gradient, quantise_once, quantise_weights_once
+from gnvc_vd.learned.bottleneck.base import LAYER_BOUNDS, Bottleneck, BottleneckOutput, check_latents, update_hashes
+from gnvc_vd.learned.bottleneck.gains import GAIN_AT_ONE, KNOTS, SMALLEST_SCALE, initial_log_gains, interpolate_knots
 from gnvc_vd.learned.bottleneck.networks import FEATURE_REACH, DecodedLatent, DepthBlock, convolution
-from gnvc_vd.learned.bottleneck.pyramid import RATIO_BITS, Pyramid, joined, split, spread
+from gnvc_vd.learned.bottleneck.pyramid import RATIO_BITS, Pyramid, join_bands, split_bands, spread
 from gnvc_vd.learned.bottleneck.slices import (
     CHANNELS,
     DETAILS,
@@ -84,7 +84,7 @@ class Transform(Bottleneck):
         self.rotation.measure(latents)
         self.rotation.measure_carry(latents)
         for model in (self.smooth, self.details, self.higher):
-            model.start.copy_(measured_log_gains(smallest, largest))
+            model.start.copy_(initial_log_gains(smallest, largest))
             for at, row in model.rows.items():
                 power = self._samples_at(latents, at, model.part).double().square().mean((0, 2, 3))
                 model.log_scale[row] = power.sqrt().clamp_min(SMALLEST_SCALE).log().float()
@@ -106,7 +106,7 @@ class Transform(Bottleneck):
             return "the transform codec has one quality for a whole GOP: other policies are of the contextual codec"
         return None
 
-    @with_weights_quantised_once
+    @quantise_weights_once
     def forward(
         self, latents: Tensor, quality: Tensor, uniform: Uniform = torch.rand_like, rotation: int = 0
     ) -> BottleneckOutput:
@@ -157,12 +157,12 @@ class Transform(Bottleneck):
 
         def code(model: SliceEntropy, at: SliceIndex, y: Tensor | None, size: Size, seen: Tensor | None) -> CodedSlice:
             coded = model.code(coders, size, at, levels, seen, y)
-            hashed(hashes, coded.symbols)
+            update_hashes(hashes, coded.symbols)
             return CodedSlice(coded.symbols.float() / UNITS, coded.values, coded.levels.float())
 
         for first in range(0, len(quality), rotation):
             count = min(rotation, len(quality) - first)
-            with quantised_once(self), torch.inference_mode(), full_float32(device):
+            with quantise_once(self), torch.inference_mode(), full_float32(device):
                 slices = None if latents is None else self.rotation(latents[:, :, first : first + count].float())
                 shown, past = self._code_rotation(slices, count, past, (size[0] // 2, size[1] // 2), levels, code)
             yield from map(DecodedLatent, shown.latent.unbind(2), shown.feature.unbind(2))
@@ -202,27 +202,27 @@ class Transform(Bottleneck):
             seen = _append_history(seen if number else None, found.values)
             symbols.append(found.symbols if number else found.symbols + prediction)
             errors.append(found.errors)
-        shown, blocks = self._decoded(torch.stack(symbols, 1), torch.stack(errors, 1), quality)
+        shown, blocks = self._decode_blocks(torch.stack(symbols, 1), torch.stack(errors, 1), quality)
         return shown, RotationState(blocks[:, -1].detach(), cast(SliceHistory, seen))
 
     def _code_bands(self, y: Tensor | None, count: int, size: "Size", one: "One") -> "DecodedSlice":
         """A first rotation's lowest slice: smooth band, then details, each conditioned on those before."""
         half, seen = (-(-size[0] // 2), -(-size[1] // 2)), None
-        wanted = [None] * 4 if y is None else split(y).unbind(1)
+        wanted = [None] * 4 if y is None else split_bands(y).unbind(1)
         bands = list[DecodedSlice]()
         for number, band in enumerate(wanted):
             bands.append(one(self.details if number else self.smooth, (count, number), band, half, seen))
             seen = _append_history(seen, bands[-1].values)
         symbols, values, errors = (torch.stack(parts, 1) for parts in zip(*bands, strict=True))
         whole = self.pyramid.values(values, self._band_scales(), count, size)
-        return DecodedSlice(joined(symbols, size), whole, spread(errors, size))
+        return DecodedSlice(join_bands(symbols, size), whole, spread(errors, size))
 
     def _band_scales(self) -> Tensor:
         """Logarithms, lengths 4 64."""
         details = self.details.log_scale.unflatten(0, (LONGEST, len(DETAILS)))
         return torch.cat([self.smooth.log_scale[:, None], details], dim=1)
 
-    def _decoded(self, slices: Tensor, errors: Tensor, quality: Tensor) -> tuple[DecodedLatent, Tensor]:
+    def _decode_blocks(self, slices: Tensor, errors: Tensor, quality: Tensor) -> tuple[DecodedLatent, Tensor]:
         """l̂ B 16 T h w and f B F T h w, and the blocks before they were corrected."""
         place = self.places[quality] if not self.training and bool(self.frozen) else quality
         log_step = -interpolate_knots(self.smooth.start[:, None], place)[:, 0]
@@ -246,7 +246,7 @@ class Transform(Bottleneck):
         """The lowest slice, predicted as if nothing moved; zero for a GOP's first rotation."""
         if past is None:
             return torch.zeros((), device=self.table_frequencies.device)
-        return self.rotation.predicted(past.blocks, count)
+        return self.rotation.predict_blocks(past.blocks, count)
 
     def _samples_at(self, latents: Tensor, at: SliceIndex, part: Part) -> Tensor:
         """Bands or slices of training clips at this place, as far as their length allows.
@@ -259,7 +259,7 @@ class Transform(Bottleneck):
             return wanted - self.rotation.carry[length - 1][:, None, None] * known
         there = min(length, latents.shape[2])
         slices = self.rotation(latents[:, :, :there])
-        return slices[:, min(number, there - 1)] if part == "higher" else split(slices[:, 0])[:, number]
+        return slices[:, min(number, there - 1)] if part == "higher" else split_bands(slices[:, 0])[:, number]
 
 
 class DecodedSlice(NamedTuple):
@@ -345,9 +345,9 @@ class OrthonormalTransform(nn.Module):
     def of_blocks(self, blocks: Tensor) -> Tensor:
         return torch.einsum("kc,btchw->btkhw", self._basis(), blocks)  # a product: convolutions may run in TF32
 
-    def predicted(self, blocks: Tensor, count: int) -> Tensor:
+    def predict_blocks(self, blocks: Tensor, count: int) -> Tensor:
         """The lowest slice of so many latents that are all like one before them, B 64 h/2 w/2."""
-        share = bounded(self.carry[count - 1].float(), 0, 1) * math.sqrt(count)
+        share = clamp_with_gradient(self.carry[count - 1].float(), 0, 1) * math.sqrt(count)
         return share[:, None, None] * self.of_blocks(blocks[:, None])[:, 0]
 
     def latents(self, blocks: Tensor) -> Tensor:

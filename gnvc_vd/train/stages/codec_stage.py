@@ -17,11 +17,11 @@ from gnvc_vd.backbone import flow
 from gnvc_vd.backbone.sources import model_folder
 from gnvc_vd.backbone.weights import Backbone
 from gnvc_vd.bitstream import gop
-from gnvc_vd.bitstream.playback import Decoding
+from gnvc_vd.bitstream.playback import DecodeOptions
 from gnvc_vd.codecs.load import start_from
 from gnvc_vd.conventions import LATENT_CHANNELS, Colour, Frame, GnvcError
 from gnvc_vd.learned.bottleneck.kinds import bottleneck_of
-from gnvc_vd.learned.codec import Encoding, GnvcVd
+from gnvc_vd.learned.codec import EncodeOptions, GnvcVd
 from gnvc_vd.metrics.fidelity import psnr
 from gnvc_vd.metrics.lattice import STRIDES, lattices
 from gnvc_vd.presets import preset
@@ -193,13 +193,13 @@ class CodecStage(nn.Module):
         """Every clip is one GOP; bytes are those of its whole stream."""
         originals = [pixels_of(clip) for clip in clips]
         codec = self.codec()
-        decoding = Decoding(refine=self.stage.refines)
+        decoding = DecodeOptions(refine=self.stage.refines)
         figures: dict[str, float] = {}
         scores: list[float] = []
         pictures: dict[str, Frame] = {}
         levels = self.settings.run.qualities if self.rate.quality is None else (self.rate.quality,)
         for quality in levels:
-            encoding = Encoding(quality, gop=originals[0].shape[0], scenecut=False, canvas="off")
+            encoding = EncodeOptions(quality, gop=originals[0].shape[0], scenecut=False, canvas="off")
             points = []
             for video in originals:
                 size, decoded = _coded(codec, video, encoding, decoding)
@@ -229,7 +229,7 @@ class CodecStage(nn.Module):
         return GnvcVd(name, self.backbone, bottleneck, bytes(4), lambda: self.refiner, note, refinement)
 
 
-def _coded(codec: GnvcVd, video: Frame, encoding: Encoding, decoding: Decoding) -> tuple[int, Frame]:
+def _coded(codec: GnvcVd, video: Frame, encoding: EncodeOptions, decoding: DecodeOptions) -> tuple[int, Frame]:
     height, width = video.shape[1:3]
     info = VideoInfo(width, height, Fraction(25), None, Colour("bt709", "limited"), "", "")
     stream = codec.encode(Video(info, ((frame, None) for frame in video)), encoding)

@@ -10,7 +10,7 @@ from torch import Tensor
 from gnvc_vd.bitstream import BitstreamError
 from gnvc_vd.conventions import GnvcError
 from gnvc_vd.entropy.integer import FLOAT32_EXACT, REACH, UNITS, IntegerConv
-from gnvc_vd.learned.bottleneck.pyramid import Pyramid, joined, split, spread
+from gnvc_vd.learned.bottleneck.pyramid import Pyramid, join_bands, split_bands, spread
 from gnvc_vd.learned.bottleneck.slices import BANDS, LONGEST, SliceEntropy, rows_of
 from gnvc_vd.learned.bottleneck.symbol_coding import PARAMETER_REACH
 from gnvc_vd.learned.bottleneck.transform import Transform
@@ -81,7 +81,7 @@ def test_it_begins_as_the_principal_components_with_their_scales() -> None:
         scale = model.higher.log_scale[model.higher.rows[length, number]].exp()
         assert torch.allclose(scale.square(), power, rtol=1e-3, atol=1e-5)
     for length, band, entropy in ((1, 0, model.smooth), (4, 0, model.smooth), (7, 2, model.details)):
-        power = split(model.rotation(training[:, :, :length])[:, 0])[:, band].square().mean((0, 2, 3))
+        power = split_bands(model.rotation(training[:, :, :length])[:, 0])[:, band].square().mean((0, 2, 3))
         assert torch.allclose((2 * entropy.log_scale[entropy.rows[length, band]]).exp(), power, rtol=1e-3, atol=1e-5)
 
 
@@ -94,7 +94,7 @@ def test_untrained_an_error_of_symbols_is_the_error_of_latents() -> None:
     steps = torch.stack([model.smooth.gain(quality, (7, 0))[:, 0, 0, 0] ** -1])
     assert torch.allclose(slices.square().sum((1, 2, 3, 4)), (out.latents - x).square().flatten(1).sum(1), rtol=1e-3)
     assert (slices[:, 1:].abs().flatten(1).amax(1) <= 0.51 * steps * 1.001).all()
-    assert (split(slices[:, 0]).abs().flatten(1).amax(1) <= 0.51 * steps * 1.001).all()
+    assert (split_bands(slices[:, 0]).abs().flatten(1).amax(1) <= 0.51 * steps * 1.001).all()
 
 
 def test_untrained_it_costs_what_independent_gaussians_of_the_measured_scales_cost() -> None:
@@ -105,7 +105,7 @@ def test_untrained_it_costs_what_independent_gaussians_of_the_measured_scales_co
     rows = [model.higher.log_scale[model.higher.rows[count, number]] for number in range(1, count)]
     scales = torch.stack(rows).exp()
     higher = scales[None, :, :, None, None] * torch.randn(1, count - 1, 64, 8, 8, generator=generator)
-    slices = torch.cat([joined(bands, (8, 8))[:, None], higher], dim=1)
+    slices = torch.cat([join_bands(bands, (8, 8))[:, None], higher], dim=1)
     x = model.rotation.latents(model.rotation.inverse(slices))
     bits = model(x, torch.full((1, count), 63)).bits.sum()
     gain = model.smooth.gain(torch.tensor([63]), (7, 0))[0, 0, 0, 0]
@@ -181,8 +181,8 @@ def test_the_largest_integers_do_not_overflow() -> None:
         found = entropy._mean(torch.full((1, 64), raw), at, quality, torch.arange(64))
         assert found.unique().tolist() == [max(-(1 << 24) + 1, min((1 << 24) - 1, exact))]
     symbols = torch.full((1, 64, 1, 1), UNITS << 24)
-    assert entropy.whitened(symbols, at, quality).unique().tolist() == [REACH]
-    assert entropy.whitened(-symbols, at, quality).unique().tolist() == [-REACH]
+    assert entropy.whiten(symbols, at, quality).unique().tolist() == [REACH]
+    assert entropy.whiten(-symbols, at, quality).unique().tolist() == [-REACH]
 
 
 def test_bands_cover_all_frequencies_of_every_length() -> None:
@@ -241,10 +241,10 @@ def test_training_lowers_the_cost_from_the_first_steps() -> None:
 def test_bands_are_a_haar_transform_of_four_places() -> None:
     """Orthonormal, back to what it was, and by hand at one place."""
     slice_ = torch.randn(2, 64, 6, 10, generator=torch.Generator().manual_seed(0))
-    bands = split(slice_)
+    bands = split_bands(slice_)
     assert bands.shape == (2, 4, 64, 3, 5)
     assert bands.square().sum().item() == pytest.approx(slice_.square().sum().item(), rel=1e-5)
-    assert torch.allclose(joined(bands, (6, 10)), slice_, atol=1e-5)
+    assert torch.allclose(join_bands(bands, (6, 10)), slice_, atol=1e-5)
     a, b, c, d = slice_[1, 7, 2, 4], slice_[1, 7, 2, 5], slice_[1, 7, 3, 4], slice_[1, 7, 3, 5]
     wanted = torch.stack([a + b + c + d, a - b + c - d, a + b - c - d, a - b - c + d]) / 2
     assert torch.allclose(bands[1, :, 7, 1, 2], wanted, atol=1e-6)
@@ -252,8 +252,8 @@ def test_bands_are_a_haar_transform_of_four_places() -> None:
 
 def test_odd_sides_repeat_their_last_place() -> None:
     slice_ = torch.randn(1, 64, 5, 3, generator=torch.Generator().manual_seed(0))
-    bands = split(slice_)
-    assert bands.shape[3:] == (3, 2) and torch.allclose(joined(bands, (5, 3)), slice_, atol=1e-5)
+    bands = split_bands(slice_)
+    assert bands.shape[3:] == (3, 2) and torch.allclose(join_bands(bands, (5, 3)), slice_, atol=1e-5)
     assert torch.allclose(bands[:, 2, :, 2], torch.zeros(1), atol=1e-6)  # the last row beside itself: no detail down
 
 
@@ -266,7 +266,7 @@ def test_bands_on_the_slice_s_own_grid_are_whitened_by_its_scale() -> None:
     found = pyramid.values(bands, log_scales, 7, (4, 4))
     scales = log_scales[6].double().exp()
     own = scales.square().mean(0).sqrt()
-    exact = joined(bands * scales[None, :, :, None, None], (4, 4)) / own[:, None, None]
+    exact = join_bands(bands * scales[None, :, :, None, None], (4, 4)) / own[:, None, None]
     assert (found - exact).abs().max() < 2.5 and (found != 0).any()  # four roundings of half a unit, and one more
     floats = pyramid.values(bands / UNITS, log_scales, 7, (4, 4)) * UNITS
     assert (floats - found).abs().max() <= 1
