@@ -1,6 +1,6 @@
 """`gnvc-vd compare`: every measure of one video against another, frame by frame, in one pass.
 
-    REF, TEST ──pictures──▶ Pairing ──Pair──▶ each Measure.add ──▶ … ──▶ each Measure.value
+    REF, TEST ──pictures──▶ PairMaker ──Pair──▶ each Measure.add ──▶ … ──▶ each Measure.value
 
 Two frames of each video are held, however long they are. A measure that cannot run becomes null, with its reason.
 """

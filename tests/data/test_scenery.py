@@ -31,8 +31,8 @@ def test_the_nearer_layer_hides_the_other_and_moves_with_its_mask(monkeypatch: p
     monkeypatch.setattr(scenery, "TWO_LAYERS", 1.0)
     monkeypatch.setattr(scenery, "GRAINY", 0.0)
     monkeypatch.setattr(scenery, "NEARER", (3.0, 3.0))
-    monkeypatch.setattr(scenery, "drawn_motion", lambda *_: Motion(right=1.0))
-    monkeypatch.setattr(scenery, "drawn_shrink", lambda *_: 1.0)
+    monkeypatch.setattr(scenery, "draw_motion", lambda *_: Motion(right=1.0))
+    monkeypatch.setattr(scenery, "draw_shrink", lambda *_: 1.0)
     spec = ClipSpec(5, 32, 48, flip=False)
     covered = []
     for number in range(12):
@@ -55,8 +55,8 @@ def test_the_far_layer_keeps_its_own_slower_motion(monkeypatch: pytest.MonkeyPat
     """Noise behind, flat in front: what is not covered moves by 1 pixel a frame, exactly."""
     monkeypatch.setattr(scenery, "TWO_LAYERS", 1.0)
     monkeypatch.setattr(scenery, "GRAINY", 0.0)
-    monkeypatch.setattr(scenery, "drawn_motion", lambda *_: Motion(right=1.0))
-    monkeypatch.setattr(scenery, "drawn_shrink", lambda *_: 1.0)
+    monkeypatch.setattr(scenery, "draw_motion", lambda *_: Motion(right=1.0))
+    monkeypatch.setattr(scenery, "draw_shrink", lambda *_: 1.0)
     spec = ClipSpec(5, 32, 48, flip=False)
     behind = torch.from_numpy(noise_clip(120, 160, 1)[0] // 2).permute(2, 0, 1).contiguous()
     checked = 0
