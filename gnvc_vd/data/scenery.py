@@ -31,9 +31,8 @@ def moving_clip(draws: Draws, background: Tensor, nearer: Tensor, spec: ClipSpec
     seen = warp(background, far, height, width)
     if draws.chance(TWO_LAYERS):
         near = _somewhere(draws, nearer, motion.faster(draws.uniform(*NEARER)), angle, spec)
-        mask = warp(blob(draws, height, width, seen.device), attach_path(near, height, width), height, width).clamp(
-            0, 1
-        )
+        mask = blob(draws, height, width, seen.device)
+        mask = warp(mask, attach_path(near, height, width), height, width).clamp(0, 1)
         seen = seen + mask * (warp(nearer, near, height, width) - seen)
     if draws.chance(GRAINY):
         strength, generator = draws.uniform(0.5, STRONGEST_GRAIN), draws.generator(seen.device)

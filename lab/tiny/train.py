@@ -199,10 +199,8 @@ class LegRunner:
         frames, size = (max(getattr(spec, name) for spec in spans) for name in ("frames", "height"))
         seconds, device = self.leg.begin("latents"), torch.device(self.request.device)
         with self.leg.timed("latents"):
-            spec, loading = (
-                ClipSpec(frames, size, size, seed=spans[0].seed),
-                LoaderOptions(run.workers, device, run.memory),
-            )
+            spec = ClipSpec(frames, size, size, seed=spans[0].seed)
+            loading = LoaderOptions(run.workers, device, run.memory)
             clips, vae = self.sources(spec), load_backbone(str(self.backbone)).to(device).vae
             there = (self.latents / INDEX).is_file()
             index = read_index(self.latents) if there else planned(clips, spec, vae, seconds, loading)

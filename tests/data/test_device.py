@@ -155,9 +155,7 @@ def test_more_than_the_memory_is_refused_before_anything_is_decoded(
     assert f"{kept / 1e9:.3g} GB" in said and f"{bank / 1e9:.3g} GB" in said and f"{(kept + bank) / 1e9:.3g} GB" in said
     assert "103 clips of 0.023 MB" in said
     next(iter(source.batches(taken, LoaderOptions(memory=(kept + bank) / 1e9))))
-    next(
-        iter(source.batches(taken[:3], LoaderOptions(memory=(kept + 12 * 3 * 5 * 32 * 48) / 1e9)))
-    )  # 12 clips are no more
+    next(iter(source.batches(taken[:3], LoaderOptions(memory=(kept + 12 * 3 * 5 * 32 * 48) / 1e9))))  # no more clips
 
 
 def test_photographs_beyond_the_longest_side_are_counted_and_kept_as_they_are_shrunk(tmp_path: Path) -> None:

@@ -134,10 +134,8 @@ def test_units_and_bounds_in_one_are_rounding_and_bounds_one_after_the_other(uni
     x = torch.tensor([-3.0, -3.0, -0.5 / units, 0.5 / units, 0.004, 3.0, 3.0])
     weights = torch.tensor([1.0, -1.0, 1.0, 1.0, -1.0, 1.0, -1.0])
     one, other = x.clone().requires_grad_(), x.clone().requires_grad_()
-    found, wanted = (
-        in_units(one, units, reach),
-        clamp_with_gradient(straight_round(other * units) / units, reach / units),
-    )
+    found = in_units(one, units, reach)
+    wanted = clamp_with_gradient(straight_round(other * units) / units, reach / units)
     assert torch.equal(found, wanted)
     (found * weights).sum().backward()
     (wanted * weights).sum().backward()
