@@ -219,7 +219,7 @@ class GnvcVd:
     def decode(
         self, stream: bytes | BinaryIO, decoding: DecodeOptions | None = None, **options: Any
     ) -> Iterator[Frame]:
-        """Decode to frames T H W 3, window by window; options are fields of `DecodeOptions`: decode(stream, steps=5)."""
+        """Decode to frames T H W 3, window by window; `options` are fields of `DecodeOptions`, such as steps=5."""
         return decode_stream(stream, self.decoder, decoding, **options)
 
     def decoder(self, header: Header, decoding: DecodeOptions | None = None, pictures: bool = True) -> "GnvcVdDecoder":

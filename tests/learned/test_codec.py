@@ -118,7 +118,7 @@ def test_apart_each_latent_is_refined_as_if_there_were_no_other(codec: GnvcVd) -
 
 
 def test_large_pictures_are_refined_in_tiles_where_a_model_or_a_decoder_says_so(codec: GnvcVd) -> None:
-    stream = encoded(codec, smooth_clip(80, 64, 5), Encoding(gop=5))
+    stream = encoded(codec, smooth_clip(80, 64, 5), EncodeOptions(gop=5))
     whole, tiled = decoded(codec, stream, steps=1), decoded(codec, stream, steps=1, tile=64)
     assert not np.array_equal(whole, tiled)
     with_tiles = replace(codec, refinement=replace(codec.refinement, tile=64))
