@@ -19,14 +19,14 @@ from gnvc_vd.bench.refine_speed import CPU_ATTENTION, attention_operations
 
 
 @dataclass(frozen=True)
-class Computed:
+class ComputeCost:
     """Operations (a multiplication and an addition are two) and bytes beside the weights."""
 
     operations: int
     peak_bytes: int
 
 
-def compute(work: Callable[[], object], gradients: bool = False) -> Computed:
+def compute(work: Callable[[], object], gradients: bool = False) -> ComputeCost:
     """Run `work` twice, whose tensors are on the meta device or fake; with gradients, it may go backward.
 
     Gradients that the first run leaves are there in the second, and not counted.
@@ -37,7 +37,7 @@ def compute(work: Callable[[], object], gradients: bool = False) -> Computed:
             work()
         with _LiveBytes() as live:
             work()
-    return Computed(counter.get_total_flops(), live.peak)
+    return ComputeCost(counter.get_total_flops(), live.peak)
 
 
 class _LiveBytes(TorchDispatchMode):

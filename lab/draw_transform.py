@@ -35,7 +35,7 @@ SIDE_BY_SIDE = 8  # of a slice's 64 channels, in a square
 DARKEST = 1e-2  # of a slice's coefficients beside the largest of all
 
 
-class Transformed(NamedTuple):
+class TransformSteps(NamedTuple):
     """A clip's latents on their way; energies are shares of all that is coded, one for each latent or slice."""
 
     latents: Tensor  # T h w, the channel that says the most
@@ -46,14 +46,14 @@ class Transformed(NamedTuple):
 
 
 @torch.inference_mode()
-def transformed(latents: Tensor) -> Transformed:
+def transform_steps(latents: Tensor) -> TransformSteps:
     """Of the first of several clips, N 16 T h w."""
     rotation = OrthonormalTransform().eval()
     rotation.measure(latents)
     centred = latents[0] - rotation.centre()
     strongest = centred[int(centred.square().sum((1, 2, 3)).argmax())]
     slices = rotation(latents[:1])[0]
-    return Transformed(
+    return TransformSteps(
         strongest,
         torch.einsum("at,thw->ahw", dct(len(strongest)).to(strongest), strongest),
         slices,
@@ -67,7 +67,7 @@ def mosaic(channels: Tensor) -> Tensor:
     return channels.unflatten(0, (SIDE_BY_SIDE, SIDE_BY_SIDE)).permute(0, 2, 1, 3).flatten(2).flatten(0, 1)
 
 
-def draw(clip: Tensor, transformed: Transformed, out: Path) -> None:
+def draw(clip: Tensor, transformed: TransformSteps, out: Path) -> None:
     """Five rows: frames, latents, frequencies, slices, energies."""
     count = len(transformed.latents)
     figure = Figure(figsize=(9, 6.1), layout="constrained")
@@ -122,7 +122,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         paths = arguments.videos or sorted(CLIPS.glob("*.mp4"))
         clips = [next(middle_clips(path, FRAMES, SIDE)) for path in paths]
-        draw(clips[0], transformed(encoded(load_backbone(arguments.model).vae, clips)), arguments.out)
+        draw(clips[0], transform_steps(encoded(load_backbone(arguments.model).vae, clips)), arguments.out)
     except GnvcError as error:
         print(f"draw_transform: {error}", file=sys.stderr)
         return 1

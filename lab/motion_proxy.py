@@ -26,7 +26,7 @@ SAMPLED = 30000  # coefficients of each part in a step of fitting
 
 
 @dataclass(frozen=True)
-class Sliced:
+class Slicing:
     """Coefficients of clips, which basis each place has, and what saying so costs each clip."""
 
     values: Tensor  # B A C h w
@@ -34,7 +34,7 @@ class Sliced:
     told: Tensor = field(default_factory=lambda: torch.zeros(()))  # bits, all clips together
 
 
-Candidate = Callable[[Tensor, float], list[Sliced]]  # blocks B T 64 h w and a step, to parts coded each by itself
+Candidate = Callable[[Tensor, float], list[Slicing]]  # blocks B T 64 h w and a step, to parts coded each by itself
 
 
 # Temporal bases: rows are what slices are, orthonormal, the first constant.
@@ -53,21 +53,21 @@ def split_basis(first: int, second: int) -> Tensor:
     return rows
 
 
-def whole(blocks: Tensor, step: float, basis: Tensor) -> list[Sliced]:
-    return [Sliced(_turned(blocks, basis), _none(blocks))]
+def whole(blocks: Tensor, step: float, basis: Tensor) -> list[Slicing]:
+    return [Slicing(_turned(blocks, basis), _none(blocks))]
 
 
-def parts(blocks: Tensor, step: float, lengths: Sequence[int]) -> list[Sliced]:
+def parts(blocks: Tensor, step: float, lengths: Sequence[int]) -> list[Slicing]:
     """Rotations of their own."""
-    return [Sliced(_turned(one, dct(one.shape[1])), _none(one)) for one in blocks.split(list(lengths), 1)]
+    return [Slicing(_turned(one, dct(one.shape[1])), _none(one)) for one in blocks.split(list(lengths), 1)]
 
 
-def chosen(blocks: Tensor, step: float, bases: Sequence[Tensor], group: int) -> list[Sliced]:
+def choose_basis(blocks: Tensor, step: float, bases: Sequence[Tensor], group: int) -> list[Slicing]:
     """The cheapest basis for each group × group places."""
     return [_cheapest([_turned(blocks, one) for one in bases], step, group, bases=True)]
 
 
-def followed(blocks: Tensor, step: float, basis: Tensor, group: int) -> list[Sliced]:
+def follow_motion(blocks: Tensor, step: float, basis: Tensor, group: int) -> list[Slicing]:
     """Each group of places follows the motion, one velocity, that makes it cheapest: nobody pays for overlaps."""
     tried, turn = [], basis[:, :, None, None]
     latents = pixel_shuffle(conv2d(blocks.flatten(0, 1), turn.transpose(0, 1)), 2).unflatten(0, blocks.shape[:2])
@@ -79,16 +79,16 @@ def followed(blocks: Tensor, step: float, basis: Tensor, group: int) -> list[Sli
     return [_cheapest(tried, step, group, bases=False)]
 
 
-def lowest(blocks: Tensor, step: float, levels: int) -> list[Sliced]:
+def lowest(blocks: Tensor, step: float, levels: int) -> list[Slicing]:
     """The lowest slice alone, of whole 2×2 places; with two levels those are turned by Haar."""
     even = blocks[..., : blocks.shape[3] // 2 * 2, : blocks.shape[4] // 2 * 2]
     low = _turned(even, dct(blocks.shape[1]))[:, :1]
     if levels == 1:
-        return [Sliced(low, _none(low))]
+        return [Slicing(low, _none(low))]
     haar = torch.tensor([[1, 1, 1, 1], [1, -1, 1, -1], [1, 1, -1, -1], [1, -1, -1, 1]]) / 2.0
     four = pixel_unshuffle(low[:, 0], 2).unflatten(1, (-1, 4))
     turned = torch.einsum("fp,bcphw->bfchw", haar, four)
-    return [Sliced(turned, _none(turned))]
+    return [Slicing(turned, _none(turned))]
 
 
 def _none(blocks: Tensor) -> Tensor:
@@ -107,12 +107,12 @@ def _shifted(latents: Tensor, down: int, right: int) -> Tensor:
     return wide[:, :, reach + down : reach + down + height, reach + right : reach + right + width]
 
 
-def _cheapest(tried: Sequence[Tensor], step: float, group: int, bases: bool) -> Sliced:
+def _cheapest(tried: Sequence[Tensor], step: float, group: int, bases: bool) -> Slicing:
     """By a rule of thumb of bits; another choice than the first must win what it costs to say."""
     costs = []
     for number, values in enumerate(tried):
         steps = values / step
-        symbols = quantised(steps)
+        symbols = quantise(steps)
         bits = torch.where(symbols != 0, 4.5 + 2 * symbols.abs().clamp_min(1).log2(), 0.05)
         cost = ((steps - symbols).square() + WORTH * bits).sum((1, 2))
         whole_groups = (0, -cost.shape[2] % group, 0, -cost.shape[1] % group)
@@ -122,7 +122,7 @@ def _cheapest(tried: Sequence[Tensor], step: float, group: int, bases: bool) -> 
     spread = choice.repeat_interleave(group, 1).repeat_interleave(group, 2)
     spread = spread[:, : tried[0].shape[3], : tried[0].shape[4]]
     values = torch.stack([one * (spread == number)[:, None, None] for number, one in enumerate(tried)]).sum(0)
-    return Sliced(values, spread if bases else torch.zeros_like(spread), choice_bits(choice, len(tried)))
+    return Slicing(values, spread if bases else torch.zeros_like(spread), choice_bits(choice, len(tried)))
 
 
 def _still(tried: Sequence[Tensor]) -> int:
@@ -146,14 +146,14 @@ def choice_bits(choice: Tensor, count: int) -> Tensor:
 # The proxy's entropy model.
 
 
-def quantised(steps: Tensor) -> Tensor:
+def quantise(steps: Tensor) -> Tensor:
     return steps.sign() * (steps.abs() + 0.5 - DEAD_ZONE).floor()
 
 
 class Proxy(nn.Module):
     """Bits of symbols, by scales of what a decoder has; one for each part of a candidate."""
 
-    def __init__(self, parts: Sequence[Sliced]) -> None:
+    def __init__(self, parts: Sequence[Slicing]) -> None:
         super().__init__()
         first = parts[0].values
         bases = 1 + max(int(one.basis.max()) for one in parts)
@@ -172,9 +172,9 @@ class Proxy(nn.Module):
         nn.init.zeros_(leave.bias)
         self.net = nn.Sequential(nn.Linear(10, 24), nn.ReLU(), nn.Linear(24, 24), nn.ReLU(), leave)
 
-    def forward(self, part: Sliced, step: float, sampled: int = 0) -> Tensor:
+    def forward(self, part: Slicing, step: float, sampled: int = 0) -> Tensor:
         """Bits a coefficient, B A C h w, or of some that are drawn."""
-        symbols = quantised(part.values / step)
+        symbols = quantise(part.values / step)
         expected = self.scales[part.basis].permute(0, 3, 4, 1, 2) / step  # B A C h w, in steps
         near = _causal(symbols)
         mean = torch.stack([weight * one for weight, one in zip(self.means, near, strict=True)]).sum(0)
@@ -219,7 +219,7 @@ def _blurred(values: Tensor) -> Tensor:
     return conv2d(values.flatten(0, 2)[:, None], kernel, padding=1)[:, 0].view_as(values)
 
 
-def fitted(candidate: Candidate, blocks: Tensor, steps: int) -> list[Proxy]:
+def fit(candidate: Candidate, blocks: Tensor, steps: int) -> list[Proxy]:
     """Proxies of a candidate's parts, of training blocks N T 64 h w."""
     torch.manual_seed(0)
     tables = [candidate(blocks[torch.randperm(len(blocks))[:64]], step) for step in STEPS]

@@ -39,7 +39,7 @@ BT709 = Colour("bt709", "limited")
 
 
 @dataclass(frozen=True)
-class Judged:
+class Judgement:
     """A clip as a VAE shows it at a rate of its latents; without a rate, uncoded: the ceiling."""
 
     bpp: float | None
@@ -48,7 +48,7 @@ class Judged:
 
 
 @torch.inference_mode()
-def judge(vae: VideoVae, clip: Tensor, rates: Sequence[float], frame_rate: Fraction) -> list[Judged]:
+def judge(vae: VideoVae, clip: Tensor, rates: Sequence[float], frame_rate: Fraction) -> list[Judgement]:
     """A clip, uint8 3 T H W with sides in multiples of 16, uncoded and at each rate in bits per pixel."""
     video, original = to_model(clip[None].to(vae.mean.device)), pixels_of(clip)
     latents = vae.encode(video)
@@ -57,7 +57,7 @@ def judge(vae: VideoVae, clip: Tensor, rates: Sequence[float], frame_rate: Fract
     for rate in (None, *rates):
         coded = latents if rate is None else code.at_bits(rate * clip[0].numel()).latents.to(latents.device)
         frames = to_frames(vae.decode(coded)[0])
-        rows.append(Judged(rate, _figures(original, frames, frame_rate), frames))
+        rows.append(Judgement(rate, _figures(original, frames, frame_rate), frames))
     return rows
 
 

@@ -231,7 +231,7 @@ def probe(arguments: argparse.Namespace) -> None:
     random = arguments.random and arguments.model in PRESETS
     backbone = random_backbone(PRESETS[arguments.model]) if random else load_backbone(arguments.model)
     backbone.to(arguments.device)
-    linear = fitted(backbone, arguments.fit, spec, arguments.fit_clips) if arguments.fit else None
+    linear = fit(backbone, arguments.fit, spec, arguments.fit_clips) if arguments.fit else None
     predictors = [ZERO, *([] if linear is None else [Predictor(LINEAR, linear.velocity)])]
     all_losses: list[Loss] = []
     tried: list[Attempt] = []
@@ -239,7 +239,7 @@ def probe(arguments: argparse.Namespace) -> None:
     with tqdm(total=len(clips) * evaluations(arguments, backbone), desc="probing", unit="step", disable=None) as bar:
         for number, clip in enumerate(clips):
             video = to_model(clip[None].to(arguments.device))
-            model = [counted(one, bar) for one in predictors_of(backbone, video)]
+            model = [count_calls(one, bar) for one in predictors_of(backbone, video)]
             clean = backbone.vae.encode(video)
             # A sequence for each purpose: what is asked of one moves no figure of another.
             draws = [BatchDraws(3 * spec.seed + purpose, [number], video.device) for purpose in range(3)]
@@ -274,7 +274,7 @@ def check(arguments: argparse.Namespace) -> None:
         raise GnvcError(f"cannot write {arguments.samples}: there is no folder {arguments.samples.parent}")
 
 
-def fitted(backbone: Backbone, sources: Sequence[Path], spec: ClipSpec, count: int) -> LinearDenoiser:
+def fit(backbone: Backbone, sources: Sequence[Path], spec: ClipSpec, count: int) -> LinearDenoiser:
     """On as many clips of each source, as far as it has them."""
     share = -(-count // len(sources))
     latents: list[Tensor] = []
@@ -295,7 +295,7 @@ def evaluations(arguments: argparse.Namespace, backbone: Backbone) -> int:
     return kinds * len(SIGMAS) * arguments.noises + refining + sampling
 
 
-def counted(one: Predictor, bar: "tqdm[object]") -> Predictor:
+def count_calls(one: Predictor, bar: "tqdm[object]") -> Predictor:
     """The same, moving the bar."""
 
     def velocity(x: Tensor, sigma: float) -> Tensor:

@@ -34,7 +34,7 @@ class Way:
 
 
 @dataclass(frozen=True)
-class Refined:
+class RefinementResult:
     """A quality refined in a way; `before` and `after` in dB, relative to the clean latents' variance."""
 
     quality: int
@@ -45,7 +45,7 @@ class Refined:
 
 
 @torch.inference_mode()
-def refined(codec: GnvcVd, clip: Tensor, qualities: Sequence[int], ways: Sequence[Way]) -> Iterator[Refined]:
+def refine(codec: GnvcVd, clip: Tensor, qualities: Sequence[int], ways: Sequence[Way]) -> Iterator[RefinementResult]:
     """A clip, uint8 3 T H W, as one GOP and one window."""
     frames, height, width = clip.shape[1:]
     clean = codec.backbone.vae.encode(to_model(clip[None].to(codec.device)))
@@ -61,12 +61,14 @@ def refined(codec: GnvcVd, clip: Tensor, qualities: Sequence[int], ways: Sequenc
             start = decoded, features, parameters.noise_scale * noise
             given = map(split_latents, start) if way.apart else start
             latents = codec.refiner(*given, parameters.sigma_0, parameters.steps)
-            yield Refined(quality, rate, way, before, error(latents, split_latents(clean) if way.apart else clean))
+            yield RefinementResult(
+                quality, rate, way, before, error(latents, split_latents(clean) if way.apart else clean)
+            )
 
 
-def mean_of(results: Iterable[Refined]) -> list[Refined]:
+def mean_of(results: Iterable[RefinementResult]) -> list[RefinementResult]:
     """Over clips: of the rates, and of the errors in dB."""
-    groups: dict[tuple[int, Way], list[Refined]] = {}
+    groups: dict[tuple[int, Way], list[RefinementResult]] = {}
     for one in results:
         groups.setdefault((one.quality, one.way), []).append(one)
     return [
@@ -109,18 +111,18 @@ def probe(arguments: argparse.Namespace) -> None:
     ]
     clips = [next(middle_clips(path, arguments.frames, arguments.size)) for path in arguments.videos]
     codec = load(arguments.model).to(arguments.device)
-    results: list[Refined] = []
+    results: list[RefinementResult] = []
     ways += [Way(codec.refinement), Way(codec.refinement, apart=True)]
     total = len(clips) * len(arguments.qualities) * len(ways)
     with tqdm(total=total, desc="probing", unit="refinement", disable=None) as bar:
         for clip in clips:
-            for one in refined(codec, clip, arguments.qualities, ways):
+            for one in refine(codec, clip, arguments.qualities, ways):
                 results.append(one)
                 bar.update()
     show(mean_of(results), codec.refinement)
 
 
-def show(results: list[Refined], own: Refinement) -> None:
+def show(results: list[RefinementResult], own: Refinement) -> None:
     print(f"{'quality':>7} {'bpp':>8} {'before, dB':>10} {'after, dB':>10}   σ_0   steps  noise")
     quality = None
     for one in sorted(results, key=lambda one: (one.quality, one.after)):

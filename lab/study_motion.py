@@ -48,12 +48,12 @@ from lab.motion_proxy import (
     STEPS,
     Candidate,
     Proxy,
-    chosen,
-    fitted,
-    followed,
+    choose_basis,
+    fit,
+    follow_motion,
     lowest,
     parts,
-    quantised,
+    quantise,
     split_basis,
     whole,
 )
@@ -73,8 +73,8 @@ def candidates(basis: Tensor, count: int) -> dict[str, tuple[Candidate, str]]:
         f"rotations of {halves[0]} and {halves[1]}": partial(parts, lengths=halves),
         "rotations of 1": partial(parts, lengths=(1,) * count),
         "time split in two, everywhere": partial(whole, basis=early),
-        **{f"split or not, each {n}×{n} places": partial(chosen, bases=bases, group=n) for n in (1, 2, 4)},
-        **{f"motion of {n}×{n} places": partial(followed, basis=basis, group=n) for n in (2, 4)},
+        **{f"split or not, each {n}×{n} places": partial(choose_basis, bases=bases, group=n) for n in (1, 2, 4)},
+        **{f"motion of {n}×{n} places": partial(follow_motion, basis=basis, group=n) for n in (2, 4)},
         LOWEST: partial(lowest, levels=1),
         "the lowest slice, Haar of 2×2": partial(lowest, levels=2),
     }
@@ -88,12 +88,12 @@ def curve(candidate: Candidate, models: Sequence[Proxy], blocks: Tensor, pixels:
         made, bits, error = candidate(blocks, step), 0.0, 0.0
         for model, part in zip(models, made, strict=True):
             bits += model(part, step).sum().item() + part.told.item()
-            error += (part.values - step * quantised(part.values / step)).square().sum().item()
+            error += (part.values - step * quantise(part.values / step)).square().sum().item()
         points.append((math.log(bits / pixels), math.log(error)))
     return points
 
 
-def saved(points: Sequence[tuple[float, float]], reference: Sequence[tuple[float, float]], rate: float) -> float:
+def saving(points: Sequence[tuple[float, float]], reference: Sequence[tuple[float, float]], rate: float) -> float:
     """Percent of bits more than the reference has at this rate, at its error; not a number where a curve has none."""
     between = partial(np.interp, left=math.nan, right=math.nan)
     error = between(math.log(rate), *zip(*reference, strict=True))
@@ -144,29 +144,29 @@ def study(arguments: argparse.Namespace) -> None:
                     listed = " ".join(f"{one:.0f}" for one in shares)
                     print(f"| {name}{kind} | {quality} | {bpp:.5f} | {ratio:.2f} | {listed} |", flush=True)
             figures = [[(math.log(one[0]), -one[1]) for one in points] for points in (still, plain)]
-            percent = " / ".join(cell(saved(figures[0], figures[1], rate)) for rate in RATES)
+            percent = " / ".join(cell(saving(figures[0], figures[1], rate)) for rate in RATES)
             rule = 100 * (bits_of(pan_of(frames).place_frames(frames)) / bits_of(frames) - 1)
             print(f"| {name}, canvas, % of bits at equal PSNR; by the rule | | {percent} | {rule:+.1f} | |", flush=True)
         if not stored:
             return
-        blocks = {name: sliced(model, vae.encode(model_clip(frames))) for name, frames in clips.items()}
+        blocks = {name: slice_latents(model, vae.encode(model_clip(frames))) for name, frames in clips.items()}
         numbers = [(one, number) for one in stored for number in range(min(TRAINING, len(one)))]
-        training = sliced(model, torch.stack([one[number] for one, number in numbers]))
+        training = slice_latents(model, torch.stack([one[number] for one, number in numbers]))
     print(f"\n| candidate | {' | '.join(clips)} |\n|---|{'---|' * len(clips)}")
     references: dict[tuple[str, str], list[tuple[float, float]]] = {}
     for name, (candidate, reference) in candidates(model.rotation.basis, training.shape[1]).items():
         if arguments.only not in name and name not in (ROTATION, LOWEST):
             continue
-        models, cells = fitted(candidate, training, arguments.steps), []
+        models, cells = fit(candidate, training, arguments.steps), []
         with torch.no_grad():
             for clip, frames in clips.items():
                 curve_points = curve(candidate, models, blocks[clip], frames[..., 0].size)
                 against = references.setdefault((reference, clip), curve_points)
-                cells.append(" / ".join(cell(saved(curve_points, against, rate)) for rate in RATES))
+                cells.append(" / ".join(cell(saving(curve_points, against, rate)) for rate in RATES))
         print(f"| {name} | {' | '.join(cells)} |", flush=True)
 
 
-def sliced(model: Transform, latents: Tensor) -> Tensor:
+def slice_latents(model: Transform, latents: Tensor) -> Tensor:
     """B T 64 h w in the codec's basis, time as it was: candidates turn it."""
     blocks = pixel_unshuffle((latents - model.rotation.mean[:, None, None, None]).transpose(1, 2), 2)
     return conv2d(blocks.flatten(0, 1), model.rotation.basis[:, :, None, None]).view_as(blocks)

@@ -22,7 +22,7 @@ from gnvc_vd.learned.bottleneck.hyperprior import EntropyModel, LatentLikelihood
 from gnvc_vd.learned.bottleneck.networks import DecodedLatent, convolution
 from gnvc_vd.learned.bottleneck.symbol_coding import Uniform
 from gnvc_vd.presets import ContextualPreset, preset
-from gnvc_vd.train.losses import bits_per_pixel, rate_distortion, sampled_quality, squared_error
+from gnvc_vd.train.losses import bits_per_pixel, rate_distortion, sample_quality, squared_error
 from gnvc_vd.train.settings import Rate
 from lab.moving_fields import moving_fields
 
@@ -68,7 +68,7 @@ def train(
     for step in tqdm(range(steps), desc="training", unit="step", disable=None):
         fields = moving_fields(clips, latents, side, side, generator)
         uniform, progress = torch.rand(clips, generator=generator), 1.0 if parameters is not None else step / steps
-        quality = sampled_quality(uniform, RATE, progress)
+        quality = sample_quality(uniform, RATE, progress)
         out = model(fields, quality[:, None].expand(-1, latents))
         bpp, error = bits_per_pixel(out.bits, fields), squared_error(out.latents, fields)
         loss = rate_distortion(bpp, error, quality, RATE).mean()
@@ -81,7 +81,7 @@ def train(
     model.freeze()
 
 
-def retrained(whole: Contextual, steps: int, temporal: bool = True, spatial: bool = True, float_prior: bool = False,
+def retrain(whole: Contextual, steps: int, temporal: bool = True, spatial: bool = True, float_prior: bool = False,
               **options: int) -> Contextual:  # fmt: skip
     """Entropy models trained anew on the symbols of a trained codec, without one of their parts.
 
@@ -196,7 +196,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     show("trained, anchors only", measure(model, LEVELS, anchors_only=True))
     print("on the same symbols, entropy models trained anew:")
     for name, parts in VARIANTS.items():
-        show(name, measure(retrained(model, arguments.entropy_steps, **parts), LEVELS))
+        show(name, measure(retrain(model, arguments.entropy_steps, **parts), LEVELS))
     return 0
 
 

@@ -42,7 +42,7 @@ TRANSFORMER = "refiner.dit.model."
 
 
 @dataclass(frozen=True)
-class Kept:
+class Memory:
     """What is there all the time."""
 
     trained: int  # parameters
@@ -67,7 +67,7 @@ class SpanCost:
     working_bytes: int
 
 
-def kept(training: Training) -> Kept:
+def memory_of(training: Training) -> Memory:
     with FakeTensorMode(allow_non_fake_inputs=True):
         stage = _stage(training, training.stage)
         parameters = dict(stage.named_parameters())
@@ -79,7 +79,7 @@ def kept(training: Training) -> Kept:
         for name, one in parameters.items()
         if name.startswith(TRANSFORMER) and is_divided(name.removeprefix(TRANSFORMER), one)
     )
-    return Kept(trained, per_frozen * frozen, divided)
+    return Memory(trained, per_frozen * frozen, divided)
 
 
 def costs(training: Training) -> Iterator[SpanCost]:
@@ -118,7 +118,7 @@ def _stage(training: Training, stage: Stage) -> CodecStage:
 def main(config: DictConfig) -> None:
     try:
         training = training_of(config)
-        show = kept(training)
+        show = memory_of(training)
         print(
             f"trained parameters {show.trained / 1e6:.0f} M, kept on the device {show.bytes / 2**30:.1f} GiB "
             f"({show.divided_bytes / 2**30:.1f} GiB of them divided over processes by run.shard=true), "

@@ -76,7 +76,7 @@ class Place:
         return 2 * PLAIN_STEPS + 2 if self.has_graphs else 2
 
 
-class Failed(Exception):  # noqa: N818 - as a result is called
+class CheckFailed(Exception):  # noqa: N818 - as a result is called
     """What a check found, in words."""
 
 
@@ -84,7 +84,9 @@ class LeftOut(Exception):  # noqa: N818 - likewise
     """Why it was not run."""
 
 
-def told(place: Place, phase: str, kind: BottleneckKind = "transform", spans: tuple[Span, ...] = ()) -> Training:
+def short_training(
+    place: Place, phase: str, kind: BottleneckKind = "transform", spans: tuple[Span, ...] = ()
+) -> Training:
     """A short training, eager, without files."""
     stage = replace(
         STAGES[phase], spans=spans or (Span(place.few, 5, place.size, 2),), optimisation=Optimisation(rate=1e-4)
@@ -93,7 +95,7 @@ def told(place: Place, phase: str, kind: BottleneckKind = "transform", spans: tu
     return Training(f"check-{phase}", Model(place.model, begin="random", bottleneck=kind), stage, run=run)
 
 
-def captured(one: Training) -> Training:
+def with_capture(one: Training) -> Training:
     return replace(one, run=replace(one.run, capture=True))
 
 
@@ -112,9 +114,9 @@ def losses(place: Place, one: Training, name: str) -> list[float]:
     trainer.run(source, None)
     if one.run.capture and place.has_graphs:
         steps = trainer.captured
-        require(steps is not None and not steps.refused, "steps were not captured; the log says why", Failed)
+        require(steps is not None and not steps.refused, "steps were not captured; the log says why", CheckFailed)
         variants = cast(CapturedSteps, steps).variants.values()
-        require(any(variant.graph is not None for variant in variants), "no variant came often enough", Failed)
+        require(any(variant.graph is not None for variant in variants), "no variant came often enough", CheckFailed)
     return [line["loss"] for line in read_figures(place.folder / name / FIGURES)]
 
 
@@ -134,9 +136,9 @@ def memory(place: Place) -> str:
 
 
 def near(found: list[float], wanted: list[float]) -> str:
-    require(len(found) == len(wanted), f"{len(found)} steps in place of {len(wanted)}", Failed)
+    require(len(found) == len(wanted), f"{len(found)} steps in place of {len(wanted)}", CheckFailed)
     furthest = max(abs(a - b) / abs(b) for a, b in zip(found, wanted, strict=True))
-    require(furthest <= NEAR, f"a loss is {furthest:.2%} off: {found} in place of {wanted}", Failed)
+    require(furthest <= NEAR, f"a loss is {furthest:.2%} off: {found} in place of {wanted}", CheckFailed)
     return f"{len(found)} losses, at most {furthest:.1e} of them off"
 
 
@@ -144,22 +146,22 @@ def captured_steps(phase: str, kind: BottleneckKind = "transform") -> Callable[[
     """The same losses from graphs as step by step."""
 
     def check(place: Place) -> str:
-        one = told(place, phase, kind)
+        one = short_training(place, phase, kind)
         wanted = losses(place, one, f"{phase}-{kind}-eager")
-        return near(losses(place, captured(one), f"{phase}-{kind}-captured"), wanted)
+        return near(losses(place, with_capture(one), f"{phase}-{kind}-captured"), wanted)
 
     return check
 
 
 def span_change(place: Place) -> str:
     """Graphs of one shape, then of another."""
-    one = told(place, "vae", spans=(Span(place.few, 5, place.size, 2), Span(place.few, 9, place.size, 1)))
-    return near(losses(place, captured(one), "spans-captured"), losses(place, one, "spans-eager"))
+    one = short_training(place, "vae", spans=(Span(place.few, 5, place.size, 2), Span(place.few, 9, place.size, 1)))
+    return near(losses(place, with_capture(one), "spans-captured"), losses(place, one, "spans-eager"))
 
 
 def resuming(place: Place) -> str:
     """A checkpoint of captured steps, gone on from."""
-    one = captured(told(place, "codec", spans=(Span(2 * place.few, 5, place.size, 2),)))
+    one = with_capture(short_training(place, "codec", spans=(Span(2 * place.few, 5, place.size, 2),)))
     whole = losses(place, one, "whole")
     saved = Path(CHECKPOINTS) / f"step-{place.few:08}"
     shutil.copytree(place.folder / "whole" / saved, place.folder / "rest" / saved)
@@ -168,7 +170,7 @@ def resuming(place: Place) -> str:
 
 def resuming_exactly(place: Place) -> str:
     """With sums in one order a training goes on bit for bit."""
-    one = told(place, "codec", spans=(Span(2 * place.few, 5, place.size, 2),))
+    one = short_training(place, "codec", spans=(Span(2 * place.few, 5, place.size, 2),))
     one = replace(one, run=replace(one.run, deterministic=True))
     ends = [place.folder / name for name in ("exact-whole", "exact-rest")]
     last = train(one, source, None, ends[0])
@@ -176,7 +178,7 @@ def resuming_exactly(place: Place) -> str:
     shutil.copytree(ends[0] / saved, ends[1] / saved)
     pairs = [(load_file(last / name), load_file(train(one, source, None, ends[1]) / name)) for name in (WEIGHTS, EMA)]
     off = [name for whole, rest in pairs for name, value in whole.items() if not torch.equal(value, rest[name])]
-    require(not off, f"{len(off)} tensors differ, for one {off[:1]}", Failed)
+    require(not off, f"{len(off)} tensors differ, for one {off[:1]}", CheckFailed)
     return f"{sum(len(whole) for whole, _ in pairs)} tensors after {2 * place.few} steps"
 
 
@@ -184,7 +186,7 @@ def one_step(phase: str) -> Callable[[Place], str]:
     """A step, and the same one with the transformer's blocks computed again for their gradients."""
 
     def check(place: Place) -> str:
-        one = told(place, phase, spans=(Span(2, 9, place.size, 2),))
+        one = short_training(place, phase, spans=(Span(2, 9, place.size, 2),))
         found, said = [], []
         for checkpointing in (False, True):
             reset_memory(place)
@@ -220,7 +222,7 @@ def refining(place: Place) -> str:
             if device == place.device:
                 said.append(f"{8 * width}×{8 * height} {kernel} {time.perf_counter() - begun:.2f} s")
         worst = max(worst, *(float((one - found[0]).abs().max() / found[0].std()) for one in found[1:]))
-    require(worst <= NEAR, f"kernels or devices are {worst:.1e} of a deviation apart", Failed)
+    require(worst <= NEAR, f"kernels or devices are {worst:.1e} of a deviation apart", CheckFailed)
     return f"at most {worst:.1e} of a deviation apart; {', '.join(said)}"
 
 
@@ -245,8 +247,8 @@ def tiled_vae(place: Place) -> str:
         vae.to(place.device)
         ours = vae.decode(vae.encode(corner.to(place.device))).cpu()
     off = float((ours - theirs).abs().max())
-    require(off <= NEAR, f"a clip is {off:.1e} off a CPU's", Failed)
-    require(all(bool(one.isfinite().all()) and one.shape == video.shape for one in shown), "not a video", Failed)
+    require(off <= NEAR, f"a clip is {off:.1e} off a CPU's", CheckFailed)
+    require(all(bool(one.isfinite().all()) and one.shape == video.shape for one in shown), "not a video", CheckFailed)
     seams = float((shown[1] - shown[0]).abs().mean())
     return f"{off:.1e} off a CPU's; tiles {seams:.1e} off on the mean; {said[0]}, in tiles {said[1]}"
 
@@ -260,7 +262,7 @@ def sharding(place: Place) -> str:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", __file__]
     arguments = [ALONE, place.device.type, place.model, str(place.folder)]
     done = subprocess.run([*command, *arguments], capture_output=True, text=True, timeout=300, check=False)
-    require(done.returncode == 0, f"two processes failed: {done.stderr[-2000:]}", Failed)
+    require(done.returncode == 0, f"two processes failed: {done.stderr[-2000:]}", CheckFailed)
     curves = [read_figures(place.folder / f"sharded-{shard}" / FIGURES) for shard in (False, True)]
     return near(*([line["loss"] for line in curve] for curve in reversed(curves)))
 
@@ -270,7 +272,7 @@ def sharding_process(device: str, model: str, folder: str) -> None:
     place = Place(torch.device(device), model, Path(folder))
     Accelerator.end_training = lambda self: None  # the next training needs the other process too
     for shard in (False, True):
-        one = told(place, "codec")
+        one = short_training(place, "codec")
         run = replace(one.run, shard=shard, cpu=device == "cpu")
         train(replace(one, run=run), source, None, place.folder / f"sharded-{shard}")
     torch.distributed.destroy_process_group()
@@ -281,7 +283,7 @@ def waiting(place: Place) -> str:
     if not place.has_graphs:
         raise LeftOut("a CPU is not waited for")
     for phase in STAGES:
-        one = captured(told(place, phase, spans=(Span(10_000, 5, place.size, 2),)))
+        one = with_capture(short_training(place, phase, spans=(Span(10_000, 5, place.size, 2),)))
         trainer = trainer_of(place, replace(one, run=replace(one.run, log_every=0)), place.folder / f"waiting-{phase}")
         clips = torch.zeros(2, 3, 5, place.size, place.size, dtype=torch.uint8, device=place.device)
         cast(CapturedSteps, trainer.captured).refused = True  # its steps alone
@@ -302,11 +304,11 @@ def speed(phase: str, frames: int, batch: int) -> Callable[[Place], str]:
     def check(place: Place) -> str:
         if not place.has_graphs:
             raise LeftOut("a CPU has no graphs")
-        one = told(place, phase, spans=(Span(10_000, frames, place.size, batch),))
+        one = short_training(place, phase, spans=(Span(10_000, frames, place.size, batch),))
         one = replace(one, run=replace(one.run, log_every=0, precision="auto"))
         clips = torch.randint(0, 256, (batch, 3, frames, place.size, place.size), device=place.device).byte()
-        eager, graphs = (seconds_a_step(place, each, clips) for each in (one, captured(one)))
-        require(graphs < eager, f"{1000 * graphs:.1f} ms a step, {1000 * eager:.1f} without graphs", Failed)
+        eager, graphs = (seconds_a_step(place, each, clips) for each in (one, with_capture(one)))
+        require(graphs < eager, f"{1000 * graphs:.1f} ms a step, {1000 * eager:.1f} without graphs", CheckFailed)
         return f"{eager / graphs:.1f} × as fast: {1000 * graphs:.1f} ms a step, {1000 * eager:.1f} without graphs"
 
     return check
@@ -342,7 +344,7 @@ def coded_world(kind: BottleneckKind) -> Callable[[Place], str]:
                 found = list(model.to(reader).decompress(data, hashes, (20, 24), [quality] * 9))
                 pairs = zip(found, decoded, strict=True)
                 off = max(float((a.latent.cpu() - b.latent.cpu()).abs().max()) for a, b in pairs)
-                require(off < 1e-2, f"latents of quality {quality} are {off:.1e} apart", Failed)
+                require(off < 1e-2, f"latents of quality {quality} are {off:.1e} apart", CheckFailed)
                 written += sum(map(len, data))
         return f"{written} bytes, both ways at three qualities"
 
@@ -381,7 +383,7 @@ def run(name: str, place: Place, until: float) -> str:
         result, said = "left out", str(reason)
     except Exception as error:  # noqa: BLE001 - whatever it is, the next check is run
         result, said = "FAILED", f"{type(error).__name__}: {error}"
-        if not isinstance(error, Failed):
+        if not isinstance(error, CheckFailed):
             traceback.print_exc()
     print(f"{result:8}  {name:22} {time.perf_counter() - begun:6.1f} s {memory(place):>10}  {said}", flush=True)
     return result

@@ -34,14 +34,14 @@ def main() -> int:
     parser.add_argument("--largest", type=float, default=12.0, help="λ of the highest quality (12)")
     arguments = parser.parse_args()
     try:
-        measured(arguments)
+        measure(arguments)
     except GnvcError as error:
         print(f"measure_codec: {error}", file=sys.stderr)
         return 2 if isinstance(error, UsageError) else 1
     return 0
 
 
-def measured(arguments: argparse.Namespace) -> None:
+def measure(arguments: argparse.Namespace) -> None:
     require(0 < arguments.smallest <= arguments.largest, "λ rises and is above 0")
     identity = encoder_identity(load_backbone(arguments.backbone).vae)
     folders = [LatentClips(folder, identity) for folder in arguments.latents]

@@ -41,14 +41,14 @@ def main() -> int:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     arguments = parser.parse_args()
     try:
-        computed(arguments)
+        compute(arguments)
     except GnvcError as error:
         print(f"precompute_latents: {error}", file=sys.stderr)
         return 2 if isinstance(error, UsageError) else 1
     return 0
 
 
-def computed(arguments: argparse.Namespace) -> None:
+def compute(arguments: argparse.Namespace) -> None:
     height, width = arguments.size
     spec = ClipSpec(arguments.frames, height, width, arguments.stride, arguments.short_side, seed=arguments.seed)
     clips: Clips
@@ -59,7 +59,7 @@ def computed(arguments: argparse.Namespace) -> None:
         clips = source(arguments.source, spec, arguments.split)
     vae = load_backbone(arguments.backbone).to(arguments.device).vae
     index = LatentIndex(
-        encoder_identity(vae), spec, described(arguments), arguments.count or len(clips), arguments.half, SHARD
+        encoder_identity(vae), spec, describe(arguments), arguments.count or len(clips), arguments.half, SHARD
     )
     with tqdm(total=index.count, desc="encoding", unit="clip", disable=None) as bar:
         precompute(clips, vae, arguments.out, index, arguments.batch, LoaderOptions(arguments.workers), bar.update)
@@ -68,7 +68,7 @@ def computed(arguments: argparse.Namespace) -> None:
     print(f"{arguments.out}: latents of {index.count} clips")
 
 
-def described(arguments: argparse.Namespace) -> str:
+def describe(arguments: argparse.Namespace) -> str:
     """What the clips are of; a manifest by its contents, a folder by its name."""
     source: Path = arguments.source
     name = f"manifest {file_sha256(source)[:16]}" if source.is_file() else f"folder {source.name}"

@@ -40,7 +40,7 @@ def main() -> int:
     try:
         if arguments.check_set is not None:
             return check_set(read_test_set(arguments.check_set), arguments.folder, arguments.hash)
-        entries, broken = scanned(arguments)
+        entries, broken = scan_files(arguments)
         if not entries:
             raise GnvcError(f"{arguments.folder}: no {arguments.kind} that can be read")
         write_manifest(arguments.folder / arguments.name, arguments.kind, entries)
@@ -53,7 +53,7 @@ def main() -> int:
     return 0
 
 
-def scanned(arguments: argparse.Namespace) -> tuple[list[Entry], int]:
+def scan_files(arguments: argparse.Namespace) -> tuple[list[Entry], int]:
     entries: list[Entry] = []
     broken = 0
     for path in tqdm(candidates(arguments.folder, arguments.kind), desc="scanning", unit="file", disable=None):

@@ -25,7 +25,7 @@ from gnvc_vd.common.strict import require
 from gnvc_vd.conventions import Colour, GnvcError
 from gnvc_vd.evaluate.test_sets import Sequence, film_of
 from gnvc_vd.video import Picture, RawVideo, ffmpeg, open_video
-from gnvc_vd.video.planes import Planes, PlanesOf
+from gnvc_vd.video.planes import PlaneConverter, Planes
 
 AS_STORED = ("yuv420p", "yuv420p10le")
 SHOWN = Colour("bt709", "limited")
@@ -78,20 +78,20 @@ def make_source(
 ) -> Clip:
     """The first frames of a film, losslessly; `colour` overrides what the film says."""
     with replacing(target) as part, open_video(film, raw, colour=colour) as video:
-        info, convert = video.info, PlanesOf(video.info.colour)
+        info, convert = video.info, PlaneConverter(video.info.colour)
         taken = (_codes(picture, convert) for picture in islice(video.pictures(), frames))
         first = next(taken, None)
         if first is None:
             raise GnvcError(f"{film}: 0 frames, {frames} were asked for")
         clip = crop_clip(Clip(info.width, info.height, frames, info.rate, first.colour, first.pixel_format), crop)
-        with ffmpeg.Fed(lossless(clip, "-", part.name), str(part.parent)) as pipe:
+        with ffmpeg.FfmpegWriter(lossless(clip, "-", part.name), str(part.parent)) as pipe:
             for count, planes in enumerate(chain([first], taken), 1):  # noqa: B007 - counted for what follows
                 pipe.write(middle(planes, crop).tobytes())
             require(count == frames, f"{film}: {count} frames, {frames} were asked for", GnvcError)
     return clip
 
 
-def _codes(picture: Picture, convert: PlanesOf) -> Planes:
+def _codes(picture: Picture, convert: PlaneConverter) -> Planes:
     """As stored where codecs take that, else of the frame as shown."""
     stored = picture.planes
     return stored if stored and stored.pixel_format in AS_STORED else convert(picture.rgb)
@@ -126,6 +126,6 @@ def write_player_copy(video: Path, clip: Clip, target: Path, raw: RawVideo | Non
     filters = ["-vf", f"{colour_filters(look)},{EVEN},{STATED}"]
     with replacing(target) as part, open_video(video, raw) as frames:
         arguments = [*raw_input(look, "-"), *filters, *SHOWN_AS, "-movflags", "+faststart", part.name]
-        with ffmpeg.Fed(arguments, str(part.parent)) as pipe:
-            for planes in map(PlanesOf(SHOWN), islice(frames, clip.frames)):
+        with ffmpeg.FfmpegWriter(arguments, str(part.parent)) as pipe:
+            for planes in map(PlaneConverter(SHOWN), islice(frames, clip.frames)):
                 pipe.write(planes.tobytes())

@@ -12,7 +12,7 @@ from gnvc_vd.conventions import Colour, Frame, GnvcError
 from gnvc_vd.metrics import UnavailableError
 from gnvc_vd.video import Picture
 from gnvc_vd.video.pixels import to_video
-from gnvc_vd.video.planes import Planes, PlanesOf
+from gnvc_vd.video.planes import PlaneConverter, Planes
 
 LUMA = np.array([0.2126, 0.7152, 0.0722])  # of R, G and B, after BT.709, for measures of levels as they are seen
 
@@ -62,7 +62,8 @@ class PairMaker:
     def __init__(self, colour: Colour, device: str) -> None:
         self._device = device
         self._kind: str | None = None
-        self._converted = PlanesOf(Colour(colour.matrix, "limited")), PlanesOf(Colour(colour.matrix, "limited"))
+        limited = Colour(colour.matrix, "limited")
+        self._converters = PlaneConverter(limited), PlaneConverter(limited)
 
     def __call__(self, reference: Picture, test: Picture) -> Pair:
         x, y = reference.planes, test.planes
@@ -71,7 +72,7 @@ class PairMaker:
         if stored != self._kind and self._kind:
             raise GnvcError(f"the pixel format changes within a video, from {self._kind}")
         if not self._kind or x is None or y is None:
-            x, y = self._converted[0](reference.rgb), self._converted[1](test.rgb)
+            x, y = self._converters[0](reference.rgb), self._converters[1](test.rgb)
         tensors = as_tensor(reference.rgb, self._device), as_tensor(test.rgb, self._device)
         return Pair(reference.rgb, test.rgb, x, y, tensors)
 

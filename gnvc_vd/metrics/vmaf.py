@@ -23,14 +23,14 @@ class Vmaf:
     def __init__(self, threads: int = 1) -> None:
         self._threads = threads
         self._folder = tempfile.TemporaryDirectory(prefix="vmaf.")
-        self._process: ffmpeg.Fed | None = None
+        self._process: ffmpeg.FfmpegWriter | None = None
 
     def add(self, pair: Pair) -> None:
         x, y = pair.reference_planes, pair.test_planes
         if self._process is None:
             height, width = x.codes[0].shape
             form = ["-f", "rawvideo", "-pix_fmt", x.pixel_format, "-s", f"{width}x{height}", "-r", "25"]
-            self._process = ffmpeg.Fed(
+            self._process = ffmpeg.FfmpegWriter(
                 [*form, "-i", "-", "-lavfi", self._graph(), "-f", "null", "-"], self._folder.name
             )
         self._process.write(x.tobytes())

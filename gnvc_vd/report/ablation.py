@@ -136,7 +136,7 @@ def variants_of(folders: Sequence[Path], codec: str | None = None) -> list[Varia
 
 def _variant(run: Path, name: str, codec: str | None) -> Variant:
     if _is_run(run):
-        return _evaluated(run, name, codec) if (run / POINTS).is_dir() else _trained(run, name)
+        return _variant_of_evaluation(run, name, codec) if (run / POINTS).is_dir() else _variant_of_training(run, name)
     each = [_variant(seed, name, codec) for seed in _seeds(run)]
     both = f"{run}: its runs were not measured on the same frames of the same sequences"
     require(len({one.measured_on for one in each}) == 1, both, GnvcError)
@@ -188,7 +188,7 @@ def _short(names: Sequence[str]) -> list[str]:
     return short if all(short) and len(set(short)) == len(names) else list(names)
 
 
-def _evaluated(run: Path, name: str, codec: str | None) -> Variant:
+def _variant_of_evaluation(run: Path, name: str, codec: str | None) -> Variant:
     there = sorted(path.name for path in (run / POINTS).iterdir())
     named = codec is not None or len(there) == 1
     require(named, f"{run} holds points of {', '.join(there)}; say --codec which of them varies")
@@ -203,12 +203,12 @@ def _evaluated(run: Path, name: str, codec: str | None) -> Variant:
     return Variant(name, tuple(rows_of(replace(one, codec=name) for one in points)), measured)
 
 
-def _trained(run: Path, name: str) -> Variant:
+def _variant_of_training(run: Path, name: str) -> Variant:
     points = judged_curves(read_figures(run / FIGURES))
     require(points, f"{run}: no validation of a codec there yet", GnvcError)
     curve = enumerate(points[max(points)])
     rows = [Row(name, "validation", level, 0, bpp, 0.0, {VALIDATION: psnr}) for level, (bpp, psnr) in curve]
-    return Variant(name, tuple(rows), frozenset({_judged_on(run)}))
+    return Variant(name, tuple(rows), frozenset({_validation_clips(run)}))
 
 
 def _as_set(point: Point) -> str:
@@ -219,7 +219,7 @@ def _as_set(point: Point) -> str:
     return json.dumps([told, {key: value for key, value in hybrid.items() if key not in spelt}], sort_keys=True)
 
 
-def _judged_on(run: Path) -> tuple[str, str, int, int, int]:
+def _validation_clips(run: Path) -> tuple[str, str, int, int, int]:
     """A training's validation clips, by what draws them."""
     if not (run / RUN).is_file():
         return ("validation", "", 0, 0, 0)

@@ -75,7 +75,7 @@ def labels_of(points: Iterable[Point]) -> dict[str, str]:
     }
 
 
-def labelled(those: Iterable[Named], labels: Mapping[str, str]) -> list[Named]:
+def apply_labels(those: Iterable[Named], labels: Mapping[str, str]) -> list[Named]:
     """Points, rows or differences under the names that readers see."""
     return [replace(one, codec=labels[one.codec]) for one in those]
 
@@ -135,7 +135,7 @@ def differences(
         each = [_difference(rows, codec, anchor, sequence, metric, smallest_overlap) for sequence in sequences]
         found += each
         if MEAN in sequences:
-            found.append(_averaged([one for one in each if one.sequence != MEAN]))
+            found.append(_average([one for one in each if one.sequence != MEAN]))
     return found
 
 
@@ -166,7 +166,7 @@ def _curve(rows: Sequence[Row], codec: str, sequence: str, metric: str) -> Curve
     return Curve([rate for rate, _ in known], [value for _, value in known])
 
 
-def _averaged(each: Sequence[Difference]) -> Difference:
+def _average(each: Sequence[Difference]) -> Difference:
     lacking = [one.sequence for one in each if one.rate is None]
     return replace(
         each[0],

@@ -24,7 +24,7 @@ from gnvc_vd.evaluate.points import Point
 from gnvc_vd.evaluate.run import evaluate
 from gnvc_vd.evaluate.sequences import prepare
 from gnvc_vd.evaluate.test_sets import CLIPS, read_manifest
-from gnvc_vd.report.curves import labelled, labels_of, rows_of
+from gnvc_vd.report.curves import apply_labels, labels_of, rows_of
 from gnvc_vd.report.evaluation_report import write_report
 from gnvc_vd.report.tables import Table, rate_table
 
@@ -45,11 +45,11 @@ def demo(folder: Path, model: str | None, device: str) -> tuple[Table, Path]:
     ours = replace(ours, crop=CROP, metrics=METRICS, device=device, at_once=min(2, os.cpu_count() or 1))
     longest_first = replace(ours, codecs=dict(reversed(ours.codecs.items())))  # so that no worker waits at the end
     rates = [point.bpp for point in _points(longest_first, device) if point.codec == "gnvc-vd"]
-    rivals = {name: CodecEntry(hybrid=hybrid) for name, hybrid in _rivals(ours, rates).items()}
+    rivals = {name: CodecEntry(hybrid=hybrid) for name, hybrid in _other_codecs(ours, rates).items()}
     reporting = ReportOptions(anchor="x265", rates=tuple(rates), published=("gnvc-vd", "gvc"))
     whole = replace(ours, codecs=ours.codecs | rivals, report=reporting)
     points = _points(whole, device)
-    rows = labelled(rows_of(points), labels_of(points))
+    rows = apply_labels(rows_of(points), labels_of(points))
     return rate_table(rows, SEQUENCE, METRICS), write_report(whole, points, folder / "report")
 
 
@@ -67,7 +67,7 @@ def _points(evaluation: Evaluation, device: str) -> Sequence[Point]:
     return done.points
 
 
-def _rivals(evaluation: Evaluation, rates: Sequence[float]) -> dict[str, Hybrid]:
+def _other_codecs(evaluation: Evaluation, rates: Sequence[float]) -> dict[str, Hybrid]:
     """x265 and VVenC at the levels whose files come nearest to these rates."""
     (sequence,) = (one for one in read_manifest(MANIFEST).sequences if one.name == SEQUENCE)
     source = prepare(sequence, CLIPS, FRAMES, Path(evaluation.folder) / "sources", CROP)

@@ -22,8 +22,8 @@ from gnvc_vd.report.curves import (
     OF_SEQUENCES,
     Difference,
     Row,
+    apply_labels,
     differences,
-    labelled,
     labels_of,
     main_sequence,
     rows_of,
@@ -39,13 +39,13 @@ def write_report(evaluation: Evaluation, points: Sequence[Point], folder: Path) 
     metrics, anchor = evaluation.metrics, evaluation.report.anchor
     rows, labels = rows_of(points), labels_of(points)
     found = differences(rows, anchor, metrics, evaluation.report.overlap) if anchor else []
-    named = labelled(rows, labels)
+    named = apply_labels(rows, labels)
     published = _published(evaluation, points)
-    ours = our_tables(named, labelled(found, labels), labels.get(anchor or ""), metrics)
+    ours = our_tables(named, apply_labels(found, labels), labels.get(anchor or ""), metrics)
     others = [one for name in evaluation.report.published for one in published_tables(read_paper(name))]
     conditions = [protocol_table(evaluation, points)] if evaluation.protocol else []
     whole = [*conditions, *ours, *others]
-    speed = tables.speed_table(labelled(points, labels))
+    speed = tables.speed_table(apply_labels(points, labels))
     about = _about(evaluation, points)
     texts = {
         "tables.md": f"# {evaluation.name}\n\n{about}\n\n{tables.as_markdown(whole)}",

@@ -89,7 +89,7 @@ def _point(one: Point) -> str:
     return fold(f"{name}{one.stream_sha256[:16]}…", codes)
 
 
-def made_html(environments: Sequence[Mapping[str, str]]) -> str:
+def environment_html(environments: Sequence[Mapping[str, str]]) -> str:
     """What the points were made with; several values where they differ."""
     lines = []
     for name in MADE_WITH:

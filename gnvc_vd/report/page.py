@@ -17,7 +17,7 @@ from gnvc_vd.evaluate.points import Point
 from gnvc_vd.metrics.cvvdp import DISPLAY
 from gnvc_vd.report.curves import MEAN, Row, labels_of
 from gnvc_vd.report.links import Link, cards, commit_links, paper_links
-from gnvc_vd.report.markup import asset, document, fold, made_html, points_html, section, tables_html
+from gnvc_vd.report.markup import asset, document, environment_html, fold, points_html, section, tables_html
 from gnvc_vd.report.player import (
     default_pair,
     embed_videos,
@@ -71,7 +71,7 @@ def page(
     }
     texts = cards(entries)
     links = [*paper_links(entries), *(Link(f"model card: {name}", f"#card-{name}") for name in texts)]
-    made = made_html([one.environment for one in points])
+    made = environment_html([one.environment for one in points])
     for name, text in texts.items():
         made += fold(f"Model card: {name}", f"<pre>{escape(text)}</pre>", f"card-{name}") + "\n"
     parts = [

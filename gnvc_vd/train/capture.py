@@ -26,7 +26,7 @@ from gnvc_vd.conventions import GnvcError
 from gnvc_vd.train.ema import Ema
 from gnvc_vd.train.settings import Training
 from gnvc_vd.train.setup import AnyStage
-from gnvc_vd.train.stages.stage import KeptNumbers, Losses, Step
+from gnvc_vd.train.stages.stage import Losses, StaticNumbers, Step
 
 PLAIN_STEPS = 4  # of a variant before it is captured: kernels are chosen in them, and a rare one is not worth a graph
 MOST_GRAPHS = 32  # of a span; a graph takes seconds to capture
@@ -53,7 +53,7 @@ class Variant:
 
     def __init__(self, clips: Tensor, device: torch.device) -> None:
         self.clips = torch.empty_like(clips, device=device)
-        self.numbers = KeptNumbers(device)
+        self.numbers = StaticNumbers(device)
         self.steps = 0
         self.graph: torch.cuda.CUDAGraph | None = None
         self.names: list[str] = []

@@ -32,7 +32,7 @@ from gnvc_vd.backbone.sources import read_tensors
 from gnvc_vd.common import strict
 from gnvc_vd.common.files import replacing
 from gnvc_vd.conventions import GnvcError
-from gnvc_vd.train.ema import Ema, put, whole
+from gnvc_vd.train.ema import Ema, gather_to_cpu, scatter_into
 
 WEIGHTS, EMA, OPTIMISER, STATE = "weights.safetensors", "ema.safetensors", "optimiser.pt", "state.json"
 MEMORY = "memory.safetensors"
@@ -60,7 +60,7 @@ def snapshot(
     """
 
     def taken(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        return {name: whole(value, kept) for name, value in tensors.items()}
+        return {name: gather_to_cpu(value, kept) for name, value in tensors.items()}
 
     moments = {name: taken(optimiser.state[one]) for name, one in ema.live.items() if one in optimiser.state}
     files: dict[str, dict[str, Any]] = {WEIGHTS: taken(ema.live), EMA: taken(ema.average), OPTIMISER: moments}
@@ -114,7 +114,7 @@ def fill(places: Mapping[str, Tensor], file: Path) -> None:
     if wrong:
         raise GnvcError(f"{file}: its tensors do not fit the parameters that train (for one {min(wrong)[0]!r})")
     for name, place in places.items():
-        put(place, tensors[name])
+        scatter_into(place, tensors[name])
 
 
 class Checkpoints:
@@ -164,5 +164,5 @@ class Checkpoints:
 def _like(value: Tensor, parameter: Tensor, fused: bool) -> Tensor:
     """A moment, sharded and placed as its parameter is; a count of steps where the optimiser counts them."""
     if value.shape == parameter.shape and value.ndim:
-        return put(torch.zeros_like(parameter, dtype=value.dtype), value)
+        return scatter_into(torch.zeros_like(parameter, dtype=value.dtype), value)
     return value.to(parameter.device if fused else value.device, copy=True)  # nothing stays in the file

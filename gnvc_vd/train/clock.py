@@ -40,7 +40,7 @@ class Clock:
         working = self.budget - min(self.ending, LONGEST_ENDING * self.budget)
         return self.steps * min(1.0, self.seconds / working)
 
-    def saved(self) -> None:
+    def note_save(self) -> None:
         self._saved = self.now()
 
     def save_is_due(self) -> bool:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 
-def trained(module: nn.Module) -> dict[str, nn.Parameter]:
+def trained_parameters(module: nn.Module) -> dict[str, nn.Parameter]:
     """The parameters that train, by name."""
     return {name: parameter for name, parameter in module.named_parameters() if parameter.requires_grad}
 
@@ -18,7 +18,7 @@ class Ema:
 
     def __init__(self, module: nn.Module, decay: float) -> None:
         self.decay, self.updates = decay, 0
-        self.live = trained(module)
+        self.live = trained_parameters(module)
         self.average = {name: value.detach().clone() for name, value in self.live.items()}
 
     @torch.no_grad()
@@ -65,23 +65,23 @@ class Ema:
             self.average[name].copy_(live)
 
 
-def whole(value: Tensor, kept: bool = True) -> Tensor:
+def gather_to_cpu(value: Tensor, kept: bool = True) -> Tensor:
     """A copy of a tensor on the CPU, gathered if it is sharded; nothing where it is not kept."""
     gathered = value.full_tensor() if isinstance(value, DTensor) else value
     return gathered.detach().to("cpu", copy=True).contiguous() if kept else torch.empty(0)
 
 
 @torch.no_grad()
-def put(place: Tensor, value: Tensor) -> Tensor:
+def scatter_into(place: Tensor, value: Tensor) -> Tensor:
     """A whole tensor into one that may be sharded, which is returned; of `value`, only what is kept is read."""
     if isinstance(place, DTensor):
-        place.to_local().copy_(value[kept_rows(place)])
+        place.to_local().copy_(value[own_rows(place)])
     else:
         place.copy_(value)
     return place
 
 
-def kept_rows(sharded: DTensor) -> slice:
+def own_rows(sharded: DTensor) -> slice:
     """The rows of a sharded tensor that this process holds."""
     (axis,) = (axis for axis, placement in enumerate(sharded.placements) if placement.is_shard())
     count = -(-len(sharded) // sharded.device_mesh.size(axis))

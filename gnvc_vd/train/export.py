@@ -27,10 +27,10 @@ from gnvc_vd.data.latents import encoder_identity
 from gnvc_vd.presets import PRESETS
 from gnvc_vd.train.checkpoint import EMA, STATE, WEIGHTS, Checkpoints, State, fill
 from gnvc_vd.train.compose import sources_of
-from gnvc_vd.train.ema import trained
+from gnvc_vd.train.ema import trained_parameters
 from gnvc_vd.train.log import RUN
 from gnvc_vd.train.loop import CHECKPOINTS, validation_clips
-from gnvc_vd.train.refit import LEVELS, Refit, evenly_placed, rates_of
+from gnvc_vd.train.refit import LEVELS, Refit, place_evenly, rates_of
 from gnvc_vd.train.settings import Training
 from gnvc_vd.train.setup import AnyStage, build
 from gnvc_vd.train.stages.codec_stage import CodecStage
@@ -43,7 +43,7 @@ VAE_CLIPS, REFIT_CLIPS = 64, 8  # clips to measure a VAE's statistics and a code
 SMALLEST_DEVIATION = 1e-3
 
 
-class Exported(NamedTuple):
+class ExportResult(NamedTuple):
     """Which step was exported, and where its qualities were moved to."""
 
     step: int
@@ -64,7 +64,7 @@ def export(
     refers: bool = False,
     highest_quality: int = QUALITIES - 1,
     tile: int | None = None,
-) -> Exported:
+) -> ExportResult:
     """Make a model folder of a run.
 
     Args:
@@ -97,7 +97,7 @@ def export(
             drawn = clips or _clips(run, training, REFIT_CLIPS)
             with torch.inference_mode():
                 latents = torch.cat([latents_of(stands_on.vae, clip[None]) for clip in drawn])
-            refit_result = evenly_placed(LEVELS, rates_of(stage.bottleneck, latents, LEVELS))
+            refit_result = place_evenly(LEVELS, rates_of(stage.bottleneck, latents, LEVELS))
             places = torch.tensor(refit_result.places)
         codec = stage.codec(note, places)
         refinement = replace(codec.refinement, highest_quality=highest_quality, tile=tile)
@@ -106,7 +106,7 @@ def export(
         if "encoder" in training.stage.trains:  # if only the decoder trained, latents are the same
             stands_on = with_latent_statistics(stands_on, clips or _clips(run, training, VAE_CLIPS))
         save_backbone(replace(stands_on, note=note), folder, name, half)
-    return Exported(step, refit_result)
+    return ExportResult(step, refit_result)
 
 
 def load_run(
@@ -129,7 +129,7 @@ def load_run(
     stage = build(replace(training, model=model, stage=training.stage.without_perceptual(), rate=rate))
     if isinstance(stage, CodecStage):
         stage.resume_start(run)
-    fill(trained(stage), taken / (EMA if which == "averaged" else WEIGHTS))
+    fill(trained_parameters(stage), taken / (EMA if which == "averaged" else WEIGHTS))
     if backbone is not None:
         stage = _on_another(stage, backbone)
     stage.eval().requires_grad_(False)

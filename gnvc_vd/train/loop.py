@@ -269,7 +269,7 @@ class Trainer:
 
     def _save(self, score: float | None) -> None:
         seconds = self.clock.seconds if self.training.run.budget else 0.0
-        self.clock.saved()
+        self.clock.note_save()
         self.state = State(
             self.step, identity(self.training), self.ema.updates, score, seconds, self.clock.ending,
             self.accelerator.mixed_precision,

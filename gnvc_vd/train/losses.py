@@ -28,7 +28,7 @@ def lambda_of(quality: Tensor, rate: Rate = Rate()) -> Tensor:  # noqa: B008 - f
     return (rate.smallest * (rate.largest / rate.smallest) ** part).float()
 
 
-def sampled_quality(uniform: Tensor, rate: Rate, progress: float | Tensor) -> Tensor:
+def sample_quality(uniform: Tensor, rate: Rate, progress: float | Tensor) -> Tensor:
     """A quality for each number in [0, 1): if widening, from the middle to all at progress 0.3."""
     if rate.quality is not None:
         return torch.full_like(uniform, rate.quality, dtype=torch.long)
@@ -102,16 +102,16 @@ def level_of(uniform: Tensor, coarsest: float) -> Tensor:
     return coarsest * FINEST**uniform
 
 
-def coded(latents: Tensor, level: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+def code_latents(latents: Tensor, level: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
     """Latents B 16 T h w as codes of levels B 1 1 1 1 return them, and their bits for each pixel of the video, B."""
-    coefficients = _transformed(latents)
+    coefficients = _transform(latents)
     energy = (coefficients / level).square()
     coded_coefficients = energy / (1 + energy) * (coefficients + level * noise)
     bits = 0.5 * torch.log2(1 + energy).sum((1, 3, 4))
-    return _transformed(coded_coefficients, back=True), bits_per_pixel(bits, latents)
+    return _transform(coded_coefficients, back=True), bits_per_pixel(bits, latents)
 
 
-def _transformed(x: Tensor, back: bool = False) -> Tensor:
+def _transform(x: Tensor, back: bool = False) -> Tensor:
     """Over time and place, the whole clip one block."""
     for axis in (2, 3, 4):
         matrix = dct_like(x, x.shape[axis])

@@ -32,7 +32,7 @@ class Share:
         self.stage, self.rank, self.processes, self.passes = stage, rank, processes, passes
         for span in stage.spans:
             if span.batch % (processes * passes):
-                raise UsageError(_undivided(span.batch, processes, passes))
+                raise UsageError(_why_indivisible(span.batch, processes, passes))
 
     def numbers(self, step: int) -> list[list[int]]:
         """Sample numbers for each pass of a step."""
@@ -45,7 +45,7 @@ class Share:
         return [list(range(start, start + size)) for start in starts]
 
 
-def _undivided(batch: int, processes: int, passes: int) -> str:
+def _why_indivisible(batch: int, processes: int, passes: int) -> str:
     """Why a batch cannot be trained so, and what can be done instead."""
     fewer = math.gcd(batch // passes, processes) if batch % passes == 0 else processes
     beside = processes // fewer

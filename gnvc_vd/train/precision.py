@@ -65,11 +65,11 @@ def precision_of(stage: AnyStage, latest: Path | None) -> str:
     if kept is not None:
         return kept
     processes = PartialState(cpu=run.cpu)
-    choice = [chosen(stage, processes.device) if processes.is_main_process else ""]
+    choice = [fastest_precision(stage, processes.device) if processes.is_main_process else ""]
     return str(broadcast_object_list(choice)[0]) if processes.num_processes > 1 else choice[0]
 
 
-def chosen(stage: AnyStage, device: torch.device) -> str:
+def fastest_precision(stage: AnyStage, device: torch.device) -> str:
     if device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported() else "no"
     if device.type != "cpu" or not has_units():

@@ -45,7 +45,7 @@ def rates_of(bottleneck: Bottleneck, latents: Tensor, levels: Sequence[float]) -
     return rates
 
 
-def evenly_placed(levels: Sequence[float], rates: Sequence[float], count: int = QUALITIES) -> Refit:
+def place_evenly(levels: Sequence[float], rates: Sequence[float], count: int = QUALITIES) -> Refit:
     """Places on the scale for so many qualities, and the rate that the curve has there.
 
     The curve is linear in log rate between the places measured. Log rates rise evenly from the lowest rate to that of

@@ -18,7 +18,7 @@ from gnvc_vd.train.plan import BatchDraws
 SMALLEST_SIDE = 25  # of what every perceptual network can see
 
 
-def drawn_frames(clips: Tensor, count: int, draws: BatchDraws) -> Tensor:
+def draw_frames(clips: Tensor, count: int, draws: BatchDraws) -> Tensor:
     """Which frames of each clip, in order: B count."""
     return draws.uniform(clips.shape[2]).argsort(1)[:, :count].sort(1).values
 
@@ -54,6 +54,6 @@ def below(uniform: Tensor, count: int | Tensor) -> Tensor:
     return (uniform * count).long()
 
 
-def halved(clips: Tensor) -> Tensor:
+def halve(clips: Tensor) -> Tensor:
     """At half the size; small clips, of which no network would see anything then, as they are."""
     return avg_pool3d(clips, (1, 2, 2)) if min(clips.shape[3:]) >= 2 * SMALLEST_SIDE else clips

@@ -77,13 +77,13 @@ class Converter:
         self._graph: Graph | None = None
 
     def __call__(self, frame: av.VideoFrame) -> av.VideoFrame:
-        self._graph = self._graph or self._built(frame)
+        self._graph = self._graph or self._build_graph(frame)
         self._graph.push(frame)
         converted = self._graph.pull()
         assert isinstance(converted, av.VideoFrame)
         return converted
 
-    def _built(self, like: av.VideoFrame) -> Graph:
+    def _build_graph(self, like: av.VideoFrame) -> Graph:
         graph = Graph()
         source = graph.add_buffer(
             width=like.width, height=like.height, format=like.format, time_base=like.time_base or Fraction(1)
@@ -115,12 +115,12 @@ def _steps(like: av.VideoFrame, colour: Colour, codec: str) -> list[Callable[[An
     if kind.is_rgb or kind.has_palette or len(kind.components) == 2:  # grey with alpha is always full range
         alpha = has_alpha(like) or kind.has_palette or not kind.is_rgb
         packed = ("rgba" if alpha else "rgb24") if depth <= 8 else ("rgba64le" if alpha else "rgb48le")
-        return [Converter(("format", packed)), _composited]
+        return [Converter(("format", packed)), _composite]
     if depth == 1:  # monochrome bits
         return [Converter(("format", "gray")), _grey(8, "full")]
     if len(kind.components) == 1:
         return [_grey(depth, colour.range)]
-    return [_yuv_to_rgb(like, colour, codec, depth), _composited]
+    return [_yuv_to_rgb(like, colour, codec, depth), _composite]
 
 
 def _yuv_to_rgb(like: av.VideoFrame, colour: Colour, codec: str, depth: int) -> Converter:
@@ -162,7 +162,7 @@ def has_alpha(frame: av.VideoFrame) -> bool:
     return any(component.is_alpha for component in frame.format.components)
 
 
-def _composited(frame: av.VideoFrame) -> Frame:
+def _composite(frame: av.VideoFrame) -> Frame:
     """RGB or RGBA of 8 or 16 bits."""
     pixels: NDArray[Any] = frame.to_ndarray()
     if pixels.shape[2] == 3 and pixels.dtype == np.uint8:

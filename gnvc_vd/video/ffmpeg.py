@@ -37,7 +37,7 @@ def run(arguments: Sequence[str], data: bytes = b"", seconds: float | None = Non
     return done.stdout
 
 
-class Fed(AbstractContextManager["Fed"]):
+class FfmpegWriter(AbstractContextManager["FfmpegWriter"]):
     """ffmpeg beside us, reading what we write; its failure is an error that carries its own last line.
 
     A `with` block that ends well waits until ffmpeg has worked off what came; one that does not ends ffmpeg.

@@ -25,11 +25,11 @@ class Orientation:
     def of(cls, frame: av.VideoFrame, codec: str) -> "Orientation":
         """From the display matrix: x' = a·x + c·y, y' = b·x + d·y in the shown picture."""
         if codec in PROFILED:
-            return cls.turned(frame.rotation)
+            return cls.from_degrees(frame.rotation)
         try:
             data = frame.side_data.get("DISPLAYMATRIX")
         except ValueError:  # side data of a kind that PyAV does not know
-            return cls.turned(frame.rotation)
+            return cls.from_degrees(frame.rotation)
         if data is None:
             return cls()
         a, b, _, c, d = np.frombuffer(memoryview(data), np.int32)[:5] / 65536  # type: ignore[arg-type]
@@ -40,12 +40,12 @@ class Orientation:
         return cls(square=False)
 
     @classmethod
-    def turned(cls, degrees: int) -> "Orientation":
+    def from_degrees(cls, degrees: int) -> "Orientation":
         """Counter-clockwise."""
         rotations = {0: cls(), 90: cls(True, False, True), 180: cls(False, True, True), 270: cls(True, True, False)}
         return rotations.get(degrees % 360, cls(square=False))
 
-    def applied(self, frame: Frame) -> Frame:
+    def apply(self, frame: Frame) -> Frame:
         if self.transposed:
             frame = frame.transpose(1, 0, 2)
         if self.flip_x:

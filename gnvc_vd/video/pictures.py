@@ -40,7 +40,7 @@ def read_picture(path: Path) -> Frame:
         raise VideoError(f"{path}: damaged or cut") from error
     if not frames or frames[0].is_corrupt:
         raise VideoError(f"{path}: damaged or cut")
-    return Orientation.of(frames[0], name).applied(to_rgb(JFIF, name)(frames[0]))
+    return Orientation.of(frames[0], name).apply(to_rgb(JFIF, name)(frames[0]))
 
 
 def write_picture(path: Path, frame: Frame) -> None:

@@ -42,7 +42,7 @@ def planes_of(frame: av.VideoFrame, colour: Colour) -> Planes | None:
     return Planes((y, u, v), name, colour)
 
 
-class PlanesOf:
+class PlaneConverter:
     """RGB frames to planes of one kind."""
 
     def __init__(self, colour: Colour, pixel_format: str = "yuv420p") -> None:

@@ -107,7 +107,7 @@ class Picture:
     planes: Planes | None
 
 
-Decoded = tuple[av.VideoFrame, VideoInfo]  # a frame as libav decoded it, and what its stream says
+DecodedFrame = tuple[av.VideoFrame, VideoInfo]  # a frame as libav decoded it, and what its stream says
 
 
 class Video(AbstractContextManager["Video"]):
@@ -161,7 +161,7 @@ def open_video(
 
 
 def _rgb_frames(
-    first: av.VideoFrame, rest: Iterator[Decoded], info: VideoInfo, name: str
+    first: av.VideoFrame, rest: Iterator[DecodedFrame], info: VideoInfo, name: str
 ) -> Generator[tuple[Frame, av.VideoFrame | None]]:
     size = (first.width, first.height)
     orientation, convert = Orientation.of(first, info.codec), to_rgb(info.colour, info.codec)
@@ -171,11 +171,11 @@ def _rgb_frames(
                 f"{name}: frame {count} is {frame.width}×{frame.height} after {size[0]}×{size[1]}; "
                 "the size must not change"
             )
-        yield orientation.applied(convert(frame)), frame if orientation == Orientation() else None
+        yield orientation.apply(convert(frame)), frame if orientation == Orientation() else None
 
 
 @contextmanager
-def opened(
+def open_container(
     path: Path | None, raw: RawVideo | None = None, threads: int | None = None, damage: str = "damaged or cut"
 ) -> Iterator[tuple["av.container.InputContainer", av.VideoStream]]:
     """A file or standard input, and the film in it: the first video stream that is no cover picture.
@@ -213,13 +213,13 @@ def opened(
             raise VideoError(f"{name}: {damage}") from error
 
 
-def _file_frames(path: Path | None, raw: RawVideo | None) -> Iterator[Decoded]:
+def _file_frames(path: Path | None, raw: RawVideo | None) -> Iterator[DecodedFrame]:
     """Decode a file or standard input; libav's errors become sentences."""
     info: VideoInfo | None = None
     name, count = _name(path), 0
     truncated = clean = False
     end, end_byte = 0.0, 0  # how far the packets reached, in seconds and in the file
-    with opened(path, raw) as (container, stream):
+    with open_container(path, raw) as (container, stream):
         uneven_rate = None if path is None or raw is not None else _uneven_rate(path)
         try:
             for packet in container.demux(stream):
@@ -259,7 +259,7 @@ def _uneven_rate(path: Path) -> Fraction | None:
     """
     if not path.is_file():
         return None
-    with opened(path) as (container, stream):
+    with open_container(path) as (container, stream):
         packets = container.demux(stream)
         try:
             times = [float(p.pts * p.time_base) for p in islice(packets, SAMPLED_PACKETS) if p.pts is not None]
@@ -296,7 +296,7 @@ def check_shape(width: int, height: int, rate: Fraction) -> None:
         raise UsageError(f"{width}×{height} at {rate}/s is not 1 to {MAX_SIDE} pixels, up to {MAX_RATE}/s")
 
 
-def _picture_frames(pictures: list[Path]) -> Iterator[Decoded]:
+def _picture_frames(pictures: list[Path]) -> Iterator[DecodedFrame]:
     for picture in pictures:
         decoded = next(_file_frames(picture, None), None)
         if decoded is None:

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from gnvc_vd.conventions import Colour, Frame, UsageError
 from gnvc_vd.video.colour import Converter, colour_of, to_rgb
 from gnvc_vd.video.orientation import Orientation
-from gnvc_vd.video.reader import VideoError, opened
+from gnvc_vd.video.reader import VideoError, open_container
 
 Backend = Literal["exact", "decord"]
 DECORD_FORMATS = ("mov", "matroska")  # in others decord's frame numbers are unreliable (MPEG-PS: one GOP late)
@@ -66,7 +66,7 @@ def index_film(path: Path) -> FilmIndex:
     """Build a film's index."""
     times: list[int | None] = []
     keys: list[tuple[int | None, int | None]] = []
-    with opened(path) as (container, stream):
+    with open_container(path) as (container, stream):
         by_shown = container.format.name.startswith(SOUGHT_BY_TIME_SHOWN)
         try:
             for packet in container.demux(stream):
@@ -77,7 +77,7 @@ def index_film(path: Path) -> FilmIndex:
         except av.error.FFmpegError as error:
             raise VideoError(f"{path}: damaged or cut after {len(times)} packets") from error
         rate, codec, container_name = stream.average_rate, stream.codec_context.name, container.format.name
-    with opened(path, threads=THREADS, damage="damaged at its beginning") as (container, stream):
+    with open_container(path, threads=THREADS, damage="damaged at its beginning") as (container, stream):
         first = next(container.decode(stream), None)
     if not times or first is None:
         raise VideoError(f"{path}: holds no video frame")
@@ -116,8 +116,8 @@ def read_frames(
         if index.container.startswith(DECORD_FORMATS) and index.orientation == Orientation():
             return _by_decord(path, index, numbers, area)
     crop = _Cropper(index, area)
-    frames = None if index.times is None else _sought(path, index.keys, index.times[numbers], start, crop)
-    return _counted(path, numbers, crop) if frames is None else frames
+    frames = None if index.times is None else _read_by_seeking(path, index.keys, index.times[numbers], start, crop)
+    return _read_by_counting(path, numbers, crop) if frames is None else frames
 
 
 class _Cropper:
@@ -128,18 +128,20 @@ class _Cropper:
         self._convert = to_rgb(index.colour, index.codec)
         self._crop: Converter | None = None
         if index.orientation == Orientation():
-            top, bottom = _widened(area.top, area.top + area.height, index.height)
-            left, right = _widened(area.left, area.left + area.width, index.width)
+            top, bottom = _widen(area.top, area.top + area.height, index.height)
+            left, right = _widen(area.left, area.left + area.width, index.width)
             self._area = Area(area.top - top, area.left - left, area.height, area.width)
             if (bottom - top, right - left) != (index.height, index.width):
                 self._crop = Converter(("crop", f"{right - left}:{bottom - top}:{left}:{top}:exact=1"))
 
     def __call__(self, frame: av.VideoFrame) -> Frame:
         rgb = self._convert(self._crop(frame) if self._crop else frame)
-        return self._area.cut(self._orientation.applied(rgb))
+        return self._area.cut(self._orientation.apply(rgb))
 
 
-def _sought(path: Path, keys: NDArray[np.int64], times: NDArray[np.int64], start: int, crop: _Cropper) -> Frame | None:
+def _read_by_seeking(
+    path: Path, keys: NDArray[np.int64], times: NDArray[np.int64], start: int, crop: _Cropper
+) -> Frame | None:
     """Frames with these pts, from frame `start` on; None if seeking did not find all of them.
 
     In an open GOP, pictures after a key frame may refer to pictures before it, and the decoder reports these missing
@@ -150,9 +152,9 @@ def _sought(path: Path, keys: NDArray[np.int64], times: NDArray[np.int64], start
     for key, sought in starts:
         frames = {}
         try:
-            with opened(path, threads=THREADS, damage=f"damaged after frame {start}") as (container, stream):
+            with open_container(path, threads=THREADS, damage=f"damaged after frame {start}") as (container, stream):
                 container.seek(sought, stream=stream, backward=True)
-                for frame in _decoded_from(starts[0][0], container.demux(stream)):
+                for frame in _decode_from(starts[0][0], container.demux(stream)):
                     if frame.pts in wanted and not frame.is_corrupt:
                         frames[frame.pts] = crop(frame)
                     if frame.pts is None or frame.pts >= times[-1]:
@@ -165,7 +167,7 @@ def _sought(path: Path, keys: NDArray[np.int64], times: NDArray[np.int64], start
     return None
 
 
-def _decoded_from(key: int, packets: Iterator["av.Packet[av.VideoStream]"]) -> Iterator[av.VideoFrame]:
+def _decode_from(key: int, packets: Iterator["av.Packet[av.VideoStream]"]) -> Iterator[av.VideoFrame]:
     """Decode packets; errors in frames displayed before the key frame, whose references may be missing, are ignored."""
     for packet in packets:
         try:
@@ -175,10 +177,10 @@ def _decoded_from(key: int, packets: Iterator["av.Packet[av.VideoStream]"]) -> I
                 raise
 
 
-def _counted(path: Path, numbers: range, crop: _Cropper) -> Frame:
+def _read_by_counting(path: Path, numbers: range, crop: _Cropper) -> Frame:
     """Frames with these numbers, decoding from the beginning."""
     frames = []
-    with opened(path, threads=THREADS, damage=f"damaged before frame {numbers[-1]}") as (container, stream):
+    with open_container(path, threads=THREADS, damage=f"damaged before frame {numbers[-1]}") as (container, stream):
         for number, frame in enumerate(container.decode(stream)):
             if number in numbers and not frame.is_corrupt:
                 frames.append(crop(frame))
@@ -202,5 +204,5 @@ def _by_decord(path: Path, index: FilmIndex, numbers: range, area: Area) -> Fram
     return np.stack([area.cut(frame) for frame in frames])
 
 
-def _widened(start: int, stop: int, end: int) -> tuple[int, int]:
+def _widen(start: int, stop: int, end: int) -> tuple[int, int]:
     return max(0, start // GRAIN - 1) * GRAIN, min(end, (-(-stop // GRAIN) + 1) * GRAIN)

@@ -33,7 +33,7 @@ from gnvc_vd.conventions import (
 )
 from gnvc_vd.video.colour import ASSUMED_TRANSFER, MATRIX_OUT, RANGE_OUT, assumed_matrix, to_yuv
 from gnvc_vd.video.pictures import write_picture
-from gnvc_vd.video.planes import PlanesOf
+from gnvc_vd.video.planes import PlaneConverter
 from gnvc_vd.video.reader import RawFormat, VideoError, check_shape
 
 # x264's SIMD code for its macroblock tree makes streams differ between runs; its thread count, between machines.
@@ -98,7 +98,7 @@ def create_video(
                 raise UsageError(f"{path} is a folder; a {suffix} file cannot replace it")
             part = stack.enter_context(replacing(path))
             if suffix in CONTAINERS:
-                output = _encoded(part, suffix, width, height, rate, colour)
+                output = _encode_with_libav(part, suffix, width, height, rate, colour)
             else:
                 output = _planes(stack.enter_context(part.open("wb")), colour, pixel_format, header)
         elif suffix == "" or path.is_dir():
@@ -126,7 +126,9 @@ def _notices(suffix: str, width: int, height: int, colour: Colour) -> Iterator[s
 
 
 @contextmanager
-def _encoded(path: Path, suffix: str, width: int, height: int, rate: Fraction, colour: Colour) -> Iterator[Put]:
+def _encode_with_libav(
+    path: Path, suffix: str, width: int, height: int, rate: Fraction, colour: Colour
+) -> Iterator[Put]:
     """mp4, mov and mkv through libav."""
     container_format, codec, options = CONTAINERS[suffix]
     options_of_muxer = {} if suffix == ".mkv" else {"movflags": "+faststart"}
@@ -164,7 +166,7 @@ def _encoded(path: Path, suffix: str, width: int, height: int, rate: Fraction, c
 @contextmanager
 def _planes(stream: BinaryIO, colour: Colour, pixel_format: str, y4m_header: bytes) -> Iterator[Put]:
     """Raw 4:2:0 planes, with y4m's headers if one is given. Not by libav: its y4m misstates the chroma siting."""
-    planes, marker = PlanesOf(colour, pixel_format), b"FRAME\n" if y4m_header else b""
+    planes, marker = PlaneConverter(colour, pixel_format), b"FRAME\n" if y4m_header else b""
     stream.write(y4m_header)
     yield lambda frame, _: stream.write(marker + planes(frame).tobytes())
     stream.flush()

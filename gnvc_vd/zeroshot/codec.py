@@ -28,7 +28,7 @@ from gnvc_vd.video import Video, VideoInfo
 from gnvc_vd.video.scenes import scenes
 from gnvc_vd.zeroshot import tail
 from gnvc_vd.zeroshot.encoding import BESIDE, GvcEncodeOptions, largest, quality_of
-from gnvc_vd.zeroshot.modes import Chain, Conditioning
+from gnvc_vd.zeroshot.modes import Chain, GopCondition
 from gnvc_vd.zeroshot.parameters import Parameters, StillName
 from gnvc_vd.zeroshot.payload import Content, pack, symbol_hash
 from gnvc_vd.zeroshot.sde import Velocity
@@ -133,7 +133,7 @@ class Gvc:
             check_weights(header, self.shown_identity, whose)
         return GvcDecoder(self, header, parameters)
 
-    def velocity(self, given: Conditioning, latents: int) -> Velocity:
+    def velocity(self, given: GopCondition, latents: int) -> Velocity:
         """The prior's, under what a GOP is given."""
         condition = given.condition(self.prior, latents)
         text = self.embed(given.caption) if given.caption else None
@@ -174,7 +174,7 @@ class _Encoder:
         counts = allotment.counts(latents, parameters.withheld)
         with torch.inference_mode():
             target = latents_of_frames(codec.prior.vae, padded, codec.device)
-            velocity = codec.velocity(Conditioning(**given, caption=encoding.caption), latents)
+            velocity = codec.velocity(GopCondition(**given, caption=encoding.caption), latents)
             sampled = Gop(parameters, self._index, target.shape, counts, codec.device).encode(velocity, target)
         residual, reached = None, sampled.latents
         if parameters.mode == "i2v" and encoding.tail_step is not None:
@@ -200,7 +200,7 @@ class _Encoder:
         coded = {place: stills.encode(frame, quality) for place, frame in wanted.items()}
         given = {place: stills.decode(still, width, height) for place, still in coded.items()}
         if self._parameters.chained and not fresh:
-            given["first"] = self._chain.taken(self._index)
+            given["first"] = self._chain.first_frame(self._index)
         return coded, given
 
     def _still_quality(self, frames: list[Frame], count: int, room: float) -> int:
@@ -256,17 +256,17 @@ class GvcDecoder:
             self._chain = Chain(unit.index, last)  # the next GOP needs no more of this one
         first = self._still(content.first)
         if first is None and parameters.chained:
-            first = before.taken(unit.index)
+            first = before.first_frame(unit.index)
         columns, rows = gops.latent_size(*self._padded)
         shape = (1, LATENT_CHANNELS, len(content.counts), rows, columns)
         with torch.inference_mode():
-            velocity = codec.velocity(Conditioning(first, last, content.caption), len(content.counts))
+            velocity = codec.velocity(GopCondition(first, last, content.caption), len(content.counts))
             gop = Gop(parameters, unit.index, shape, content.counts, codec.device)
             latents = gop.decode(velocity, content.sets)
         self.drifts[unit.index] = drift(content.sketch, latents)
         if content.residual is not None:
             latents = with_residual(latents, content.residual)
-        return latents, parameters.repeated(content.first)
+        return latents, parameters.repeated_frames(content.first)
 
     def decode_frames(self, unit: Unit, latents: Tensor, repeated: int) -> Iterator[Frame]:
         """A replayed unit's frames, without those that the GOP before has shown."""

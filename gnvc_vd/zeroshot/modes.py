@@ -22,7 +22,7 @@ from gnvc_vd.video.pixels import to_video
 
 
 @dataclass(frozen=True)
-class Conditioning:
+class GopCondition:
     """A GOP's given frames as both ends have them, decoded, padded to multiples of 16; and its caption."""
 
     first: Frame | None = None
@@ -50,7 +50,7 @@ class Chain(NamedTuple):
     left_by: int = -1
     frame: Frame | None = None
 
-    def taken(self, index: int) -> Frame:
+    def first_frame(self, index: int) -> Frame:
         """The frame that GOP `index` begins with."""
         if self.frame is None or self.left_by != index - 1:
             raise BitstreamError("it begins with a frame of the GOP before, which is lost")

@@ -14,7 +14,7 @@ from gnvc_vd.bitstream.gop import latents_of
 from gnvc_vd.common.strict import require
 from gnvc_vd.conventions import UsageError
 from gnvc_vd.zeroshot.codebook import MAX_SIZE
-from gnvc_vd.zeroshot.payload import Content, Parsed, atom_bytes, symbol_hash
+from gnvc_vd.zeroshot.payload import Content, PayloadParser, atom_bytes, symbol_hash
 from gnvc_vd.zeroshot.sde import Schedule
 from gnvc_vd.zeroshot.tail import counted_bytes
 
@@ -82,7 +82,7 @@ class Parameters:
         """Latents without atoms, because the model is shown them whole: of a last one's four frames it is shown one."""
         return (0,) if self.withhold and self.chained else ()
 
-    def repeated(self, first: bytes | None) -> int:
+    def repeated_frames(self, first: bytes | None) -> int:
         """Frames at the beginning of a GOP, which may hold a first still, that the GOP before has shown."""
         return self.shared if first is None else 0
 
@@ -91,8 +91,8 @@ class Parameters:
         for name in ("policy", "rotation", "sigma_0", "canvas"):
             value = getattr(unit, name)
             require(not value, f"GOP {unit.index} has {name} {value}, which GVC does not have", BitstreamError)
-        parsed = Parsed(unit.payload)
-        latents = latents_of(unit.frames + self.repeated(parsed.first))
+        parsed = PayloadParser(unit.payload)
+        latents = latents_of(unit.frames + self.repeated_frames(parsed.first))
         counts = parsed.allotment.counts(latents, self.withheld)
         content = parsed.content(counts, self.schedule.stochastic, self.codebook)
         strange = content.first is not None and not self.chained

@@ -69,7 +69,7 @@ def pack(content: Content, size: int) -> bytes:
     return head + content.sketch + parts + _pack_sets(content.sets, size) + (content.residual or b"")
 
 
-class Parsed:
+class PayloadParser:
     """A payload, which may be hostile, up to its atoms; these need to be told how many latents there are."""
 
     def __init__(self, data: bytes) -> None:

@@ -61,7 +61,7 @@ class Schedule:
         return [self.shift * sigma / (1 + (self.shift - 1) * sigma) for sigma in even]
 
 
-def clean(x: Tensor, sigma: float, velocity: Tensor) -> Tensor:
+def predict_clean(x: Tensor, sigma: float, velocity: Tensor) -> Tensor:
     return x - sigma * velocity
 
 
@@ -87,7 +87,7 @@ def trajectory(velocity: Velocity, x: Tensor, schedule: Schedule, noise_at: Nois
             u = (x - estimate) / sigma
         else:
             u = velocity(x, sigma)
-            estimate = clean(x, sigma, u)
+            estimate = predict_clean(x, sigma, u)
         z = noise_at(number, estimate) if number < schedule.stochastic else None
         x = step(x, u, sigma, next_sigma, schedule.g_scale, z)
     return x

@@ -30,7 +30,7 @@ AnyCodebook = Codebook | GaussianCodebook
 
 
 @dataclass(frozen=True)
-class Sampled:
+class SampledTrajectory:
     """A trajectory's final latents and the atoms chosen along it."""
 
     latents: Tensor  # 1 16 T h w
@@ -53,7 +53,7 @@ class Gop:
     counts: Sequence[int]
     device: torch.device
 
-    def encode(self, velocity: Velocity, latents: Tensor) -> Sampled:
+    def encode(self, velocity: Velocity, latents: Tensor) -> SampledTrajectory:
         """Steer sampling towards these latents."""
 
         def choose(step: int, place: int, book: AnyCodebook, estimate: Tensor) -> Choice:
@@ -65,7 +65,9 @@ class Gop:
         """Repeat the encoder's sampling with its atoms."""
         return self._sample(velocity, lambda step, place, book, estimate: sets[step][place]).latents
 
-    def _sample(self, velocity: Velocity, choose: Callable[[int, int, AnyCodebook, Tensor], Choice]) -> Sampled:
+    def _sample(
+        self, velocity: Velocity, choose: Callable[[int, int, AnyCodebook, Tensor], Choice]
+    ) -> SampledTrajectory:
         seed, size = self.parameters.seed, self.parameters.codebook
         codebook_of, key = (GaussianCodebook, GAUSSIAN_KEY) if self.parameters.gaussian else (Codebook, ATOM_KEY)
         _, channels, _, height, width = self.shape
@@ -87,7 +89,7 @@ class Gop:
 
         start = normal(self.shape, (seed, START_KEY), (0, 0, self.index), self.device)
         reached = trajectory(velocity, start, self.parameters.schedule, steer)
-        return Sampled(reached, tuple(sets))
+        return SampledTrajectory(reached, tuple(sets))
 
 
 def sketch(latents: Tensor) -> bytes:

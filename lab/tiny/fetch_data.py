@@ -37,7 +37,7 @@ CLIPS_HELD_OUT, FEWEST_HELD_OUT = 0.15, 25  # part and frames at the end of each
 
 
 @dataclass(frozen=True)
-class Listed:
+class Listing:
     format: int
     packages: tuple[Package, ...]
 
@@ -71,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--list", type=Path, default=LIST, metavar="FILE", help="another list of the same form")
     arguments = parser.parse_args(argv)
     try:
-        packages = strict.parse(Listed, strict.read_object(arguments.list), arguments.list.name).packages
+        packages = strict.parse(Listing, strict.read_object(arguments.list), arguments.list.name).packages
         rebuild(packages, arguments.folder, arguments.packages)
         photos, clips = write_manifests(arguments.folder, packages)
     except GnvcError as error:

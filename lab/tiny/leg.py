@@ -76,7 +76,7 @@ class Leg:
         _ = request.total  # raises on a malformed budget
         self.out, self.order, self.now, self.record = out, order, now, request
         if (out / RECORD).is_file():
-            self.record = replace(_agreed(out / RECORD, request), budget=request.budget)
+            self.record = replace(_check_request(out / RECORD, request), budget=request.budget)
         else:
             empty = not out.exists() or (out.is_dir() and not any(out.iterdir()))
             require(empty, f"{out} holds other things than a leg of training; give another folder")
@@ -143,7 +143,7 @@ def read_record(path: Path) -> Record:
     return record
 
 
-def _agreed(path: Path, request: Record) -> Record:
+def _check_request(path: Path, request: Record) -> Record:
     """The record there, if it is of the leg that is wanted."""
     there = read_record(path)
     for name in ("device", "start", "shares", "settings"):

@@ -138,11 +138,11 @@ def originals(archive: Path, package: Package, wanted: list[Material]) -> Iterat
                 frames[file.name][path] = data
                 continue
             del missing[file.name]
-            yield file, [_checked(file, data, differs)]
+            yield file, [_check(file, data, differs)]
     for name, parts in frames.items():
         if parts:
             joined = [data for _, data in sorted(parts.items())]
-            _checked(missing[name], b"".join(joined), differs)
+            _check(missing[name], b"".join(joined), differs)
             yield missing.pop(name), joined
     if missing:
         raise GnvcError(f"{next(iter(missing.values())).path} is not in {differs}")
@@ -215,7 +215,7 @@ def _seek_data(stream: BinaryIO, deb: Path) -> None:
     raise GnvcError(f"{deb}: damaged, or no data.tar in it")
 
 
-def _checked(file: Material, data: bytes, differs: str) -> bytes:
+def _check(file: Material, data: bytes, differs: str) -> bytes:
     """The file, or the picture inside it, if it is the one that the list means."""
     for candidate in [data] if file.inside is None else _pictures_in(data):
         if hashlib.sha256(candidate).hexdigest() == file.sha256:

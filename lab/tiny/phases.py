@@ -97,7 +97,7 @@ def register_configs() -> None:
     register(CONFIGS)
 
 
-def composed(words: tuple[str, ...]) -> DictConfig:
+def compose(words: tuple[str, ...]) -> DictConfig:
     register_configs()
     GlobalHydra.instance().clear()
     try:

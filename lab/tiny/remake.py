@@ -41,12 +41,12 @@ def _as_trained_on(path: Path, suffix: str) -> None:
     """Shrink a picture in its place, and write it as what its name says it is."""
     data = path.read_bytes()
     other = data.startswith(RIFF) or (suffix == ".png") == data.startswith(JPEG)
-    picture = _decoded(data) if other else read_picture(path)
+    picture = _decode(data) if other else read_picture(path)
     scale = LONGEST_SIDE / max(picture.shape)
     if scale < 1:
-        picture = resized(picture, *(round(side * scale) for side in picture.shape[:2]))
+        picture = resize(picture, *(round(side * scale) for side in picture.shape[:2]))
     if scale < 1 or other:
-        path.write_bytes(_encoded(picture, suffix))
+        path.write_bytes(_encode(picture, suffix))
 
 
 def _write_film(cut: Cut, path: str, parts: list[bytes], target: Path) -> None:
@@ -58,9 +58,9 @@ def _write_film(cut: Cut, path: str, parts: list[bytes], target: Path) -> None:
             video = stack.enter_context(open_video(beside))
             frames, rate = iter(video), video.info.rate / cut.stride
         else:
-            frames, rate = map(_decoded, parts), FRAMES_A_SECOND / cut.stride
+            frames, rate = map(_decode, parts), FRAMES_A_SECOND / cut.stride
         stop = cut.start + cut.frames * cut.stride if cut.frames else None
-        written = _shaped(islice(frames, cut.start, stop, cut.stride), cut)
+        written = _reshape(islice(frames, cut.start, stop, cut.stride), cut)
         first = next(written, None)
         if first is None:
             raise GnvcError(f"{path}: no frame from {cut.start} on")
@@ -74,15 +74,15 @@ def _write_film(cut: Cut, path: str, parts: list[bytes], target: Path) -> None:
                 raise GnvcError(f"{path}: {out.count} frames from {cut.start} on, of {cut.frames}")
 
 
-def _shaped(frames: Iterator[Frame], cut: Cut) -> Iterator[Frame]:
+def _reshape(frames: Iterator[Frame], cut: Cut) -> Iterator[Frame]:
     for frame in frames:
         inner = frame[cut.rows : frame.shape[0] - cut.rows, cut.columns : frame.shape[1] - cut.columns]
         height, width = inner.shape[0], inner.shape[1] * cut.wider
         scale = min(1.0, SHORT_SIDE / min(height, width))
-        yield resized(inner, *(2 * max(1, round(side * scale / 2)) for side in (height, width)))
+        yield resize(inner, *(2 * max(1, round(side * scale / 2)) for side in (height, width)))
 
 
-def resized(picture: Frame, height: int, width: int) -> Frame:
+def resize(picture: Frame, height: int, width: int) -> Frame:
     """Each pixel a weighted average where a picture becomes smaller: what an earlier JPEG left goes too."""
     if picture.shape[:2] == (height, width):
         return np.ascontiguousarray(picture)
@@ -91,7 +91,7 @@ def resized(picture: Frame, height: int, width: int) -> Frame:
     return np.ascontiguousarray(small.permute(1, 2, 0).byte().numpy())
 
 
-def _decoded(data: bytes) -> Frame:
+def _decode(data: bytes) -> Frame:
     """A picture that `read_picture` does not read."""
     picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     if picture is None:
@@ -99,7 +99,7 @@ def _decoded(data: bytes) -> Frame:
     return np.ascontiguousarray(picture[..., ::-1])
 
 
-def _encoded(picture: Frame, suffix: str) -> bytes:
+def _encode(picture: Frame, suffix: str) -> bytes:
     options = [cv2.IMWRITE_JPEG_QUALITY, QUALITY]
     options += [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
     done, data = cv2.imencode(suffix, picture[..., ::-1], options)

@@ -48,7 +48,7 @@ from lab.plot_run import plot_runs
 from lab.tiny.beside import BackgroundTraining
 from lab.tiny.card import CURVES, curve_of, environment_of, legs_of, table, write_beside
 from lab.tiny.leg import Leg, Record
-from lab.tiny.phases import CODEC, ORDER, PHASES, SHARES, composed, experiment, shares_of
+from lab.tiny.phases import CODEC, ORDER, PHASES, SHARES, compose, experiment, shares_of
 
 NOTHING = "nothing"
 ENCODED_AT_ONCE, FEWEST, MOST = 8, 128, 4096  # clips whose latents are made before the codec trains on them
@@ -150,7 +150,7 @@ class LegRunner:
             self.codec = self.exported("warmup")
 
     def composed(self, phase: str) -> DictConfig:
-        return composed((*experiment(phase, self.request.device, self.backbone is not None), *self.request.settings))
+        return compose((*experiment(phase, self.request.device, self.backbone is not None), *self.request.settings))
 
     def config(self, phase: str) -> DictConfig:
         """Of scripts/train.py for a phase, as things stand."""

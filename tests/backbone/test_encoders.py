@@ -14,7 +14,7 @@ from gnvc_vd.backbone.weights import load_backbone
 from gnvc_vd.conventions import GnvcError
 from gnvc_vd.presets import PRESETS
 from gnvc_vd.zeroshot.codec import Gvc
-from gnvc_vd.zeroshot.modes import Conditioning
+from gnvc_vd.zeroshot.modes import GopCondition
 from tests.backbone.image_folders import (
     DIT_FILE,
     IMAGE_FILE,
@@ -52,8 +52,8 @@ def test_given_frames_reach_the_transformer_as_in_diffusers_pipeline(tmp_path: P
         )
         text = torch.cat([load_file(tmp_path / "empty_prompt.safetensors")["text"], torch.zeros(511, 8)])[None]
         expected = dit(torch.cat([x, condition], dim=1), torch.tensor([700.0]), text, seen, return_dict=False)[0]
-        found = Gvc(backbone).velocity(Conditioning(first, last), LATENTS)(x, 0.7)
-        other = Gvc(backbone).velocity(Conditioning(shown[4], last), LATENTS)(x, 0.7)
+        found = Gvc(backbone).velocity(GopCondition(first, last), LATENTS)(x, 0.7)
+        other = Gvc(backbone).velocity(GopCondition(shown[4], last), LATENTS)(x, 0.7)
     assert seen.shape == (images, 257, WIDTH)
     own = backbone.image_encoder.embed([one for one in (first, last) if one is not None])
     assert (own[0] - seen.flatten(0, 1)).abs().max() < 1e-5 * seen.abs().max()
@@ -65,7 +65,7 @@ def test_the_picture_itself_is_part_of_what_the_transformer_sees(tmp_path: Path)
     """Beside its latents: with the condition's channels held, another embedding is another velocity."""
     save_image_folder(tmp_path, 1)
     backbone, shown = load_backbone(tmp_path), smooth_clip(HEIGHT, WIDE, 1)[0]
-    condition = Conditioning(shown).condition(backbone, LATENTS)
+    condition = GopCondition(shown).condition(backbone, LATENTS)
     assert condition is not None and condition.image is not None
     x = torch.zeros(1, 16, LATENTS, HEIGHT // 8, WIDE // 8)
     with torch.inference_mode():

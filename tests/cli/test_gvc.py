@@ -18,7 +18,7 @@ from gnvc_vd.video import open_video
 from gnvc_vd.zeroshot.codec import Gvc
 from gnvc_vd.zeroshot.encoding import GvcEncodeOptions
 from gnvc_vd.zeroshot.parameters import Parameters
-from gnvc_vd.zeroshot.payload import Parsed
+from gnvc_vd.zeroshot.payload import PayloadParser
 from gnvc_vd.zeroshot.sde import Schedule
 from gnvc_vd.zeroshot.tail import PUBLISHED
 from lab.gaussian_prior import gaussian_prior
@@ -212,7 +212,7 @@ def test_what_the_paper_would_count_stands_beside_the_files_bytes(
     said = json.loads(out)
     assert code == 0 and said["bytes"] == stream.stat().st_size
     with stream.open("rb") as file:
-        residuals = [Parsed(part.payload).flags & 8 for part in Reader(file) if isinstance(part, Unit)]
+        residuals = [PayloadParser(part.payload).flags & 8 for part in Reader(file) if isinstance(part, Unit)]
     latents = 2 * 2  # of two GOPs of five frames
     bits = 1 * latents * 4 * (8 + 1)
     tail = 0 if mode == "t2v" else said["published_bytes"] - bits / 8

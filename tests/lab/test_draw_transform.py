@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from lab.draw_transform import draw, mosaic, transformed
+from lab.draw_transform import draw, mosaic, transform_steps
 
 
 def latents(clips: int = 2, count: int = 7) -> torch.Tensor:
@@ -16,7 +16,7 @@ def latents(clips: int = 2, count: int = 7) -> torch.Tensor:
 
 def test_energies_are_shares_of_the_first_clips_and_none_is_lost() -> None:
     clips = latents()
-    found = transformed(clips)
+    found = transform_steps(clips)
     centred = clips[0] - clips.mean((0, 2, 3, 4))[:, None, None, None]
     assert found.slices.square().sum() == pytest.approx(float(centred.square().sum()), rel=1e-4)
     assert torch.allclose(found.latents, centred[15], atol=1e-5)  # the channel of the largest deviation
@@ -26,7 +26,7 @@ def test_energies_are_shares_of_the_first_clips_and_none_is_lost() -> None:
 
 
 def test_of_what_stands_still_the_first_slice_has_everything() -> None:
-    found = transformed(latents()[:, :, :1].expand(-1, -1, 7, -1, -1).contiguous())
+    found = transform_steps(latents()[:, :, :1].expand(-1, -1, 7, -1, -1).contiguous())
     assert found.latent_energies.tolist() == pytest.approx([1 / 7] * 7, rel=1e-4)
     assert found.slice_energies.tolist() == pytest.approx([1] + [0] * 6, abs=1e-6)
 
@@ -38,5 +38,5 @@ def test_a_mosaic_has_the_components_row_by_row() -> None:
 
 
 def test_it_is_drawn(tmp_path: Path) -> None:
-    draw(torch.zeros(3, 25, 32, 48, dtype=torch.uint8), transformed(latents()), tmp_path / "a.png")
+    draw(torch.zeros(3, 25, 32, 48, dtype=torch.uint8), transform_steps(latents()), tmp_path / "a.png")
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")

@@ -7,7 +7,7 @@ import pytest
 from gnvc_vd.zeroshot.codec import Gvc
 from gnvc_vd.zeroshot.encoding import GvcEncodeOptions
 from gnvc_vd.zeroshot.parameters import Mode, Parameters
-from gnvc_vd.zeroshot.payload import Parsed, atom_bytes
+from gnvc_vd.zeroshot.payload import PayloadParser, atom_bytes
 from gnvc_vd.zeroshot.sde import Schedule
 from lab.gaussian_prior import gaussian_prior
 from lab.gvc_accounting import account_of, accounting_tables
@@ -20,7 +20,7 @@ STEPS = 3  # that carry atoms
 LATENTS = (3, 4)  # of two GOPs in 19 frames that share one: 9, and the 11 that are left
 
 
-def stream(path: Path, mode: Mode, tail_step: int = 12) -> list[Parsed]:
+def stream(path: Path, mode: Mode, tail_step: int = 12) -> list[PayloadParser]:
     codec = Gvc(gaussian_prior())
     parameters = Parameters(mode, 256, Schedule(STEPS + 1, 1))
     encoding = GvcEncodeOptions(6, gop=9, scenecut=False, tail_step=tail_step, parameters=parameters)
@@ -28,7 +28,7 @@ def stream(path: Path, mode: Mode, tail_step: int = 12) -> list[Parsed]:
     coded = list(codec.encode_units(iter(frames), encoding))
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(packed(coded, codec.header(info(16, 16), encoding)))
-    return [Parsed(unit.payload) for unit in coded]
+    return [PayloadParser(unit.payload) for unit in coded]
 
 
 def test_each_byte_is_accounted_for_and_the_published_count_is_the_papers(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from gnvc_vd.bitstream.refinement import Refinement
 from gnvc_vd.common.noise import normal
 from gnvc_vd.video.pixels import to_model
 from lab.probe_prior import error
-from lab.probe_refinement import Refined, Way, main, mean_of, refined
+from lab.probe_refinement import RefinementResult, Way, main, mean_of, refine
 from tests.conftest import smooth_clip
 from tests.data.material import film
 
@@ -23,7 +23,7 @@ def clip() -> torch.Tensor:
 
 def test_errors_and_rates_are_those_of_what_the_codec_does() -> None:
     codec = gnvc_vd.load("nano")
-    whole, alone = refined(codec, clip(), [40], [Way(WAY), Way(WAY, apart=True)])
+    whole, alone = refine(codec, clip(), [40], [Way(WAY), Way(WAY, apart=True)])
     with torch.inference_mode():
         clean = codec.backbone.vae.encode(to_model(clip()[None]))
         payloads, known = codec.bottleneck.compress(clean, [40] * 3)
@@ -39,9 +39,9 @@ def test_errors_and_rates_are_those_of_what_the_codec_does() -> None:
 
 
 def test_means_are_over_clips_for_each_quality_and_way() -> None:
-    found = [Refined(0, 0.1, Way(WAY), -10.0, -12.0), Refined(0, 0.3, Way(WAY), -14.0, -13.0)]
-    other = Refined(0, 0.1, Way(WAY, apart=True), -10.0, -11.0)
-    assert mean_of([*found, other]) == [Refined(0, 0.2, Way(WAY), -12.0, -12.5), other]
+    found = [RefinementResult(0, 0.1, Way(WAY), -10.0, -12.0), RefinementResult(0, 0.3, Way(WAY), -14.0, -13.0)]
+    other = RefinementResult(0, 0.1, Way(WAY, apart=True), -10.0, -11.0)
+    assert mean_of([*found, other]) == [RefinementResult(0, 0.2, Way(WAY), -12.0, -12.5), other]
 
 
 def test_the_script_shows_the_best_way_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

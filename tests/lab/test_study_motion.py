@@ -12,7 +12,7 @@ from gnvc_vd.data.latents import LatentIndex, encoder_identity, precompute
 from gnvc_vd.data.procedural import ProceduralClips
 from gnvc_vd.metrics.block_transform import dct
 from lab import study_motion
-from lab.motion_proxy import choice_bits, chosen, followed, lowest, split_basis, whole
+from lab.motion_proxy import choice_bits, choose_basis, follow_motion, lowest, split_basis, whole
 from tests.learned.bottleneck.models import nano_codec
 
 VIDEO = str(Path(gnvc_vd.__file__).parent / "assets" / "clips" / "city.mp4")
@@ -29,7 +29,7 @@ def test_a_split_basis_is_orthonormal_and_says_in_its_second_row_which_part_is_b
 def test_places_choose_the_split_that_makes_them_cheap() -> None:
     blocks = torch.zeros(1, 7, 64, 2, 4)
     blocks[:, 3:, :, :, 2:] = 3.0  # the right half jumps after three latents
-    (part,) = chosen(blocks, 1.0, [dct(7), split_basis(3, 4)], group=2)
+    (part,) = choose_basis(blocks, 1.0, [dct(7), split_basis(3, 4)], group=2)
     assert part.basis[0].tolist() == [[0, 0, 1, 1]] * 2
     assert part.values[0, 2:, :, :, 2:].abs().max() < 1e-4
     assert part.values.square().sum().item() == pytest.approx(blocks.square().sum().item(), rel=1e-5)
@@ -45,7 +45,7 @@ def test_followed_motion_leaves_the_lowest_slice_alone() -> None:
     wide = 3 * torch.randn(16, 12, 26, generator=torch.Generator().manual_seed(0))
     latents = torch.stack([wide[:, :, 6 - t : 22 - t] for t in range(7)])[None]
     blocks = torch.nn.functional.pixel_unshuffle(latents, 2)
-    (still,), (moved,) = whole(blocks, 1.0, dct(7)), followed(blocks, 1.0, torch.eye(64), group=2)
+    (still,), (moved,) = whole(blocks, 1.0, dct(7)), follow_motion(blocks, 1.0, torch.eye(64), group=2)
     inside = (slice(None), slice(1, None), slice(None), slice(None), slice(4, 5))
     assert moved.values[inside].abs().max() < 1e-4 < 1 < still.values[inside].abs().max()
 

@@ -20,7 +20,7 @@ from gnvc_vd.train.log import FIGURES, read_figures
 from lab.tiny import train as tiny
 from lab.tiny.card import CARD, LEGS, card, legs_of, write_beside
 from lab.tiny.leg import RECORD, Leg, Part, Point, Record
-from lab.tiny.phases import CODEC, ORDER, PHASES, SHARES, Device, composed, experiment, shares_of
+from lab.tiny.phases import CODEC, ORDER, PHASES, SHARES, Device, compose, experiment, shares_of
 
 TOLD = Record("100s", "cpu", "nothing", SHARES, ("model=nano",))
 
@@ -29,19 +29,19 @@ TOLD = Record("100s", "cpu", "nothing", SHARES, ("model=nano",))
 @pytest.mark.parametrize("goes_on", [False, True])
 def test_every_phase_is_a_training_of_tiny(device: Device, goes_on: bool) -> None:
     for phase in PHASES:
-        one = training_of(composed((*experiment(phase, device, goes_on), "data=tiny_device")))
+        one = training_of(compose((*experiment(phase, device, goes_on), "data=tiny_device")))
         assert one.name == f"tiny_{phase}" and one.model.name == "tiny"
         assert one.stage.steps == 100 or (goes_on and phase == "vae" and one.stage.steps < 100)
         assert one.run.capture is (device == "cuda") and one.run.cpu is (device == "cpu")
         assert one.stage.optimisation.warmup < 10  # of what stands for a phase
-    vae = training_of(composed((*experiment("vae", device, goes_on), "data=tiny_device"))).stage
+    vae = training_of(compose((*experiment("vae", device, goes_on), "data=tiny_device"))).stage
     assert [span.coarsest for span in vae.spans][0 if goes_on else 1 :] == [1.5] * (len(vae.spans) - (not goes_on))
     assert {weights.lattice for weights in vae.all_weights} - {0.0} == {30.0}
 
 
 def test_settings_that_are_none_are_one_sentence() -> None:
     with pytest.raises(UsageError, match=r"make no training: .*none_such"):
-        composed((*experiment("vae", "cpu", False), "data=none_such"))
+        compose((*experiment("vae", "cpu", False), "data=none_such"))
 
 
 def test_shares_are_given_by_name() -> None:

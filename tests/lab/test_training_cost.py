@@ -10,7 +10,7 @@ from gnvc_vd.learned.bottleneck.contextual import Contextual
 from gnvc_vd.learned.bottleneck.kinds import bottleneck_of
 from gnvc_vd.learned.refine.refiner import Refiner
 from gnvc_vd.presets import BottleneckKind, preset
-from lab.training_cost import costs, kept
+from lab.training_cost import costs, memory_of
 from tests.train.runs import training
 
 PARAMETERS: dict[tuple[str, BottleneckKind], dict[str, int]] = {  # of each part; docs/transform.md has them
@@ -68,7 +68,7 @@ def test_the_latent_codec_that_is_asked_for_is_the_one_that_is_counted() -> None
     for kind in KINDS:
         with torch.device("meta"):
             codec = bottleneck_of(sizes.bottleneck(kind))
-        found = kept(replace(warmup, model=replace(warmup.model, bottleneck=kind)))
+        found = memory_of(replace(warmup, model=replace(warmup.model, bottleneck=kind)))
         assert found.trained == sum(one.numel() for one in codec.parameters())
 
 
@@ -90,7 +90,7 @@ def test_what_is_kept_is_twenty_bytes_a_trained_parameter_and_the_frozen_weights
     refiner = Refiner(backbone.dit, sizes.adaptor, sizes.contextual.features)
     trained = sum(value.numel() for value in [*refiner.adaptor().values(), *codec.parameters()])
     frozen = sum(one.numel() for part in (backbone.vae, backbone.dit) for one in part.parameters())
-    found = kept(training("latent", 2))
+    found = memory_of(training("latent", 2))
     assert (found.trained, found.frozen_bytes) == (trained, 4 * frozen)
     assert (found.bytes, found.checkpoint_bytes) == (4 * frozen + 20 * trained, 16 * trained)
     # Of a block of width 32: four maps in each attention and two of 64 beside them. Of the adaptor's also the maps

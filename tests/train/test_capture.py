@@ -22,7 +22,7 @@ from gnvc_vd.train.loop import Trainer, train
 from gnvc_vd.train.settings import Model, Rate, Span, Training
 from gnvc_vd.train.setup import build
 from gnvc_vd.train.stages.codec_stage import CodecStage
-from gnvc_vd.train.stages.stage import KeptNumbers, Step
+from gnvc_vd.train.stages.stage import StaticNumbers, Step
 from tests.train.runs import SETTINGS, clips, equal, stopped_after, training
 
 CAPTURED = replace(SETTINGS, capture=True)
@@ -236,7 +236,7 @@ def test_no_step_waits_for_its_device_or_copies_from_the_host(
     one = told(phase)
     one = replace(one, stage=replace(one.stage, coarsest=1.5 if phase == "vae" else 0.0), rate=Rate(thrift=0.1))
     stage = build(one).to(META)
-    batch, kept = torch.zeros(2, 3, 9, 32, 32, dtype=torch.uint8, device=META), KeptNumbers(META)
+    batch, kept = torch.zeros(2, 3, 9, 32, 32, dtype=torch.uint8, device=META), StaticNumbers(META)
     step = Step(0, 3, 4, [6, 7])
     stage(batch, kept.fill(step)).total.backward()
     step = kept.fill(step)

@@ -12,7 +12,7 @@ from torch.distributions import Normal, kl_divergence
 
 from gnvc_vd.conventions import UsageError
 from gnvc_vd.train import losses
-from gnvc_vd.train.losses import FINEST, coded, level_of
+from gnvc_vd.train.losses import FINEST, code_latents, level_of
 from gnvc_vd.train.settings import Rate
 
 PIXELS = 9 * 64 * 64
@@ -22,11 +22,11 @@ def test_lambda_is_log_spaced_and_quality_widens_from_the_middle() -> None:
     levels = losses.lambda_of(torch.tensor([0, 63, 21, 42]))
     assert levels.tolist() == pytest.approx([0.02, 2.0, 0.02 * 100 ** (1 / 3), 0.02 * 100 ** (2 / 3)], rel=1e-4)
     uniform, widening = torch.linspace(0, 0.999, 1000), Rate(widening=True)
-    assert set(losses.sampled_quality(uniform, widening, 0.0).tolist()) <= {31, 32}
+    assert set(losses.sample_quality(uniform, widening, 0.0).tolist()) <= {31, 32}
     for rate, progress in ((widening, 0.5), (Rate(), 0.0)):
-        drawn = losses.sampled_quality(uniform, rate, progress)
+        drawn = losses.sample_quality(uniform, rate, progress)
         assert set(drawn.tolist()) == set(range(64))
-    assert set(losses.sampled_quality(uniform, Rate(quality=7), 0.0).tolist()) == {7}
+    assert set(losses.sample_quality(uniform, Rate(quality=7), 0.0).tolist()) == {7}
 
 
 def test_one_rate_is_the_papers_sum_and_many_are_over_the_root_of_lambda() -> None:
@@ -128,7 +128,7 @@ def levels(value: float) -> Tensor:
 
 
 def rate(latents: Tensor, level: float) -> Tensor:
-    return coded(latents, levels(level), torch.zeros_like(latents))[1]
+    return code_latents(latents, levels(level), torch.zeros_like(latents))[1]
 
 
 def test_bits_are_paid_by_the_octave_and_what_is_smooth_is_cheap() -> None:
@@ -147,7 +147,7 @@ def test_bits_are_paid_by_the_octave_and_what_is_smooth_is_cheap() -> None:
 def test_loud_latents_come_back_with_the_levels_noise_and_faint_ones_as_nothing(scale: float, error: float) -> None:
     """k d² of error: d² where c ≫ d, c² where c ≪ d."""
     latents = scale * normal(1)
-    found, _ = coded(latents, levels(1.0), normal(2))
+    found, _ = code_latents(latents, levels(1.0), normal(2))
     assert (found - latents).square().mean().item() == pytest.approx(error, rel=0.03)
     if scale < 1:
         assert found.abs().max() < 0.02 * latents.abs().max()
@@ -156,7 +156,7 @@ def test_loud_latents_come_back_with_the_levels_noise_and_faint_ones_as_nothing(
 def test_the_error_of_a_constant_is_in_its_one_coefficient() -> None:
     """c = 2 √192 in one coefficient a channel, d = c: half of it comes back, and half of one noise."""
     level = 2 * math.sqrt(192)
-    found, _ = coded(torch.full((2, 16, 3, 8, 8), 2.0), levels(level), torch.zeros(2, 16, 3, 8, 8))
+    found, _ = code_latents(torch.full((2, 16, 3, 8, 8), 2.0), levels(level), torch.zeros(2, 16, 3, 8, 8))
     assert torch.allclose(found, torch.ones_like(found), atol=1e-5)
 
 
@@ -167,15 +167,15 @@ def test_levels_are_every_octaves_as_often() -> None:
 
 def test_each_clip_has_its_own_level() -> None:
     latents, noise = normal(3), normal(4)
-    both, bits = coded(latents, torch.tensor([0.1, 1.0]).view(2, 1, 1, 1, 1), noise)
+    both, bits = code_latents(latents, torch.tensor([0.1, 1.0]).view(2, 1, 1, 1, 1), noise)
     for index, level in enumerate((0.1, 1.0)):
-        found, own = coded(latents, levels(level), noise)
+        found, own = code_latents(latents, levels(level), noise)
         assert torch.equal(both[index], found[index]) and bits[index] == own[index]
 
 
 def test_gradients_pull_down_bits_and_pass_what_is_kept() -> None:
     latents = normal(5).requires_grad_()
-    found, bits = coded(latents, levels(0.01), torch.zeros_like(latents))
+    found, bits = code_latents(latents, levels(0.01), torch.zeros_like(latents))
     (kept,) = torch.autograd.grad(found.sum(), latents, retain_graph=True)
     assert kept.mean().item() == pytest.approx(1, abs=0.01)
     (pull,) = torch.autograd.grad(bits.sum(), latents)

@@ -10,7 +10,7 @@ import torch
 from gnvc_vd.conventions import QUALITIES, GnvcError
 from gnvc_vd.learned.bottleneck.contextual import Contextual
 from gnvc_vd.presets import preset
-from gnvc_vd.train.refit import LEVELS, evenly_placed, rates_of
+from gnvc_vd.train.refit import LEVELS, place_evenly, rates_of
 from lab.moving_fields import moving_fields
 from tests.learned.bottleneck.models import latents, trained_like
 
@@ -23,14 +23,14 @@ def on_curve(scale: list[int], rates: list[float], places: list[float]) -> np.nd
 
 
 def test_a_curve_that_is_even_already_stays() -> None:
-    places, expected = evenly_placed(SCALE, [0.01 * 1.05**level for level in SCALE])
+    places, expected = place_evenly(SCALE, [0.01 * 1.05**level for level in SCALE])
     assert places == pytest.approx(SCALE, abs=1e-9)
     assert expected == pytest.approx([0.01 * 1.05**level for level in SCALE])
 
 
 def test_log_rate_rises_evenly_along_a_bent_curve() -> None:
     rates = [0.005 + 0.1 * (level / 63) ** 3 for level in SCALE]
-    places, expected = evenly_placed(SCALE, rates)
+    places, expected = place_evenly(SCALE, rates)
     assert places[0] == 0 and places[-1] == 63 and bool(np.all(np.diff(places) > 0))
     assert np.diff(np.log(expected)) == pytest.approx([math.log(0.105 / 0.005) / 63] * 63)
     assert on_curve(SCALE, rates, places) == pytest.approx(np.log(expected))
@@ -41,7 +41,7 @@ def test_log_rate_rises_evenly_along_a_bent_curve() -> None:
 def test_where_the_rate_falls_the_places_jump_and_the_lowest_quality_is_the_lowest_rate() -> None:
     rates = [0.02, 0.015, 0.01, 0.012, 0.03, 0.05, 0.04, 0.025, 0.045, 0.08]
     scale = list(range(len(rates)))
-    places, expected = evenly_placed(scale, rates, count=50)
+    places, expected = place_evenly(scale, rates, count=50)
     assert places[0] == 2 and expected[0] == pytest.approx(0.01)
     assert places[-1] == 9 and expected[-1] == pytest.approx(0.08)
     assert bool(np.all(np.diff(places) > 0)) and np.diff(np.log(expected)) == pytest.approx([math.log(8) / 49] * 49)
@@ -52,7 +52,7 @@ def test_where_the_rate_falls_the_places_jump_and_the_lowest_quality_is_the_lowe
 
 
 def test_what_costs_more_than_the_last_place_is_not_used() -> None:
-    places, expected = evenly_placed([0, 1, 2, 3], [0.01, 0.05, 0.03, 0.02], count=5)
+    places, expected = place_evenly([0, 1, 2, 3], [0.01, 0.05, 0.03, 0.02], count=5)
     assert expected[-1] == pytest.approx(0.02) and places[-1] == 3
     assert all(place <= 0.5 for place in places[:-1])
 
@@ -60,7 +60,7 @@ def test_what_costs_more_than_the_last_place_is_not_used() -> None:
 @pytest.mark.parametrize("rates", [[0.03, 0.02, 0.01], [0.02, 0.02, 0.02], [0.0, 0.0, 0.0]])
 def test_a_rate_that_never_rises_is_refused(rates: list[float]) -> None:
     with pytest.raises(GnvcError, match="does not rise"):
-        evenly_placed([0, 1, 2], rates)
+        place_evenly([0, 1, 2], rates)
 
 
 def test_a_codecs_rates_rise_evenly_at_the_placed_qualities_and_it_is_left_as_it_was() -> None:
@@ -73,7 +73,7 @@ def test_a_codecs_rates_rise_evenly_at_the_placed_qualities_and_it_is_left_as_it
     fields = moving_fields(2, 2, 8, 8, torch.Generator().manual_seed(1))
     raw = rates_of(model, fields, LEVELS)
     assert min(raw) < raw[0]  # it does fall
-    found = evenly_placed(LEVELS, rates_of(model, fields, LEVELS))
+    found = place_evenly(LEVELS, rates_of(model, fields, LEVELS))
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     model.eval().freeze(torch.tensor(found.places))
     rates = []
@@ -89,7 +89,7 @@ def test_a_transform_codecs_qualities_are_moved_with_all_that_depends_on_them() 
     """Rates rise evenly; a moved quality codes and decodes as the trained one where it lies now."""
     model = trained_like(kind="transform")
     fields = 3 * latents(2, 5, 20, 20, seed=4)
-    found = evenly_placed(LEVELS, rates_of(model, fields, LEVELS))
+    found = place_evenly(LEVELS, rates_of(model, fields, LEVELS))
     moved = copy.deepcopy(model)
     moved.freeze(torch.tensor(found.places))
     rates = []

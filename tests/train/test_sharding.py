@@ -27,7 +27,7 @@ from gnvc_vd.conventions import UsageError
 from gnvc_vd.presets import preset
 from gnvc_vd.train import loop
 from gnvc_vd.train.checkpoint import EMA
-from gnvc_vd.train.ema import Ema, put
+from gnvc_vd.train.ema import Ema, scatter_into
 from gnvc_vd.train.export import export
 from gnvc_vd.train.log import FIGURES, read_figures
 from gnvc_vd.train.loop import Trainer, train
@@ -101,7 +101,7 @@ def test_replicas_each_divide_a_transformer_over_their_own_processes(rank: int) 
             wanted = torch.full_like(sizes[name], torch.nan)
             mine = slice(rows * (rank % 3), rows * (rank % 3 + 1))
             wanted[mine] = sizes[name][mine] + 1
-            assert torch.equal(own(put(one, wanted)), sizes[name][mine] + 1), name
+            assert torch.equal(own(scatter_into(one, wanted)), sizes[name][mine] + 1), name
 
 
 def test_replicas_that_do_not_divide_the_processes_are_refused() -> None:

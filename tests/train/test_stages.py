@@ -114,7 +114,7 @@ def test_flow_matching_trains_the_codec_too_where_it_is_not_detached() -> None:
 def test_stage_one_is_the_sum_of_its_terms() -> None:
     stage = codec_stage("latent")
     loss = stage(video(), STEP)
-    quality = losses.sampled_quality(STEP.draws(torch.device("cpu")).uniform(), stage.rate, STEP.progress)
+    quality = losses.sample_quality(STEP.draws(torch.device("cpu")).uniform(), stage.rate, STEP.progress)
     weight = losses.lambda_of(quality, stage.rate)
     terms = loss.terms
     expected = (terms["rate"] + weight * (terms["decoded"] + terms["refined"])) / weight.sqrt()
@@ -158,7 +158,7 @@ def test_a_continued_window_is_given_the_clean_latent_before_it(noise_scale: flo
     assert torch.equal(mask[:, 0], torch.ones_like(mask[:, 0])) and not mask[:, 1:].any()
     assert torch.equal(context[:, :, 0], clean[:, :, first - 1]) and not context[:, :, 1:].any()
     draws = STEP.draws(torch.device("cpu"))
-    quality = losses.sampled_quality(draws.uniform(), stage.rate, STEP.progress)
+    quality = losses.sample_quality(draws.uniform(), stage.rate, STEP.progress)
     coded = stage.bottleneck(clean, quality[:, None].expand(-1, 3), draws.uniform_like)
     noise = noise_scale * draws.normal_like(clean)
     start = flow.start_point(coded.latents, noise, 0.3)
@@ -179,7 +179,7 @@ def test_a_clip_s_refinement_starts_where_its_own_error_puts_it() -> None:
     terms = stage(clips, STEP).terms
     clean = stage.vae.encode(clips.float() / 127.5 - 1)
     draws = STEP.draws(torch.device("cpu"))
-    quality = losses.sampled_quality(draws.uniform(), stage.rate, STEP.progress)
+    quality = losses.sample_quality(draws.uniform(), stage.rate, STEP.progress)
     coded = stage.bottleneck(clean, quality[:, None].expand(-1, 3), draws.uniform_like)
     noise = draws.normal_like(clean)
     error = 0.5 * terms["decoded"].sqrt()
@@ -286,7 +286,7 @@ def test_latents_go_through_a_transform_code_of_each_clips_own_level() -> None:
     draws.normal_like(mean)
     level = losses.level_of(draws.uniform(1, 1, 1, 1), 1.5)
     assert level.unique().numel() == len(mean)
-    assert torch.equal(seen[1], losses.coded(seen[0], level, draws.normal_like(mean))[0])
+    assert torch.equal(seen[1], losses.code_latents(seen[0], level, draws.normal_like(mean))[0])
 
 
 def test_a_span_may_have_weights_and_a_level_of_its_own() -> None:
@@ -484,7 +484,7 @@ def test_validations_have_the_lattice_of_what_comes_back(monkeypatch: pytest.Mon
 
     vae, codec = build(training("vae", size=64)), codec_stage("warmup")
     monkeypatch.setattr(vae.vae, "decode", decoded)
-    monkeypatch.setattr("gnvc_vd.train.stages.codec_stage._coded", coded)
+    monkeypatch.setattr("gnvc_vd.train.stages.codec_stage._encode_and_decode", coded)
     found = {vae: vae.validate(clips).figures, codec: codec.validate(clips).figures}
     for stage, behind in ((vae, ""), (vae, "_at_0.02_bpp"), (codec, "_32")):
         figures = [found[stage][f"lattice_{stride}{behind}"] for stride in (2, 4, 8)]

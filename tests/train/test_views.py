@@ -5,7 +5,7 @@ import torch
 
 from gnvc_vd.metrics.perceptual import st_lpips
 from gnvc_vd.train.plan import BatchDraws
-from gnvc_vd.train.views import View, drawn_frames, frames_at, halved
+from gnvc_vd.train.views import View, draw_frames, frames_at, halve
 
 CPU = torch.device("cpu")
 
@@ -36,14 +36,14 @@ def test_every_corner_is_seen_in_every_symmetry_in_time() -> None:
 
 def test_gradients_reach_what_is_seen_and_nothing_else() -> None:
     clips = torch.zeros(3, 2, 4, 16, 16, requires_grad=True)
-    view, frames = View(clips, draws(3)), drawn_frames(clips, 2, draws(3))
+    view, frames = View(clips, draws(3)), draw_frames(clips, 2, draws(3))
     view.of(frames_at(clips, frames)).sum().backward()
     assert clips.grad is not None and set(clips.grad.unique().tolist()) == {0.0, 1.0}
     assert clips.grad.sum() == 3 * 2 * 2 * 9 * 9
 
 
 def test_frames_are_drawn_alike_often_in_order_and_once() -> None:
-    found = drawn_frames(torch.zeros(2000, 1, 9, 1, 1), 3, draws(2000))
+    found = draw_frames(torch.zeros(2000, 1, 9, 1, 1), 3, draws(2000))
     assert (found.diff(dim=1) > 0).all()
     shares = found.flatten().bincount(minlength=9) / 2000
     assert shares.tolist() == pytest.approx([1 / 3] * 9, abs=0.05)
@@ -51,7 +51,7 @@ def test_frames_are_drawn_alike_often_in_order_and_once() -> None:
 
 def test_half_the_size_is_the_mean_of_four_and_a_small_clip_one_that_a_network_can_see() -> None:
     clip = torch.rand(1, 3, 2, 51, 53)
-    assert torch.allclose(halved(clip)[0, 0, 1, 3, 4], clip[0, 0, 1, 6:8, 8:10].mean())
+    assert torch.allclose(halve(clip)[0, 0, 1, 3, 4], clip[0, 0, 1, 6:8, 8:10].mean())
     small = torch.rand(2, 3, 1, 32, 32)
     seen = View(small, draws(2)).of(small)
-    assert halved(seen) is seen and st_lpips("alex")(seen, seen).abs().max() < 1e-6
+    assert halve(seen) is seen and st_lpips("alex")(seen, seen).abs().max() < 1e-6

@@ -8,7 +8,7 @@ import pytest
 
 from gnvc_vd.conventions import Colour
 from gnvc_vd.video import RawVideo, create_video, ffmpeg, open_video
-from gnvc_vd.video.planes import PlanesOf
+from gnvc_vd.video.planes import PlaneConverter
 from gnvc_vd.video.reader import RawFormat
 from tests.conftest import noise_clip, smooth_clip
 
@@ -58,7 +58,7 @@ def test_rgb_becomes_the_planes_that_a_file_would_hold(tmp_path: Path) -> None:
     with create_video(tmp_path / "clip.yuv", 51, 35, Fraction(25), colour) as writer:
         for frame in clip:
             writer.write(frame)
-    convert = PlanesOf(colour)
+    convert = PlaneConverter(colour)
     converted = [convert(frame) for frame in clip]
     assert b"".join(one.tobytes() for one in converted) == (tmp_path / "clip.yuv").read_bytes()
     assert (converted[0].colour, converted[0].pixel_format) == (colour, "yuv420p")

@@ -79,7 +79,7 @@ def test_turned_films_are_cut_as_they_are_shown(tmp_path: Path, degrees: str) ->
 def test_seeking_reads_little_of_the_film(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What starts anew for lack of times is the exception."""
     counted = []
-    monkeypatch.setattr("gnvc_vd.video.seeking._counted", lambda *arguments: counted.append(arguments))
+    monkeypatch.setattr("gnvc_vd.video.seeking._read_by_counting", lambda *arguments: counted.append(arguments))
     for name in FILMS.keys() - {"bare.h264"}:
         film = made(tmp_path, name)
         read_frames(film, index_film(film), 20, 9)

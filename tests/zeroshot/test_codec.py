@@ -20,7 +20,7 @@ from gnvc_vd.video import VideoInfo
 from gnvc_vd.zeroshot.codec import Gvc
 from gnvc_vd.zeroshot.encoding import GvcEncodeOptions, atoms_of, quality_of
 from gnvc_vd.zeroshot.parameters import MODES, Mode, Parameters
-from gnvc_vd.zeroshot.payload import Parsed, atom_bytes, pack, symbol_hash
+from gnvc_vd.zeroshot.payload import PayloadParser, atom_bytes, pack, symbol_hash
 from gnvc_vd.zeroshot.sde import Schedule
 from gnvc_vd.zeroshot.tail import PUBLISHED
 from lab.gaussian_prior import clip, gaussian_prior
@@ -121,7 +121,7 @@ def test_a_gop_takes_the_bytes_that_enumeration_promises(gaussian: Gvc) -> None:
 
 def test_neighbours_share_one_still_in_flf2v(gaussian: Gvc) -> None:
     units = list(gaussian.encode_units(iter(smooth_clip(16, 16, 17)), how("flf2v")))
-    stills = [Parsed(unit.payload) for unit in units]
+    stills = [PayloadParser(unit.payload) for unit in units]
     assert [unit.frames for unit in units] == [5, 12] or [unit.frames for unit in units] == [5, 4, 8]
     assert [(one.first is not None, one.last is not None) for one in stills] == [(True, True)] + [
         (False, True) for _ in units[1:]
@@ -133,7 +133,7 @@ def test_i2v_codes_one_still_and_goes_on_from_its_own_pictures(gaussian: Gvc) ->
     for overlap, frames in ((True, [5, 4, 4, 4, 5]), (False, [5, 5, 5, 7])):
         units = list(gaussian.encode_units(iter(data), how("i2v", overlap=overlap)))
         assert [unit.frames for unit in units] == frames
-        parsed = [Parsed(unit.payload) for unit in units]
+        parsed = [PayloadParser(unit.payload) for unit in units]
         assert [one.first is not None for one in parsed] == [True] + [False] * (len(units) - 1)
         assert all(one.last is None for one in parsed)
         assert (parsed[0].allotment.atoms, parsed[0].allotment.tail_atoms) == (3, 6)
@@ -165,7 +165,7 @@ def test_scene_cuts_begin_a_chain_anew(gaussian: Gvc) -> None:
     frames = [dark] * 7 + [light] * 7
     units = list(gaussian.encode_units(iter(frames), replace(how("i2v"), scenecut=True, gop=9)))
     assert [unit.frames for unit in units] == [7, 7]
-    assert all(Parsed(unit.payload).first is not None for unit in units)
+    assert all(PayloadParser(unit.payload).first is not None for unit in units)
 
 
 @pytest.mark.parametrize(("mode", "bad"), [("t2v", {1}), ("flf2v", {1, 2}), ("i2v", {1, 2, 3, 4, 5})])
@@ -249,7 +249,7 @@ def test_withheld_latents_take_no_bits(gaussian: Gvc) -> None:
     sizes = []
     for withhold in (False, True):
         (unit,) = gaussian.encode_units(iter(smooth_clip(32, 32, 9)), how("flf2v", gop=9, withhold=withhold))
-        parsed = Parsed(unit.payload)
+        parsed = PayloadParser(unit.payload)
         sizes.append(unit.size)
         content = parsed.content([0 if withhold else 3, 3, 3], 3, 64)
         assert len(content.sets[0][0][0]) == (0 if withhold else 3)
@@ -341,7 +341,7 @@ def test_a_caption_is_part_of_a_rate(gaussian: Gvc, monkeypatch: pytest.MonkeyPa
     encoding = replace(how("t2v", atoms=None, bpp=0.3, gop=9, caption=words), parameters=Parameters("t2v", 1024, SHORT))
     units = list(gaussian.encode_units(iter(frames), encoding))
     found = 8 * len(pack_stream(gaussian.header(info(64, 64), encoding), units)) / (9 * 64 * 64)
-    assert found == pytest.approx(0.3, rel=0.05) and Parsed(units[0].payload).caption == words
+    assert found == pytest.approx(0.3, rel=0.05) and PayloadParser(units[0].payload).caption == words
 
 
 @pytest.mark.parametrize(

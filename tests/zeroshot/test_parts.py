@@ -12,7 +12,7 @@ from gnvc_vd.conventions import UsageError
 from gnvc_vd.zeroshot import tail
 from gnvc_vd.zeroshot.codebook import Choice
 from gnvc_vd.zeroshot.parameters import Parameters
-from gnvc_vd.zeroshot.payload import SKETCH_BYTES, Allotment, Content, Parsed, pack, symbol_hash
+from gnvc_vd.zeroshot.payload import SKETCH_BYTES, Allotment, Content, PayloadParser, pack, symbol_hash
 from gnvc_vd.zeroshot.sde import Schedule
 from gnvc_vd.zeroshot.trajectory import drift, sketch
 from tests.bitstream.streams import mutated
@@ -71,7 +71,7 @@ def test_payloads_round_trip(parts: dict[str, object]) -> None:
     counts = Allotment(5, 7, 2).counts(4, [0])
     assert counts == [0, 5, 7, 7]
     wanted = content(counts, 3, 64, **parts)
-    found = Parsed(pack(wanted, 64)).content(counts, 3, 64)
+    found = PayloadParser(pack(wanted, 64)).content(counts, 3, 64)
     assert found == wanted and symbol_hash(found) == symbol_hash(wanted)
 
 
@@ -83,7 +83,7 @@ def test_damaged_payloads_are_refused_or_another_content() -> None:
     for _ in range(300):
         data = mutated(good, random)
         try:
-            parsed = Parsed(data)
+            parsed = PayloadParser(data)
             found = parsed.content(parsed.allotment.counts(4), 3, 64)
             assert data == good or found != wanted or symbol_hash(found) == symbol_hash(wanted)
         except BitstreamError:
@@ -94,7 +94,7 @@ def test_damaged_payloads_are_refused_or_another_content() -> None:
 def test_more_atoms_than_the_codebook_has_are_refused() -> None:
     data = pack(content([5] * 4, 3, 64), 64)
     with pytest.raises(BitstreamError, match="out of 4"):
-        Parsed(data).content([5] * 4, 3, 4)
+        PayloadParser(data).content([5] * 4, 3, 4)
 
 
 @pytest.mark.parametrize("code", [0, 20, 63, tail.PUBLISHED])

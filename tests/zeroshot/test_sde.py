@@ -52,9 +52,9 @@ def test_estimates_are_the_mixtures_own(sigma: float) -> None:
     x = torch.linspace(-4, 4, 201, dtype=torch.float64, requires_grad=True)
     (true_score,) = torch.autograd.grad(log_density(x, sigma).sum(), x)
     u = velocity(x.detach(), sigma)
-    assert (sde.clean(x.detach(), sigma, u) - posterior_mean(x.detach(), sigma)).abs().max() < 1e-10
+    assert (sde.predict_clean(x.detach(), sigma, u) - posterior_mean(x.detach(), sigma)).abs().max() < 1e-10
     assert (-sde.noise(x.detach(), sigma, u) / sigma - true_score).abs().max() < 1e-10
-    mixed = (1 - sigma) * sde.clean(x.detach(), sigma, u) + sigma * sde.noise(x.detach(), sigma, u)
+    mixed = (1 - sigma) * sde.predict_clean(x.detach(), sigma, u) + sigma * sde.noise(x.detach(), sigma, u)
     assert (mixed - x.detach()).abs().max() < 1e-10
 
 

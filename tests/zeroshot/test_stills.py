@@ -15,7 +15,7 @@ from gnvc_vd.bitstream import BitstreamError, pack_stream
 from gnvc_vd.conventions import GnvcError, UsageError
 from gnvc_vd.zeroshot.codec import Gvc
 from gnvc_vd.zeroshot.parameters import Parameters
-from gnvc_vd.zeroshot.payload import Parsed
+from gnvc_vd.zeroshot.payload import PayloadParser
 from gnvc_vd.zeroshot.stills import Factorized
 from lab.gaussian_prior import gaussian_prior
 from tests.bitstream.streams import mutated
@@ -103,7 +103,7 @@ def test_under_a_rate_the_atoms_take_what_the_stills_leave(stills: Factorized, m
     monkeypatch.setattr(stills, "encode", lambda frame, quality: coded.append(quality) or encode(frame, quality))
     (unit,) = codec.encode_units(iter(smooth_clip(32, 32, 5)), encoding)
     assert len(coded) == 2  # no search for a quality that there is not
-    parsed = Parsed(unit.payload)
+    parsed = PayloadParser(unit.payload)
     assert parsed.first == stills.encode(smooth_clip(32, 32, 1)[0], 63)
     whole = len(pack_stream(codec.header(info(), encoding), [unit]))
     assert whole <= 0.3 * 5 * 32 * 32 / 8 < whole + 30

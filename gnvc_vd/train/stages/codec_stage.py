@@ -78,7 +78,7 @@ class CodecStage(nn.Module):
         weights, draws = self.stage.weights, step.draws(clips.device)
         with torch.no_grad():
             clean = latents_of(self.vae, clips)
-        quality = losses.sampled_quality(draws.uniform(), self.rate, step.progress)
+        quality = losses.sample_quality(draws.uniform(), self.rate, step.progress)
         levels, rotation = quality[:, None].expand(-1, clean.shape[2]), self._rotation(step, clean.shape[2])
         coded = self.bottleneck(clean, levels, draws.uniform_like, rotation)
         noise, first = self.stage.noise_scale * draws.normal_like(clean), self._first_latent(step, clean.shape[2])
@@ -202,7 +202,7 @@ class CodecStage(nn.Module):
             encoding = EncodeOptions(quality, gop=originals[0].shape[0], scenecut=False, canvas="off")
             points = []
             for video in originals:
-                size, decoded = _coded(codec, video, encoding, decoding)
+                size, decoded = _encode_and_decode(codec, video, encoding, decoding)
                 error = np.square((video.astype(np.float64) - decoded) / 127.5).mean()
                 patterns = lattices(video, decoded).values()
                 points.append((8 * size / video[..., 0].size, psnr(video, decoded), error, *patterns))
@@ -229,7 +229,9 @@ class CodecStage(nn.Module):
         return GnvcVd(name, self.backbone, bottleneck, bytes(4), lambda: self.refiner, note, refinement)
 
 
-def _coded(codec: GnvcVd, video: Frame, encoding: EncodeOptions, decoding: DecodeOptions) -> tuple[int, Frame]:
+def _encode_and_decode(
+    codec: GnvcVd, video: Frame, encoding: EncodeOptions, decoding: DecodeOptions
+) -> tuple[int, Frame]:
     height, width = video.shape[1:3]
     info = VideoInfo(width, height, Fraction(25), None, Colour("bt709", "limited"), "", "")
     stream = codec.encode(Video(info, ((frame, None) for frame in video)), encoding)

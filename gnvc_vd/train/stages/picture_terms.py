@@ -12,7 +12,7 @@ from gnvc_vd.train import losses
 from gnvc_vd.train.adversary import Adversary, Pictures, PlainError
 from gnvc_vd.train.plan import BatchDraws
 from gnvc_vd.train.settings import Stage, Weights
-from gnvc_vd.train.views import View, drawn_frames, frames_at, halved
+from gnvc_vd.train.views import View, draw_frames, frames_at, halve
 
 TERMS = ("lattice", "perceptual", "perceptual_half", "adversarial")  # each with a weight of its name
 
@@ -48,17 +48,17 @@ class PictureTerms(nn.Module):
         if weights.lattice:
             terms["lattice"] = losses.lattice(pictures.shown, pictures.video)
         if weights.perceive:
-            terms |= self._perceived(weights, pictures, draws)
+            terms |= self._perceptual_terms(weights, pictures, draws)
         if weights.adversarial:
             assert self.adversary is not None
             terms |= self.adversary(pictures, plain, draws)
         return terms
 
-    def _perceived(self, weights: Weights, pictures: Pictures, draws: BatchDraws) -> dict[str, Tensor]:
+    def _perceptual_terms(self, weights: Weights, pictures: Pictures, draws: BatchDraws) -> dict[str, Tensor]:
         assert self.perceptual is not None
         seen = [pictures.shown, pictures.video]
         if self.frames is not None and self.frames < seen[0].shape[2]:
-            chosen = drawn_frames(seen[0], self.frames, draws)
+            chosen = draw_frames(seen[0], self.frames, draws)
             seen = [frames_at(clips, chosen) for clips in seen]
         if self.views:
             view = View(seen[0], draws)
@@ -67,5 +67,5 @@ class PictureTerms(nn.Module):
         if weights.perceptual:
             terms["perceptual"] = self.perceptual(*seen)
         if weights.perceptual_half:
-            terms["perceptual_half"] = self.perceptual(*map(halved, seen))
+            terms["perceptual_half"] = self.perceptual(*map(halve, seen))
         return terms

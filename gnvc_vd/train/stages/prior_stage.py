@@ -29,13 +29,13 @@ class PriorStage(nn.Module):
 
     def variant(self, clips: Tensor, step: Step) -> tuple[int, ...]:
         """What the step's numbers decide about its shapes."""
-        return self._given(step)
+        return self._given_frames(step)
 
     def forward(self, clips: Tensor, step: Step) -> Losses:
         draws = step.draws(clips.device)
         with torch.no_grad():
             clean = latents_of(self.vae, clips)
-            given = self._given(step)
+            given = self._given_frames(step)
             if given and clips.shape[1] == LATENT_CHANNELS:
                 raise GnvcError("latents made before have no frames to be given: train with the videos themselves")
             condition = condition_on(self.vae, to_model(clips), given)
@@ -49,7 +49,7 @@ class PriorStage(nn.Module):
         loss = losses.flow_matching(self.dit.velocity(x, sigma, condition), flow.velocity(clean, noise, 1.0))
         return Losses(self.stage.weights.cfm * loss.mean(), {"cfm": loss.unflatten(0, (-1, times)).mean(1)})
 
-    def _given(self, step: Step) -> tuple[int, ...]:
+    def _given_frames(self, step: Step) -> tuple[int, ...]:
         drawn, nothing_and_first = step.shared(STEP).uniform(), sum(self.stage.conditions[:2])
         if drawn < self.stage.conditions[0]:
             return NOTHING

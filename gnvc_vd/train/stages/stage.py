@@ -23,7 +23,7 @@ class Step(NamedTuple):
     samples: list[int]
     span: Span | None = None  # whose clips they are; by default the one of its number
     planned_step: float | None = None  # how many of the steps are over by the clock (clock.py); by default its number
-    kept: "KeptNumbers | None" = None  # the tensors that hold its numbers, if they are not drawn anew
+    kept: "StaticNumbers | None" = None  # the tensors that hold its numbers, if they are not drawn anew
 
     @property
     def progress(self) -> float | Tensor:
@@ -43,7 +43,7 @@ class Step(NamedTuple):
         return Draws(self.seed, self.number, purpose)
 
 
-class KeptNumbers:
+class StaticNumbers:
     """Tensors that stay where they are and hold one step's numbers after the other's.
 
     A forward pass asks for the same things in the same order in all steps of one variant, which each stage names: for
@@ -74,7 +74,7 @@ class KeptNumbers:
 
     def draws(self) -> BatchDraws:
         self._begun += 1
-        return KeptDraws(self, self._begun - 1)
+        return StaticDraws(self, self._begun - 1)
 
     def batch(self, turn: int, step: Step) -> BatchDraws:
         """What `step.draws` would have returned for the first, second … time."""
@@ -83,10 +83,10 @@ class KeptNumbers:
         return self._draws[turn]
 
 
-class KeptDraws(BatchDraws):
+class StaticDraws(BatchDraws):
     """A batch's numbers, kept."""
 
-    def __init__(self, kept: KeptNumbers, turn: int) -> None:
+    def __init__(self, kept: StaticNumbers, turn: int) -> None:
         self._kept, self._turn = kept, turn
 
     def uniform(self, *shape: int) -> Tensor:

@@ -47,7 +47,7 @@ class VaeStage(nn.Module):
         coarsest = self.stage.coarsest if span.coarsest is None else span.coarsest
         if coarsest:
             level = losses.level_of(draws.uniform(1, 1, 1, 1), coarsest)
-            z, bits = losses.coded(z, level, draws.normal_like(mean))
+            z, bits = losses.code_latents(z, level, draws.normal_like(mean))
         decoded = self.vae.reconstruction(z)
 
         def plain(decoded: Tensor) -> dict[str, Tensor]:

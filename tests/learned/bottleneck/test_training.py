@@ -5,7 +5,7 @@ import torch
 
 from gnvc_vd.learned.bottleneck.contextual import Contextual
 from lab.moving_fields import moving_fields
-from lab.train_synthetic import Point, measure, retrained, train
+from lab.train_synthetic import Point, measure, retrain, train
 from tests.learned.bottleneck.models import NANO
 
 LEVELS = (0, 21, 42, 63)
@@ -48,7 +48,7 @@ def test_the_past_saves_bits_against_anchors_only(trained: Contextual) -> None:
 def test_decoded_neighbours_save_bits(trained: Contextual) -> None:
     torch.set_num_threads(1)
     options = {"clips": 4, "latents": 3}
-    whole, blind = (measure(retrained(trained, 150, spatial=spatial, **options), LEVELS) for spatial in (True, False))
+    whole, blind = (measure(retrain(trained, 150, spatial=spatial, **options), LEVELS) for spatial in (True, False))
     assert bits(whole) < 0.97 * bits(blind)
 
 
