@@ -511,8 +511,8 @@ def test_a_stated_rate_is_marked_in_points_and_in_the_report(tmp_path: Path) -> 
 def test_a_protocol_gives_frames_and_gops_that_nobody_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made_up_set(tmp_path, sequences=1)
     seen: list[tuple[int | None, int | None]] = []
-    monkeypatch.setattr("gnvc_vd.evaluate.run._prepared", lambda one, told: seen.append((told.frames, told.gop)))
-    monkeypatch.setattr("gnvc_vd.evaluate.run.Job.finished", lambda job: job)  # nothing is to be made
+    monkeypatch.setattr("gnvc_vd.evaluate.run._prepare_copies", lambda one, told: seen.append((told.frames, told.gop)))
+    monkeypatch.setattr("gnvc_vd.evaluate.run.Job.read_result", lambda job: job)  # nothing is to be made
     for changes in ({}, {"protocol": "gvc"}, {"protocol": "gvc", "frames": 5, "gop": 9}):
         evaluate(evaluation(tmp_path, **changes), "cpu")
     assert seen[::2] == [(FRAMES, 25), (99, 33), (5, 9)]

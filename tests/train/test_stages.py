@@ -241,7 +241,7 @@ def test_a_clip_may_be_seen_with_several_noises_in_one_step() -> None:
 def test_the_prior_is_given_frames_in_the_stated_shares() -> None:
     stage = build(training("prior"))
     assert isinstance(stage, PriorStage)
-    kinds = [stage._given(STEP._replace(number=number)) for number in range(400)]
+    kinds = [stage._given_frames(STEP._replace(number=number)) for number in range(400)]
     shares = [kinds.count(kind) / 400 for kind in ((), (0,), (0, -1))]
     assert shares == pytest.approx([0.4, 0.3, 0.3], abs=0.07)
 
