@@ -152,9 +152,9 @@ class Merge(nn.Module):
         merged = time * space**2 * width
         self.time, self.space = time, space
         self.matrix = nn.Linear(merged, into)
-        with torch.no_grad():
+        if not self.matrix.weight.is_meta:
             means = torch.eye(into).repeat_interleave(merged // into, dim=1) / (merged // into)
-            self.matrix.weight += rearrange(means, "o (c u p q) -> o (u p q c)", u=time, p=space, q=space)
+            self.matrix.weight.data += rearrange(means, "o (c u p q) -> o (u p q c)", u=time, p=space, q=space)
 
     def forward(self, x: Tensor, past: FrameCache) -> Tensor:
         if past.begins and self.time > 1:
@@ -171,9 +171,9 @@ class Split(nn.Module):
         split = time * space**2 * into
         self.time, self.space = time, space
         self.matrix = nn.Linear(width, split)
-        with torch.no_grad():
+        if not self.matrix.weight.is_meta:
             repeats = torch.eye(width).repeat_interleave(split // width, dim=0)
-            self.matrix.weight += rearrange(repeats, "(c u p q) i -> (u p q c) i", u=time, p=space, q=space)
+            self.matrix.weight.data += rearrange(repeats, "(c u p q) i -> (u p q c) i", u=time, p=space, q=space)
 
     def forward(self, x: Tensor, past: FrameCache) -> Tensor:
         split = "b t h w (u p q c) -> b (t u) (h p) (w q) c"

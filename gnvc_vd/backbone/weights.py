@@ -13,8 +13,19 @@ from torch import Tensor, nn
 
 from gnvc_vd.backbone.encoders import IMAGE_ENCODER, ImageEncoder, NoTextEncoderError, embed
 from gnvc_vd.backbone.folder import BackboneReference, ModelDescription, write_description
+from gnvc_vd.backbone.lean_diffusers import import_diffusers
 from gnvc_vd.backbone.light_vae import LightVae
-from gnvc_vd.backbone.sources import DIT_FILE, EMPTY_PROMPT, VAE_FILE, Tensors, WeightSource, fill, find, from_seed
+from gnvc_vd.backbone.sources import (
+    DIT_FILE,
+    EMPTY_PROMPT,
+    VAE_FILE,
+    Tensors,
+    WeightSource,
+    fill,
+    find,
+    from_seed,
+    shapes_only,
+)
 from gnvc_vd.backbone.streaming import VideoVae
 from gnvc_vd.backbone.tiles import Tiling
 from gnvc_vd.common.files import file_sha256, replacing
@@ -34,6 +45,7 @@ class Options:
 
     Args:
         vae_encoder, vae_decoder, transformer: the type of their weights, in which they compute.
+        lean: import diffusers without the packages beside it (lean_diffusers.py): programs, which start sooner so.
     """
 
     vae_encoder: torch.dtype = torch.float32
@@ -42,6 +54,7 @@ class Options:
     kernels: Literal["auto", "stock"] = "auto"  # of Wan's VAE
     tiling: Tiling | Literal["auto"] | None = None  # of Wan's VAE; the light one needs none
     attention: str = "native"  # diffusers' name for a kernel ("native", "flash", "sage", …)
+    lean: bool = False
 
 
 @dataclass
@@ -122,6 +135,8 @@ def random_backbone(sizes: Preset, options: Options | None = None) -> Backbone:
 def new_vae(preset: VaePreset, options: Options) -> VideoVae:
     """The VAE that a preset describes, Wan's or the light one (which needs nothing of diffusers), not yet trained."""
     if preset.architecture == "wan":
+        if options.lean:
+            import_diffusers()
         from gnvc_vd.backbone.wan_vae import WanVae, build_vae
 
         return WanVae(build_vae(preset), options.kernels, options.tiling)
@@ -166,6 +181,8 @@ def _backbone(source: WeightSource, options: Options) -> Backbone:
 
 
 def _dit(source: WeightSource, options: Options) -> "WanDit":
+    if options.lean:
+        import_diffusers()
     from gnvc_vd.backbone.dit import WanDit, build_dit, keep_in_float32
 
     def build() -> WanDit:
@@ -186,7 +203,7 @@ def _with_weights(build: Callable[[], M], tensors: Callable[[], Tensors] | None,
             torch.manual_seed(seed)
             made = build()
     else:
-        with torch.device("meta"):  # so that a wrong size is found before any memory is taken for it
+        with shapes_only():
             made = build()
         fill(cast(nn.Module, made.model), tensors(), where)
     return made.eval().requires_grad_(False)

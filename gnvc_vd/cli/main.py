@@ -26,6 +26,7 @@ from gnvc_vd.conventions import GnvcError, UsageError
 
 if TYPE_CHECKING:
     from gnvc_vd.backbone.tiles import Tiling
+    from gnvc_vd.backbone.weights import Options
     from gnvc_vd.bitstream import Header
     from gnvc_vd.codecs.contract import Codec
     from gnvc_vd.learned.codec import EncodeOptions, GnvcVd
@@ -101,9 +102,15 @@ def _codec_of(arguments: argparse.Namespace) -> "Callable[[Header], Codec[Any]]"
 
     def load(header: "Header") -> "Codec[Any]":
         gvc.check_size(header, arguments.max_pixels)
-        return _ready(load_for(header, arguments.model, arguments.still_weights), arguments)
+        return _ready(load_for(header, arguments.model, arguments.still_weights, _options()), arguments)
 
     return load
+
+
+def _options(**more: Any) -> "Options":
+    from gnvc_vd.backbone.weights import Options
+
+    return Options(lean=True, **more)
 
 
 def _ready(codec: "C", arguments: argparse.Namespace) -> "C":
@@ -154,14 +161,13 @@ def _encoder(arguments: argparse.Namespace, height: int) -> "tuple[Codec[Any], A
     """A codec, and what it is told for pictures of a height."""
     import torch
 
-    from gnvc_vd.backbone.weights import Options
     from gnvc_vd.codecs.load import load, load_gvc
 
     if arguments.codec == "gvc":
-        zeroshot = _ready(load_gvc(arguments.model, still_weights=arguments.still_weights), arguments)
+        zeroshot = _ready(load_gvc(arguments.model, _options(), arguments.still_weights), arguments)
         return zeroshot, gvc.gvc_settings(arguments, zeroshot, height)
     kind = torch.bfloat16 if arguments.precision == "bf16" else torch.float32
-    options = Options(vae_encoder=kind, tiling=_tiling(arguments.tile))
+    options = _options(vae_encoder=kind, tiling=_tiling(arguments.tile))
     learned = _ready(load(arguments.model, options), arguments)
     return learned, _settings(arguments, learned)
 
@@ -224,12 +230,11 @@ class DecoderLoader:
         import torch
 
         from gnvc_vd.backbone.decoder_precision import decoder_dtype
-        from gnvc_vd.backbone.weights import Options
         from gnvc_vd.bitstream import CodecId
         from gnvc_vd.codecs.load import load_for
         from gnvc_vd.learned.codec import GnvcVd
 
-        arguments, options = self.arguments, None
+        arguments, options = self.arguments, _options()
         gvc.check_size(header, arguments.max_pixels)
         if header.codec is CodecId.GVC:
             given = arguments.precision == "bf16" or arguments.attention or arguments.tile
@@ -239,7 +244,7 @@ class DecoderLoader:
             kind = decoder_dtype(arguments.precision, torch.device(_device(arguments.device)))
             self.precision = "bf16" if kind is torch.bfloat16 else "fp32"
             attention, tiling = arguments.attention or "native", _tiling(arguments.tile)
-            options = Options(vae_decoder=kind, transformer=kind, tiling=tiling, attention=attention)
+            options = _options(vae_decoder=kind, transformer=kind, tiling=tiling, attention=attention)
         codec = load_for(header, arguments.model, arguments.still_weights, options)
         if isinstance(codec, GnvcVd) and arguments.refine:
             tile = codec.refinement.tile if arguments.tile is None else arguments.tile

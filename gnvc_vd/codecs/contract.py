@@ -8,17 +8,19 @@ GNVC-VD (learned/) and GVC (zeroshot/) meet it without knowing one another, or t
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, BinaryIO, Protocol, Self, TypeVar
-
-import torch
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, Self, TypeVar
 
 from gnvc_vd.bitstream import CodecId, Header, Unit
 from gnvc_vd.bitstream.playback import DecodeOptions, UnitDecoder
 from gnvc_vd.bitstream.refinement import Refinement
 from gnvc_vd.conventions import QUALITIES, Frame
-from gnvc_vd.video import Video, VideoInfo
-from gnvc_vd.zeroshot.codebook import MAX_ATOMS
-from gnvc_vd.zeroshot.parameters import Parameters
+from gnvc_vd.zeroshot.combinadic import MAX_ATOMS
+
+if TYPE_CHECKING:
+    import torch
+
+    from gnvc_vd.video import Video, VideoInfo
+    from gnvc_vd.zeroshot.parameters import Parameters
 
 
 class EncoderSettings(Protocol):
@@ -27,7 +29,7 @@ class EncoderSettings(Protocol):
     @property
     def gop(self) -> int: ...
 
-    def target_bytes(self, info: VideoInfo, frames: int) -> float | None:
+    def target_bytes(self, info: "VideoInfo", frames: int) -> float | None:
         """Of the whole file of so many frames, where a rate is asked for."""
 
 
@@ -55,15 +57,15 @@ class Codec(Protocol[Settings]):
     coded_identity: bytes
     shown_identity: bytes
 
-    def to(self, device: torch.device | str) -> Self: ...
+    def to(self, device: "torch.device | str") -> Self: ...
 
-    def header(self, info: VideoInfo, settings: Settings) -> Header: ...
+    def header(self, info: "VideoInfo", settings: Settings) -> Header: ...
 
     def encode_units(
         self,
         frames: Iterable[Frame],
         settings: Settings,
-        info: VideoInfo | None = None,
+        info: "VideoInfo | None" = None,
         on_trial: Callable[[int, float], object] = ...,
         say: Callable[[str], object] = ...,
     ) -> Iterator[Unit]:
@@ -72,7 +74,7 @@ class Codec(Protocol[Settings]):
     def decoder(self, header: Header, decoding: DecodeOptions | None = None, pictures: bool = True) -> Decoder:
         """For one stream, whose parameters it parses; without pictures, for what can be verified without its model."""
 
-    def encode(self, video: Video, settings: Any = None, **options: Any) -> bytes: ...
+    def encode(self, video: "Video", settings: Any = None, **options: Any) -> bytes: ...
 
     def decode(
         self, stream: bytes | BinaryIO, decoding: DecodeOptions | None = None, **options: Any
@@ -90,12 +92,14 @@ class RateOption:
 RATE_OPTIONS = {"gnvc-vd": RateOption("--quality", QUALITIES - 1), "gvc": RateOption("--atoms", MAX_ATOMS)}
 
 
-def parameters_of(header: Header) -> Parameters | Refinement:
+def parameters_of(header: Header) -> "Parameters | Refinement":
     """What a header says of how a decoder is meant to go about it, by its codec; this needs no model.
 
     Raises:
         BitstreamError: it is out of bounds.
     """
     if header.codec is CodecId.GVC:
+        from gnvc_vd.zeroshot.parameters import Parameters  # which need torch, as GNVC-VD's do not
+
         return Parameters.parse(header.parameters)
     return Refinement.parse(header.parameters)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from gnvc_vd.bitstream import BitstreamError, CodecId, Damage, End, Header, Reader, Unit
 from gnvc_vd.codecs.contract import parameters_of
-from gnvc_vd.codecs.transcode import input_stream
+from gnvc_vd.common.files import input_stream
 from gnvc_vd.conventions import MAX_PIXELS, Colour, bits_per_pixel, kilobits_per_second
 from gnvc_vd.presets import BottleneckKind
 

@@ -21,7 +21,7 @@ from gnvc_vd.backbone.folder import (
     read_description,
     write_description,
 )
-from gnvc_vd.backbone.sources import fill, model_folder, read_tensors
+from gnvc_vd.backbone.sources import fill, model_folder, read_tensors, shapes_only
 from gnvc_vd.backbone.weights import Backbone, Options, load_backbone, save_backbone
 from gnvc_vd.bitstream import CodecId, Header
 from gnvc_vd.bitstream.refinement import Refinement
@@ -51,7 +51,7 @@ def load(name: str | Path | None = None, options: Options | None = None) -> Gnvc
     backbone, folder = load_backbone(name, options), model_folder(name)
     reference = _reference(folder)
     if reference is not None:
-        with torch.device("meta"):
+        with shapes_only():
             bottleneck = bottleneck_of(reference.bottleneck, reference.thrift)
         states = _codec_states(folder, reference, bottleneck)
         fill(bottleneck, states[CODEC_FILE], str(folder), stored_names(bottleneck))
@@ -96,11 +96,11 @@ def load_for(
     """The codec that decodes streams with this header; still weights are for those that say so.
 
     Args:
-        options: of GNVC-VD; GVC's decoder follows its encoder's floats, and has none.
+        options: for GVC, whose decoder follows its encoder's floats, none that change them.
     """
     if header.codec is CodecId.GVC:
         stills = Parameters.parse(header.parameters).still
-        return load_gvc(name, still_weights=None if stills == "av1" else still_weights)
+        return load_gvc(name, options, None if stills == "av1" else still_weights)
     if still_weights is not None:
         raise UsageError("--still-weights is an option of GVC, and this is a stream of GNVC-VD")
     return load(name, options)
@@ -162,9 +162,11 @@ def _assemble(
     """Without an adaptor it has one that follows from its backbone's seed, and its identity says no more than that."""
 
     def refiner() -> "Refiner":
+        dit = backbone.dit  # first: it may have its own way of importing diffusers
+
         from gnvc_vd.learned.refine.refiner import Refiner
 
-        made = Refiner(backbone.dit, preset, bottleneck.preset.features)
+        made = Refiner(dit, preset, bottleneck.preset.features)
         if adaptor is not None:
             made.load_adaptor(adaptor, where)
         return made.requires_grad_(False)

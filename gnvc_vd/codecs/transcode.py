@@ -3,7 +3,7 @@
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -15,7 +15,7 @@ from gnvc_vd.bitstream import BitstreamError, Damage, Header, Reader, Unit, Writ
 from gnvc_vd.bitstream.gop import MIN_TAIL
 from gnvc_vd.bitstream.playback import DecodeOptions, Playback
 from gnvc_vd.codecs.contract import Codec, EncoderSettings
-from gnvc_vd.common.files import replacing
+from gnvc_vd.common.files import input_stream, replacing
 from gnvc_vd.conventions import MAX_PIXELS, UsageError, bits_per_pixel, kilobits_per_second
 from gnvc_vd.video import Video, create_video
 
@@ -149,14 +149,6 @@ def verify_file(codec_for: CodecFor, source: str, max_pixels: int = MAX_PIXELS) 
                 except BitstreamError as error:
                     gops[part.index] = str(error)
     return VerifyResult(gops, tuple(damages), decoder.drifts)
-
-
-def input_stream(source: str) -> AbstractContextManager[BinaryIO]:
-    if source == "-" and sys.stdin is None:
-        raise UsageError("standard input is closed")
-    if "\0" in source:
-        raise UsageError("a file name cannot hold a NUL")
-    return nullcontext(sys.stdin.buffer) if source == "-" else Path(source).open("rb")
 
 
 @contextmanager

@@ -5,12 +5,14 @@ import hashlib
 import os
 import re
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
+from typing import BinaryIO
 
-from gnvc_vd.conventions import GnvcError
+from gnvc_vd.conventions import GnvcError, UsageError
 
 try:
     from fcntl import LOCK_EX, LOCK_NB, flock
@@ -19,6 +21,15 @@ except ImportError:  # not on Windows: what a killed process leaves there stays
 
 OLD = "replaced"  # a folder that is moved aside
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def input_stream(source: str) -> AbstractContextManager[BinaryIO]:
+    """A file to read, or standard input by the name -."""
+    if source == "-" and sys.stdin is None:
+        raise UsageError("standard input is closed")
+    if "\0" in source:
+        raise UsageError("a file name cannot hold a NUL")
+    return nullcontext(sys.stdin.buffer) if source == "-" else Path(source).open("rb")
 
 
 @contextmanager

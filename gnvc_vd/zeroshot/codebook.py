@@ -24,7 +24,6 @@ from gnvc_vd.common.noise import words
 WORDS = 4  # of a counter's block
 SIGN_BIT = 31
 MAX_SIZE = 1 << 16
-MAX_ATOMS = 256
 PRECISION = 1 << 29  # the sum of all magnitudes of a residual in integers; sums then fit 31 bits
 
 

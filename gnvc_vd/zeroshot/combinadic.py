@@ -17,6 +17,8 @@ from math import comb
 
 from gnvc_vd.bitstream import BitstreamError
 
+MAX_ATOMS = 256  # of a set
+
 
 @cache
 def bits(size: int, count: int) -> int:

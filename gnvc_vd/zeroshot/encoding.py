@@ -7,7 +7,7 @@ from gnvc_vd.bitstream import gop as gops
 from gnvc_vd.common.strict import require
 from gnvc_vd.conventions import QUALITIES, UsageError
 from gnvc_vd.video import VideoInfo
-from gnvc_vd.zeroshot.codebook import MAX_ATOMS
+from gnvc_vd.zeroshot.combinadic import MAX_ATOMS
 from gnvc_vd.zeroshot.parameters import Parameters
 from gnvc_vd.zeroshot.payload import MAX_CAPTION, Allotment, atom_bytes
 from gnvc_vd.zeroshot.tail import PUBLISHED

@@ -14,8 +14,8 @@ import numpy as np
 from gnvc_vd.bitstream import BitstreamError
 from gnvc_vd.bitstream.layout import FieldError, Fields, varint
 from gnvc_vd.common.strict import require
-from gnvc_vd.zeroshot.codebook import MAX_ATOMS, Choice
-from gnvc_vd.zeroshot.combinadic import bits, rank, unrank
+from gnvc_vd.zeroshot.codebook import Choice
+from gnvc_vd.zeroshot.combinadic import MAX_ATOMS, bits, rank, unrank
 
 FIRST_STILL, LAST_STILL, CAPTION, RESIDUAL = 1, 2, 4, 8
 MAX_PART = (1 << 23) - 1

@@ -72,7 +72,7 @@ class Transform(Bottleneck):
         self.higher = SliceEntropy(preset, "higher", thrift)
         self.pyramid = Pyramid()
         self.correction = Correction(preset)
-        self.register_buffer("places", torch.arange(QUALITIES, dtype=torch.float32))
+        self.register_buffer("places", torch.arange(QUALITIES, dtype=torch.float32, device="cpu"))
 
     def check(self, where: str) -> None:
         super().check(where)
@@ -296,8 +296,8 @@ class OrthonormalTransform(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("mean", torch.zeros(LATENT_CHANNELS))
-        self.register_buffer("measured", torch.eye(CHANNELS))
-        self.register_buffer("basis", torch.eye(CHANNELS))
+        self.register_buffer("measured", torch.eye(CHANNELS, device="cpu"))
+        self.register_buffer("basis", torch.eye(CHANNELS, device="cpu"))
         self.turn = nn.Parameter(torch.zeros(CHANNELS, CHANNELS))
         self.carry = nn.Parameter(torch.zeros(LONGEST, CHANNELS))  # gain of the prediction from the last latent
 

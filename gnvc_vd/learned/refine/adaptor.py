@@ -14,7 +14,7 @@ import torch
 from diffusers import WanTransformer3DModel, WanVACETransformer3DModel
 from torch import Tensor
 
-from gnvc_vd.backbone.sources import read_tensors, shards
+from gnvc_vd.backbone.sources import read_tensors, shapes_only, shards
 from gnvc_vd.common import strict
 from gnvc_vd.common.strict import require
 from gnvc_vd.conventions import GnvcError
@@ -83,7 +83,7 @@ def start_from_vace(model: WanVACETransformer3DModel, folder: Path) -> None:
 
 def _empty(base: WanTransformer3DModel, layers: Sequence[int], channels: int) -> WanTransformer3DModel:
     config = {name: value for name, value in dict(base.config).items() if not name.startswith("_")}
-    with torch.device("meta"):
+    with shapes_only():
         if not layers:
             return WanTransformer3DModel(**config)
         # diffusers wants layer 0 among them but only counts the layers when it builds; its forward goes by the

@@ -1,0 +1,40 @@
+"""diffusers in a program: without what stands beside it, the same velocities, and low-rank corrections nonetheless."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+VELOCITIES = """
+import json, sys, torch
+from dataclasses import replace
+from gnvc_vd.backbone.weights import Options, random_backbone
+from gnvc_vd.presets import preset
+sizes = preset("nano")
+backbone = random_backbone(sizes, Options(lean=sys.argv[1] == "lean"))
+x = torch.randn(1, 16, 3, 4, 4, generator=torch.Generator().manual_seed(1))
+backbone.dit
+beside = sorted({"peft", "transformers", "accelerate"} & set(sys.modules))
+from gnvc_vd.learned.refine.refiner import Refiner
+torch.manual_seed(2)
+refiner = Refiner(backbone.dit, replace(sizes.adaptor, lora_rank=2), 8)
+for name, parameter in refiner.named_parameters():
+    if ".lora_" in name:
+        torch.nn.init.normal_(parameter)
+with torch.inference_mode(): velocity = refiner.velocity(x, 0.3, refiner.hints(x, x[:, :8], 0.3))
+print(json.dumps([beside, velocity.flatten().tolist()]))
+"""
+
+
+def velocities(how: str) -> tuple[list[str], list[float]]:
+    done = subprocess.run([sys.executable, "-c", VELOCITIES, how], capture_output=True, text=True, check=True)
+    beside, values = json.loads(done.stdout.splitlines()[-1])
+    return beside, values
+
+
+@pytest.mark.slow
+def test_velocities_are_those_of_diffusers_as_it_is() -> None:
+    (lean, quick), (stock, wanted) = velocities("lean"), velocities("stock")
+    assert lean == [] and stock == ["accelerate", "peft", "transformers"]
+    assert quick == wanted and len(set(wanted)) > 700  # not all alike
