@@ -1,90 +1,14 @@
-"""Flicker by frequency, and the flicker that a perceptual distance sees: studied, and no part of `compare`.
-
-    originals ──flow there and back──▶ Step ──▶ FlickerSpectrum     energy per temporal frequency, 8-bit levels squared
-    frames ──a perceptual distance──▶ TemporalDifference            |d(x_t, x_t+1) − d(y_t, y_t+1)|
-
-Notation is that of gnvc_vd/metrics/temporal.py.
-"""
+"""The flicker that a perceptual distance sees, |d(x_t, x_t+1) − d(y_t, y_t+1)|: studied, and no part of `compare`."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from gnvc_vd.conventions import Frame
 from gnvc_vd.metrics import UnavailableError
-from gnvc_vd.metrics.optical_flow import FlowEstimator, dis, warp
-from gnvc_vd.metrics.pairs import LUMA, Pair
-from gnvc_vd.metrics.temporal import Step, Steps
+from gnvc_vd.metrics.pairs import Pair
 
 Distance = Callable[[Tensor, Tensor], Tensor]
-
-
-@dataclass(frozen=True)
-class Spectrum:
-    """Energy per band of temporal frequency, in cycles a frame from 0 (drift) to 0.5; together, the whole energy."""
-
-    frequencies: tuple[float, ...]
-    energies: tuple[float, ...]
-
-
-def unexplained(step: Step) -> NDArray[np.float32]:
-    """e = M · [(W(y_t+1) − y_t) − (W(x_t+1) − x_t)] of luma, H W, in 8-bit levels.
-
-    What the flow misses and what truly changes is in both brackets and cancels: an exact copy gives 0 everywhere.
-    """
-    both = zip(step.reference, step.test, strict=True)
-    error = [torch.from_numpy((y.astype(np.float64) - x) @ LUMA)[None, None] for x, y in both]
-    residual = (warp(error[1], step.flow) - error[0])[0, 0].numpy()
-    return (residual * step.visible).astype(np.float32)
-
-
-class FlickerSpectrum:
-    """The spectrum of e over blocks of `window` steps, which follow one another without overlap.
-
-    S_k = c_k |Σ_t e_t exp(−2πi k t / N)|² / N², c = 1 at k = 0 and k = N / 2 and 2 between, summed over pixels and
-    divided by the number of visible ones (mean over the block); the mean of all blocks. Steps after the last whole
-    block are left out. Σ_k S_k is the mean of e² over visible pixels (Parseval).
-    """
-
-    def __init__(self, window: int = 16, estimate: FlowEstimator = dis) -> None:
-        if window < 2 or window % 2:
-            raise ValueError(f"a window is an even number of steps, not {window}")
-        self.window = window
-        self._steps = Steps(estimate)
-        self._block: list[NDArray[np.float32]] = []
-        self._seen = 0
-        self._spectra: list[NDArray[np.float64]] = []
-
-    def add(self, reference: Frame, test: Frame) -> None:
-        step = self._steps.push(reference, test)
-        if step is None:
-            return
-        self._block.append(unexplained(step))
-        self._seen += int(step.visible.sum())
-        if len(self._block) == self.window:
-            self._close_block()
-
-    def value(self) -> Spectrum:
-        if not self._spectra:
-            raise UnavailableError(f"needs {self.window + 1} frames that show some of the same")
-        energies = np.mean(self._spectra, axis=0)
-        bands = range(self.window // 2 + 1)
-        return Spectrum(tuple(k / self.window for k in bands), tuple(float(energy) for energy in energies))
-
-    def _close_block(self) -> None:
-        weights = np.full(self.window // 2 + 1, 2.0)
-        weights[0] = weights[-1] = 1.0
-        energy = np.zeros(len(weights))
-        for rows in np.array_split(np.arange(self._block[0].shape[0]), max(1, self._block[0].shape[0] // 64)):
-            block = np.stack([residual[rows] for residual in self._block])  # a few rows at a time: transforms are large
-            energy += np.square(np.abs(np.fft.rfft(block, axis=0))).sum((1, 2))
-        if self._seen:
-            self._spectra.append(weights * energy / self.window / self._seen)
-        self._block, self._seen = [], 0
 
 
 def temporal_difference(distance: Distance, x: Tensor, y: Tensor) -> Tensor:

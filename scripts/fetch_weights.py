@@ -4,6 +4,9 @@ NAME is a preset or a hub id (owner/name or owner/name@revision) of a model fold
 a diffusers folder. Files go to $GNVC_VD_WEIGHTS, or to a cache folder; an interrupted download goes on where it
 stopped. Only safetensors, JSON and the card are fetched; of a model folder only the files that its model.json names,
 which must have the sha256 that it states, and the backbone that it refers to.
+
+`metrics` is what the measures of an evaluation need: VGG16, AlexNet and RAFT of torchvision, to $TORCH_HOME, and CLIP
+and VideoMAE. Each file is refused where its sha256 is not the one that is known of it.
 """
 
 import argparse
@@ -18,20 +21,24 @@ from gnvc_vd.backbone.dit import build_dit
 from gnvc_vd.backbone.folder import DESCRIPTION, check_file, read_description
 from gnvc_vd.backbone.sources import find, repository_of, shapes_only
 from gnvc_vd.backbone.weights import Options, new_vae
+from gnvc_vd.common.files import file_sha256
 from gnvc_vd.common.strict import require
 from gnvc_vd.conventions import GnvcError, UsageError
+from gnvc_vd.metrics import UnavailableError
+from gnvc_vd.metrics.weight_files import HUB_FILES, NETWORKS, check_digest, checked_network, digest_of, in_torch_home
 from gnvc_vd.presets import PRESETS, Preset, Source
 
 PARTS = ("vae", "transformer", "image_encoder", "image_processor")  # the last two of image-conditioned models
 PATTERNS = [f"{part}/*.{kind}" for part in PARTS for kind in ("json", "safetensors")]
 TEXT_PATTERNS = ["tokenizer/*", "text_encoder/*.json", "text_encoder/*.safetensors"]
 CARD = "README.md"
+METRICS = "metrics"
 PUBLISHED_BYTES = 4  # a parameter at most, in the public diffusers folders: some hold less precision
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", metavar="NAME", help="what to fetch; without any, only the list is printed")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="what to fetch; without, only the list is printed")
     parser.add_argument("--text-encoder", action="store_true", help="also what embed_prompt.py needs")
     arguments = parser.parse_args()
     if not arguments.names:
@@ -39,7 +46,8 @@ def main() -> int:
         return 0
     try:
         for name in arguments.names:
-            print(fetch(name, arguments.text_encoder))
+            fetched = fetch_metrics() if name == METRICS else [fetch(name, arguments.text_encoder)]
+            print("\n".join(map(str, fetched)))
     except GnvcError as error:
         print(f"fetch_weights: {error}", file=sys.stderr)
         return 2 if isinstance(error, UsageError) else 1
@@ -56,6 +64,7 @@ def table() -> str:
             f"{name:17} {count / 1e6:9.1f} M {download}  {2 * count / 1e9:9.2f} GB {4 * count / 1e9:9.2f} GB   "
             f"{preset.source.repository if preset.source else without_source(preset)}"
         )
+    lines.append(f"{METRICS:17} of evaluations: {', '.join([*map(file_of, trunk_addresses()), *network_names()])}")
     return "\n".join(lines)
 
 
@@ -94,6 +103,46 @@ def fetch(name: str, text_encoder: bool = False, referring: tuple[str, ...] = ()
     if elsewhere is not None and not is_here(elsewhere):
         print(fetch(elsewhere, text_encoder, (*referring, name)))
     return folder
+
+
+def trunk_addresses() -> list[str]:
+    """torchvision's own; a name ends with the first digits of its file's sha256."""
+    import gnvc_vd.common.compat  # noqa: F401, I001 - before torchvision
+    from torchvision import models
+    from torchvision.models import optical_flow
+
+    trunks = models.AlexNet_Weights.IMAGENET1K_V1, models.VGG16_Weights.IMAGENET1K_V1
+    return [one.url for one in (*trunks, optical_flow.Raft_Large_Weights.C_T_SKHT_V2)]
+
+
+def network_names() -> list[str]:
+    return [network.name for network in NETWORKS.values()]
+
+
+def file_of(address: str) -> str:
+    return address.rpartition("/")[2]
+
+
+def fetch_metrics() -> list[str]:
+    """Fetch what is not there yet of the measures' networks; every path with its sha256."""
+    fetched = []
+    for address in trunk_addresses():
+        path = in_torch_home(file_of(address))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            check_digest(path)
+        except UnavailableError:
+            try:
+                torch.hub.download_url_to_file(address, str(path), hash_prefix=digest_of(path.name))
+            except Exception as error:
+                reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+                raise GnvcError(f"{path.name}: the download failed ({reason}); put {address} at {path}") from error
+        fetched.append(f"{path}  sha256 {file_sha256(path)}")
+    for network in NETWORKS.values():
+        source, folder = published(network.name)
+        download(network.name, source, folder, HUB_FILES)
+        fetched.append(f"{checked_network(network, folder) / HUB_FILES[1]}  sha256 {network.sha256}")
+    return fetched
 
 
 def is_here(name: str) -> bool:

@@ -130,7 +130,7 @@ def parser() -> Parser:
     compare.add_argument("--frames", type=values.positive, metavar="N", help="the first N alone")
     compare.add_argument("--metrics", metavar="NAME,…", help="only these (default: all; VGG metrics are slow)")
     compare.add_argument(
-        "--flow", choices=["dis", "raft"], default="dis", help="optical flow for e_warp (default: dis)"
+        "--flow", choices=["dis", "raft"], default="dis", help="optical flow for e_warp and flicker (default: dis)"
     )
     compare.add_argument(
         "--html", metavar="DIR", help="folder for a page that plays them side by side, offline: DIR/index.html"

@@ -11,22 +11,27 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import islice, zip_longest
+from pathlib import Path
 
 import torch
 from torch import nn
 from tqdm import tqdm
 
+from gnvc_vd.backbone.sources import published
 from gnvc_vd.common.strict import require
 from gnvc_vd.conventions import GnvcError
 from gnvc_vd.metrics import fidelity, perceptual
 from gnvc_vd.metrics.cvvdp import DISPLAY, ColorVideoVdp
+from gnvc_vd.metrics.features import ClipF, FrechetDistance, clip_images, videomae
 from gnvc_vd.metrics.fidelity import MsSsim, psnr_rgb, psnr_yuv
+from gnvc_vd.metrics.flicker import FlickerSpectrum
 from gnvc_vd.metrics.lattice import Lattice
-from gnvc_vd.metrics.optical_flow import FLOWS, FlowEstimator, dis, raft
+from gnvc_vd.metrics.optical_flow import FLOWS, FlowEstimator, dis, raft, remembering
 from gnvc_vd.metrics.pairs import FrameMean, Measure, Pair, PairMaker
 from gnvc_vd.metrics.perceptual import dists, lpips, st_lpips
 from gnvc_vd.metrics.temporal import WarpingError
 from gnvc_vd.metrics.vmaf import Vmaf
+from gnvc_vd.metrics.weight_files import NETWORKS, checked_network
 from gnvc_vd.video import RawVideo, Video, open_video
 from gnvc_vd.video.reader import is_raw
 
@@ -56,6 +61,13 @@ METRICS = {
     "st_lpips_alex": Metric("ST-LPIPS (AlexNet)", lambda panel: panel.network(st_lpips("alex")), lower_is_better=True),
     "st_lpips_vgg": Metric("ST-LPIPS (VGG)", lambda panel: panel.network(st_lpips("vgg")), lower_is_better=True),
     "e_warp": Metric("E_warp", lambda panel: WarpingError(panel.flow()), lower_is_better=True),
+    "flicker": Metric("flicker, levels²", lambda panel: panel.spectrum(), lower_is_better=True),
+    "clip_f": Metric("CLIP-F", lambda panel: panel.clip_f()),
+    "frechet": Metric(
+        "Fréchet distance (VideoMAE)",
+        lambda panel: FrechetDistance(videomae(network_folder("frechet"), panel.device)),
+        lower_is_better=True,
+    ),
     "lattice_2": Metric("lattice of stride 2, levels", lambda _: Lattice(2), lower_is_better=True),
     "lattice_4": Metric("lattice of stride 4, levels", lambda _: Lattice(4), lower_is_better=True),
     "lattice_8": Metric("lattice of stride 8, levels", lambda _: Lattice(8), lower_is_better=True),
@@ -75,6 +87,7 @@ class Comparison:
     notices: tuple[str, ...]
     seconds: float
     seconds_by_metric: dict[str, float]
+    flicker_spectrum: tuple[float, ...] = ()  # where flicker was measured: the energies of its bands, drift first
 
     def as_dict(self) -> dict[str, object]:
         """What --json says: the metrics beside the rest."""
@@ -111,7 +124,7 @@ def compare(
     Args:
         metrics: which to compute; the others are missing because nobody asked.
         raw: what those of the two that are headerless YUV hold.
-        flow: what finds the motion for e_warp: dis or raft.
+        flow: what finds the motion for e_warp and flicker: dis or raft.
     """
     check_measures(metrics, flow)
     require(not reference == test == "-", "standard input holds one video; two are compared")
@@ -140,9 +153,11 @@ def compare(
             panel.add(pairing(one, other))
             count += 1
         figures = panel.figures()
+        notices += panel.notices
     seconds = time.perf_counter() - start
     viewing = f"display {DISPLAY}, {float(rate):.6g} frames a second"
-    return Comparison(count, *sizes[0], viewing, figures, panel.missing, tuple(notices), seconds, panel.seconds)
+    missing, said = panel.missing, tuple(notices)
+    return Comparison(count, *sizes[0], viewing, figures, missing, said, seconds, panel.seconds, panel.bands)
 
 
 class Panel(ExitStack):
@@ -151,10 +166,15 @@ class Panel(ExitStack):
     `close` ends what runs beside us.
     """
 
+    device: str
+
     def __init__(self, metrics: Sequence[str], width: int, height: int, rate: Fraction, flow: str, device: str) -> None:
         super().__init__()
-        self._size, self._rate, self._flow, self._device = (width, height), rate, flow, device
+        self._size, self._rate, self._flow, self.device = (width, height), rate, flow, device
         self.missing: dict[str, str] = {}
+        self.notices: list[str] = []  # and bands, once there are figures
+        self.bands: tuple[float, ...] = ()
+        self._estimate: FlowEstimator | None = None
         self.seconds = dict.fromkeys(METRICS, 0.0)
         self._running: dict[str, Measure] = {}
         for name, metric in METRICS.items():
@@ -168,14 +188,25 @@ class Panel(ExitStack):
     def network(self, module: nn.Module, check_size: Callable[[int, int], None] = perceptual.check_size) -> Measure:
         """The mean of what a network says of two pictures, on the panel's device."""
         check_size(*self._size)
-        on_device = module.to(self._device)
+        on_device = module.to(self.device)
         return FrameMean(torch.inference_mode()(lambda pair: float(on_device(*pair.tensors))))
 
     def visible(self) -> ColorVideoVdp:
-        return ColorVideoVdp(*self._size, self._rate, self._device)
+        return ColorVideoVdp(*self._size, self._rate, self.device)
 
     def flow(self) -> FlowEstimator:
-        return raft(self._device) if self._flow == "raft" else dis
+        """One for all measures, so that a step's motion is found once."""
+        if self._estimate is None:
+            self._estimate = remembering(raft(self.device) if self._flow == "raft" else dis)
+        return self._estimate
+
+    def spectrum(self) -> FlickerSpectrum:
+        self._flicker = FlickerSpectrum(estimate=self.flow())
+        return self._flicker
+
+    def clip_f(self) -> ClipF:
+        self._clip_f = ClipF(clip_images(network_folder("clip_f"), self.device))
+        return self._clip_f
 
     def add(self, pair: Pair) -> None:
         for name, measure in list(self._running.items()):
@@ -188,6 +219,10 @@ class Panel(ExitStack):
         for name, measure in list(self._running.items()):
             with self._time_metric(name):
                 figures[name] = measure.value()
+        if figures["flicker"] is not None:
+            self.bands = self._flicker.spectrum().energies
+        if figures["clip_f"] is not None:
+            self.notices.append(f"CLIP-F of the original is {self._clip_f.original.value():.4f}")
         return figures
 
     @contextmanager
@@ -201,6 +236,11 @@ class Panel(ExitStack):
             self.missing[name] = str(error)
             self._running.pop(name, None)
             self.seconds.pop(name, None)
+
+
+def network_folder(metric: str) -> Path:
+    """Where a measure's network from the hub is, if it is there and the one that is meant."""
+    return checked_network(NETWORKS[metric], published(NETWORKS[metric].name)[1])
 
 
 def _notices(reference: str, first: Video, test: str, second: Video) -> Iterator[str]:

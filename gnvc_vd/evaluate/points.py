@@ -63,6 +63,7 @@ class Point:
     environment: dict[str, str]
     bottleneck: BottleneckKind | None = None
     stated: bool = False
+    flicker_spectrum: list[float] = dataclasses.field(default_factory=list)
 
     @property
     def rate(self) -> float:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from gnvc_vd.backbone.sources import folder_of
+from gnvc_vd.backbone.sources import folder_of, published
 from gnvc_vd.baselines.commands import DECODED, SOURCE, CodingResult, Commands, code
 from gnvc_vd.baselines.external import External
 from gnvc_vd.baselines.hybrid import Hybrid
@@ -34,7 +34,14 @@ from gnvc_vd.evaluate.points import Point, environment, key_of, path_of, read_po
 from gnvc_vd.evaluate.protocols import read_protocol
 from gnvc_vd.evaluate.sequences import PreparedSource, prepare, write_player_copy
 from gnvc_vd.evaluate.test_sets import CLIPS, Sequence, path_of_film, read_manifest
-from gnvc_vd.metrics.weight_files import FILES, in_torch_home, missing_message
+from gnvc_vd.metrics.weight_files import (
+    FILES,
+    HUB_FILES,
+    NETWORKS,
+    in_torch_home,
+    missing_message,
+    missing_network,
+)
 from gnvc_vd.presets import PRESETS
 
 
@@ -202,6 +209,7 @@ def make(job: Job, device: str) -> None:
         asked=list(asked),
         fresh=bool(commands.decode),
         stated=bool(commands.stated),
+        flicker_spectrum=list(comparison.flicker_spectrum),
         encode_seconds=done.encode_seconds,
         decode_seconds=done.decode_seconds,
         encode=list(commands.encode),
@@ -284,6 +292,10 @@ def _prepare_copies(sequence: Sequence, evaluation: Evaluation) -> PreparedSourc
 
 def _has_weights_now(point: Point, metric: str) -> bool:
     """Whether a metric that lacked its network has got it since."""
+    if metric in NETWORKS:
+        network, folder = NETWORKS[metric], published(NETWORKS[metric].name)[1]
+        arrived = all((folder / file).is_file() for file in HUB_FILES)
+        return arrived and point.missing.get(metric) == missing_network(network, folder)
     file = FILES.get(metric)
     return file is not None and point.missing.get(metric) == missing_message(file) and in_torch_home(file).is_file()
 

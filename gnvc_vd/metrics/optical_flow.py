@@ -67,6 +67,20 @@ def raft(device: str = "cpu") -> FlowEstimator:
     return estimate
 
 
+def remembering(estimate: FlowEstimator) -> FlowEstimator:
+    """The flow between the same two frames is found once, for measures that take the same steps."""
+    last: list[tuple[Frame, Frame, FlowField]] = []  # there and back
+
+    def once(first: Frame, second: Frame) -> FlowField:
+        found = next((flow for a, b, flow in last if a is first and b is second), None)
+        if found is None:
+            found = estimate(first, second)
+            last[:] = [*last[-1:], (first, second, found)]
+        return found
+
+    return once
+
+
 def warp(z: Tensor, flow: FlowField) -> Tensor:
     """B C H W brought to the first frame's place; outside the picture its edge goes on."""
     height, width = flow.shape[:2]

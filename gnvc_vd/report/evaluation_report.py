@@ -45,6 +45,7 @@ def write_report(evaluation: Evaluation, points: Sequence[Point], folder: Path) 
     others = [one for name in evaluation.report.published for one in published_tables(read_paper(name))]
     conditions = [protocol_table(evaluation, points)] if evaluation.protocol else []
     whole = [*conditions, *ours, *others]
+    whole += tables.spectrum_tables(apply_labels(points, labels))
     speed = tables.speed_table(apply_labels(points, labels))
     about = _about(evaluation, points)
     texts = {

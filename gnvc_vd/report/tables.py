@@ -4,6 +4,7 @@ import csv
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Literal
 
 from gnvc_vd.evaluate.points import Point
@@ -90,6 +91,22 @@ def _reasons(own: Sequence[Difference], codecs: Sequence[str], what: Literal["ra
         said = [f"{'all codecs' if whose == every else ', '.join(whose)}, {of}" for of, whose in alike.items()]
         lines.append(f"{'; '.join(said)}: {text}")
     return lines
+
+
+def spectrum_tables(points: Sequence[Point]) -> list[Table]:
+    """Flicker by frequency, the mean of the sequences at each codec's level; none where nobody measured it."""
+    cells, bands = [], 0
+    for codec, level in dict.fromkeys((one.codec, one.level) for one in points):
+        own = [one for one in points if (one.codec, one.level) == (codec, level)]
+        if all(one.flicker_spectrum for one in own):
+            means = [fmean(band) for band in zip(*(one.flicker_spectrum for one in own), strict=True)]
+            bands = len(means)
+            cells.append((codec, str(level), *map(three_digits, means)))
+    if not cells:
+        return []
+    heads = ("codec", "level", *(three_digits(band / (2 * bands - 2)) for band in range(bands)))
+    title = "Flicker by frequency, 8-bit levels², columns in cycles a frame (0 is drift)"
+    return [Table(title, heads, tuple(cells), group="Flicker by frequency")]
 
 
 def speed_table(points: Sequence[Point]) -> Table:

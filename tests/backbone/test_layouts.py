@@ -164,7 +164,7 @@ def test_without_a_network_the_download_says_what_it_wanted(
 def test_what_every_preset_costs_is_listed(capsys: pytest.CaptureFixture[str], script: Script) -> None:
     assert script("fetch_weights.py") == 0
     lines = capsys.readouterr().out.splitlines()[1:]
-    assert [line.split()[0] for line in lines] == list(PRESETS)
+    assert [line.split()[0] for line in lines] == [*PRESETS, "metrics"]
     assert "1545.9 M    6.2 GB" in next(line for line in lines if line.startswith("wan2.1-1.3b"))
 
 

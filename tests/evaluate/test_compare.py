@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -9,10 +10,13 @@ import numpy as np
 import pytest
 import torch
 
+from gnvc_vd.backbone.sources import published
 from gnvc_vd.bench.harness import cost
 from gnvc_vd.cli.main import main
+from gnvc_vd.common.files import file_sha256
 from gnvc_vd.conventions import Frame, GnvcError, UsageError
 from gnvc_vd.evaluate.compare import METRICS, compare
+from gnvc_vd.metrics import features, weight_files
 from gnvc_vd.metrics.pairs import as_tensor
 from gnvc_vd.metrics.perceptual import st_lpips
 from gnvc_vd.metrics.vmaf import Vmaf
@@ -35,6 +39,7 @@ def of_clips(clip: list[Frame], folder: Path) -> tuple[str, str]:
 @pytest.fixture
 def no_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "no torch home"))
+    monkeypatch.setenv("GNVC_VD_WEIGHTS", str(tmp_path / "no weights"))
 
 
 @pytest.mark.usefixtures("no_weights")
@@ -48,12 +53,16 @@ def test_json_has_every_key_and_the_figures_are_the_measures_own(
     found = json.loads(out)
     assert list(found)[: len(METRICS)] == list(METRICS)
     assert set(found) - set(METRICS) == {
-        *("frames", "width", "height", "viewing", "missing", "notices", "seconds", "seconds_by_metric")
+        *("frames", "width", "height", "viewing", "missing", "notices", "seconds", "seconds_by_metric"),
+        "flicker_spectrum",
     }
     assert (found["frames"], found["width"], found["height"]) == (2, 176, 168)
     assert found["psnr_yuv"] == pytest.approx(np.mean(ffmpeg_psnr(Path(files[0]), Path(files[1]), tmp_path)), abs=0.02)
     assert found["vmaf"] == pytest.approx(of_files(Path(files[0]), Path(files[1]), tmp_path), abs=1e-4)
-    assert set(found["missing"]) == {"lpips_alex", "lpips_vgg", "dists"} == {k for k in METRICS if found[k] is None}
+    lacking = {"lpips_alex", "lpips_vgg", "dists", "clip_f", "frechet", "flicker"}
+    assert set(found["missing"]) == lacking == {k for k in METRICS if found[k] is None}
+    assert found["missing"]["flicker"].startswith("needs 17 frames") and found["flicker_spectrum"] == []
+    assert "clip-vit-large-patch14" in found["missing"]["clip_f"] and str(tmp_path) in found["missing"]["clip_f"]
     assert "vgg16-397923af.pth" in found["missing"]["dists"] and str(tmp_path) in found["missing"]["lpips_alex"]
     assert set(found["seconds_by_metric"]) == set(OFFLINE)
     assert 0.9 < found["ms_ssim"] < 1 and 1 < found["e_warp"] < 100
@@ -184,6 +193,63 @@ def test_raft_without_weights_is_missing_not_replaced(
 ) -> None:
     found = compare(*of_clips(smooth_clip(40, 48, 3), tmp_path), metrics=["e_warp"], flow="raft")
     assert found.figures["e_warp"] is None and "raft_large" in found.missing["e_warp"]
+
+
+def test_flicker_is_measured_with_its_spectrum_and_motion_is_found_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An error whose sign changes every frame: all of it in the highest band, 4 a² of a pattern of ±a."""
+    from gnvc_vd.evaluate import compare as module
+
+    calls: list[int] = []
+    monkeypatch.setattr(module, "dis", lambda x, y: calls.append(1) or np.zeros((*x.shape[:2], 2), np.float32))
+    clip = [np.full((32, 48, 3), 100, np.uint8)] * 17
+    test = [frame + np.uint8(6 * (t % 2)) for t, frame in enumerate(clip)]
+    files = str(write(tmp_path / "a.mkv", clip)), str(write(tmp_path / "b.mkv", test))
+    found = compare(*files, metrics=["e_warp", "flicker"])
+    assert found.figures["flicker"] == pytest.approx(36, rel=1e-5) and found.figures["e_warp"] == pytest.approx(36)
+    assert found.flicker_spectrum == pytest.approx((*[0] * 8, 36), abs=1e-6)
+    assert len(calls) == 2 * 16
+
+
+def test_clip_f_and_the_frechet_distance_come_from_the_networks_that_are_meant(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tiny networks in the place of the real ones, whole CLIP as published; then another file under their name."""
+    from transformers import CLIPModel, VideoMAEConfig, VideoMAEForPreTraining
+    from transformers.models.clip import CLIPConfig
+
+    torch.manual_seed(0)
+    sides = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    text = {**sides, "vocab_size": 99, "projection_dim": 8}
+    vision = {**sides, "image_size": 32, "patch_size": 8, "projection_dim": 8}
+    clip = CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=8)).eval()
+    video = VideoMAEForPreTraining(
+        VideoMAEConfig(**sides, image_size=16, patch_size=8, num_frames=4, decoder_num_hidden_layers=1)
+    ).eval()
+    monkeypatch.setenv("GNVC_VD_WEIGHTS", str(tmp_path / "weights"))
+    networks = {}
+    for metric, network in (("clip_f", clip), ("frechet", video)):
+        stated = weight_files.NETWORKS[metric]
+        folder = published(stated.name)[1]
+        network.save_pretrained(folder)
+        networks[metric] = replace(stated, sha256=file_sha256(folder / "model.safetensors"))
+    monkeypatch.setattr("gnvc_vd.evaluate.compare.NETWORKS", networks)
+    x = smooth_clip(32, 32, 9)
+    files = str(write(tmp_path / "a.mkv", x)), str(write(tmp_path / "b.mkv", noisy(x, 9)))
+    found = compare(*files, metrics=["clip_f", "frechet"])
+    with open_video(files[1]) as test:
+        frames = torch.cat([as_tensor(frame) for frame in test])  # 32 × 32: nothing is resized for CLIP
+    mean, std = (torch.tensor(value).view(3, 1, 1) for value in (features.CLIP_MEAN, features.CLIP_STD))
+    with torch.inference_mode():
+        pooled = clip.vision_model(((frames + 1) / 2 - mean) / std).pooler_output
+        own = torch.nn.functional.normalize(clip.visual_projection(pooled), dim=-1)
+    assert found.figures["clip_f"] == pytest.approx(float((own[1:] * own[:-1]).sum(1).mean()), rel=1e-5)
+    assert any(notice.startswith("CLIP-F of the original is 0.") for notice in found.notices)
+    assert (found.figures["frechet"] or 0) > 0
+    monkeypatch.setattr("gnvc_vd.evaluate.compare.NETWORKS", weight_files.NETWORKS)
+    missing = compare(*files, metrics=["clip_f", "frechet"]).missing
+    assert all("its sha256 is another" in missing[metric] for metric in networks)
 
 
 def run_compare(reference: str, test: str) -> None:

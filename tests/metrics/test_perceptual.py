@@ -116,6 +116,23 @@ def test_dists_is_the_packages(monkeypatch: pytest.MonkeyPatch, torch_home: dict
     torch.testing.assert_close(found, reference((x + 1) / 2, (y + 1) / 2), rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.skipif(
+    not all(weights.in_torch_home(name).is_file() for name in (weights.ALEXNET, weights.VGG16)),
+    reason="torchvision's AlexNet and VGG16 are not here: python scripts/fetch_weights.py metrics",
+)
+def test_with_torchvisions_trunks_figures_are_the_packages_own() -> None:
+    """The packages load the same files themselves; nothing of theirs is replaced."""
+    import lpips as package
+    from DISTS_pytorch import DISTS
+
+    for seed in range(3):
+        x, y = pictures(height=112, width=96, seed=seed)
+        for net in ("alex", "vgg"):
+            reference = package.LPIPS(net=net, verbose=False)(x, y).flatten()
+            torch.testing.assert_close(lpips(net)(x, y), reference, rtol=1e-4, atol=1e-6)  # type: ignore[arg-type]
+        torch.testing.assert_close(dists()(x, y), DISTS()((x + 1) / 2, (y + 1) / 2), rtol=1e-4, atol=1e-5)
+
+
 @pytest.fixture(params=["lpips alex", "lpips vgg", "st_lpips alex", "st_lpips vgg", "dists"])
 def loss(request: pytest.FixtureRequest, torch_home: dict[str, Path]) -> Loss:
     kind, _, net = request.param.partition(" ")

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gnvc_vd.conventions import GnvcError
 from gnvc_vd.metrics import UnavailableError
-from lab.features import (
+from gnvc_vd.metrics.features import (
     ClipConsistency,
     ClipFeatures,
     ClipNetwork,

@@ -1,4 +1,4 @@
-"""Measures on the features of networks that the user supplies: CLIP-F, and a Fréchet distance of clips.
+"""Measures on the features of pretrained networks: CLIP-F, and a Fréchet distance of clips.
 
     frames ──CLIP──▶ unit vectors ──▶ mean cosine of neighbours                       CLIP-F of one video
     clips of both videos ──VideoMAE──▶ vectors ──▶ Fréchet distance of two Gaussians  "FVD-style"
@@ -20,6 +20,7 @@ from torch import Tensor
 
 from gnvc_vd.conventions import GnvcError
 from gnvc_vd.metrics import UnavailableError
+from gnvc_vd.metrics.pairs import Pair
 
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -81,6 +82,20 @@ class ClipConsistency:
         return self._sum / self._count
 
 
+class ClipF:
+    """CLIP-F of the test; `original` is the original's, without which it says little, since it rewards stillness."""
+
+    def __init__(self, embed: Callable[[Tensor], Tensor]) -> None:
+        self.original, self._test = ClipConsistency(embed), ClipConsistency(embed)
+
+    def add(self, pair: Pair) -> None:
+        self.original.add(pair.tensors[0])
+        self._test.add(pair.tensors[1])
+
+    def value(self) -> float:
+        return self._test.value()
+
+
 class ClipFeatures:
     """A video's features, clip after clip without overlap; frames after the last whole clip are left out."""
 
@@ -94,6 +109,21 @@ class ClipFeatures:
         if len(self._frames) == self._network.frames:
             self.features.append(self._network.features(torch.stack(self._frames, dim=2)))
             self._frames = []
+
+
+class FrechetDistance:
+    """`frechet_distance` of the features of both videos' clips."""
+
+    def __init__(self, network: ClipNetwork) -> None:
+        self._videos = ClipFeatures(network), ClipFeatures(network)
+
+    def add(self, pair: Pair) -> None:
+        for video, frame in zip(self._videos, pair.tensors, strict=True):
+            video.add(frame)
+
+    def value(self) -> float:
+        x, y = (np.array(video.features) for video in self._videos)
+        return frechet_distance(x, y)
 
 
 def frechet_distance(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
