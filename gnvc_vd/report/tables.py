@@ -104,7 +104,7 @@ def spectrum_tables(points: Sequence[Point]) -> list[Table]:
             cells.append((codec, str(level), *map(three_digits, means)))
     if not cells:
         return []
-    heads = ("codec", "level", *(three_digits(band / (2 * bands - 2)) for band in range(bands)))
+    heads = ("codec", "level", *(f"{band / (2 * bands - 2):g}" for band in range(bands)))
     title = "Flicker by frequency, 8-bit levels², columns in cycles a frame (0 is drift)"
     return [Table(title, heads, tuple(cells), group="Flicker by frequency")]
 

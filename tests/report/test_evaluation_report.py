@@ -19,7 +19,15 @@ from gnvc_vd.presets import BottleneckKind
 from gnvc_vd.report.curves import MEAN, OF_SEQUENCES, Row, differences, labels_of, rows_of
 from gnvc_vd.report.evaluation_report import our_tables, protocol_table, write_report
 from gnvc_vd.report.page import page
-from gnvc_vd.report.tables import as_latex, as_markdown, differences_csv, points_csv, speed_table, three_digits
+from gnvc_vd.report.tables import (
+    as_latex,
+    as_markdown,
+    differences_csv,
+    points_csv,
+    spectrum_tables,
+    speed_table,
+    three_digits,
+)
 from tests.evaluate.evaluations import evaluation, made_up_set, point
 from tests.report.markup import check_stands_alone
 
@@ -391,3 +399,14 @@ def test_a_protocol_stands_beside_what_was_done(tmp_path: Path) -> None:
     other = protocol_table(replace(whole, gop=33), [first])
     assert ("frames in a GOP of our codecs", "25", "33 (differs)") in other.rows
     assert "arXiv 2512.05016" in other.notes[0] and "VTM-17.0" in other.notes[1]
+
+
+def test_flicker_by_frequency_is_a_table_of_means_over_sequences() -> None:
+    bands = [[1.0, 2.0, 3.0], [3.0, 4.0, 5.0]]
+    both = [replace(point("x", f"s{n}", 1, 0.1), flicker_spectrum=bands[n]) for n in (0, 1)]
+    half = [replace(point("y", "s0", 1, 0.1), flicker_spectrum=bands[0]), point("y", "s1", 1, 0.1)]
+    (table,) = spectrum_tables([*both, *half])
+    assert table.columns == ("codec", "level", "0", "0.25", "0.5") and table.rows == (
+        ("x", "1", "2.00", "3.00", "4.00"),
+    )
+    assert spectrum_tables(half) == []
