@@ -139,7 +139,7 @@ def fetch_metrics() -> list[str]:
                 raise GnvcError(f"{path.name}: the download failed ({reason}); put {address} at {path}") from error
         fetched.append(f"{path}  sha256 {file_sha256(path)}")
     for network in NETWORKS.values():
-        source, folder = published(network.name)
+        source, folder = repository_of(network.name)
         download(network.name, source, folder, HUB_FILES)
         fetched.append(f"{checked_network(network, folder) / HUB_FILES[1]}  sha256 {network.sha256}")
     return fetched

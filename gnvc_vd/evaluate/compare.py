@@ -17,7 +17,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from gnvc_vd.backbone.sources import published
+from gnvc_vd.backbone.sources import repository_of
 from gnvc_vd.common.strict import require
 from gnvc_vd.conventions import GnvcError
 from gnvc_vd.metrics import fidelity, perceptual
@@ -240,7 +240,7 @@ class Panel(ExitStack):
 
 def network_folder(metric: str) -> Path:
     """Where a measure's network from the hub is, if it is there and the one that is meant."""
-    return checked_network(NETWORKS[metric], published(NETWORKS[metric].name)[1])
+    return checked_network(NETWORKS[metric], repository_of(NETWORKS[metric].name)[1])
 
 
 def _notices(reference: str, first: Video, test: str, second: Video) -> Iterator[str]:

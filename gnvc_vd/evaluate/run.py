@@ -18,7 +18,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from gnvc_vd.backbone.sources import folder_of, published
+from gnvc_vd.backbone.sources import folder_of, repository_of
 from gnvc_vd.baselines.commands import DECODED, SOURCE, CodingResult, Commands, code
 from gnvc_vd.baselines.external import External
 from gnvc_vd.baselines.hybrid import Hybrid
@@ -293,7 +293,7 @@ def _prepare_copies(sequence: Sequence, evaluation: Evaluation) -> PreparedSourc
 def _has_weights_now(point: Point, metric: str) -> bool:
     """Whether a metric that lacked its network has got it since."""
     if metric in NETWORKS:
-        network, folder = NETWORKS[metric], published(NETWORKS[metric].name)[1]
+        network, folder = NETWORKS[metric], repository_of(NETWORKS[metric].name)[1]
         arrived = all((folder / file).is_file() for file in HUB_FILES)
         return arrived and point.missing.get(metric) == missing_network(network, folder)
     file = FILES.get(metric)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from gnvc_vd.backbone.sources import published
+from gnvc_vd.backbone.sources import repository_of
 from gnvc_vd.bench.harness import cost
 from gnvc_vd.cli.main import main
 from gnvc_vd.common.files import file_sha256
@@ -231,7 +231,7 @@ def test_clip_f_and_the_frechet_distance_come_from_the_networks_that_are_meant(
     networks = {}
     for metric, network in (("clip_f", clip), ("frechet", video)):
         stated = weight_files.NETWORKS[metric]
-        folder = published(stated.name)[1]
+        folder = repository_of(stated.name)[1]
         network.save_pretrained(folder)
         networks[metric] = replace(stated, sha256=file_sha256(folder / "model.safetensors"))
     monkeypatch.setattr("gnvc_vd.evaluate.compare.NETWORKS", networks)
