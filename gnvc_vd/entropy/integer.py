@@ -251,7 +251,7 @@ class _InUnits(torch.autograd.Function):
         if ctx.free:
             return gradients[0], None, None
         (whole,) = ctx.saved_tensors
-        return _drop_outward(gradients[0], whole, -ctx.reach, ctx.reach), None, None
+        return drop_outward(gradients[0], whole, -ctx.reach, ctx.reach), None, None
 
 
 class _Bounded(torch.autograd.Function):
@@ -269,7 +269,7 @@ class _Bounded(torch.autograd.Function):
         if ctx.free:
             return gradients[0], None, None
         (x,), (low, high) = ctx.saved_tensors, ctx.bounds
-        return _drop_outward(gradients[0], x, low, high), None, None
+        return drop_outward(gradients[0], x, low, high), None, None
 
 
 def _lies_within(x: Tensor, low: float, high: float) -> bool:
@@ -281,7 +281,7 @@ def _lies_within(x: Tensor, low: float, high: float) -> bool:
     return bool(lowest >= low) and bool(highest <= high)
 
 
-def _drop_outward(gradient: Tensor, x: Tensor, low: float, high: float) -> Tensor:
+def drop_outward(gradient: Tensor, x: Tensor, low: float, high: float) -> Tensor:
     """Zero gradients that push x further out of bounds."""
     outward = ((x < low) & (gradient > 0)) | ((x > high) & (gradient < 0))
     return gradient.masked_fill(outward, 0)

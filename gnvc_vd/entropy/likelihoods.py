@@ -1,24 +1,23 @@
 """What symbols cost by the normal distribution that the tables are made of: differentiable, for whoever encodes."""
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from gnvc_vd.entropy.cdf_tables import LEVELS, SMALLEST, STEP, TOTAL
-from gnvc_vd.entropy.integer import clamp_with_gradient, straight_round
+from gnvc_vd.entropy.integer import drop_outward
 
 
 def scale_of(level: Tensor) -> Tensor:
     """The scale of a table, by its index; rounding passes gradients straight through."""
-    return SMALLEST * torch.exp(STEP * clamp_with_gradient(straight_round(level), 0, LEVELS - 1))
+    return _Scale.apply(level)
 
 
 def bits(residual: Tensor, scale: Tensor) -> Tensor:
     """−log2 of the normal mass in a unit step about the residual, never less likely than a table's smallest bin."""
-    distance = residual.abs()
-    mass = torch.special.ndtr((0.5 - distance) / scale) - torch.special.ndtr((-0.5 - distance) / scale)
-    return -torch.log(clamp_with_gradient(mass, 1 / TOTAL, 1.0)) / math.log(2)
+    return _Bits.apply(residual, scale)
 
 
 @torch.no_grad()
@@ -37,3 +36,44 @@ def round_symbols(residual: Tensor, scale: Tensor, thrift: float = 0.0) -> Tenso
     saved = bits(nearest, scale) - bits(lower, scale)
     error = (residual - lower).square() - (residual - nearest).square()
     return torch.where(thrift * saved > error, lower, nearest)
+
+
+class _Scale(torch.autograd.Function):
+    """With its gradient in closed form: as chains of tensor operations, these two took a third of a training step."""
+
+    @staticmethod
+    def forward(ctx: Any, level: Tensor) -> Tensor:
+        whole = (level + 0.5).floor_()
+        scale = SMALLEST * torch.exp(STEP * whole.clamp(0, LEVELS - 1))
+        ctx.save_for_backward(whole, scale)
+        return scale
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        whole, scale = ctx.saved_tensors
+        return drop_outward((STEP * scale).mul_(gradients[0]), whole, 0, LEVELS - 1)
+
+
+class _Bits(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, residual: Tensor, scale: Tensor) -> Tensor:
+        distance = residual.abs()
+        upper, lower = (0.5 - distance).div_(scale), (-0.5 - distance).div_(scale)
+        mass = torch.special.ndtr(upper).sub_(torch.special.ndtr(lower))
+        ctx.save_for_backward(residual, scale, upper, lower, mass)
+        return -torch.log(mass.clamp(1 / TOTAL, 1.0)) / math.log(2)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
+        """With φ, the density: ∂mass/∂distance = (φ(lower) − φ(upper)) / scale, ∂mass/∂scale likewise with z φ(z)."""
+        residual, scale, upper, lower, mass = ctx.saved_tensors
+        slope = mass.clamp(1 / TOTAL, 1.0).mul_(-math.log(2)).reciprocal_().mul_(gradients[0])
+        slope = drop_outward(slope, mass, 1 / TOTAL, 1.0).div_(scale)
+        above, below = _density(upper), _density(lower)
+        of_scale = (lower * below).sub_(above * upper).mul_(slope)
+        return below.sub_(above).mul_(slope).mul_(residual.sign()), of_scale
+
+
+def _density(z: Tensor) -> Tensor:
+    """The standard normal's."""
+    return (z * z).mul_(-0.5).exp_().mul_(1 / math.sqrt(2 * math.pi))

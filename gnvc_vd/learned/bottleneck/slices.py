@@ -189,7 +189,7 @@ class SliceEntropy(nn.Module):
 
         def choose(places: Tensor, mean: Tensor, level: Tensor) -> Tensor:
             scale = likelihoods.scale_of(level)
-            residual = flat[:, places] - mean
+            residual = flat.index_select(1, places) - mean
             chosen = residual + (likelihoods.round_symbols(residual, scale, self.thrift) - residual).detach()
             spent.append(likelihoods.bits(chosen, scale).sum(1))
             return mean + chosen
@@ -215,7 +215,7 @@ class SliceEntropy(nn.Module):
         def choose(places: Tensor, mean: Tensor, level: Tensor) -> Tensor:
             wanted = None
             if flat is not None:
-                residual = flat[:, places] - mean.double() / UNITS
+                residual = flat.index_select(1, places) - mean.double() / UNITS
                 chosen = likelihoods.round_symbols(residual, likelihoods.scale_of(level.double()), self.thrift)
                 wanted = chosen.clamp(-LIMIT, LIMIT).long()
             return mean + UNITS * code_symbols(coders, level, wanted)
@@ -264,12 +264,12 @@ class SliceEntropy(nn.Module):
                 near = self.neighbours[stage - 1](with_magnitude(self.whiten(symbols, at, quality, curves)))
                 features = self.deeper[stage - 1](saturate(base + near))
             raw, channels = self.heads[stage](features).flatten(1), places // area
-            mean, level = raw[:, places], raw[:, places + CHANNELS * area]
+            mean, level = raw.index_select(1, places), raw.index_select(1, places + CHANNELS * area)
             if curves is None:
                 mean, level = self._mean(mean, at, quality, channels), self._level(level, at, quality, channels)
             else:
-                mean = in_units(mean * curves.deviation[:, channels], reach=LIMIT)
-                level = 4 * level + curves.level[:, channels]
+                mean = in_units(mean * curves.deviation.index_select(1, channels), reach=LIMIT)
+                level = 4 * level + curves.level.index_select(1, channels)
             chosen = choose(places, mean, level)
             symbols = symbols.flatten(1).index_copy(1, places, chosen).view_as(symbols)
             levels = levels.flatten(1).index_copy(1, places, level.detach()).view_as(symbols)
