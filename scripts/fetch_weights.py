@@ -125,6 +125,8 @@ def file_of(address: str) -> str:
 
 def fetch_metrics() -> list[str]:
     """Fetch what is not there yet of the measures' networks; every path with its sha256."""
+    from torch.hub import download_url_to_file
+
     fetched = []
     for address in trunk_addresses():
         path = in_torch_home(file_of(address))
@@ -133,7 +135,7 @@ def fetch_metrics() -> list[str]:
             check_digest(path)
         except UnavailableError:
             try:
-                torch.hub.download_url_to_file(address, str(path), hash_prefix=digest_of(path.name))
+                download_url_to_file(address, str(path), hash_prefix=digest_of(path.name))
             except Exception as error:
                 reason = (str(error).strip() or type(error).__name__).splitlines()[0]
                 raise GnvcError(f"{path.name}: the download failed ({reason}); put {address} at {path}") from error
