@@ -79,7 +79,7 @@ class Playback:
     """Decodes a stream to frames, after its header has been read.
 
     Args:
-        say: called with a message for each concealed damage.
+        notify: called with a message for each concealed damage.
     """
 
     def __init__(
@@ -87,9 +87,9 @@ class Playback:
         reader: Reader,
         decoding: DecodeOptions,
         decoder: UnitDecoder,
-        say: Callable[[str], object] = lambda _: None,
+        notify: Callable[[str], object] = lambda _: None,
     ) -> None:
-        self._reader, self._decoding, self._decoder, self._say = reader, decoding, decoder, say
+        self._reader, self._decoding, self._decoder, self._notify = reader, decoding, decoder, notify
         self.repeated_frames = 0  # frames repeated in place of lost ones
         self._last: Frame | None = None
         self._gop_frames = 0
@@ -129,7 +129,7 @@ class Playback:
             message = f"GOP {unit.index} is damaged: {error}"
             if not self._decoding.conceal:
                 raise BitstreamError(message) from error
-            self._say(message)
+            self._notify(message)
             if selected:
                 yield from self._repeat_last(before + unit.frames - self._shown)
 
@@ -137,7 +137,7 @@ class Playback:
         message = f"damage at byte {damage.offset}, from GOP {damage.first_gop} on: {damage.reason}"
         if not self._decoding.conceal:
             raise BitstreamError(message)
-        self._say(message)
+        self._notify(message)
         self._lost_gops += 1 + damage.size // SMALLEST_UNIT if damage.lost is None else damage.lost
         if self._decodes_all():
             yield from self._repeat_last((damage.lost or 0) * self._gop_frames)

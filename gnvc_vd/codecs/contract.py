@@ -67,7 +67,7 @@ class Codec(Protocol[Settings]):
         settings: Settings,
         info: "VideoInfo | None" = None,
         on_trial: Callable[[int, float], object] = ...,
-        say: Callable[[str], object] = ...,
+        notify: Callable[[str], object] = ...,
     ) -> Iterator[Unit]:
         """Units as the frames come; what follows `settings` is for those that ask for the rate of a whole file."""
 

@@ -21,7 +21,7 @@ from gnvc_vd.video import Video, create_video
 
 CodecFor = Callable[[Header], Codec[Any]]  # the codec of a stream, once its header is known
 S = TypeVar("S", bound=EncoderSettings)
-Say = Callable[[str], None]  # hears what a user should know
+Notify = Callable[[str], None]  # called with each message for the user
 
 
 @dataclass(frozen=True)
@@ -72,13 +72,13 @@ def encode_video(
     target: str,
     settings: S,
     frames: int | None = None,
-    say: Say = lambda _: None,
+    notify: Notify = lambda _: None,
     on_unit: Callable[[Unit], object] = lambda _: None,
 ) -> EncodeResult:
-    """Encode up to `frames` frames; `say` hears what the reader assumed or dropped, and what the encoder missed."""
+    """Encode up to `frames` frames; `notify` is called with what the reader assumed or dropped and what the encoder missed."""
     start, info = time.perf_counter(), video.info
     for notice in info.notices:
-        say(notice)
+        notify(notice)
     with _output(target) as stream:
         total = info.frames if frames is None or info.frames is None else min(frames, info.frames)
         writer = Writer(stream, codec.header(info, settings))
@@ -88,7 +88,7 @@ def encode_video(
             def on_trial(quality: int, bpp: float) -> None:
                 clip.set_postfix(quality=quality, bpp=f"{bpp:.5f}")
 
-            for unit in codec.encode_units(clip, settings, info, on_trial, say):
+            for unit in codec.encode_units(clip, settings, info, on_trial, notify):
                 writer.write(unit)
                 on_unit(unit)
                 count, gops, quality = count + unit.frames, gops + 1, unit.quality
@@ -97,7 +97,7 @@ def encode_video(
         writer.close()
     if longest > settings.gop:
         least = min(MIN_TAIL, settings.gop)
-        say(f"a tail of fewer than {least} frames joins the GOP before it: the longest GOP has {longest} frames")
+        notify(f"a tail of fewer than {least} frames joins the GOP before it: the longest GOP has {longest} frames")
     size, wanted = writer.bytes_written, settings.target_bytes(info, count)
     rates = bits_per_pixel(size, info.width, info.height, count), kilobits_per_second(size, count, info.rate)
     seconds = time.perf_counter() - start
@@ -106,9 +106,9 @@ def encode_video(
 
 
 def decode_file(
-    codec_for: CodecFor, source: str, target: str, decoding: DecodeOptions, say: Say = lambda _: None
+    codec_for: CodecFor, source: str, target: str, decoding: DecodeOptions, notify: Notify = lambda _: None
 ) -> DecodeResult:
-    """`say` hears what the output's format cannot hold, and what damage is concealed."""
+    """Decode a file; `notify` is called with what the output format cannot hold and what damage is concealed."""
     start = time.perf_counter()
     with input_stream(source) as stream:
         reader = Reader(stream, decoding.max_pixels)
@@ -120,8 +120,8 @@ def decode_file(
             tqdm(unit="frame", desc="decoding", disable=None) as progress,
         ):
             for notice in writer.notices:
-                say(notice)
-            playback = Playback(reader, decoding, decoder, say)
+                notify(notice)
+            playback = Playback(reader, decoding, decoder, notify)
             for window in playback.frames():
                 for frame in window:
                     writer.write(frame)

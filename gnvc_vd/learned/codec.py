@@ -162,7 +162,7 @@ class GnvcVd:
         settings: EncodeOptions,
         info: VideoInfo | None = None,
         on_trial: Callable[[int, float], object] = lambda quality, bpp: None,
-        say: Callable[[str], object] = lambda sentence: None,
+        notify: Callable[[str], object] = lambda sentence: None,
     ) -> Iterator[Unit]:
         """Encode unit by unit as frames arrive; with a target rate, all units come after the last frame.
 
@@ -171,7 +171,7 @@ class GnvcVd:
         Args:
             info: of the video, to count the file's bytes besides its units; needed only for a target rate or size.
             on_trial: called with each quality that the rate search has tried (seven at most) and its bits per pixel.
-            say: called with a message if the target is out of reach.
+            notify: called with a message if the target is out of reach.
         """
         several = qualities(settings.quality, 2, settings.policy)
         reason = self.bottleneck.unsupported_reason(several, settings.rotation or self.bottleneck.usual_rotation(2))
@@ -191,7 +191,7 @@ class GnvcVd:
         clip = list(clip)
         total = settings.target_bytes(info, sum(gop.frames for gop in clip))
         wanted = TargetSize(total or 0, is_limit=settings.bpp is None)
-        yield from search(lambda quality: list(coded(quality)), self.header(info, settings), wanted, on_trial, say)
+        yield from search(lambda quality: list(coded(quality)), self.header(info, settings), wanted, on_trial, notify)
 
     def latents(self, frames: Iterable[Frame], settings: EncodeOptions) -> Iterator[Gop]:
         """Cut frames into GOPs and encode each to latents, on a canvas if it has one."""

@@ -31,9 +31,9 @@ def search(
     header: Header,
     target: TargetSize,
     on_trial: Callable[[int, float], object],
-    say: Callable[[str], object],
+    notify: Callable[[str], object],
 ) -> list[Unit]:
-    """Units of the best quality; `say` hears where what is wanted is out of reach.
+    """Return the units of the quality nearest to the target; `notify` is called if the target is out of reach.
 
     Raises:
         GnvcError: even the lowest quality is above the limit.
@@ -53,7 +53,7 @@ def search(
     if best and nearest >= 1 and best[0].quality in (0, QUALITIES - 1):
         size = len(pack_stream(header, best))
         if (size < target.bytes) == (best[0].quality > 0):
-            say(_stated("highest" if best[0].quality else "lowest", header, best, size))
+            notify(_stated("highest" if best[0].quality else "lowest", header, best, size))
     return best
 
 

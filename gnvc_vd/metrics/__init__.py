@@ -7,7 +7,7 @@ class UnavailableError(GnvcError):
     """A metric cannot run here; the sentence says why, and names the file it wants where that is the reason."""
 
 
-def check_sides(smallest: int, width: int, height: int, whose: str = "") -> None:
+def check_sides(smallest: int, width: int, height: int, owner: str = "") -> None:
     """Refuse pictures that a metric cannot see enough of."""
     if min(width, height) < smallest:
-        raise UnavailableError(f"{whose}needs pictures of at least {smallest} pixels each way, not {width}×{height}")
+        raise UnavailableError(f"{owner}needs pictures of at least {smallest} pixels each way, not {width}×{height}")

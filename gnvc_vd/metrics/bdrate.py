@@ -85,22 +85,22 @@ def bd_metric(
     return Delta(-delta if lower_is_better else delta, overlap)
 
 
-def _points(whose: str, curve: Curve, lower_is_better: bool, method: Method, monotone: bool = True) -> Points:
+def _points(owner: str, curve: Curve, lower_is_better: bool, method: Method, monotone: bool = True) -> Points:
     """log₁₀ of the rates and quality, in the order of rate; refused where rates, or both as asked, do not rise."""
     rates, values = np.asarray(curve.rates, np.float64), np.asarray(curve.values, np.float64)
     require(method in FEWEST, f"a method is one of {', '.join(FEWEST)}, not {method!r}", ValueError)
     if rates.ndim != 1 or rates.shape != values.shape:
-        raise CurveError(f"{whose}: a curve has one value for each rate, not {values.size} for {rates.size}")
+        raise CurveError(f"{owner}: a curve has one value for each rate, not {values.size} for {rates.size}")
     if len(rates) < FEWEST[method]:
-        raise CurveError(f"{whose}: {method} needs at least {FEWEST[method]} points, not {len(rates)}")
+        raise CurveError(f"{owner}: {method} needs at least {FEWEST[method]} points, not {len(rates)}")
     if not (np.isfinite(rates).all() and np.isfinite(values).all() and (rates > 0).all()):
-        raise CurveError(f"{whose}: a curve's rates are positive and all its numbers finite")
+        raise CurveError(f"{owner}: a curve's rates are positive and all its numbers finite")
     order = np.argsort(rates, kind="stable")
     rates, values = np.log10(rates[order]), values[order] * (-1 if lower_is_better else 1)
-    require((np.diff(rates) > 0).all(), f"{whose}: two points of a curve have the same rate", CurveError)
+    require((np.diff(rates) > 0).all(), f"{owner}: two points of a curve have the same rate", CurveError)
     if monotone and not (np.diff(values) > 0).all():
         direction = "fall" if lower_is_better else "rise"
-        raise CurveError(f"{whose}: the metric must {direction} with every step in rate, and here it does not")
+        raise CurveError(f"{owner}: the metric must {direction} with every step in rate, and here it does not")
     return rates, values
 
 
@@ -111,9 +111,9 @@ def _overlap(a: NDArray[np.float64], b: NDArray[np.float64], what: str, smallest
         detail = f"{100 * overlap:.0f} %, and a delta needs {100 * smallest:.0f} %"
         raise CurveError(f"the curves overlap in too little of {what}'s range ({detail})")
     margin = BESIDE * (high - low)
-    for whose, curve in (("the anchor", a), ("the test", b)):
+    for owner, curve in (("the anchor", a), ("the test", b)):
         if np.count_nonzero((low - margin <= curve) & (curve <= high + margin)) < FEWEST_SHARED:
             raise CurveError(
-                f"{whose} has fewer than {FEWEST_SHARED} points in the part of {what}'s range that both have"
+                f"{owner} has fewer than {FEWEST_SHARED} points in the part of {what}'s range that both have"
             )
     return overlap

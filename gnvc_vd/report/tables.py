@@ -88,7 +88,7 @@ def _reasons(own: Sequence[Difference], codecs: Sequence[str], what: Literal["ra
         for codec, metrics in by_codec.items():
             alike.setdefault(" / ".join(metrics), []).append(codec)
         every = list(codecs) if len(codecs) > 1 else None
-        said = [f"{'all codecs' if whose == every else ', '.join(whose)}, {of}" for of, whose in alike.items()]
+        said = [f"{'all codecs' if owners == every else ', '.join(owners)}, {of}" for of, owners in alike.items()]
         lines.append(f"{'; '.join(said)}: {text}")
     return lines
 

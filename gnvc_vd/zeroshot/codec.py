@@ -86,12 +86,12 @@ class Gvc:
         settings: GvcEncodeOptions,
         info: VideoInfo | None = None,
         on_trial: object = None,
-        say: Callable[[str], object] = lambda sentence: None,
+        notify: Callable[[str], object] = lambda sentence: None,
     ) -> Iterator[Unit]:
         """Unit by unit, as the frames come; each GOP takes its share of a rate, so nothing is tried.
 
         Args:
-            say: hears that a rate is out of reach.
+            notify: called with a message if the target is out of reach.
         """
         self._check_mode(settings.parameters)
         encoder, taken, pixels = _Encoder(self, settings), HEADER_AND_END, 0
@@ -102,7 +102,7 @@ class Gvc:
                 yield unit
         rate = 8 * taken / max(pixels, 1)
         if settings.bpp is not None and abs(rate / settings.bpp - 1) > BPP_TOLERANCE:
-            say(f"the {'highest' if rate < settings.bpp else 'lowest'} rate here is about {rate:.4g} bpp")
+            notify(f"the {'highest' if rate < settings.bpp else 'lowest'} rate here is about {rate:.4g} bpp")
 
     def decode(
         self, stream: bytes | BinaryIO, decoding: DecodeOptions | None = None, **options: Any
@@ -129,8 +129,8 @@ class Gvc:
             needs = STILL_NEEDS[parameters.still]
             raise BitstreamError(f"its given frames are stills of {parameters.still!r}: {needs}")
         if pictures and not decoding.allow_other_weights:
-            whose = f"{self.name} with these still weights" if self.stills.identity else self.name
-            check_weights(header, self.shown_identity, whose)
+            codec_name = f"{self.name} with these still weights" if self.stills.identity else self.name
+            check_weights(header, self.shown_identity, codec_name)
         return GvcDecoder(self, header, parameters)
 
     def velocity(self, given: GopCondition, latents: int) -> Velocity:
