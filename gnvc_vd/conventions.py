@@ -1,16 +1,14 @@
-"""Layouts, ranges and time, written once and asserted at the edges of the package.
+"""Conventions of the package: tensor layouts, value ranges, time, rates; and its errors.
 
 Tensors
     video     B C T H W, RGB in [−1, 1], C = 3, T = 1 + 4k frames after padding
     latents   B C T H W, C = 16, T = 1 + k, at H/8 × W/8, normalised with the VAE's mean and standard deviation
-    frames    H W 3 uint8 (one frame) or T H W 3 (several): what the video layer hands over, never padded
-
-Shape suffixes in dense code name the axes: `x_BCTHW`, `y_CHW`.
+    frames    H W 3 uint8 (one frame) or T H W 3 (several), as video files are read; never padded
 
 Time is σ, as in Wan and diffusers: σ = 1 is noise, σ = 0 is data, velocity = noise − data, timestep = 1000·σ.
-The GNVC-VD paper counts τ = 1 − σ.
+The GNVC-VD paper's time is τ = 1 − σ.
 
-Rates: bits = 8 · (bytes of the file), bpp per pixel of the true (unpadded) video. Quality rises with its number.
+Rates: bits = 8 · (bytes of the file), bpp is per pixel of the unpadded video. A higher quality is a better picture.
 """
 
 from dataclasses import dataclass, field
@@ -20,15 +18,15 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-SPATIAL_STRIDE = 8  # pixels a latent covers, each way
-TEMPORAL_STRIDE = 4  # frames a latent covers, after the first
+SPATIAL_STRIDE = 8  # pixels per latent, horizontally and vertically
+TEMPORAL_STRIDE = 4  # frames per latent; the first latent holds one frame
 LATENT_CHANNELS = 16
 SAMPLES_PER_PIXEL = 3  # R, G and B
-PIXEL_MULTIPLE = 16  # the VAE's 8 times the transformer's 2×2 patch
-QUALITIES = 64  # 0 … 63
-MAX_SIDE = (1 << 14) - 1  # pixels of a picture each way
-MAX_PIXELS = 8192 * 4352  # about 8K; what readers accept unless told otherwise
-MAX_RATE = 1000  # frames a second
+PIXEL_MULTIPLE = 16  # padded sides: the VAE's stride 8 times the transformer's patch side 2
+QUALITIES = 64  # quality is 0 … 63
+MAX_SIDE = (1 << 14) - 1  # largest width and height in pixels
+MAX_PIXELS = 8192 * 4352  # about 8K; the default limit for videos and streams that are read
+MAX_RATE = 1000  # frames per second
 MAX_RATE_DENOMINATOR = (1 << 14) - 1
 COMMON_RATES = (
     *(Fraction(n) for n in (24, 25, 30, 48, 50, 60, 90, 100, 120, 15, 16, 12, 10)),
@@ -38,7 +36,7 @@ COMMON_RATES = (
 Frame = NDArray[np.uint8]  # H W 3
 Matrix = Literal["bt601", "bt709", "bt2020"]
 ColourRange = Literal["limited", "full"]
-UNSPECIFIED = 2  # H.273's code where a file says nothing
+UNSPECIFIED = 2  # H.273's code for "unspecified"
 TRANSFERS = frozenset({1, UNSPECIFIED, *range(4, 19)})  # transfer characteristics that H.273 defines
 TRANSFER_NAMES = {1: "bt709", 6: "bt601", 8: "linear", 13: "srgb", 14: "bt2020", 16: "pq", 18: "hlg"}
 HDR_TRANSFERS = (16, 18)  # PQ, HLG
@@ -46,10 +44,10 @@ HDR_TRANSFERS = (16, 18)  # PQ, HLG
 
 @dataclass(frozen=True)
 class Colour:
-    """How RGB and YUV relate: the luma coefficients by their standard's name, and the range of the codes.
+    """The conversion between RGB and YUV: its matrix, by the standard's name, and the range of the YUV codes.
 
-    The transfer function is carried, so that HDR can be told from SDR; nothing is converted by it. Colours that differ
-    in it alone convert alike, and count as equal.
+    The transfer function is recorded, which distinguishes HDR from SDR, but takes no part in the conversion; so colours
+    that differ in it alone compare as equal.
     """
 
     matrix: Matrix
@@ -64,15 +62,15 @@ class Colour:
 
 
 class GnvcError(Exception):
-    """Something outside the program is wrong: said in one sentence, exit code 1, no traceback."""
+    """An error in the input or the environment; the command line prints its one sentence and exits with 1."""
 
 
 class UsageError(GnvcError):
-    """The call is wrong: said in one sentence, exit code 2."""
+    """A wrong call or argument; the command line prints its one sentence and exits with 2."""
 
 
 def assert_frame(frame: Frame) -> None:
-    """One frame as the video layer hands it over: H W 3, uint8."""
+    """Raise ValueError unless `frame` is H W 3 uint8."""
     if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
         raise ValueError(f"a frame is H W 3 uint8, not {frame.shape} {frame.dtype}")
 

@@ -1,18 +1,18 @@
-"""Every model size, once. A preset says what to build; weights come from a folder or the hub."""
+"""Presets: the sizes of every model. Weights come from the package, a folder or the hub."""
 
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from gnvc_vd.conventions import LATENT_CHANNELS, UsageError
 
-RANDOM_SEED = 20260326  # of weights that nobody trained
-RANDOM_DIT_SEED = 20260327  # of such a transformer's, which is built whether or not its VAE was
-CONDITION_CHANNELS = 20  # Wan's image-conditioned layout: a mask of 4 and a latent of 16 beside the noisy latent
+RANDOM_SEED = 20260326  # seed of the untrained weights of VAEs and codecs
+RANDOM_DIT_SEED = 20260327  # likewise of transformers
+CONDITION_CHANNELS = 20  # Wan's image-conditioned layout: a mask (4) and a latent (16) beside the noisy latent
 
 
 @dataclass(frozen=True)
 class VaePreset:
-    """A video VAE at a width. Mean and deviation of its latents are what normalises them."""
+    """A video VAE: its width, and the mean and standard deviation that normalise its latents."""
 
     base_dim: int
     latents_mean: tuple[float, ...]
@@ -22,18 +22,18 @@ class VaePreset:
 
 @dataclass(frozen=True)
 class DitPreset:
-    """Wan's video transformer at a size."""
+    """The size of a Wan video transformer."""
 
     layers: int
     heads: int
     head_dim: int
     ffn_dim: int
     text_dim: int
-    text_tokens: int  # the length the text embedding is padded to with zeros
+    text_tokens: int  # text embeddings are padded with zeros to this length
     freq_dim: int = 256
     condition_channels: int = 0  # 0, or 20 for image conditioning
-    image_dim: int | None = None  # width of the CLIP image embedding, where the model has one
-    image_tokens: int | None = None  # learned positions for it, where it has two images
+    image_dim: int | None = None  # width of CLIP's image embedding; None: the model takes none
+    image_tokens: int | None = None  # learned positions of image tokens, for models that take two images
 
     @property
     def dim(self) -> int:
@@ -42,26 +42,26 @@ class DitPreset:
 
 @dataclass(frozen=True)
 class ContextualPreset:
-    """The latent codec of the paper at a size, latent after latent: channels of each of its parts."""
+    """The size of the contextual latent codec, the paper's: numbers of channels, and of blocks."""
 
     features: int  # the temporal feature f
-    width: int  # inside the transforms
+    width: int  # of the transforms' hidden layers
     symbols: int  # y
     hyper: int  # z
-    prior: int  # inside the entropy model
+    prior: int  # of the entropy model's hidden layers
     state: int  # the integer memory of earlier symbols
-    blocks: int  # at each resolution of each transform
+    blocks: int  # for each resolution of each transform
     kind: Literal["contextual"] = "contextual"
 
 
 @dataclass(frozen=True)
 class TransformPreset:
-    """The latent codec that starts as a transform code, a rotation of latents at a time, likewise."""
+    """The size of the transform latent codec: numbers of channels, and of blocks."""
 
-    prior: int  # inside the entropy models
-    state: int  # what a slice is told of those before it
-    width: int  # inside the correction
-    blocks: int  # of the correction
+    prior: int  # of the entropy models' hidden layers
+    state: int  # the context that a slice gets from earlier slices
+    width: int  # of the correction network
+    blocks: int  # of the correction network
     kind: Literal["transform"] = "transform"
 
     def __post_init__(self) -> None:
@@ -70,7 +70,7 @@ class TransformPreset:
 
     @property
     def features(self) -> int:
-        """Channels of f: the correction's, at latents' own places, how sure each latent is, and the step."""
+        """Channels of f: the correction's features, the expected error of each latent, and the quantisation step."""
         return self.width // 4 + LATENT_CHANNELS + 1
 
 
@@ -80,12 +80,12 @@ BottleneckKind = Literal["contextual", "transform"]
 
 @dataclass(frozen=True)
 class AdaptorPreset:
-    """The refiner's conditioning adaptor."""
+    """The refiner's conditioning adaptor: which layers have one, and its inputs."""
 
-    layers: tuple[int, ...]  # of the transformer, that take a hint; none is no adaptor
-    sees_latents: bool = True  # l̂ beside f
-    sees_start: bool = False  # σ_0, which says how far l̂ may be off
-    lora_rank: int | None = None  # of low-rank corrections to the frozen transformer's attention; None is none
+    layers: tuple[int, ...]  # transformer layers that get a hint; empty: no adaptor
+    sees_latents: bool = True  # whether decoded latents l̂ are an input beside f
+    sees_start: bool = False  # whether σ_0 is an input, which says how far l̂ may be off
+    lora_rank: int | None = None  # rank of LoRA corrections to the frozen attention; None: no LoRA
 
 
 REAL_CONTEXTUAL = ContextualPreset(features=192, width=272, symbols=128, hyper=64, prior=256, state=128, blocks=3)
@@ -94,7 +94,7 @@ REAL_TRANSFORM = TransformPreset(prior=256, state=128, width=384, blocks=4)
 
 @dataclass(frozen=True)
 class Source:
-    """Where public weights live, in diffusers' layout."""
+    """A hub repository with public weights in diffusers' layout."""
 
     repository: str
     revision: str = "main"
@@ -102,19 +102,19 @@ class Source:
 
 @dataclass(frozen=True)
 class Preset:
-    """Every part's size, and where the backbone's weights come from (None: made here)."""
+    """The sizes of all parts of a model, and the source of its backbone's weights (None: not on the hub)."""
 
     name: str
     vae: VaePreset
     dit: DitPreset
     contextual: ContextualPreset = REAL_CONTEXTUAL
     transform: TransformPreset = REAL_TRANSFORM
-    kind: BottleneckKind = "contextual"  # the latent codec that it has unless told otherwise
+    kind: BottleneckKind = "contextual"  # the default latent codec
     adaptor: AdaptorPreset = AdaptorPreset(tuple(range(0, 30, 2)))
     source: Source | None = None
-    shipped: bool = False  # weights of our own come with the package
+    shipped: bool = False  # whether the package contains its weights
     note: str = ""
-    codebook: int = 16384  # atoms that GVC chooses from
+    codebook: int = 16384  # number of atoms in GVC's codebooks
 
     def bottleneck(self, kind: BottleneckKind | None = None) -> BottleneckPreset:
         return self.transform if (kind or self.kind) == "transform" else self.contextual
@@ -175,7 +175,7 @@ PRESETS = {
 }  # fmt: skip
 
 
-SHIPPED_BEFORE = {  # models that came with the package once, by what their streams say of the weights that show them
+SHIPPED_BEFORE = {  # earlier models of the package, by the shown identity in their streams
     **dict.fromkeys(("eeae77e0", "b8b34dd9"), "tiny's first edition, gnvc_vd/assets/tiny of commit e57d395"),
     **dict.fromkeys(("9079463f", "78113e87"), "tiny as it was, gnvc_vd/assets/tiny of commit ddcd7a8"),
 }
@@ -188,5 +188,5 @@ def preset(name: str) -> Preset:
 
 
 def codebook_of(dit: DitPreset) -> int:
-    """The codebook of the preset with this transformer; the published one for transformers of no preset."""
+    """Codebook size of the preset with this transformer; GVC's published size if no preset has it."""
     return next((one.codebook for one in PRESETS.values() if one.dit == dit), Preset.codebook)

@@ -1,9 +1,8 @@
-"""Which type a decoder's networks compute in: bfloat16 where the device is faster with it, else float32.
+"""The dtype of a decoder's networks: bfloat16 if the device is faster with it, else float32.
 
-Latents are those of a float32 encoder, the coded world is integers, and GVC's decoder follows its encoder's floats; so
-the choice is the VAE's decoder's and the transformer's alone, of GNVC-VD. A GPU has bfloat16 or not. A CPU may have
-units for it or imitate it, which is slower than float32: it is tried once, in a moment, and the outcome is kept in the
-user's cache for this processor and this torch.
+It concerns GNVC-VD's VAE decoder and transformer only: symbols are decoded in integers, and GVC's decoder must compute
+as its encoder does. Torch tells whether a GPU supports bfloat16. A CPU may emulate it, which is slower than float32; so
+a short trial decides, once, and its outcome is kept in the user's cache for this processor and this version of torch.
 """
 
 import json
@@ -21,15 +20,15 @@ from gnvc_vd.common.provenance import processor
 from gnvc_vd.conventions import GnvcError
 
 Precision = Literal["auto", "bf16", "fp32"]
-UNITS = ("avx512_bf16", "amx_bf16")  # as torch.cpu names them
-WORTH = 0.9  # of float32's time: what bfloat16 must stay below
+UNITS = ("avx512_bf16", "amx_bf16")  # CPU features with bfloat16 arithmetic, by torch.cpu's names
+WORTH = 0.9  # bfloat16 is used if it takes less than this share of float32's time
 FILE = "precision.json"
-WIDTH, SIDE, FRAMES = 128, 32, 4  # of the convolution that is tried: the light VAE's, at 256 × 256
+WIDTH, SIDE, FRAMES = 128, 32, 4  # size of the trial convolution: the light VAE's at 256 × 256
 ROUNDS = 5
 
 
 def decoder_dtype(precision: Precision, device: torch.device) -> torch.dtype:
-    """Of a decoder's networks on a device."""
+    """The dtype of a decoder's networks on a device."""
     if precision == "auto":
         fast = torch.cuda.is_bf16_supported() if device.type == "cuda" else device.type == "cpu" and cpu_is_faster()
         return torch.bfloat16 if fast else torch.float32
@@ -37,14 +36,14 @@ def decoder_dtype(precision: Precision, device: torch.device) -> torch.dtype:
 
 
 def has_units() -> bool:
-    """Whether this CPU computes in bfloat16, rather than imitates it."""
+    """Whether this CPU has instructions for bfloat16 and does not emulate it."""
     capabilities = torch.cpu.get_capabilities()
     return any(capabilities.get(name) for name in UNITS)
 
 
 @cache
 def cpu_is_faster() -> bool:
-    """Whether a convolution takes less time in bfloat16 on this processor."""
+    """Whether a convolution is faster in bfloat16 than in float32 on this CPU."""
     if not has_units():
         return False
     path, key = user_cache() / FILE, f"{processor()}, torch {torch.__version__}"
@@ -57,7 +56,7 @@ def cpu_is_faster() -> bool:
 
 
 def seconds(kind: torch.dtype) -> float:
-    """Of one convolution, the best of a few, by the process's own time: a machine may be busy with other things."""
+    """CPU seconds of one convolution, the best of a few runs; other processes do not count."""
     layer = nn.Conv2d(WIDTH, WIDTH, 3, padding=1, dtype=kind)
     layer.weight.data = layer.weight.data.contiguous(memory_format=torch.channels_last)
     x = torch.zeros(FRAMES, WIDTH, SIDE, SIDE, dtype=kind).contiguous(memory_format=torch.channels_last)
@@ -72,7 +71,7 @@ def seconds(kind: torch.dtype) -> float:
 
 
 def _read(path: Path) -> dict[str, bool]:
-    """What was kept; nothing where it cannot be read."""
+    """The outcomes in the cache; none if it cannot be read."""
     try:
         kept = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -81,7 +80,7 @@ def _read(path: Path) -> dict[str, bool]:
 
 
 def _keep(path: Path, kept: dict[str, bool]) -> None:
-    """Where the cache cannot be written, the next program tries again."""
+    """Write the cache; if that fails, the next process runs the trial again."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_text(path, json.dumps(kept, indent=1) + "\n")

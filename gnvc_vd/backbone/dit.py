@@ -19,13 +19,13 @@ from gnvc_vd.presets import DitPreset
 
 
 class WanDit(nn.Module):
-    """diffusers' WanTransformer3DModel behind `velocity`.
+    """diffusers' WanTransformer3DModel with the interface `velocity`.
 
     Args:
-        model: the module that holds the weights; in bfloat16 it computes in bfloat16, and in and out stay float32.
+        model: the transformer; it computes in its weights' dtype, while inputs and outputs are float32.
         preset: its sizes.
-        text: tokens × text_dim, the embedding of the empty prompt; padded with zeros as Wan's own pipeline does.
-        attention: diffusers' name for a kernel; anything but "native" must be installed.
+        text: embedding of the empty prompt, tokens × text_dim; padded with zeros as in Wan's own pipeline.
+        attention: diffusers' name for an attention backend; all but "native" must be installed.
     """
 
     text: Tensor
@@ -49,11 +49,11 @@ class WanDit(nn.Module):
         *,
         text: Tensor | None = None,
     ) -> Tensor:
-        """The velocity at x, one σ for the batch or one for each; no condition is exact zeros in its channels.
+        """The velocity at x. `sigma` is one number or one for each clip; without a condition, its channels are zeros.
 
         Args:
-            control: what a model with an adaptor's branch (refine/adaptor.py) gives it, B C T h w.
-            text: tokens × text_dim, in the empty prompt's place.
+            control: input of the adaptor's branch (refine/adaptor.py), B C T h w.
+            text: embedding of a prompt, tokens × text_dim; default: the empty prompt's.
         """
         if x.ndim != 5 or x.shape[1] != LATENT_CHANNELS or x.shape[3] % 2 or x.shape[4] % 2:
             raise ValueError(f"expected latents B {LATENT_CHANNELS} T h w with even h and w, not {tuple(x.shape)}")
@@ -98,7 +98,7 @@ class WanDit(nn.Module):
 
 
 def build_dit(preset: DitPreset) -> WanTransformer3DModel:
-    """The module of a preset, with random weights."""
+    """Build a preset's transformer with random weights."""
     return WanTransformer3DModel(
         **{theirs: getattr(preset, ours) for ours, theirs in DIFFUSERS_SIZES.items()},
         in_channels=LATENT_CHANNELS + preset.condition_channels,
@@ -113,7 +113,7 @@ def keep_in_float32(name: str) -> bool:
 
 
 def _choose_attention(model: WanTransformer3DModel, attention: str) -> None:
-    """Always said to every layer: diffusers lets layers that were told nothing follow the last model's choice."""
+    """Set the backend on every layer: layers without one would use that of the last model, in diffusers."""
     logger = logging.getLogger("diffusers.models.modeling_utils")
     level = logger.level
     logger.setLevel(logging.ERROR)  # "an experimental feature", for each model

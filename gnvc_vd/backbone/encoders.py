@@ -1,9 +1,9 @@
-"""Wan's encoders of what conditions it, as diffusers' folders hold them: a prompt's (UMT5) and given frames' (CLIP).
+"""Wan's condition encoders, from diffusers' folders: UMT5 for prompts, CLIP for given frames.
 
 prompt ─tokenizer/─▶ text_encoder/ ─▶ tokens × text_dim
-frames ─image_processor/─▶ image_encoder/ ─▶ hidden_states[-2], 257 × image_dim of each frame
+frames ─image_processor/─▶ image_encoder/ ─▶ hidden_states[-2], 257 × image_dim for each frame
 
-Every weight must be in the files: transformers would draw those that are missing at random, with a warning.
+Every weight must be in the files; transformers would initialise missing ones at random, with a warning alone.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,25 +20,25 @@ from gnvc_vd.backbone.folder import BOUNDS
 from gnvc_vd.common.strict import require
 from gnvc_vd.conventions import Frame, GnvcError
 
-CLIP_TOKENS = 257  # of one image: 16 × 16 patches and the class
+CLIP_TOKENS = 257  # of one image: 16 × 16 patches and the class token
 IMAGE_ENCODER = "image_encoder"
-UNREADABLE = OSError, ValueError, TypeError, ArithmeticError, RuntimeError, SafetensorError  # what a bad file raises
+UNREADABLE = OSError, ValueError, TypeError, ArithmeticError, RuntimeError, SafetensorError  # raised for bad files
 
 
 class NoTextEncoderError(GnvcError):
-    """A caption, and nothing here that understands it."""
+    """A caption was given, but the model has no text encoder."""
 
 
 def embed(folder: Path, prompt: str) -> Tensor:
-    """A prompt by Wan's text encoder (UMT5): tokens × text_dim, without padding.
+    """Embed a prompt with Wan's text encoder (UMT5): tokens × text_dim, without padding.
 
-    FOLDER/tokenizer and FOLDER/text_encoder are read for it, and dropped afterwards.
+    The encoder is loaded from `folder`, which holds tokenizer/ and text_encoder/, and is not kept.
     """
     from transformers import AutoTokenizer, UMT5EncoderModel
 
     for needed in ("tokenizer", "text_encoder"):
         if not (folder / needed).is_dir():
-            raise NoTextEncoderError(f"{folder / needed}: missing; `fetch_weights.py --text-encoder` brings it")
+            raise NoTextEncoderError(f"{folder / needed}: missing; `scripts/fetch_weights.py --text-encoder` fetches it")
     tokenizer = _read(AutoTokenizer, folder / "tokenizer", trust_remote_code=False)
     encoder = load_pretrained(UMT5EncoderModel, folder / "text_encoder", torch.bfloat16)
     tokens = tokenizer([prompt], add_special_tokens=True, return_tensors="pt")
@@ -48,11 +48,11 @@ def embed(folder: Path, prompt: str) -> Tensor:
 
 
 class ImageEncoder:
-    """Wan's CLIP, in float32 and on the CPU wherever the rest computes, so that both ends of a stream see the same.
+    """Wan's CLIP image encoder, always in float32 on the CPU, so that encoder and decoder get the same embedding.
 
     Args:
-        folder: FOLDER/image_encoder and FOLDER/image_processor are read.
-        image_dim: the width that the transformer takes.
+        folder: holds image_encoder/ and image_processor/.
+        image_dim: width of the embedding that the transformer takes.
     """
 
     def __init__(self, folder: Path, image_dim: int) -> None:
@@ -64,12 +64,12 @@ class ImageEncoder:
         tokens = (config.image_size // config.patch_size) ** 2 + 1
         if (tokens, config.hidden_size) != (CLIP_TOKENS, image_dim):
             raise GnvcError(
-                f"{folder / IMAGE_ENCODER}: gives {tokens} × {config.hidden_size} numbers of a picture, and the "
+                f"{folder / IMAGE_ENCODER}: its embedding of a picture is {tokens} × {config.hidden_size}, and the "
                 f"transformer takes {CLIP_TOKENS} × {image_dim}"
             )
 
     def embed(self, frames: Sequence[Frame]) -> Tensor:
-        """Frames H W 3 to 1 (frames · 257) image_dim."""
+        """Embed frames H W 3: 1 × (frames · 257) × image_dim."""
         from PIL import Image
 
         pixels = self._processor(images=[Image.fromarray(frame) for frame in frames], return_tensors="pt")
@@ -79,7 +79,7 @@ class ImageEncoder:
 
 
 def load_pretrained(model_class: Any, folder: Path, dtype: torch.dtype) -> Any:
-    """One of transformers' models from its folder; each of its weights must be there, and nothing beside them."""
+    """Load a model of transformers from its folder, whose tensors must be exactly the model's."""
     layers = _read(model_class.config_class, folder).num_hidden_layers
     if not isinstance(layers, int) or not 1 <= layers <= BOUNDS["layers"]:
         raise GnvcError(f"{folder}: {layers} layers are not between 1 and {BOUNDS['layers']}")
@@ -96,7 +96,7 @@ def load_pretrained(model_class: Any, folder: Path, dtype: torch.dtype) -> Any:
 def _read(part: Any, folder: Path, **options: Any) -> Any:
     from huggingface_hub.errors import StrictDataclassError
 
-    require(folder.is_dir(), f"{folder}: missing; `python scripts/fetch_weights.py` brings it", GnvcError)
+    require(folder.is_dir(), f"{folder}: missing; `python scripts/fetch_weights.py` fetches it", GnvcError)
     try:
         with _hide_progress():
             return part.from_pretrained(folder, local_files_only=True, **options)
@@ -107,7 +107,7 @@ def _read(part: Any, folder: Path, **options: Any) -> Any:
 
 @contextmanager
 def _hide_progress() -> Iterator[None]:
-    """Without transformers' progress and its report of what is missing, which is said in a sentence here."""
+    """Silence transformers' progress bars and its report of missing weights, for which there is an error here."""
     from transformers.utils import logging
 
     level, shows = logging.get_verbosity(), logging.is_progress_bar_enabled()

@@ -1,15 +1,15 @@
-"""A model folder: `model.json` and the safetensors beside it, or a reference to weights elsewhere.
+"""A model folder: `model.json` with safetensors files, or with a reference to weights elsewhere.
 
     folder/
-      model.json              this page's dataclasses as plain data; unknown keys refused
+      model.json              the dataclasses below as JSON; unknown keys are refused
       vae.safetensors         the backbone, unless `backbone.location` points elsewhere
       dit.safetensors
       empty_prompt.safetensors
       codec.safetensors         the latent codec, if it is trained: floats, and the integers that decide symbols
       adaptor.safetensors
 
-A folder may come from a stranger: nothing is unpickled, no path leaves the folder, and every file must have the sha256
-that the description states.
+A folder may come from an untrusted source: nothing is unpickled, no path leaves the folder, and every file must have
+the sha256 in model.json.
 """
 
 import dataclasses
@@ -28,7 +28,7 @@ from gnvc_vd.presets import AdaptorPreset, BottleneckPreset, DitPreset, VaePrese
 
 DESCRIPTION = "model.json"
 FORMAT = 1
-BOUNDS = {  # the largest network that a description may ask for
+BOUNDS = {  # largest sizes that a description may ask for
     "base_dim": 256,
     "layers": 100,
     "heads": 128,
@@ -44,7 +44,7 @@ BOUNDS = {  # the largest network that a description may ask for
 
 @dataclass(frozen=True)
 class BackboneReference:
-    """Sizes, files with their sha256, and where the files are: None is the folder itself, else a preset or hub id."""
+    """Sizes, files with their sha256, and the files' location: None (this folder), a preset or a hub id."""
 
     vae: VaePreset
     dit: DitPreset
@@ -54,24 +54,24 @@ class BackboneReference:
 
     @property
     def full_location(self) -> str | None:
-        """The name that finds the files elsewhere: a preset, owner/name or owner/name@revision."""
+        """Location of the files: a preset, owner/name or owner/name@revision; None: this folder."""
         return f"{self.location}@{self.revision}" if self.location and self.revision else self.location
 
 
 @dataclass(frozen=True)
 class CodecReference:
-    """The learned codec's sizes, its files in the folder with their sha256, how it refines and rounds."""
+    """The learned codec's sizes, its files with their sha256, and its defaults for refinement and rounding."""
 
     bottleneck: BottleneckPreset
     adaptor: AdaptorPreset
     files: dict[str, str]
     refinement: Refinement = field(default_factory=Refinement)
-    thrift: float = 0.0  # how its encoder rounds (entropy/likelihoods.py)
+    thrift: float = 0.0  # of the encoder's rounding (entropy/likelihoods.py)
 
 
 @dataclass(frozen=True)
 class ModelDescription:
-    """What `model.json` says."""
+    """The content of `model.json`."""
 
     name: str
     backbone: BackboneReference
@@ -81,7 +81,7 @@ class ModelDescription:
 
     @property
     def files(self) -> dict[str, str]:
-        """The files that lie in the folder, with their sha256."""
+        """The folder's files with their sha256."""
         of_backbone = self.backbone.files if self.backbone.location is None else {}
         return of_backbone | (self.codec.files if self.codec else {})
 
@@ -89,7 +89,7 @@ class ModelDescription:
 def read_description(folder: Path) -> ModelDescription:
     """Parse and check `model.json`."""
     path = folder / DESCRIPTION
-    require(path.is_file(), f"{folder}: no {DESCRIPTION} there, so not a model folder", GnvcError)
+    require(path.is_file(), f"{folder}: not a model folder, since it has no {DESCRIPTION}", GnvcError)
     description = strict.parse(ModelDescription, strict.read_object(path), DESCRIPTION)
     if description.format != FORMAT:
         raise GnvcError(f"{path}: format {description.format}; this program reads format {FORMAT}")
@@ -109,12 +109,12 @@ def write_description(folder: Path, description: ModelDescription) -> None:
 
 
 def check_sizes(vae: VaePreset, dit: DitPreset, where: str) -> None:
-    """Refuse sizes that no network of ours has, before anything is built."""
+    """Refuse sizes out of bounds, before any network is built."""
     _check_bounds(vars(vae) | vars(dit), where)
     require(vae.architecture in ("wan", "light"), f"{where}: there is no VAE {vae.architecture[:40]!r}", GnvcError)
     require(vae.base_dim % 2 == 0, f"{where}: base_dim = {vae.base_dim} is odd", GnvcError)
     if dit.condition_channels not in (0, 20):
-        raise GnvcError(f"{where}: {dit.condition_channels} condition channels; there are 0 or 20")
+        raise GnvcError(f"{where}: condition_channels is 0 or 20, not {dit.condition_channels}")
     if len(vae.latents_mean) != LATENT_CHANNELS or len(vae.latents_std) != LATENT_CHANNELS or min(vae.latents_std) <= 0:
         raise GnvcError(f"{where}: latents need {LATENT_CHANNELS} means and positive deviations")
 
@@ -126,7 +126,7 @@ def _check_bounds(sizes: Mapping[str, Any], where: str) -> None:
 
 
 def check_file(folder: Path, name: str, sha256: str) -> Path:
-    """The file, if it lies in the folder and is the one that was described."""
+    """Path of a folder's file, after checking that it exists and has this sha256."""
     path = _inside(folder, name)
     require(path.is_file(), f"{path}: missing", GnvcError)
     digest = file_sha256(path)

@@ -1,12 +1,12 @@
-"""A light causal video VAE with the shape of Wan's latents: 2-D convolutions, each frame mixed with the one before it.
+"""A light causal video VAE with latents shaped like Wan's: 2-D convolutions that also see the previous frame.
 
     video ─▶ H/4, all frames ─merge─▶ half of them ─merge─▶ H/8 ─merge─▶ a quarter ─▶ mean, log-variance
     z ─▶ H/8, a quarter of the frames ─split─▶ H/4, half ─split─▶ all ─split─▶ H/2 ─shuffle 2─▶ video
 
-What changes the resolution is a matrix that starts as a mean or a repetition, so that a picture passes from the first
-step on. The first frame is a latent of its own: merging, it is its own neighbour; splitting, the last of its frames is
-kept. What a block needs of the past is what it made of the last frame, and that is the whole state. Inside, channels
-are the last dimension (B T h w C), where convolutions, matrices and shuffles all read them without a copy.
+Layers that change the resolution are linear maps that are initialised as a mean or a repetition, so that pictures pass
+through from the first training step on. The first frame is a latent of its own: a merge repeats it, and a split keeps
+the last of the frames made from it. A block's state is its features of the last frame. In the networks, channels are
+the last dimension (B T h w C), which convolutions, linear maps and shuffles all read without a copy.
 """
 
 from typing import cast
@@ -20,12 +20,12 @@ from gnvc_vd.backbone.streaming import State, VideoVae
 from gnvc_vd.conventions import LATENT_CHANNELS
 from gnvc_vd.presets import VaePreset
 
-ENTRY = 4  # pixels a side that enter as one place
-START_LOG_VARIANCE = -7.0  # a wide posterior at the start would drown the latents before they carry anything
+ENTRY = 4  # the encoder unshuffles blocks of 4×4 pixels
+START_LOG_VARIANCE = -7.0  # a wide initial posterior would drown the latents in noise
 
 
 class FrameCache:
-    """The last frames that layers left behind, in the order in which layers are called."""
+    """Every layer's features of the last frame, in the order of the layers' calls: the VAE's state."""
 
     def __init__(self, before: State | None) -> None:
         self.begins = before is None
@@ -33,14 +33,14 @@ class FrameCache:
         self.after: list[Tensor] = []
 
     def previous_frames(self, x: Tensor) -> Tensor:
-        """What belongs to each frame's predecessor, B T …; the clip's first is its own."""
+        """Features of each frame's predecessor, B T …; the clip's first frame counts as its own predecessor."""
         first = x[:, :1] if self.begins else next(self._before)
         self.after.append(x[:, -1:])
         return torch.cat([first, x[:, :-1]], dim=1)
 
 
 class LightVae(VideoVae):
-    """A `LightNetwork` as a stream; where nothing is to be streamed, all frames after the first go through at once."""
+    """`LightNetwork` as a streaming VAE; `encode` processes all frames after the first at once."""
 
     takes_any_length = True
     model: "LightNetwork"
@@ -61,7 +61,7 @@ class LightVae(VideoVae):
 
 
 class LightNetwork(nn.Module):
-    """Encoder and decoder, what a weights file holds."""
+    """Encoder and decoder: the tensors of a weights file."""
 
     def __init__(self, preset: VaePreset) -> None:
         super().__init__()
@@ -71,7 +71,7 @@ class LightNetwork(nn.Module):
 
 
 class Encoder(nn.Module):
-    """B 3 T H W to moments B 2·16 T/4 H/8 W/8."""
+    """Encode B 3 T H W to moments B 2·16 T/4 H/8 W/8."""
 
     def __init__(self, fine: int, coarse: int) -> None:
         super().__init__()
@@ -95,7 +95,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """z B 16 T h w to video B 3 4T 8h 8w."""
+    """Decode z B 16 T h w to video B 3 4T 8h 8w."""
 
     def __init__(self, fine: int, coarse: int, last: int) -> None:
         super().__init__()
@@ -113,14 +113,14 @@ class Decoder(nn.Module):
         x = self.every_fourth(on_frames(self.enter, z.permute(0, 2, 3, 4, 1).contiguous()), past)  # B T h w coarse
         x = self.every_second(self.split_coarse(x, past), past)  # B 2T 2h 2w fine
         x = self.every_frame(self.split_fine(x, past), past)  # B 4T 2h 2w fine
-        x = self.up(x, past)  # B 4T 4h 4w shown
+        x = self.up(x, past)  # B 4T 4h 4w last
         x = on_frames(self.polish, activation(x, inplace=True))
         x = on_frames(self.leave, activation(x, inplace=True))
         return rearrange(x, "b t h w (c p q) -> b c t (h p) (w q)", p=2, q=2)
 
 
 class Block(nn.Module):
-    """x_t + conv(a_t + b_{t−1}) with a, b = conv(x): a frame sees its predecessor, which is convolved once."""
+    """x_t + conv(a_t + b_{t−1}) with a, b = conv(x): each frame sees its predecessor, at no further convolution."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -145,7 +145,7 @@ class Blocks(nn.ModuleList):
 
 
 class Merge(nn.Module):
-    """Frames and neighbouring places to one, by a matrix; it starts near the mean of values that lie together."""
+    """Linear map from neighbouring frames and places to one; initialised near their mean."""
 
     def __init__(self, width: int, into: int, time: int = 1, space: int = 1) -> None:
         super().__init__()
@@ -164,7 +164,7 @@ class Merge(nn.Module):
 
 
 class Split(nn.Module):
-    """Merge's converse: it starts near repetition. The clip's first frame stays one, the last of those it would be."""
+    """Converse of `Merge`, initialised near repetition; of the frames made from the clip's first, the last is kept."""
 
     def __init__(self, width: int, into: int, time: int = 1, space: int = 1) -> None:
         super().__init__()
@@ -182,14 +182,14 @@ class Split(nn.Module):
 
 
 def picture_layer(width: int, into: int) -> nn.Conv2d:
-    """With its weights in the order in which its pictures lie."""
+    """A 3×3 convolution with its weights in channels-last memory format."""
     layer = nn.Conv2d(width, into, 3, padding=1)
     layer.weight.data = layer.weight.data.contiguous(memory_format=torch.channels_last)
     return layer
 
 
 def on_frames(layer: nn.Conv2d, x: Tensor) -> Tensor:
-    """A picture's convolution over every frame of B T h w C."""
+    """Apply a 2-D convolution to every frame of B T h w C."""
     frames: Tensor = layer(x.flatten(0, 1).permute(0, 3, 1, 2))
     return frames.permute(0, 2, 3, 1).unflatten(0, x.shape[:2])
 

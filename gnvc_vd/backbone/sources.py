@@ -7,9 +7,9 @@ diffusers folder   vae/ and transformer/, with config.json and safetensors; imag
                    where the transformer wants CLIP's embedding of given frames
 original folder    Wan2.1_VAE.pth, config.json, diffusion_pytorch_model*.safetensors
 
-find("wan2.1-1.3b") ──▶ Located(sizes, files) ──▶ vae_tensors(), dit_tensors(), text() ──fill──▶ a module
+find("wan2.1-1.3b") ──▶ WeightSource(sizes, files) ──▶ vae_tensors(), dit_tensors(), text() ──fill──▶ a module
 
-Sizes are checked before a module is built, and tensors must match it exactly.
+Sizes are checked before a module is built; tensors must be exactly the module's.
 """
 
 import os
@@ -41,9 +41,9 @@ ORIGINAL_VAE = "Wan2.1_VAE.pth"
 WEIGHTS_FILE = "diffusion_pytorch_model.safetensors"
 IMAGE_WEIGHTS = "model.safetensors"  # of image_encoder/
 WEIGHTS_HOME = "GNVC_VD_WEIGHTS"
-SHIPPED = Path(__file__).parent.parent / "assets"  # model folders that come with the package
+SHIPPED = Path(__file__).parent.parent / "assets"  # the package's model folders
 HUB_ID = re.compile(r"\w[\w.-]{0,95}/\w[\w.-]{0,95}(@\w[\w.-]{0,95})?")
-DIFFUSERS_SIZES = {  # what the transformer and its config.json call them
+DIFFUSERS_SIZES = {  # our names of sizes to those of diffusers' config.json
     "layers": "num_layers",
     "heads": "num_attention_heads",
     "head_dim": "attention_head_dim",
@@ -59,7 +59,7 @@ Tensors = Mapping[str, Tensor]
 
 @dataclass(frozen=True)
 class WeightSource:
-    """A backbone's sizes, and how to read its tensors; the readers are None where weights come from a seed."""
+    """A backbone's sizes, and functions that read its tensors; these are None for random weights."""
 
     where: str
     vae: VaePreset
@@ -78,8 +78,8 @@ class WeightSource:
             return torch.zeros(1, self.dit.text_dim)
         if EMPTY_PROMPT not in self.files:
             raise GnvcError(
-                f"{self.where}/{EMPTY_PROMPT}: missing; `python scripts/embed_prompt.py` makes it from the text "
-                "encoder, once"
+                f"{self.where}/{EMPTY_PROMPT}: missing; `python scripts/embed_prompt.py` makes it with the "
+                "text encoder"
             )
         path = self.files[EMPTY_PROMPT]
         tensors = read_tensors([path])
@@ -88,10 +88,10 @@ class WeightSource:
 
 
 def find(name: str, referring: tuple[str, ...] = ()) -> WeightSource:
-    """By preset name, folder or hub id.
+    """Find a backbone by preset name, folder or hub id.
 
     Args:
-        referring: the models visited so far, each of which names the next as its backbone.
+        referring: chain of models that led here, each of which names the next as its backbone.
     """
     require(name not in referring, f"{name}: refers to itself for its backbone", GnvcError)
     referring = (*referring, name)
@@ -104,7 +104,7 @@ def find(name: str, referring: tuple[str, ...] = ()) -> WeightSource:
 
 
 def folder_of(name: str) -> Path | None:
-    """The folder of a preset, folder or hub id, which must be there; None where weights come from a seed."""
+    """The folder of a preset, folder or hub id, which must exist; None for presets with random weights."""
     preset = PRESETS.get(name)
     if preset is not None and preset.shipped:
         return SHIPPED / name
@@ -122,13 +122,13 @@ def folder_of(name: str) -> Path | None:
 
 
 def from_seed(sizes: Preset) -> WeightSource:
-    """Random weights at any preset's sizes: for nano, to train from scratch, or to measure speed."""
+    """Random weights of a preset's sizes: for nano, for training from scratch, or for benchmarks."""
     note = sizes.note or f"random weights at the sizes of {sizes.name}: its pictures mean nothing"
     return WeightSource(sizes.name, sizes.vae, sizes.dit, {}, None, None, note)
 
 
 def model_folder(name: str | Path) -> Path:
-    """Where a name's model.json lies, if it has one: in the package, where a hub id was fetched to, or at a path."""
+    """The folder where a model's model.json would be: in the package, in the cache of a hub id, or a path."""
     preset = PRESETS.get(str(name))
     if preset is not None:
         return SHIPPED / str(name) if preset.shipped else Path(name)
@@ -137,7 +137,7 @@ def model_folder(name: str | Path) -> Path:
 
 
 def repository_of(name: str) -> tuple[Source, Path]:
-    """A preset's or hub id's repository, and its folder in $GNVC_VD_WEIGHTS or in a cache of the user's."""
+    """The repository of a preset or hub id, and its folder in $GNVC_VD_WEIGHTS or the user's cache."""
     preset = PRESETS.get(name)
     if preset is not None and preset.source is not None:
         source, own = preset.source, name
@@ -179,7 +179,7 @@ def _model_folder(folder: Path, referring: tuple[str, ...]) -> WeightSource:
         tensors = partial(read_tensors, [files[VAE_FILE]]), partial(read_tensors, [files[DIT_FILE]])
         return WeightSource(str(folder), reference.vae, reference.dit, files, *tensors, description.note)
     if location not in PRESETS and not HUB_ID.fullmatch(location):
-        raise GnvcError(f"{folder}: its backbone lies at {location[:80]!r}, which is no preset or hub id")
+        raise GnvcError(f"{folder}: its backbone is {location[:80]!r}, which is no preset or hub id")
     elsewhere = find(location, referring)
     for name, sha256 in reference.files.items():
         if name not in elsewhere.files or file_sha256(elsewhere.files[name]) != sha256:
@@ -206,15 +206,13 @@ def _diffusers_folder(folder: Path) -> WeightSource:
 
 
 def _dit_tensors(files: Sequence[Path], dit: DitPreset) -> Tensors:
-    """Without what Wan's image-conditioned folders hold and no version of the network reads: a norm in every block."""
+    """The transformer's tensors, without those of Wan's image-conditioned folders that no version of it uses."""
     unread = {f"blocks.{layer}.attn2.norm_added_q.weight" for layer in range(dit.layers if dit.image_dim else 0)}
     return {name: tensor for name, tensor in read_tensors(files).items() if name not in unread}
 
 
 def _original_folder(folder: Path) -> WeightSource:
-    """Wan's own release. Its VAE is a .pth, the only pickle here; diffusers' key maps rename its tensors.
-
-    Renamed tensors that do not fit the network exactly are refused by `fill`.
+    """Wan's own release, whose VAE is a .pth file; diffusers' key maps rename the tensors, and `fill` checks them.
     """
     from diffusers.loaders import single_file_utils as key_maps
 
@@ -228,14 +226,14 @@ def _original_folder(folder: Path) -> WeightSource:
 
 
 def _files(weights: Sequence[Path], folder: Path, dit: DitPreset) -> dict[str, Path]:
-    """Others' files in a folder, by their names in it, and the empty prompt's that we put beside them."""
+    """The files of a diffusers or original folder, with the image encoder's and the empty prompt's, by name."""
     encoder = folder / IMAGE_ENCODER
     images = shards(encoder, IMAGE_WEIGHTS) if dit.image_dim is not None and encoder.is_dir() else []
     return {str(path.relative_to(folder)): path for path in [*weights, *images, folder / EMPTY_PROMPT] if path.exists()}
 
 
 def _sizes_of_tensors(tensors: Tensors, config: Mapping[str, object]) -> DitPreset:
-    """A transformer's sizes; the number of heads, which no shape tells, from Wan's config.json."""
+    """A transformer's sizes from its tensors' shapes, and the number of heads from Wan's config.json."""
     dim, channels = _shape(tensors, "patch_embedding.weight")[:2]
     heads, tokens = config.get("num_heads"), config.get("text_len", WAN_TEXT["text_tokens"])
     if not isinstance(heads, int) or not isinstance(tokens, int) or heads < 1 or dim % heads:
@@ -257,12 +255,12 @@ def _sizes_of_tensors(tensors: Tensors, config: Mapping[str, object]) -> DitPres
 
 
 def _shape(tensors: Tensors, name: str) -> tuple[int, ...]:
-    require(name in tensors, f"not Wan's own layout: no tensor becomes {name!r}", GnvcError)
+    require(name in tensors, f"not Wan's own layout: it has no tensor for {name!r}", GnvcError)
     return tuple(tensors[name].shape)
 
 
 def read_tensors(files: Sequence[Path]) -> dict[str, Tensor]:
-    """All tensors of some safetensors files."""
+    """Read all tensors of safetensors files."""
     tensors: dict[str, Tensor] = {}
     for path in files:
         try:
@@ -293,10 +291,10 @@ class _NothingDrawn(TorchFunctionMode):
 def fill(
     module: nn.Module, tensors: Mapping[str, Tensor], where: str, stored_names: Mapping[str, str] | None = None
 ) -> None:
-    """Assign the tensors; their names and shapes must be exactly the module's.
+    """Assign tensors to a module; names and shapes must be exactly the module's.
 
     Args:
-        stored_names: by name in the module, each tensor's name in `tensors`, where they differ.
+        stored_names: the name in `tensors` of each of the module's tensors, if they differ.
     """
     state = module.state_dict()
     names = stored_names or {name: name for name in state}
@@ -317,16 +315,16 @@ def fill(
 
 
 def shards(folder: Path, only: str = WEIGHTS_FILE) -> list[Path]:
-    """The safetensors files that the folder's index names, or its only one."""
+    """The safetensors files that a folder's index lists; without an index, its only one."""
     index = folder / f"{only}.index.json"
     names = {only}
     if index.is_file():
         weight_map = strict.read_object(index).get("weight_map")
         if not isinstance(weight_map, dict) or not weight_map:
-            raise GnvcError(f"{index}: names no files")
+            raise GnvcError(f"{index}: lists no files")
         names = {str(name) for name in weight_map.values()}
     for name in names:
         if Path(name).name != name or not name.endswith(".safetensors"):
-            raise GnvcError(f"{index}: names {name[:80]!r}, which is no safetensors file of its folder")
+            raise GnvcError(f"{index}: lists {name[:80]!r}, which is no safetensors file of its folder")
         require((folder / name).is_file(), f"{folder / name}: missing", GnvcError)
     return [folder / name for name in sorted(names)]

@@ -1,4 +1,4 @@
-"""A backbone by name: its weights, from wherever they lie (sources.py), in the modules of its sizes."""
+"""Load a backbone (VAE and transformer) by name; sources.py finds its weights."""
 
 import hashlib
 import json
@@ -41,28 +41,28 @@ M = TypeVar("M", bound=nn.Module)
 
 @dataclass(frozen=True)
 class Options:
-    """How a backbone computes. Each deviation from diffusers' own numbers is a named option.
+    """Options for computing. Every option whose results differ from diffusers' is named here.
 
     Args:
-        vae_encoder, vae_decoder, transformer: the type of their weights, in which they compute.
+        vae_encoder, vae_decoder, transformer: dtype of their weights and computations.
         lean: import diffusers without the packages beside it (lean_diffusers.py): programs, which start sooner so.
     """
 
     vae_encoder: torch.dtype = torch.float32
     vae_decoder: torch.dtype = torch.float32
     transformer: torch.dtype = torch.float32
-    kernels: Literal["auto", "stock"] = "auto"  # of Wan's VAE
-    tiling: Tiling | Literal["auto"] | None = None  # of Wan's VAE; the light one needs none
+    kernels: Literal["auto", "stock"] = "auto"  # convolution kernels of Wan's VAE
+    tiling: Tiling | Literal["auto"] | None = None  # for Wan's VAE; the light VAE needs no tiles
     attention: str = "native"  # diffusers' name for a kernel ("native", "flash", "sage", …)
     lean: bool = False
 
 
 @dataclass
 class Backbone:
-    """VAE and transformer, frozen.
+    """A frozen VAE and transformer.
 
-    The transformer is read, and what it is built with imported, when it is first asked for: who wants the VAE alone,
-    who only encodes with GNVC-VD or looks at what is not refined, never asks.
+    The transformer is loaded, and diffusers imported, on the first access to `dit`: encoding with GNVC-VD and decoding
+    without refinement need the VAE alone.
     """
 
     name: str
@@ -70,11 +70,11 @@ class Backbone:
     dit_preset: DitPreset
     vae: VideoVae
     load_dit: Callable[[], "WanDit"]
-    files: Mapping[str, Path]  # what was loaded; empty for weights from a seed
+    files: Mapping[str, Path]  # the loaded files; empty for random weights
     note: str = ""
 
     def __post_init__(self) -> None:
-        self.load_dit = cache(self.load_dit)  # one transformer, also for what `replace` makes of this backbone
+        self.load_dit = cache(self.load_dit)  # copies by dataclasses.replace share the transformer
 
     @cached_property
     def dit(self) -> "WanDit":
@@ -83,12 +83,12 @@ class Backbone:
 
     @cached_property
     def hashes(self) -> dict[str, str]:
-        """sha256 of each file."""
+        """The sha256 of each file."""
         return {name: file_sha256(path) for name, path in self.files.items()}
 
     @property
     def identity(self) -> bytes:
-        """32 bytes that change with the float weights: what the container's shown-world identity begins with."""
+        """Hash of the float weights, 32 bytes, which enters a stream's shown identity."""
         listing = "".join(f"{name} {self.hashes[name]}\n" for name in sorted(self.files))
         if not self.files:
             sizes = json.dumps(
@@ -98,20 +98,20 @@ class Backbone:
         return hashlib.sha256(listing.encode()).digest()
 
     def embed(self, prompt: str) -> Tensor:
-        """Tokens × text_dim, by the text encoder that lies beside the empty prompt's embedding."""
+        """Embed a prompt, tokens × text_dim, with the text encoder in the folder of the empty prompt's embedding."""
         beside = self.files.get(EMPTY_PROMPT)
         if beside is None or (self.name in PRESETS and PRESETS[self.name].source is None):
-            raise NoTextEncoderError(f"{self.name} has no text encoder, and can be told no caption")
+            raise NoTextEncoderError(f"{self.name} has no text encoder, so it takes no caption")
         return embed(beside.parent, prompt)
 
     @cached_property
     def image_encoder(self) -> ImageEncoder:
-        """What the transformer is shown given frames by, beside its condition channels, where it has an image_dim."""
+        """CLIP's image encoder for given frames, which transformers with an image_dim take beside the latents."""
         beside = next((path for name, path in self.files.items() if name.startswith(f"{IMAGE_ENCODER}/")), None)
         if beside is None or self.dit_preset.image_dim is None:
             raise GnvcError(
-                f"{self.name} has no {IMAGE_ENCODER}/, which given frames need; `python scripts/fetch_weights.py` "
-                "brings it with Wan's image-conditioned models"
+                f"{self.name} has no {IMAGE_ENCODER}/, which conditioning on frames needs; `python "
+                "scripts/fetch_weights.py` fetches it with Wan's image-conditioned models"
             )
         return ImageEncoder(beside.parent.parent, self.dit_preset.image_dim)
 
@@ -123,17 +123,17 @@ class Backbone:
 
 
 def load_backbone(name: str | Path, options: Options | None = None) -> Backbone:
-    """VAE and transformer by preset name, folder or hub id. Needs no network."""
+    """Load VAE and transformer by preset name, folder or hub id, without network."""
     return _backbone(find(str(name)), options or Options())
 
 
 def random_backbone(sizes: Preset, options: Options | None = None) -> Backbone:
-    """Weights from a seed, at any preset's sizes."""
+    """Make a backbone of a preset's sizes with random weights, from a fixed seed."""
     return _backbone(from_seed(sizes), options or Options())
 
 
 def new_vae(preset: VaePreset, options: Options) -> VideoVae:
-    """The VAE that a preset describes, Wan's or the light one (which needs nothing of diffusers), not yet trained."""
+    """Build a preset's VAE with untrained weights: Wan's, or the light one, which does not need diffusers."""
     if preset.architecture == "wan":
         if options.lean:
             import_diffusers()
@@ -144,10 +144,10 @@ def new_vae(preset: VaePreset, options: Options) -> VideoVae:
 
 
 def save_backbone(backbone: Backbone, folder: Path, name: str, half: bool = False, location: str | None = None) -> None:
-    """A model folder with the backbone's weights in it, in the precision they have or in half of float32's.
+    """Write a model folder with the backbone's weights, in their own precision or, with `half`, in float16.
 
     Args:
-        location: the preset or hub id that it was loaded from, where its weights then stay.
+        location: preset or hub id of the weights; the folder then refers to it instead of holding them.
     """
     from safetensors.torch import save_file
 
@@ -189,7 +189,7 @@ def _dit(source: WeightSource, options: Options) -> "WanDit":
         return WanDit(build_dit(source.dit), source.dit, source.text().float(), options.attention)
 
     dit = _with_weights(build, source.dit_tensors, RANDOM_DIT_SEED, source.where)
-    config = dit.model.config  # the rotary tables, which no file holds, are none on the meta device
+    config = dit.model.config  # rotary tables are not in files, and have no values on the meta device
     dit.model.rope = type(dit.model.rope)(config.attention_head_dim, config.patch_size, config.rope_max_seq_len)
     for name, parameter in dit.model.named_parameters():
         parameter.data = parameter.data.to(torch.float32 if keep_in_float32(name) else options.transformer)
@@ -197,7 +197,7 @@ def _dit(source: WeightSource, options: Options) -> "WanDit":
 
 
 def _with_weights(build: Callable[[], M], tensors: Callable[[], Tensors] | None, seed: int, where: str) -> M:
-    """What is built, frozen, with its tensors, or with random weights where there are none."""
+    """Build a module, fill it with the tensors, or with random weights if there are none, and freeze it."""
     if tensors is None:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)

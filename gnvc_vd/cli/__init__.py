@@ -1,1 +1,1 @@
-"""The command line, and its options of GVC."""
+"""The command line `gnvc-vd`."""

@@ -1,4 +1,4 @@
-"""The command line's arguments: what it understands, and what --help says."""
+"""The command line's arguments and help texts."""
 
 import argparse
 from typing import NoReturn
@@ -14,7 +14,7 @@ DECODED = (
 
 
 class Parser(argparse.ArgumentParser):
-    """Says what is wrong with a call in one sentence."""
+    """An argument parser whose errors are one sentence."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: {message} ({self.prog} --help says more)\n")
@@ -55,18 +55,18 @@ def parser() -> Parser:
         help="the highest quality whose whole file has at most this size",
     )
     rate.add_argument("--atoms", type=values.whole, metavar="M", help="gvc: atoms for each latent and step, up to 256")
-    encode.add_argument("--gop", type=values.whole, metavar="N", help="frames of a GOP, 1 + 4k (default: 25; gvc: 33)")
+    encode.add_argument("--gop", type=values.whole, metavar="N", help="frames per GOP, 1 + 4k (default: 25; gvc: 33)")
     encode.add_argument(
-        "--window", type=values.whole, metavar="N", help="frames the refiner sees (default: the model's)"
+        "--window", type=values.whole, metavar="N", help="frames that the refiner processes at once (default: the model's)"
     )
     encode.add_argument(
         "--steps", type=values.whole, metavar="L", help="refinement steps, 0 for none (default: the model's)"
     )
     encode.add_argument(
-        "--sigma-0", type=values.decimal, metavar="S", help="refiner's initial sigma (default: the model's)"
+        "--sigma-0", type=values.decimal, metavar="S", help="sigma at which refinement starts, 0–1 (default: the model's)"
     )
     encode.add_argument(
-        "--noise-scale", type=values.decimal, metavar="X", help="refiner's noise, 0–1 (default: the model's)"
+        "--noise-scale", type=values.decimal, metavar="X", help="scale of the noise that refinement adds at its start, 0–1 (default: the model's)"
     )
     encode.add_argument("--no-scenecut", action="store_true", help="do not start a GOP at a scene cut")
     encode.add_argument(
@@ -75,21 +75,21 @@ def parser() -> Parser:
         help="how quality varies over a GOP's latents (default: constant)",
     )
     encode.add_argument(
-        "--rotation", type=values.positive, metavar="N", help="transform codec: latents in one rotation"
+        "--rotation", type=values.positive, metavar="N", help="transform codec: latents per temporal transform, 1–9 (default: as few transforms as possible)"
     )
     encode.add_argument(
-        "--canvas", choices=["auto", "off"], help="take a camera's pan out where it pays (default: auto)"
+        "--canvas", choices=["auto", "off"], help="compensate a camera's pan where that saves bits (default: auto)"
     )
-    encode.add_argument("--frames", type=values.positive, metavar="N", help="the first N alone")
+    encode.add_argument("--frames", type=values.positive, metavar="N", help="encode the first N frames only")
     encode.add_argument("--seed", type=values.whole, default=0, metavar="S", help="noise seed (default: 0)")
     gvc.gvc_options(encode)
     encode.add_argument(
         "--precision",
         choices=["bf16", "fp32"],
         default="fp32",
-        help="numbers of the VAE's encoder (default: fp32; gvc: fp32)",
+        help="precision of the VAE's encoder (default: fp32; gvc: fp32)",
     )
-    _tile_option(encode, "of Wan's VAE encoder (default: auto, where a GPU's memory would not do without)")
+    _tile_option(encode, "in Wan's VAE encoder (default: auto, if a GPU's memory does not suffice without)")
     _raw_options(encode)
     encode.add_argument("--json", action="store_true", help="one JSON line instead of text")
 
@@ -101,16 +101,16 @@ def parser() -> Parser:
         "--precision",
         choices=["auto", "bf16", "fp32"],
         default="auto",
-        help="numbers of the decoder's networks (default: auto, which is bf16 where it is faster; gvc: fp32)",
+        help="precision of the decoder's networks (default: auto, which is bf16 if it is faster; gvc: fp32)",
     )
     decode.add_argument("--attention", metavar="NAME", help="diffusers' attention back-end (default: native)")
-    _tile_option(decode, "of the refiner and of Wan's VAE (default: auto, as the model says and a GPU's memory asks)")
+    _tile_option(decode, "in refiner and Wan's VAE (default: auto, as the model says and a GPU's memory needs)")
     decode.add_argument("--steps", type=values.positive, metavar="L", help="refinement steps (default: the stream's)")
     decode.add_argument("--no-refine", dest="refine", action="store_false", help="decode without the refiner")
     decode.add_argument("--apart", action="store_true", help="refine each latent alone, without a window")
-    decode.add_argument("--gops", type=values.span, default=(0, None), metavar="A:B", help="GOPs A to B, B excluded")
-    decode.add_argument("--conceal", action="store_true", help="hold the last good frame where a GOP is damaged")
-    decode.add_argument("--allow-other-weights", action="store_true", help="accept other weights: wrong pictures")
+    decode.add_argument("--gops", type=values.span, default=(0, None), metavar="A:B", help="decode GOPs A to B only, B excluded")
+    decode.add_argument("--conceal", action="store_true", help="repeat the last good frame in place of damaged GOPs")
+    decode.add_argument("--allow-other-weights", action="store_true", help="decode with weights other than the encoder's, to wrong pictures")
     gvc.still_options(decode)
     _reading_options(decode)
 
@@ -124,16 +124,16 @@ def parser() -> Parser:
     info.add_argument("file", help="a .gnvc file, or - for standard input")
     _reading_options(info)
 
-    compare = commands.add_parser("compare", help="one video against another: fidelity, perception, flicker")
+    compare = commands.add_parser("compare", help="measure videos against a reference: fidelity, perceptual quality, flicker")
     compare.add_argument("reference", metavar="REF", help="the original: any video, a folder of PNGs, or -")
     compare.add_argument("tests", nargs="+", metavar="TEST", help="the decoded video, or several, in the same size")
-    compare.add_argument("--frames", type=values.positive, metavar="N", help="the first N alone")
+    compare.add_argument("--frames", type=values.positive, metavar="N", help="compare the first N frames only")
     compare.add_argument("--metrics", metavar="NAME,…", help="only these (default: all; VGG metrics are slow)")
     compare.add_argument(
         "--flow", choices=["dis", "raft"], default="dis", help="optical flow for e_warp and flicker (default: dis)"
     )
     compare.add_argument(
-        "--html", metavar="DIR", help="folder for a page that plays them side by side, offline: DIR/index.html"
+        "--html", metavar="DIR", help="write an offline page that plays the videos side by side: DIR/index.html"
     )
     _raw_options(compare)
     compare.add_argument(
@@ -141,15 +141,15 @@ def parser() -> Parser:
     )
     compare.add_argument("--json", action="store_true", help="one JSON line instead of text")
 
-    demo = commands.add_parser("demo", help="both codecs on a shipped clip, beside x265 and VVenC: table, plots, page")
+    demo = commands.add_parser("demo", help="run both codecs, x265 and VVenC on a short clip; write a table, plots and a page")
     demo.add_argument(
         "folder", nargs="?", default="outputs/demo", metavar="DIR", help="folder of the results (default: outputs/demo)"
     )
     _model_options(demo)
 
-    bench = commands.add_parser("bench", help="time and memory of every stage against the usual implementation of it")
+    bench = commands.add_parser("bench", help="measure time and memory of every stage against its usual implementation")
     bench.add_argument("stages", nargs="*", metavar="STAGE", help="which stages (default: all)")
-    bench.add_argument("--json", action="store_true", help="the JSON line alone, without the table")
+    bench.add_argument("--json", action="store_true", help="print the JSON line only, without the table")
     return whole
 
 
@@ -178,6 +178,6 @@ def _raw_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _reading_options(parser: argparse.ArgumentParser) -> None:
-    meaning = "largest picture accepted (default: 8K; to decode gvc 1920×1088)"
+    meaning = "largest picture that is accepted (default: 8K; for decoding gvc 1920×1088)"
     parser.add_argument("--max-pixels", type=values.positive, default=MAX_PIXELS, metavar="P", help=meaning)
     parser.add_argument("--json", action="store_true", help="one JSON line instead of text")

@@ -1,4 +1,4 @@
-"""What is wrong with a call's files, found out before anything heavy is imported."""
+"""Checks of the input and output files of a call, made before anything heavy is imported."""
 
 import argparse
 import errno
@@ -7,14 +7,14 @@ from pathlib import Path
 
 from gnvc_vd.conventions import GnvcError, UsageError
 
-STREAMS, VIDEOS = ("decode", "verify", "info"), ("encode", "compare")  # what a command reads
+STREAMS, VIDEOS = ("decode", "verify", "info"), ("encode", "compare")  # commands that read streams, and videos
 VIDEO_SUFFIXES = frozenset(
     (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".y4m", ".yuv", ".raw", ".gif", ".png")
 )
 
 
 def check_files(arguments: argparse.Namespace) -> None:
-    """Inputs are there, and no output replaces one."""
+    """Raise an error if an input does not exist or an output would replace it."""
     inputs = [getattr(arguments, name, None) for name in ("source", "file", "reference")]
     inputs += getattr(arguments, "tests", [])
     for path in (path for path in inputs if path not in (None, "-")):
@@ -23,7 +23,7 @@ def check_files(arguments: argparse.Namespace) -> None:
         if arguments.command in VIDEOS and not Path(path).exists():
             raise GnvcError(f"{path}: no such file or folder")
         if arguments.command in STREAMS:
-            Path(path).stat()  # its failure says what is wrong; a pipe must not be opened twice
+            Path(path).stat()  # raises OSError if it is missing; not opened, since it may be a pipe
             if Path(path).is_dir():
                 raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
     if arguments.command == "compare":
@@ -34,7 +34,7 @@ def check_files(arguments: argparse.Namespace) -> None:
     if arguments.source != "-" and target.exists() and target.samefile(source):
         raise UsageError(f"{target} is the input itself: name another file to write")
     if arguments.command == "encode" and target.suffix.lower() in VIDEO_SUFFIXES:
-        raise UsageError(f"{target} has a video's suffix, and a stream is written: name it .gnvc")
+        raise UsageError(f"{target} has a video's suffix, but a stream is written: name it .gnvc")
 
 
 def _check_comparison(arguments: argparse.Namespace) -> None:

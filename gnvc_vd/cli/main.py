@@ -1,8 +1,8 @@
 """The command line: `gnvc-vd COMMAND …`.
 
-Rules that every command keeps: results go to standard output, as text or with --json as one JSON line; progress and
-messages go to standard error. Exit code 0: done; 1: the input is damaged or refused; 2: the call is wrong. An error is
-one sentence, never a traceback. Heavy imports happen inside the command that needs them, so that --help is instant.
+All commands print results to standard output, as text or with --json as one JSON line, and progress and messages to
+standard error. Exit codes: 0 success, 1 damaged or refused input, 2 wrong call. An error is one sentence without a
+traceback. Heavy modules are imported by the commands that need them, so that --help is instant.
 """
 
 import argparse
@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a terminal without × is no reason to fail
+            stream.reconfigure(errors="replace")  # for terminals that cannot print ×
     try:
         with interruptible() as interruption:
             check_files(arguments)
@@ -65,12 +65,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(error, MISUSED)
     except GnvcError as error:
         return _fail(error, REFUSED) if interruption.code is None else _fail("interrupted", interruption.code)
-    except BrokenPipeError:  # whoever read our output has had enough
+    except BrokenPipeError:  # the reader of our output has stopped
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
     except OSError as error:
         where = error.filename
-        if where is None and error.errno == errno.ENOSPC:  # files are named where they are written
+        if where is None and error.errno == errno.ENOSPC:  # full disk; errors of other files name them
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             where = "standard output"
         return _fail(f"{where}: {error.strerror}" if where else error.strerror or error, REFUSED)
@@ -158,7 +158,7 @@ def _encode(arguments: argparse.Namespace) -> int:
 
 
 def _encoder(arguments: argparse.Namespace, height: int) -> "tuple[Codec[Any], Any]":
-    """A codec, and what it is told for pictures of a height."""
+    """The codec and its encoder settings, for pictures of this height."""
     import torch
 
     from gnvc_vd.codecs.load import load, load_gvc
@@ -173,7 +173,7 @@ def _encoder(arguments: argparse.Namespace, height: int) -> "tuple[Codec[Any], A
 
 
 def _tiling(tile: int | None) -> "Tiling | Literal['auto'] | None":
-    """Tiles of Wan's VAE, for a value of --tile."""
+    """Tiling of Wan's VAE for a value of --tile."""
     from gnvc_vd.backbone.tiles import Tiling
     from gnvc_vd.bitstream.refinement import check_tile
 
@@ -182,7 +182,7 @@ def _tiling(tile: int | None) -> "Tiling | Literal['auto'] | None":
 
 
 def _refuse(arguments: argparse.Namespace, names: Sequence[str], whose: str) -> None:
-    """Options of the other codec, which this one would ignore."""
+    """Refuse options of the other codec."""
     options = [f"--{name.replace('_', '-')}" for name in gvc.explicit_options(arguments, names)]
     if options:
         raise UsageError(f"{', '.join(options)}: {'an option' if len(options) == 1 else 'options'} {whose}")
@@ -193,7 +193,7 @@ def _settings(arguments: argparse.Namespace, codec: "GnvcVd") -> "EncodeOptions"
 
     refinement = replace(codec.refinement, seed=arguments.seed, **gvc.explicit_options(arguments, REFINEMENT))
     if arguments.sigma_0 is not None:
-        refinement = replace(refinement, sigma_ratio=None)  # the same for all GOPs
+        refinement = replace(refinement, sigma_ratio=None)  # one start for all GOPs
     options = gvc.explicit_options(arguments, ("quality", *SEARCHED, "gop", "policy", "rotation", "canvas"))
     return EncodeOptions(scenecut=not arguments.no_scenecut, refinement=refinement, **options)
 
@@ -211,17 +211,17 @@ def _decode(arguments: argparse.Namespace) -> int:
     if load.tile is not None:
         text += f", refined in tiles of {load.tile} pixels"
     if done.held:
-        text += f", {done.held} of them held in place of lost ones"
+        text += f", {done.held} of them repeats in place of lost ones"
     if done.drift is not None:
         text += f", latents within {done.drift:.4f} of the encoder's"
     return _done(arguments, done, text, precision=load.precision, tile=load.tile)
 
 
 class DecoderLoader:
-    """Loads the codec that a stream's header asks for, and then knows its precision and the size of its tiles."""
+    """Loads the codec for a stream's header; afterwards holds its precision and the size of its tiles."""
 
     precision = "fp32"
-    tile: int | None = None  # of the refiner, where the stream's pictures are larger
+    tile: int | None = None  # tile size of the refiner, if the pictures are larger
 
     def __init__(self, arguments: argparse.Namespace) -> None:
         self.arguments = arguments
@@ -253,7 +253,7 @@ class DecoderLoader:
 
 
 def _done(arguments: argparse.Namespace, done: object, text: str, **more: float | str | None) -> int:
-    """Results go to standard output, unless the video itself does."""
+    """Print the result to standard output, or to standard error if the video goes to standard output."""
     result = json.dumps(vars(done) | more) if arguments.json else text
     print(result, file=sys.stderr if arguments.target == "-" else sys.stdout)
     return DONE

@@ -1,4 +1,4 @@
-"""What an option's text means; what means nothing is refused in words."""
+"""Parsers for the values of options."""
 
 import re
 from argparse import ArgumentTypeError
@@ -7,7 +7,7 @@ from fractions import Fraction
 from gnvc_vd.conventions import COMMON_RATES
 
 MAX_NUMBER = (1 << 63) - 1
-DIGITS = 19  # of the longest number that is read
+DIGITS = 19  # longest number that is parsed
 RATE = re.compile(r"\d{1,9}(\.\d{1,9}|/\d{1,9})?")
 DEVICE = re.compile(r"auto|cpu|(cuda|xpu|mps)(:\d{1,3})?")
 
@@ -44,7 +44,7 @@ def positive_decimal(text: str) -> float:
 
 
 def tile(text: str) -> int | None:
-    """None for auto, 0 for off, else pixels."""
+    """Parse --tile: None for auto, 0 for off, else pixels."""
     words = {"auto": None, "off": 0}
     return words[text] if text in words else positive(text)
 
@@ -58,7 +58,7 @@ def size(text: str) -> tuple[int, int]:
 
 def rate(text: str) -> Fraction:
     if not RATE.fullmatch(text) or set(text.partition("/")[2]) == {"0"}:
-        raise ArgumentTypeError(f"{text!r} is no rate, as 25, 29.97 and 30000/1001 are")
+        raise ArgumentTypeError(f"{text!r} is not a frame rate, such as 25, 29.97 or 30000/1001")
     stated = Fraction(text)
     return next((common for common in COMMON_RATES if abs(common - stated) < Fraction(1, 200)), stated)
 
@@ -69,11 +69,11 @@ def span(text: str) -> tuple[int, int | None]:
         raise ArgumentTypeError(f"{text!r} is not A:B")
     bounds = whole(first or "0"), whole(last) if last else None
     if bounds[0] < 0 or (bounds[1] is not None and bounds[1] <= bounds[0]):
-        raise ArgumentTypeError(f"{text!r} holds no GOP")
+        raise ArgumentTypeError(f"{text!r} contains no GOP")
     return bounds
 
 
 def device(text: str) -> str:
     if not DEVICE.fullmatch(text):
-        raise ArgumentTypeError(f"{text!r} is no device: say auto, cpu, cuda or cuda:1")
+        raise ArgumentTypeError(f"{text!r} is not a device: give auto, cpu, cuda or cuda:1")
     return text

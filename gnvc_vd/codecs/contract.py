@@ -1,9 +1,9 @@
-"""The contract that every codec meets: all that files, evaluation and the command line know of a codec.
+"""The interface of every codec, which the command line, the evaluation and the training call.
 
     settings, frames ──encode_units──▶ units        units ──decoder(header)──▶ frames
-                                       header says which codec, which model and its parameters
+                                       the header names the codec and the model, and holds the codec's parameters
 
-GNVC-VD (learned/) and GVC (zeroshot/) meet it without knowing one another, or this file.
+GNVC-VD (learned/) and GVC (zeroshot/) implement it; neither imports the other, nor this file.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -24,25 +24,25 @@ if TYPE_CHECKING:
 
 
 class EncoderSettings(Protocol):
-    """What an encoder decides: each codec has its own frozen dataclass."""
+    """Encoder options; each codec has its own frozen dataclass."""
 
     @property
     def gop(self) -> int: ...
 
     def target_bytes(self, info: "VideoInfo", frames: int) -> float | None:
-        """Of the whole file of so many frames, where a rate is asked for."""
+        """Target size of the whole file in bytes, or None if the options set a quality and not a rate."""
 
 
 Settings = TypeVar("Settings", bound=EncoderSettings, contravariant=True)
 
 
 class Decoder(UnitDecoder, Protocol):
-    """A stream's units to frames, in order."""
+    """Decodes and verifies a stream's units, in order."""
 
-    drifts: dict[int, float]  # by GOP, how far its latents were from the encoder's; empty where that decides nothing
+    drifts: dict[int, float]  # distance of each GOP's latents from the encoder's (GVC); empty for GNVC-VD
 
     def verify(self, unit: Unit) -> None:
-        """Read every symbol, and what else can be checked.
+        """Decode a unit's symbols and check them against the hash in the unit, and whatever else can be checked.
 
         Raises:
             BitstreamError: the unit is damaged.
@@ -50,10 +50,10 @@ class Decoder(UnitDecoder, Protocol):
 
 
 class Codec(Protocol[Settings]):
-    """A codec on a model."""
+    """A codec with its model loaded."""
 
     name: str
-    note: str  # what its user must know
+    note: str  # a message for the user about the model; may be empty
     coded_identity: bytes
     shown_identity: bytes
 
@@ -69,10 +69,20 @@ class Codec(Protocol[Settings]):
         on_trial: Callable[[int, float], object] = ...,
         notify: Callable[[str], object] = ...,
     ) -> Iterator[Unit]:
-        """Units as the frames come; what follows `settings` is for those that ask for the rate of a whole file."""
+        """Encode frames to units, one per GOP, as the frames arrive.
+
+        Args:
+            info: size and frame rate of the video; needed if `settings` set a rate.
+            on_trial: called with each quality that a rate search has tried and its bits per pixel.
+            notify: called with a message if the target rate is out of reach.
+        """
 
     def decoder(self, header: Header, decoding: DecodeOptions | None = None, pictures: bool = True) -> Decoder:
-        """For one stream, whose parameters it parses; without pictures, for what can be verified without its model."""
+        """Make a decoder for one stream, whose header it parses.
+
+        Args:
+            pictures: False for a decoder that only verifies, even with another model than the stream's.
+        """
 
     def encode(self, video: "Video", settings: Any = None, **options: Any) -> bytes: ...
 
@@ -83,7 +93,7 @@ class Codec(Protocol[Settings]):
 
 @dataclass(frozen=True)
 class RateOption:
-    """The option of the command line that sets a codec's rate; more is better and larger."""
+    """The command-line option that sets a codec's rate; higher values give better quality and larger files."""
 
     option: str
     largest: int
@@ -93,10 +103,10 @@ RATE_OPTIONS = {"gnvc-vd": RateOption("--quality", QUALITIES - 1), "gvc": RateOp
 
 
 def parameters_of(header: Header) -> "Parameters | Refinement":
-    """What a header says of how a decoder is meant to go about it, by its codec; this needs no model.
+    """Parse the codec's parameters in a header; no model is needed.
 
     Raises:
-        BitstreamError: it is out of bounds.
+        BitstreamError: a parameter is out of bounds.
     """
     if header.codec is CodecId.GVC:
         from gnvc_vd.zeroshot.parameters import Parameters  # which need torch, as GNVC-VD's do not

@@ -1,4 +1,4 @@
-"""What a .gnvc stream says of itself: header, units, damage, overhead. No symbol is decoded."""
+"""Inspect a .gnvc stream without decoding it: header, units, damage, overhead."""
 
 import json
 from dataclasses import dataclass
@@ -12,14 +12,14 @@ from gnvc_vd.presets import BottleneckKind
 
 @dataclass(frozen=True)
 class Inspection:
-    """Everything that `gnvc-vd info` says."""
+    """Everything that `gnvc-vd info` prints."""
 
     bytes: int
     header: Header
-    described: str  # what the codec says of its parameters
-    units: tuple[tuple[int | None, Unit], ...]  # and first frames; None after damage that hides how many went
+    described: str  # the codec's parameters in words
+    units: tuple[tuple[int | None, Unit], ...]  # with their first frames; None after damage that lost an unknown number
     damages: tuple[Damage, ...]
-    frames: int  # as the closing unit says, else as many as are there
+    frames: int  # by the closing unit; if that is missing, the units' frames
 
     @property
     def codec(self) -> str:
@@ -27,14 +27,14 @@ class Inspection:
 
     @property
     def bottleneck(self) -> BottleneckKind | None:
-        """Which latent codec wrote it: the transform codec's units have a rotation. GVC has none."""
+        """The latent codec, told by its units, of which only the transform codec's have a rotation; None for GVC."""
         if self.header.codec is not CodecId.GNVC_VD or not self.units:
             return None
         return "transform" if self.units[0][1].rotation else "contextual"
 
     @property
     def overhead(self) -> int:
-        """Bytes that are neither payload nor enhancement."""
+        """Bytes of the file beside payloads and enhancements."""
         return self.bytes - sum(len(unit.payload) + len(unit.enhancement) for _, unit in self.units)
 
     @property
@@ -44,7 +44,7 @@ class Inspection:
 
 
 def inspect(source: str, max_pixels: int = MAX_PIXELS) -> Inspection:
-    """Read a file, or standard input for `-`, from front to back."""
+    """Read a whole file, or standard input for `-`."""
     units, damages = list[tuple[int | None, Unit]](), list[Damage]()
     end: End | None = None
     frame: int | None = 0
@@ -68,7 +68,7 @@ def inspect(source: str, max_pixels: int = MAX_PIXELS) -> Inspection:
 
 
 def as_json(inspection: Inspection) -> str:
-    """One line; what the header holds is named as there."""
+    """JSON in one line; keys of the header are its fields' names."""
     fields = {
         "bytes": inspection.bytes,
         **(vars(inspection.header) | {"codec": inspection.codec}),
@@ -119,7 +119,7 @@ def as_text(inspection: Inspection) -> str:
 
 
 def _row(unit: Unit, first_frame: int | None) -> dict[str, str]:
-    """What a unit says, by the column's title; empty where it says nothing."""
+    """A unit's row of the table, by the columns' titles; a cell is empty if the unit has no such value."""
     return {
         "GOP": str(unit.index),
         "first": "?" if first_frame is None else str(first_frame),
@@ -136,7 +136,7 @@ def _row(unit: Unit, first_frame: int | None) -> dict[str, str]:
 
 
 def _table(rows: list[dict[str, str]]) -> list[str]:
-    """A blank line, titles and rows, without the columns that are empty in every row."""
+    """Lines of the table, after a blank line, without columns that are empty in every row."""
     if not rows:
         return []
     titles = [title for title in rows[0] if any(row[title] for row in rows)]

@@ -1,9 +1,9 @@
-"""A whole codec by name, and back into a model folder.
+"""Load a whole codec by name; save one to a model folder.
 
-nano           random weights from a seed, frozen: runs everywhere, its pictures mean nothing
+nano           random weights from a seed, for tests: its pictures mean nothing
 tiny           small and trained: comes with the package
 model folder   model.json, the backbone's files or a reference to them, codec.safetensors, adaptor.safetensors
-hub id         owner/name or owner/name@revision: a model folder that scripts/fetch_weights.py brought
+hub id         owner/name or owner/name@revision: a model folder that scripts/fetch_weights.py downloaded
 """
 
 from collections.abc import Mapping
@@ -46,7 +46,7 @@ CODEC_FILE, ADAPTOR_FILE = "codec.safetensors", "adaptor.safetensors"
 
 
 def load(name: str | Path | None = None, options: Options | None = None) -> GnvcVd:
-    """The codec of a preset, model folder or hub id; of tiny, unless one is named. Needs no network."""
+    """Load GNVC-VD from a preset name, model folder or hub id (default: tiny), without network."""
     name = name or DEFAULT_MODEL
     backbone, folder = load_backbone(name, options), model_folder(name)
     reference = _reference(folder)
@@ -69,7 +69,7 @@ def load(name: str | Path | None = None, options: Options | None = None) -> Gnvc
 
 
 def highest_refined_quality(name: str | Path | None = None) -> int:
-    """The highest quality that a model refines unasked; −1 of one that was trained without a refiner."""
+    """The highest quality that a model refines by default; −1 if it was trained without a refiner."""
     reference = _reference(model_folder(name or DEFAULT_MODEL))
     refinement = Refinement() if reference is None else reference.refinement
     return refinement.highest_quality if refinement.steps else -1
@@ -78,10 +78,10 @@ def highest_refined_quality(name: str | Path | None = None) -> int:
 def load_gvc(
     name: str | Path | None = None, options: Options | None = None, still_weights: str | Path | None = None
 ) -> Gvc:
-    """The zero-shot codec on the backbone of a preset, folder or hub id: it needs no more.
+    """Load GVC, the zero-shot codec, from a preset name, folder or hub id; it needs a backbone alone.
 
     Args:
-        still_weights: a file for a learned codec of given frames, in AV1's place.
+        still_weights: weights of a learned codec for given frames, used instead of AV1.
     """
     stills = None if still_weights is None else Factorized(Path(still_weights))
     return Gvc(load_backbone(name or DEFAULT_MODEL, options), stills)
@@ -93,7 +93,7 @@ def load_for(
     still_weights: str | Path | None = None,
     options: Options | None = None,
 ) -> Codec[EncodeOptions] | Codec[GvcEncodeOptions]:
-    """The codec that decodes streams with this header; still weights are for those that say so.
+    """Load the codec for a stream with this header; still weights are used only if the header asks for them.
 
     Args:
         options: for GVC, whose decoder follows its encoder's floats, none that change them.
@@ -102,16 +102,16 @@ def load_for(
         stills = Parameters.parse(header.parameters).still
         return load_gvc(name, options, None if stills == "av1" else still_weights)
     if still_weights is not None:
-        raise UsageError("--still-weights is an option of GVC, and this is a stream of GNVC-VD")
+        raise UsageError("--still-weights is an option of GVC, but this is a stream of GNVC-VD")
     return load(name, options)
 
 
 def save(codec: GnvcVd, folder: Path, name: str, half: bool = False, location: str | None = None) -> None:
-    """A model folder with everything in it.
+    """Write a model folder: backbone, codec and adaptor.
 
     Args:
-        half: in as few bytes as it takes: weights in half precision, and what decides symbols as its integers alone.
-        location: the preset or hub id that its backbone was loaded from, where that then stays.
+        half: save space: float weights in half precision, and integer networks without their float weights.
+        location: preset or hub id of the backbone; the folder then refers to it instead of holding its weights.
     """
     from safetensors.torch import save_file
 
@@ -133,7 +133,11 @@ def save(codec: GnvcVd, folder: Path, name: str, half: bool = False, location: s
 
 
 def start_from(name: str, bottleneck: Bottleneck, refiner: "Refiner") -> bool:
-    """A model's trained codec as a beginning, where it has one; its adaptor only if it is of the same layers."""
+    """Copy a model's trained codec into `bottleneck`, and its adaptor into `refiner` if the layers are the same.
+
+    Returns:
+        False if the model has no trained codec.
+    """
     folder = model_folder(name)
     reference = _reference(folder)
     if reference is None:
@@ -159,7 +163,7 @@ def _assemble(
     adaptor: Mapping[str, Tensor] | None = None,
     where: str = "",
 ) -> GnvcVd:
-    """Without an adaptor it has one that follows from its backbone's seed, and its identity says no more than that."""
+    """Build the codec; without adaptor weights, the adaptor is the untrained one of its backbone, not hashed."""
 
     def refiner() -> "Refiner":
         dit = backbone.dit  # first: it may have its own way of importing diffusers
@@ -176,7 +180,7 @@ def _assemble(
 
 
 def _codec_states(folder: Path, reference: CodecReference, bottleneck: Bottleneck) -> dict[str, dict[str, Tensor]]:
-    """What the files hold, computed in float32 however it was kept."""
+    """Tensors of the codec's and the adaptor's files; packed ones are unpacked to float32."""
     if set(reference.files) != {CODEC_FILE, ADAPTOR_FILE}:
         raise GnvcError(f"{folder}: a codec is {CODEC_FILE} and {ADAPTOR_FILE}, not {sorted(reference.files)}")
     states = {file: read_tensors([check_file(folder, file, sha)]) for file, sha in reference.files.items()}

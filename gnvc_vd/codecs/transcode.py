@@ -1,4 +1,4 @@
-"""Files in, files out: what `gnvc-vd encode`, `decode` and `verify` do with parsed arguments."""
+"""Encode, decode and verify files: the work of `gnvc-vd encode`, `decode` and `verify`."""
 
 import sys
 import time
@@ -19,14 +19,14 @@ from gnvc_vd.common.files import input_stream, replacing
 from gnvc_vd.conventions import MAX_PIXELS, UsageError, bits_per_pixel, kilobits_per_second
 from gnvc_vd.video import Video, create_video
 
-CodecFor = Callable[[Header], Codec[Any]]  # the codec of a stream, once its header is known
+CodecFor = Callable[[Header], Codec[Any]]  # loads the codec that a stream's header asks for
 S = TypeVar("S", bound=EncoderSettings)
 Notify = Callable[[str], None]  # called with each message for the user
 
 
 @dataclass(frozen=True)
 class EncodeResult:
-    """What `encode --json` says."""
+    """The result of an encoding; its fields are the keys of `encode --json`."""
 
     bytes: int
     bpp: float
@@ -38,28 +38,28 @@ class EncodeResult:
     quality: int
     model: str
     kbps: float
-    target_bytes: float | None  # of the whole file, where a rate or a size is asked for
+    target_bytes: float | None  # target for the whole file, if a rate or a size was set
 
 
 @dataclass(frozen=True)
 class DecodeResult:
-    """What `decode --json` says."""
+    """The result of a decoding; its fields are the keys of `decode --json`."""
 
     frames: int
     width: int
     height: int
     seconds: float
-    drift: float | None = None  # GVC: the largest drift of a GOP's latents from the encoder's
-    held: int = 0  # of the frames, in place of those that are lost, where damage is concealed
+    drift: float | None = None  # GVC: the largest distance of a GOP's latents from the encoder's
+    held: int = 0  # frames repeated in place of lost ones, with --conceal
 
 
 @dataclass(frozen=True)
 class VerifyResult:
-    """What `verify` says: every GOP's verdict, None where it is whole."""
+    """The result of `verify`: the error of every GOP, or None if the GOP is intact."""
 
     gops: dict[int, str | None]
     damages: tuple[Damage, ...]
-    drifts: dict[int, float]  # of a GVC stream's replayed GOPs: how far their latents are from the encoder's
+    drifts: dict[int, float]  # GVC: distance of each GOP's latents from the encoder's
 
     @property
     def whole(self) -> bool:
@@ -75,7 +75,7 @@ def encode_video(
     notify: Notify = lambda _: None,
     on_unit: Callable[[Unit], object] = lambda _: None,
 ) -> EncodeResult:
-    """Encode up to `frames` frames; `notify` is called with what the reader assumed or dropped and what the encoder missed."""
+    """Encode up to `frames` frames to a file; `notify` is called with the notices of the reader and the encoder."""
     start, info = time.perf_counter(), video.info
     for notice in info.notices:
         notify(notice)
@@ -133,7 +133,7 @@ def decode_file(
 
 
 def verify_file(codec_for: CodecFor, source: str, max_pixels: int = MAX_PIXELS) -> VerifyResult:
-    """Read all: every CRC, every symbol against its unit's hash, and what else the codec can check."""
+    """Check a file: every CRC, every unit's symbol hash, and whatever else its codec can check."""
     gops: dict[int, str | None] = {}
     damages: list[Damage] = []
     with input_stream(source) as stream:

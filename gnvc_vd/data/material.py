@@ -1,6 +1,6 @@
-"""Photographs and films decoded once, kept as bytes on the device where clips are made of them.
+"""Photographs and films, decoded once and kept as uint8 tensors on the device where clips are made.
 
-sources ──request──▶ Material ──load: decoded in threads──▶ uint8 on the device, by Photo or Film
+sources ──request──▶ Material ──load: decode in threads──▶ one uint8 tensor for each Photo or Film
 """
 
 import os
@@ -26,23 +26,23 @@ GIGABYTE = 1e9
 
 @dataclass(frozen=True)
 class Photo:
-    """A photograph, shrunk to its longest side where it is larger."""
+    """A photograph, downscaled if its longest side is larger than `longest_side`."""
 
     path: Path
     longest_side: int
-    height: int = 0  # as the file has it; 0 where nobody has looked
+    height: int = 0  # of the file's picture; 0 if it is not known
     width: int = 0
 
     @property
     def nbytes(self) -> int:
-        """Of what `read` gives."""
+        """Size of the tensor that `read` returns."""
         if not self.height:
             return self.read().nbytes
         height, width = self._shrink(self.height, self.width)
         return 3 * height * width
 
     def read(self) -> Tensor:
-        """3 H W uint8."""
+        """Decode and downscale the picture: 3 H W uint8."""
         photo = torch.from_numpy(read_picture(self.path)).permute(2, 0, 1).contiguous()
         size = self._shrink(*photo.shape[1:])
         if size != photo.shape[1:]:
@@ -60,7 +60,7 @@ class Film:
 
     path: Path
     start: int = 0
-    frames: int = 0  # at most; 0 is all to the end
+    frames: int = 0  # maximum number of frames; 0: all frames from `start` on
     backend: Backend = "exact"
 
     @property
@@ -72,12 +72,12 @@ class Film:
 
     @property
     def nbytes(self) -> int:
-        """Of what `read` gives of the whole."""
+        """Size of the tensor that `read` returns for the whole run."""
         frames, height, width = self.shape
         return 3 * frames * height * width
 
     def read(self, first: int = 0, count: int | None = None, stride: int = 1, area: Area | None = None) -> Tensor:
-        """Frames first, first + stride, … of the run, or of a part of their pictures: T 3 H W uint8."""
+        """Decode the frames first, first + stride, … of the run, cropped to `area` if it is given: T 3 H W uint8."""
         count = self.shape[0] if count is None else count
         require(count > 0, f"{self.path}: no frame from {self.start} on", VideoError)
         index = _index(self.path)
@@ -86,14 +86,14 @@ class Film:
 
 
 class Material:
-    """What is kept on a device. A file that cannot be decoded is as broken here as where it lies."""
+    """Decoded files on a device. Asking for a file that could not be decoded raises the error of its decoding."""
 
     def __init__(self) -> None:
         self.device = torch.device("cpu")
-        self._kept: dict[Photo | Film, Tensor | VideoError | None] = {}  # None: wanted, and not decoded yet
+        self._kept: dict[Photo | Film, Tensor | VideoError | None] = {}  # None: requested, not decoded yet
 
     def __getitem__(self, file: Photo | Film) -> Tensor:
-        """3 H W of a photograph, T 3 H W of a film."""
+        """The tensor of a photograph, 3 H W, or of a film, T 3 H W."""
         kept = self._kept[file]
         assert kept is not None, "loaded before it is shown"
         if isinstance(kept, VideoError):
@@ -105,12 +105,12 @@ class Material:
             self._kept.setdefault(file)
 
     def load(self, device: torch.device, memory: float, others: int, used_for: str) -> None:
-        """Decode what is wanted and not here yet, if there is room for it beside other bytes.
+        """Decode all requested files that are not decoded yet. Too little memory is an error.
 
         Args:
-            memory: gigabytes for all of it.
-            others: bytes that are needed beside the material.
-            used_for: what those are, in words.
+            memory: limit in gigabytes for the files and `others` together.
+            others: bytes that the caller needs beside the files.
+            used_for: what those bytes are, for the error message.
         """
         with ThreadPoolExecutor(min(MOST_THREADS, os.cpu_count() or 1)) as pool:
             taken = sum(pool.map(_nbytes, self._kept))
@@ -141,5 +141,5 @@ def _nbytes(file: Photo | Film) -> int:
 
 @lru_cache(KEPT_INDEXES)
 def _index(path: Path) -> FilmIndex:
-    """Of a film: read once, by whatever data set shows it."""
+    """A film's index, which is read once for all data sets that use the film."""
     return index_film(path)

@@ -1,10 +1,10 @@
-"""What a sample number shows: everything random about it is drawn from (seed, number) and nothing else.
+"""Training samples by number: all random choices for a sample are drawn from (seed, number) alone.
 
     number ──÷ items──▶ pass, place ──the pass's order──▶ item      each pass shows each item once
     (seed, number, attempt) ──Philox──▶ start, crop, flip, path …
 
-So the clip of a number is the same in any process, after any number of others, on any day: a training that stops after
-n batches of B goes on with numbers n·B, n·B + 1, … and sees what it would have seen.
+So a sample number always gives the same clip, in any process and in any order. A training that was stopped after n
+batches of B clips continues with the numbers n·B, n·B + 1, … and gets the clips that it would have got.
 """
 
 import functools
@@ -22,7 +22,7 @@ from gnvc_vd.conventions import GnvcError
 from gnvc_vd.data.material import Material
 from gnvc_vd.video import VideoError
 
-# What a stream of numbers is for; attempts are added to the first.
+# The purpose of a stream of random numbers; the number of the attempt is added to CONTENT.
 CONTENT, ORDER, MIXING, BANKED = 0, 1 << 30, 1 << 31, 7 << 28
 ATTEMPTS = 100
 UNREADABLE, UNSUITABLE = 1, 2
@@ -34,11 +34,11 @@ Found = TypeVar("Found")
 
 
 class UnsuitableError(GnvcError):
-    """An item that can be read and holds no clip of the wanted length and size."""
+    """An item that can be read, but is too short or too small for a clip."""
 
 
 class Draws:
-    """Random numbers of one sample, in the order in which they are asked for."""
+    """The random numbers of one sample, drawn one after another."""
 
     def __init__(self, seed: int, number: int, purpose: int = CONTENT) -> None:
         self._key = (seed & WORD, seed >> 32 & WORD)
@@ -47,7 +47,7 @@ class Draws:
         self._waiting: list[int] = []
 
     def word(self) -> int:
-        """32 bits."""
+        """Draw 32 bits."""
         if not self._waiting:
             self._waiting = [int(word) for word in philox((self._block, *self._stream), self._key)]
             self._block += 1
@@ -57,19 +57,19 @@ class Draws:
         return low + (high - low) * self.word() / (WORD + 1)
 
     def below(self, count: int) -> int:
-        """0 … count − 1."""
+        """Draw an integer from 0 to count − 1."""
         return self.word() * count >> 32
 
     def chance(self, probability: float) -> bool:
         return self.uniform() < probability
 
     def generator(self, device: torch.device | str = "cpu") -> torch.Generator:
-        """For whole fields of numbers; each kind of device has its own."""
+        """Make a generator for whole tensors of random numbers; CPUs and GPUs draw different ones."""
         return torch.Generator(device).manual_seed(self.word() << 31 | self.word() >> 1)
 
 
 def item_of(number: int, count: int, seed: int) -> int:
-    """The item, of `count`, that a sample number shows."""
+    """Index of the item, out of `count`, for a sample number."""
     if not 0 <= number < 1 << 63:
         raise IndexError(f"there is no sample {number}")
     turn, place = divmod(number, count)
@@ -85,38 +85,38 @@ def order(count: int, seed: int, turn: int, purpose: int = ORDER) -> Tensor:
 
 @dataclass(frozen=True)
 class LoaderOptions:
-    """How batches of clips come about."""
+    """Options for loading batches of clips."""
 
-    workers: int = 0  # loader processes
-    device: torch.device = CPU  # where clips are made that need not come from loader processes
-    memory: float = 16.0  # gigabytes of it that they may take
+    workers: int = 0  # number of loader processes
+    device: torch.device = CPU  # where clips are made by sources that need no loader processes
+    memory: float = 16.0  # limit for clips and files kept on the device, in gigabytes
 
 
 class Clips(Dataset[Tensor]):
-    """Training clips by sample number, 3 T H W uint8: `len` is one pass over them, later numbers are later passes."""
+    """Training clips by sample number, 3 T H W uint8; from number `len` on a second pass begins, and so on."""
 
     def __len__(self) -> int:
         raise NotImplementedError
 
     @property
     def skipped(self) -> dict[str, str]:
-        """Names and reasons of what was passed over so far, by this process and its loader processes."""
+        """Items that were skipped so far by this process and its loader processes, with the reasons."""
         return {}
 
     def batches(self, taken: Iterable[list[int]], loading: LoaderOptions) -> Iterator[Tensor]:
-        """The clips of these numbers, in this order, which may have no end."""
+        """Yield batches of clips, one for each list of sample numbers in `taken`, which may be endless."""
         pinned = torch.cuda.is_available()
         yield from DataLoader(self, batch_sampler=taken, num_workers=loading.workers, pin_memory=pinned)
 
     def register_files(self, material: Material) -> None:
-        """Make clips on the material's device from now on, out of what it keeps; a source may know no such way."""
+        """From now on make clips from files kept on the material's device; a source without files ignores this."""
 
 
 class ItemClips(Clips):
-    """Clips of items that have names, one of each in a pass, and what becomes of items that give no clip.
+    """Clips of named items, one clip of each item in a pass. Items that give no clip are skipped.
 
-    They are passed over, never fatal: the number shows another item instead, drawn from (seed, number, attempt), so it
-    is the same one every time. Each is named once in the log and counted, in whichever loader process it happened.
+    A sample number whose item gives no clip takes another item, drawn from (seed, number, attempt), so that it is the
+    same one every time. Each skipped item is logged once and counted, in whichever loader process it was met.
     """
 
     def __init__(self, names: Sequence[str], seed: int) -> None:
@@ -147,16 +147,16 @@ class ItemClips(Clips):
         )
 
     def _clip(self, item: int, draws: Draws) -> Tensor:
-        """The clip of an item; VideoError or UnsuitableError where it gives none."""
+        """Make the clip of an item, or raise VideoError or UnsuitableError."""
         raise NotImplementedError
 
     def _all(self, make: Callable[[int], Found]) -> list[Found]:
-        """What `make` makes of every item that is not passed over."""
+        """Apply `make` to every item, leaving out those that are skipped."""
         tried = (self._try_item(item, functools.partial(make, item)) for item in range(len(self)))
         return [clip for clip in tried if clip is not None]
 
     def _try_item(self, item: int, make: Callable[[], Found]) -> Found | None:
-        """What `make` makes of an item, or None where the item is passed over."""
+        """Apply `make` to an item; if it raises VideoError or UnsuitableError, skip the item and return None."""
         try:
             return make()
         except (VideoError, UnsuitableError) as error:

@@ -1,11 +1,11 @@
-"""Integers to bytes and back: compressai's rANS, guarded against inputs that make it crash.
+"""Entropy coder: compressai's rANS, guarded against inputs that crash it.
 
     Encoder(tables).put(values, indexes) … .finish() → payload          any int64 within ±LIMIT
     Decoder(payload, tables).get(indexes) … .finish()
 
-compressai 1.2.8 crashes on empty streams, corrupts memory at one symbol, hangs on far outliers and reads past the end
-of a cut stream. Here a stream never has fewer than 16 symbols, outliers are escape-coded, and the decoder counts the
-bits of its symbols: it stops before they exceed the payload, which is padded for one step's reads.
+compressai 1.2.8 crashes on empty streams, corrupts memory on streams of one symbol, hangs on symbols near ±2^30 and
+reads past the end of a truncated stream. So a stream here has at least 16 symbols, large values are escape-coded, and
+the decoder counts the bits of its symbols: it stops once they exceed the payload, which is padded for one step's reads.
 """
 
 import importlib
@@ -23,10 +23,10 @@ from gnvc_vd.entropy.cdf_tables import PRECISION, TOTAL, Integers, Tables
 
 LIMIT = (1 << 24) - 1  # the largest magnitude of a symbol
 MIN_SYMBOLS = 16
-WORD = 4  # bytes that rANS writes at a time
-STATE_BITS = (32, 64)  # what a stream holds beside its symbols' information
-STEP = 1 << 18  # symbols decoded between two checks of their bits
-CHUNK = 8  # bits of a spelled number in one symbol
+WORD = 4  # bytes; rANS writes whole words
+STATE_BITS = (32, 64)  # bits of a stream beside the information of its symbols: at least and at most
+STEP = 1 << 18  # symbols that are decoded between two checks of the bit count
+CHUNK = 8  # bits of an escaped number that one symbol holds
 
 
 ESCAPE_TABLES = Tables(
@@ -37,16 +37,16 @@ PADDING_TABLE = Tables([np.array([TOTAL - 2, 1, 1])])
 
 
 class DamagedPayloadError(BitstreamError):
-    """Bytes that no encoder of ours wrote."""
+    """A payload that is damaged, or that this coder did not write."""
 
 
 def _compressais_rans() -> ModuleType:
-    """The compiled module without the rest of its package, whose data sets and models take seconds to import."""
+    """Import compressai's compiled coder alone; the whole package takes seconds to import."""
     name, package = "compressai.ans", find_spec("compressai")
     spec = PathFinder.find_spec(name, package.submodule_search_locations) if package else None
     if name in sys.modules or spec is None or spec.loader is None:
         return importlib.import_module(name)
-    module = sys.modules[name] = module_from_spec(spec)  # where the package finds it if it is imported later
+    module = sys.modules[name] = module_from_spec(spec)  # compressai finds it here if it is imported later
     spec.loader.exec_module(module)
     return module
 
@@ -55,15 +55,15 @@ RANS = _compressais_rans()
 
 
 class Encoder:
-    """One payload."""
+    """Encodes symbols to one payload."""
 
     def __init__(self, tables: Tables) -> None:
         self._tables, self._rans = tables, RANS.BufferedRansEncoder()
         self._symbols = 0
-        self.bits = 0.0  # information put in so far
+        self.bits = 0.0  # information of the symbols so far
 
     def put(self, values: Integers, indexes: Integers) -> None:
-        """Values, and the table that each is coded with."""
+        """Encode values, each with the table of its index."""
         reach = self._tables.reach[indexes]
         near = np.clip(values, -(reach + 1), reach + 1)
         self._put(near + reach + 1, indexes, self._tables)
@@ -77,7 +77,7 @@ class Encoder:
         return bytes(self._rans.flush())
 
     def _escape(self, numbers: Integers) -> None:
-        """Positive numbers: how many bits follow the leading one, then these bits, highest first."""
+        """Encode positive numbers in Elias-gamma manner: the number of bits after the leading 1, then those bits."""
         lengths = np.frexp(numbers.astype(np.float64))[1].astype(np.int64) - 1  # exact: they are far below 2^53
         self._put(lengths, np.full_like(lengths, LENGTH_TABLE), ESCAPE_TABLES)
         for some, low, width in _chunks(lengths):
@@ -94,11 +94,11 @@ class Encoder:
 
 
 class Decoder:
-    """Reads one payload, which may be hostile."""
+    """Decodes one payload, which may be hostile."""
 
     def __init__(self, payload: bytes, tables: Tables) -> None:
         if len(payload) % WORD or len(payload) < 2 * WORD:
-            raise DamagedPayloadError(f"a payload of {len(payload)} bytes is none")
+            raise DamagedPayloadError(f"a payload cannot have {len(payload)} bytes")
         self._size = 8 * len(payload)
         self._symbols = 0
         self.bits = 0.0
@@ -114,7 +114,7 @@ class Decoder:
         return near
 
     def finish(self) -> None:
-        """Check that the payload ends here: its length must match its symbols' bits."""
+        """Check that the payload ends here: its length must match the information of its symbols."""
         missing = max(0, MIN_SYMBOLS - self._symbols)
         self._get(np.zeros(missing, dtype=np.int64), PADDING_TABLE)
         beside = self._size - self.bits
@@ -145,7 +145,7 @@ class Decoder:
 
 
 def _chunks(lengths: Integers) -> Iterator[tuple[NDArray[np.bool_], int, Integers]]:
-    """Chunks of bits, the highest first: which numbers reach into it, where it begins, and how wide it is in each."""
+    """Chunks of bits, the highest first: which numbers reach into it, its lowest bit, its width in each number."""
     for low in reversed(range(0, int(lengths.max()), CHUNK)):
         some = lengths > low
         yield some, low, np.minimum(lengths[some] - low, CHUNK)

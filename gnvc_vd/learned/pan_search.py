@@ -1,6 +1,6 @@
-"""The encoder's search for a camera's pan, and whether to take it out of a GOP (canvas.py).
+"""The encoder's search for a camera pan in a GOP, and the decision whether to compensate it (canvas.py).
 
-frames ─halves of halves─▶ whole pixels, the coarsest first ─gradients─▶ quarter pixels ─▶ Canvas ─▶ does it pay?
+frames ──pyramid──▶ whole pixels, coarse to fine ──gradients──▶ quarter pixels ──▶ Canvas ──▶ fewer bits?
 """
 
 import numpy as np
@@ -15,21 +15,25 @@ from gnvc_vd.metrics.block_transform import BLOCK, dct
 
 Offset = tuple[int, int]
 
-SHORTEST = 9  # frames for which a canvas is looked for
-COARSEST = 64  # pixels of the shorter side, at least, where a search begins; smaller pictures have no canvas
-FINEST = 360  # pixels of the shorter side that tell quarter pixels of the frame
-AROUND = 4  # pixels of the coarsest picture that are searched each way
-LARGEST_DIFFERENCE = 20.0  # of grey levels that counts: what moves by itself is no sign of the camera
+SHORTEST = 9  # frames that a GOP has at least for a canvas to be tried
+COARSEST = 64  # shorter side, at least, of the coarsest pyramid level; smaller frames get no canvas
+FINEST = 360  # shorter side from which a pyramid level is fine enough to find quarter pixels of the frame
+AROUND = 4  # search range in each direction, in pixels of the coarsest level
+LARGEST_DIFFERENCE = 20.0  # differences are clamped to this many grey levels, so that moving objects weigh little
 
-# A canvas is taken where a transform code with this step would have at least this part fewer bits (the measurements are
-# in docs/log.md). The step is coarse because at low rates a canvas that is much larger than its frames costs most.
+# A canvas is used if a transform code with the step STEP would need fewer bits for it, by at least the share GAIN
+# (docs/log.md has the measurements). STEP is coarse because a large canvas costs most at low rates.
 STEP = 64.0  # grey levels
 GAIN = 0.08
-STRIP = 128  # rows whose bits are counted at once
+STRIP = 128  # rows that are transformed at a time
 
 
 def stabilise(frames: Frame) -> tuple[Canvas | None, Frame]:
-    """What an encoder codes of a GOP, T H W 3: canvases where one pays, else the frames."""
+    """Compensate the pan of a GOP's frames, T H W 3, if that saves bits.
+
+    Returns:
+        the canvas and the frames placed on it; or None and the frames themselves.
+    """
     if len(frames) < SHORTEST or min(frames.shape[1:3]) < COARSEST:
         return None, frames
     grey = _grey(frames)
@@ -41,7 +45,7 @@ def stabilise(frames: Frame) -> tuple[Canvas | None, Frame]:
 
 
 def pan_of(frames: Frame) -> Canvas:
-    """The canvas on which most of the scene stands where it is in the middle frame."""
+    """Estimate the camera's pan; on the returned canvas most of the scene stays where it is in the middle frame."""
     middle, grey = len(frames) // 2, _grey(frames)
     target = _pyramid(grey[middle])
     errors = {middle: (0.0, 0.0)}
@@ -54,7 +58,7 @@ def pan_of(frames: Frame) -> Canvas:
 
 
 def bits_of(frames: Frame) -> float:
-    """About what a transform code over time and blocks takes for the grey picture, by every other row of blocks."""
+    """Estimate the bits of a 3-D transform code for the grey frames, from every other row of blocks."""
     padded, total = gops.pad(_grey(frames)), 0.0
     rows = np.arange(padded.shape[1]).reshape(-1, BLOCK)[::2].ravel()
     time, place = dct(len(padded)).float(), dct(BLOCK).float()
@@ -62,13 +66,13 @@ def bits_of(frames: Frame) -> float:
         strip = torch.from_numpy(padded[..., 0][:, rows[top : top + STRIP]]).float() / STEP
         turned = (time @ strip.flatten(1)).view_as(strip).unflatten(2, (-1, BLOCK)).unflatten(1, (-1, BLOCK))
         blocks = torch.einsum("tyixj,ai,bj->tyaxb", turned, place, place)
-        levels = blocks.square_().add_(1).unflatten(-1, (2, 4)).prod(-1)  # a logarithm of four: none is above 2^16
-        total += levels.log2_().sum(dtype=torch.float64).item()  # half of them, twice
+        levels = blocks.square_().add_(1).unflatten(-1, (2, 4)).prod(-1)  # one logarithm for four values
+        total += levels.log2_().sum(dtype=torch.float64).item()  # half of log2(1 + level²), twice for every other row
     return total
 
 
 def _grey(frames: Frame) -> Frame:
-    """T H W 1, green twice; of what is grey, itself."""
+    """Convert frames to grey, T H W 1, with twice the weight on green; grey frames are returned as they are."""
     if frames.shape[-1] == 1:
         return frames
     red, green, blue = (frames[..., channel].astype(np.uint16) for channel in range(3))
@@ -76,7 +80,7 @@ def _grey(frames: Frame) -> Frame:
 
 
 def _pyramid(frame: Frame) -> list[Tensor]:
-    """A grey picture H W 1 and its halves, the coarsest last."""
+    """Image pyramid of a grey picture H W 1: each level has half the sides of the one before."""
     levels = [torch.from_numpy(frame[..., 0]).float()]
     while min(levels[-1].shape) >= 2 * COARSEST:
         levels.append(avg_pool2d(levels[-1][None], 2)[0])
@@ -84,7 +88,7 @@ def _pyramid(frame: Frame) -> list[Tensor]:
 
 
 def _offset(other: list[Tensor], target: list[Tensor], near: tuple[float, float]) -> tuple[float, float]:
-    """Where the target's scene lies in another picture, in pixels."""
+    """Offset (down, right), in pixels, of the target's scene in another picture; the search starts at `near`."""
     coarsest = len(target) - 1
     finest = max(level for level, picture in enumerate(target) if level == 0 or min(picture.shape) >= FINEST)
     y, x = _nearest(other[coarsest], target[coarsest], tuple(round(one / 2**coarsest) for one in near))
@@ -96,11 +100,11 @@ def _offset(other: list[Tensor], target: list[Tensor], near: tuple[float, float]
 
 
 def _nearest(other: Tensor, target: Tensor, near: Offset) -> Offset:
-    """The whole offset at which two pictures differ least, by one pixel of four."""
+    """The whole-pixel offset at which two pictures differ least; every second row and column is compared."""
     here, there = _common(other, target, near, AROUND)
     if not here.numel():
         return near
-    windows = there.unfold(0, here.shape[0], 1).unfold(1, here.shape[1], 1)  # one for each offset
+    windows = there.unfold(0, here.shape[0], 1).unfold(1, here.shape[1], 1)  # one window for each offset
     difference = windows[..., ::2, ::2] - here[::2, ::2]
     cost = difference.abs_().clamp_max_(LARGEST_DIFFERENCE).mean((2, 3)).tolist()
     around = range(-AROUND, AROUND + 1)
@@ -110,7 +114,12 @@ def _nearest(other: Tensor, target: Tensor, near: Offset) -> Offset:
 
 
 def _common(other: Tensor, target: Tensor, near: Offset, reach: int) -> tuple[Tensor, Tensor]:
-    """The part of the target that lies in the other picture at every offset near one; and what is there at all."""
+    """Crop two pictures for a comparison at all offsets within `reach` of `near`.
+
+    Returns:
+        the part of the target that lies inside the other picture at every such offset, and the part of the other
+        picture that these offsets cover.
+    """
     here, there = list[slice](), list[slice]()
     for side, middle in zip(target.shape, near, strict=True):
         start = min(side, max(0, reach - middle))
@@ -121,23 +130,23 @@ def _common(other: Tensor, target: Tensor, near: Offset, reach: int) -> tuple[Te
 
 
 def _between(other: Tensor, target: Tensor, offset: Offset) -> tuple[float, float]:
-    """What a whole offset lacks, at most half a pixel: a step of robust least squares along the picture's slopes."""
+    """Sub-pixel correction of an offset, at most ±½ pixel: one step of robust least squares on the gradients."""
     here, there = _common(other, target, offset, 0)
     if min(here.shape) < BLOCK:
         return 0.0, 0.0
-    mean, difference = _blur(here + there), _blur(there - here)[1:-1:2, 1:-1].flatten()  # of every other row
+    mean, difference = _blur(here + there), _blur(there - here)[1:-1:2, 1:-1].flatten()  # every other row
     down, right = mean[2::2, 1:-1] - mean[:-2:2, 1:-1], mean[1:-1:2, 2:] - mean[1:-1:2, :-2]
     slopes = torch.stack([down, right]).flatten(1) / 4
     weighted = slopes * LARGEST_DIFFERENCE / difference.abs().clamp_min(LARGEST_DIFFERENCE)
     normal = weighted @ slopes.T
-    ridge = 1e-3 + 1e-6 * normal.trace()  # of a picture of stripes, which moves along them unseen
+    ridge = 1e-3 + 1e-6 * normal.trace()  # for pictures of stripes, whose motion along the stripes cannot be seen
     lacking = -torch.linalg.solve(normal + ridge * torch.eye(2), weighted @ difference)
     first, second = lacking.clamp(-0.5, 0.5).tolist()
     return first, second
 
 
 def _blur(picture: Tensor) -> Tensor:
-    """By [1 2 1] / 4 along both axes, where all three lie in the picture."""
+    """Filter with [1 2 1] / 4 along both axes, without padding: two rows and two columns are lost."""
     for axis, side in enumerate(picture.shape):
         first, second, third = (picture.narrow(axis, start, side - 2) for start in range(3))
         picture = torch.add(first, second, alpha=2).add_(third).div_(4)

@@ -1,6 +1,6 @@
-"""A rate for a whole file: the quality that comes nearest to it, or the highest that stays within it.
+"""Search for the quality whose whole file is nearest to a target size, or the highest one within a limit.
 
-kept latents ──units of a quality──▶ bytes of the file ──bisection──▶ units of the best of 64, in at most seven passes
+latents ──encode at a quality──▶ bytes of the file ──bisection over 64 qualities──▶ units; at most seven encodings
 """
 
 import math
@@ -13,10 +13,10 @@ from gnvc_vd.conventions import QUALITIES, GnvcError, bits_per_pixel, kilobits_p
 
 @dataclass(frozen=True)
 class TargetSize:
-    """Bytes that a whole file should have.
+    """Target size of a whole file, in bytes.
 
     Args:
-        is_limit: exclude larger files; otherwise the nearest is wanted.
+        is_limit: whether no larger file is allowed; otherwise the nearest size is best, larger or smaller.
     """
 
     bytes: float
@@ -33,10 +33,10 @@ def search(
     on_trial: Callable[[int, float], object],
     notify: Callable[[str], object],
 ) -> list[Unit]:
-    """Return the units of the quality nearest to the target; `notify` is called if the target is out of reach.
+    """Return the units of the best quality; `notify` is called if the target is out of reach.
 
     Raises:
-        GnvcError: even the lowest quality is above the limit.
+        GnvcError: even the lowest quality exceeds the limit.
     """
     low, high = 0, QUALITIES - 1
     nearest, best, size = math.inf, list[Unit](), 0

@@ -1,4 +1,4 @@
-"""A frame of the original beside the same frame of the test, in every form that a measure wants."""
+"""Pairs of a reference frame and a test frame, in all formats that metrics need."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,12 +14,12 @@ from gnvc_vd.video import Picture
 from gnvc_vd.video.pixels import to_video
 from gnvc_vd.video.planes import PlaneConverter, Planes
 
-LUMA = np.array([0.2126, 0.7152, 0.0722])  # of R, G and B, after BT.709, for measures of levels as they are seen
+LUMA = np.array([0.2126, 0.7152, 0.0722])  # weights of R, G and B (BT.709)
 
 
 @dataclass(frozen=True)
 class Pair:
-    """One frame of both videos."""
+    """The same frame of both videos: as RGB, as planes of YUV, and as tensors."""
 
     reference: Frame
     test: Frame
@@ -29,7 +29,7 @@ class Pair:
 
 
 class Measure(Protocol):
-    """Takes pairs in order, one by one; then says its figure for the whole video."""
+    """A metric that takes pairs one by one, in order, and then gives its value for the whole video."""
 
     def add(self, pair: Pair) -> None: ...
 
@@ -37,7 +37,7 @@ class Measure(Protocol):
 
 
 class FrameMean:
-    """The mean over frames of a figure for one pair."""
+    """The mean over frames of a function of one pair."""
 
     def __init__(self, figure: Callable[[Pair], float]) -> None:
         self._figure, self._sum, self._count = figure, 0.0, 0
@@ -53,10 +53,10 @@ class FrameMean:
 
 
 class PairMaker:
-    """Makes pairs of pictures.
+    """Makes pairs from the frames of two videos.
 
-    Y, U and V are the codes that the files store where both store them alike (format, matrix, range). Otherwise both
-    videos are converted from RGB to 4:2:0 in 8 bits, with the reference's matrix in limited range.
+    If both files store YUV with the same format, matrix and range, the planes are the stored ones. Otherwise both
+    videos are converted from RGB to 8-bit 4:2:0, with the reference's matrix and limited range.
     """
 
     def __init__(self, colour: Colour, device: str) -> None:
@@ -78,5 +78,5 @@ class PairMaker:
 
 
 def as_tensor(frame: Frame, device: str = "cpu") -> Tensor:
-    """H W 3 uint8 to 1 3 H W in [−1, 1]."""
+    """Convert a frame H W 3 uint8 to a tensor 1 3 H W in [−1, 1]."""
     return to_video(frame[None], torch.device(device))[:, :, 0]

@@ -1,11 +1,11 @@
-"""The plan of a training: which samples a step takes, and what random numbers it draws. Both follow from numbers alone.
+"""The plan of a training: the samples of each step and their random numbers, both functions of step and seed alone.
 
     step s, batch B:   n … n + B − 1  ──divided──▶ process 0 | process 1 | …  ──divided──▶ pass 0 | pass 1 | …
 
-Step s takes the samples from first_sample(s) on, whatever the number of processes; a batch that processes × passes do
-not divide is refused, so that every step means the same everywhere. A sample's random numbers come from the seed and
-its number: a step is the same in one process or many, in one pass or several, and after any stop. No random state is
-kept. An accelerator draws its fields of numbers itself, others than a CPU draws.
+Step s takes the batch that begins at sample first_sample(s), for any number of processes. A batch size must be a
+multiple of processes × passes, so that each step is the same everywhere. A sample's random numbers depend on the seed
+and its number only, so a step is the same in one process or many, in one pass or several, and after a restart; no
+random state is saved. GPUs draw tensors of random numbers themselves, and these differ from a CPU's.
 """
 
 import math
@@ -20,8 +20,8 @@ from gnvc_vd.conventions import UsageError
 from gnvc_vd.data.samples import Clips, LoaderOptions
 from gnvc_vd.train.settings import Span, Stage
 
-# What random numbers are for, beside the purposes of data/samples.py: what all samples of a step have in common, each
-# sample's own in its loss, and how long a step's rotations are.
+# Purposes of random numbers, beside those of data/samples.py: numbers that all samples of a step share, each sample's
+# own numbers in its loss, and the number of latents in a step's rotations.
 STEP, LOSS, ROTATION = 1 << 28, 1 << 29, 5 << 28
 
 
@@ -39,14 +39,14 @@ class Share:
         return self.divided(self.stage.first_sample(step), self.stage.span_at(step).batch)
 
     def divided(self, first: int, batch: int) -> list[list[int]]:
-        """Likewise of a batch that begins with the sample `first`."""
+        """Sample numbers for each pass of a batch that begins with sample `first`."""
         size = batch // (self.processes * self.passes)
         starts = [first + (self.rank * self.passes + one) * size for one in range(self.passes)]
         return [list(range(start, start + size)) for start in starts]
 
 
 def _why_indivisible(batch: int, processes: int, passes: int) -> str:
-    """Why a batch cannot be trained so, and what can be done instead."""
+    """Error message for a batch size that is no multiple of processes × passes, with a way out."""
     fewer = math.gcd(batch // passes, processes) if batch % passes == 0 else processes
     beside = processes // fewer
     what = f"give a batch that they divide (stage.spans.0.batch={processes * passes})"
@@ -59,14 +59,15 @@ Batches = Iterator[tuple[list[int], Tensor]]  # numbers and clips of every pass
 
 
 def batches(source: Clips, share: Share, start: int, stop: int, loading: LoaderOptions) -> Batches:
-    """Of the steps from `start` up to `stop`, which lie in one span."""
+    """Yield the batches of the steps from `start` to `stop` − 1, which lie in one span."""
     return _batches(source, share, map(share.numbers, range(start, stop)), loading)
 
 
 def endless_batches(source: Clips, share: Share, span: Span, start: int, loading: LoaderOptions) -> Batches:
-    """Of steps without end, from `start` on, where a clock says which is the last.
+    """Yield batches from step `start` on without end, for trainings whose length a clock decides.
 
-    How many steps other spans will have had is not known then; so every step has as many numbers as the largest batch.
+    The number of steps in earlier spans is not known then, so sample numbers are counted as if every step had the
+    largest batch.
     """
     most = max(span.batch for span in share.stage.spans)
     return _batches(source, share, (share.divided(most * step, span.batch) for step in count(start)), loading)
@@ -74,22 +75,22 @@ def endless_batches(source: Clips, share: Share, span: Span, start: int, loading
 
 def _batches(source: Clips, share: Share, steps: Iterable[list[list[int]]], loading: LoaderOptions) -> Batches:
     passes, taken = tee(chain.from_iterable(steps))
-    samples = share.stage.samples  # of a source that is repeated after so many, or never
+    samples = share.stage.samples  # number of samples after which the source repeats; None: never
     if samples is not None:
         taken = ([number % samples for number in numbers] for numbers in taken)
     yield from zip(passes, source.batches(taken, loading), strict=True)
 
 
 class BatchDraws:
-    """Random numbers of a batch's samples, in the order in which they are asked for."""
+    """The random numbers of a batch's samples, drawn one tensor after another."""
 
     def __init__(self, seed: int, numbers: Sequence[int], device: torch.device) -> None:
-        self._device = device if device.type == "cuda" else torch.device("cpu")  # where they are drawn
+        self._device = device if device.type == "cuda" else torch.device("cpu")  # the device that draws
         self._home = device
         self._generators = [torch.Generator(self._device).manual_seed(one) for one in seeds(seed, numbers)]
 
     def uniform(self, *shape: int) -> Tensor:
-        """B *shape in [0, 1)."""
+        """Draw B × shape numbers from [0, 1)."""
         return self._each(torch.rand, shape)
 
     def normal(self, *shape: int) -> Tensor:
@@ -107,7 +108,7 @@ class BatchDraws:
 
 
 def seeds(seed: int, numbers: Sequence[int]) -> list[int]:
-    """Of each sample's generator, as `Draws` would say them one after another; all at once, as a step has many."""
+    """The generators' seeds, one for each sample: those that `Draws` would give, but all computed at once."""
     at = torch.tensor(numbers)
     _, _, second, first = philox((0, at & WORD, at >> 32 & WORD, LOSS), (seed & WORD, seed >> 32 & WORD))
     return (first << 31 | second >> 1).tolist()

@@ -1,4 +1,4 @@
-"""How a frame is to be shown: the quarter turns and mirrorings of its display matrix."""
+"""A frame's orientation: rotation by multiples of 90° and mirroring, from its display matrix."""
 
 from dataclasses import dataclass
 
@@ -7,14 +7,14 @@ import numpy as np
 
 from gnvc_vd.conventions import Frame
 
-# Their frames may carry a colour profile or EXIF. PyAV 18 frees a profile's name twice (the process dies some time
-# after) and has no name for EXIF's kind, so their side data is not opened; what is known of them is the angle.
+# Frames of these codecs may carry a colour profile or EXIF data. PyAV 18 frees a profile's name twice, which crashes
+# the process later, and does not know EXIF's type; so the side data is not read, only the angle that PyAV gives.
 PROFILED = frozenset({"png", "apng", "mjpeg", "webp", "jpegxl", "jpegxl_anim", "jpegls", "jpeg2000", "tiff"})
 
 
 @dataclass(frozen=True)
 class Orientation:
-    """Transpose first, then flip. `square` is False for a turn by another angle, which is not applied."""
+    """A transposition, applied first, and flips; `square` is False for angles that are no multiples of 90°."""
 
     transposed: bool = False
     flip_x: bool = False
@@ -23,7 +23,7 @@ class Orientation:
 
     @classmethod
     def of(cls, frame: av.VideoFrame, codec: str) -> "Orientation":
-        """From the display matrix: x' = a·x + c·y, y' = b·x + d·y in the shown picture."""
+        """Read a frame's orientation from its display matrix: x' = a·x + c·y, y' = b·x + d·y."""
         if codec in PROFILED:
             return cls.from_degrees(frame.rotation)
         try:
@@ -41,7 +41,7 @@ class Orientation:
 
     @classmethod
     def from_degrees(cls, degrees: int) -> "Orientation":
-        """Counter-clockwise."""
+        """The orientation for a counter-clockwise rotation."""
         rotations = {0: cls(), 90: cls(True, False, True), 180: cls(False, True, True), 270: cls(True, True, False)}
         return rotations.get(degrees % 360, cls(square=False))
 

@@ -1,16 +1,16 @@
-"""Atoms of ±1 that the counter names, and the search among them without ever making one.
+"""Codebooks of pseudo-random ±1 atoms, and a fast search for those that match a residual.
 
-    counter ─Philox─▶ a word for each place j: its top bit s_j, its low bits the code c_j
-    z_k(j) = (−1)^(s_j + ⟨k, c_j⟩)           ⟨·,·⟩ counts common bits: atom k is s, flipped where its bits pick codes
+    counter ─Philox─▶ a 32-bit word for each place j: its top bit is s_j, its low bits are the code c_j
+    z_k(j) = (−1)^(s_j + ⟨k, c_j⟩)           ⟨·,·⟩ counts common bits; an odd count flips the sign
 
-Any two atoms are independent, as if each had been drawn by itself: the word's low bits are random flips, and k chooses
-which of them add up. But all K inner products with a residual r are one fast Walsh-Hadamard transform:
+Any two atoms are independent, as if each had been drawn by itself, because the low bits of the words are random. All K
+inner products with a residual r are one fast Walsh-Hadamard transform:
 
     ⟨z_k, r⟩ = Σ_c (−1)^⟨k, c⟩ f(c),   f(c) = Σ_j [c_j = c] (−1)^(s_j) r_j
 
-D + K log K additions instead of K · D random numbers and products; memory for K and D numbers, not K · D. Chosen atoms
-are added up for every code there is, by one small matrix product, and looked up by place. All of it is arithmetic of
-whole numbers: no device, thread count or order of sums changes it. Atom k is the same in a codebook of any size.
+This takes D + K log K additions instead of K · D random numbers and products, and memory for K + D numbers instead of
+K · D. The sum of chosen atoms is computed for every code by one small matrix product and looked up for each place. It
+is all integer arithmetic, equal on every device and for any number of threads. Atom k does not depend on K.
 """
 
 import math
@@ -21,14 +21,14 @@ from torch import Tensor
 
 from gnvc_vd.common.noise import words
 
-WORDS = 4  # of a counter's block
+WORDS = 4  # in a block of Philox
 SIGN_BIT = 31
 MAX_SIZE = 1 << 16
 PRECISION = 1 << 29  # the sum of all magnitudes of a residual in integers; sums then fit 31 bits
 
 
 class Choice(NamedTuple):
-    """Atoms of one codebook, ascending, and their signs ±1."""
+    """Indexes of chosen atoms of a codebook, ascending, and their signs ±1."""
 
     atoms: tuple[int, ...] = ()
     signs: tuple[int, ...] = ()
@@ -40,7 +40,7 @@ class Codebook:
     Args:
         size: K, a power of two.
         places: D.
-        key, stream: the counter's; every codebook of a trajectory has its own.
+        key, stream: the key and counter of Philox; every codebook of a trajectory has its own stream.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Codebook:
         self.code = word & (size - 1)
 
     def products(self, residual: Tensor) -> Tensor:
-        """⟨z_k, r⟩ for all k, in integers proportional to it: K int32."""
+        """⟨z_k, r⟩ for all k, scaled and rounded to integers: K int32."""
         residual = torch.nan_to_num(residual.flatten().double())
         total = float(residual.abs().sum())
         whole = (residual * (PRECISION / total if total > 0 else 0.0)).round().int()
@@ -66,12 +66,12 @@ class Codebook:
         return hadamard(folded.index_add_(0, self.code, self.sign * whole))
 
     def select(self, residual: Tensor, count: int) -> Choice:
-        """The atoms that match a residual best."""
+        """Choose the `count` atoms that match a residual best."""
         return strongest(self.products(residual), count)
 
     def assemble(self, choice: Choice) -> Tensor:
         """The signed sum of chosen atoms at unit variance: D, float32."""
-        half = self.size.bit_length() // 2  # of the bits: a code's upper and lower part have a factor each
+        half = self.size.bit_length() // 2  # of a code's bits: its upper and lower half have a factor each
         numbers, signs = torch.tensor(choice, dtype=torch.int32, device=self.code.device)
         places = torch.arange(1 << half, dtype=torch.int32, device=self.code.device)
         upper = _characters(numbers >> half, places[: self.size >> half]).float()
@@ -88,7 +88,7 @@ def check_size(size: int) -> None:
 
 
 def strongest(products: Tensor, count: int) -> Choice:
-    """The atoms of the largest products, equal ones by their number; a product of 0 counts as positive."""
+    """The atoms with the largest magnitudes of products; of equal ones the first. The sign of a product of 0 is +1."""
     best = torch.sort(products.abs(), descending=True, stable=True).indices[:count]
     atoms = best.sort().values
     signs = torch.where(products[atoms] < 0, -1, 1)
@@ -96,7 +96,7 @@ def strongest(products: Tensor, count: int) -> Choice:
 
 
 def hadamard(x: Tensor) -> Tensor:
-    """The Walsh-Hadamard transform of K = 2^n numbers, in their natural order: y_k = Σ_c (−1)^⟨k, c⟩ x_c."""
+    """The Walsh-Hadamard transform of K = 2^n numbers, in natural order: y_k = Σ_c (−1)^⟨k, c⟩ x_c."""
     half = 1
     while half < len(x):
         pairs = x.view(-1, 2, half)
@@ -106,7 +106,7 @@ def hadamard(x: Tensor) -> Tensor:
 
 
 def _characters(numbers: Tensor, codes: Tensor) -> Tensor:
-    """(−1)^⟨number, code⟩ for each of both, of 16 bits at most."""
+    """(−1)^⟨number, code⟩ for each pair of a number and a code, both of at most 16 bits."""
     common = numbers[:, None] & codes
     for shift in (8, 4, 2, 1):
         common = common ^ (common >> shift)

@@ -1,4 +1,4 @@
-"""What a GVC encoder decides, and how many atoms a rate or a quality buys."""
+"""GVC's encoder options, and the number of atoms for a rate or a quality."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -14,23 +14,24 @@ from gnvc_vd.zeroshot.tail import PUBLISHED
 
 DEFAULT_GOP = 33
 DEFAULT_ATOMS = 64
-QUALITIES_PER_DOUBLING = 8  # of the atoms: quality 48 is 64
+QUALITIES_PER_DOUBLING = 8  # of the number of atoms: quality 48 is 64 atoms
 TAIL_LATENTS = 2
 TAIL_FACTOR = 2
-BESIDE = 48  # bytes of a unit that are neither atoms nor stills, about
+BESIDE = 48  # estimate of a unit's bytes beside atoms and stills
 
 
 @dataclass(frozen=True)
 class GvcEncodeOptions:
-    """
+    """GVC's encoder options.
+
     Args:
-        atoms: M; None leaves it to `bpp`, and without a rate is 64.
-        bpp: each GOP gets as many atoms as its share of the rate buys, and what one leaves goes to the next,
-            or what it took too much: nobody foresees a residual.
-        tail_atoms: of the last two latents of a chained I2V GOP; None is twice M.
-        tail_step: the code of the step with which the last latent's error is coded (tail.py), None codes none.
-        still_quality: 0 to 63; None follows the atoms.
-        caption: what the model is told of the pictures; every GOP's unit holds it. The empty one costs nothing.
+        atoms: M, the number of atoms per step and latent; None: set by `bpp`, or 64 without a rate.
+        bpp: target bits per pixel. Each GOP gets as many atoms as fit its share; bytes that it leaves, or takes too
+            many, are added to or taken from the next GOP's share.
+        tail_atoms: M of the last two latents of a chained I2V GOP; None: twice M.
+        tail_step: code of the quantisation step for the last latent's residual (tail.py); None: no residual.
+        still_quality: 0 to 63; None: it follows the number of atoms.
+        caption: prompt of the model, stored in every GOP's unit; an empty one takes no bytes.
     """
 
     atoms: int | None = None
@@ -60,16 +61,16 @@ class GvcEncodeOptions:
         require(self.gop > 1 or not self.parameters.shared, "GOPs that share a frame hold more than one")
 
     def target_bytes(self, info: VideoInfo, frames: int) -> float | None:
-        """Of the whole file of so many frames, under a rate."""
+        """Target size of the whole file in bytes; None without a rate."""
         return None if self.bpp is None else self.bpp * info.width * info.height * frames / 8
 
     @property
     def fixed_atoms(self) -> int | None:
-        """M of every GOP; None under a rate."""
+        """M of every GOP; None if `bpp` sets it for each GOP."""
         return DEFAULT_ATOMS if self.atoms is None and self.bpp is None else self.atoms
 
     def allotment(self, atoms: int) -> Allotment:
-        """Of a GOP with this many atoms for most latents."""
+        """Numbers of atoms for a GOP's latents: `atoms`, but `tail_atoms` for the last latents of I2V."""
         if self.parameters.mode != "i2v":
             return Allotment(atoms)
         limit = min(MAX_ATOMS, self.parameters.codebook)
@@ -77,11 +78,11 @@ class GvcEncodeOptions:
         return Allotment(atoms, tail, TAIL_LATENTS)
 
     def largest_within(self, budget: float, latents: int, withheld: Sequence[int]) -> int:
-        """The most atoms whose bytes do not pass the budget, and one at least."""
+        """The largest number of atoms whose bytes are within the budget, but at least one."""
         size, steps = self.parameters.codebook, self.parameters.schedule.stochastic
         high = min(MAX_ATOMS, size)
         if size <= 2 * MAX_ATOMS:
-            high = max(1, size // 2)  # beyond half, a set costs less again
+            high = max(1, size // 2)  # a set of more than half of the atoms takes fewer bits again
 
         def fits(atoms: int) -> bool:
             return atom_bytes(self.allotment(atoms).counts(latents, withheld), steps, size) <= budget
@@ -90,7 +91,7 @@ class GvcEncodeOptions:
 
 
 def largest(low: int, high: int, fits: Callable[[int], bool]) -> int:
-    """The last of low … high that fits, where all before it do; the lowest one is not asked."""
+    """The largest of low … high that fits, by bisection; `low` is assumed to fit."""
     while low < high:
         middle = (low + high + 1) // 2
         low, high = (middle, high) if fits(middle) else (low, middle - 1)
@@ -98,11 +99,11 @@ def largest(low: int, high: int, fits: Callable[[int], bool]) -> int:
 
 
 def atoms_of(quality: int) -> int:
-    """`--quality` under GVC: eight levels double the atoms."""
+    """Number of atoms for `--quality`: eight levels more are twice the atoms."""
     require(0 <= quality < QUALITIES, f"quality is 0 to {QUALITIES - 1}, not {quality}")
     return max(1, round(2 ** (quality / QUALITIES_PER_DOUBLING)))
 
 
 def quality_of(atoms: int) -> int:
-    """The level that stands nearest to a number of atoms: what units say, and what stills follow."""
+    """Quality nearest to a number of atoms; units record it, and stills are coded with it by default."""
     return min(range(QUALITIES), key=lambda quality: (abs(atoms_of(quality) - atoms), -quality))

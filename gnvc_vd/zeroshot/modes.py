@@ -1,4 +1,4 @@
-"""What a GOP's trajectory is conditioned on: its caption, its mode's given frames and where they come from.
+"""The condition of a GOP's sampling: a caption, and the given frames of each mode with their sources.
 
          first frame                                    last frame
 t2v      –                                              –
@@ -23,14 +23,14 @@ from gnvc_vd.video.pixels import to_video
 
 @dataclass(frozen=True)
 class GopCondition:
-    """A GOP's given frames as both ends have them, decoded, padded to multiples of 16; and its caption."""
+    """A GOP's caption and given frames, decoded and padded to multiples of 16: equal for encoder and decoder."""
 
     first: Frame | None = None
     last: Frame | None = None
     caption: str = ""
 
     def condition(self, prior: Backbone, latents: int) -> Condition | None:
-        """What the model sees; the VAE encodes the given frames with grey between them, CLIP each by itself."""
+        """The model's condition: VAE latents of the given frames with grey between, and CLIP's embedding of each."""
         given = {place: frame for place, frame in ((0, self.first), (-1, self.last)) if frame is not None}
         if not given:
             return None
@@ -45,13 +45,13 @@ class GopCondition:
 
 
 class Chain(NamedTuple):
-    """What a GOP leaves for the next, at either end: a picture, if the mode hands one on."""
+    """The frame that a GOP passes on to the next one, if the mode has that: equal for encoder and decoder."""
 
     left_by: int = -1
     frame: Frame | None = None
 
     def first_frame(self, index: int) -> Frame:
-        """The frame that GOP `index` begins with."""
+        """The first frame of GOP `index`, from the GOP before it."""
         if self.frame is None or self.left_by != index - 1:
-            raise BitstreamError("it begins with a frame of the GOP before, which is lost")
+            raise BitstreamError("its first frame is the last of the GOP before, which is lost")
         return self.frame

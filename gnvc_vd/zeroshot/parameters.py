@@ -1,6 +1,6 @@
-"""GVC's own seven bytes of the header: everything that decides the trajectory, beside the model itself.
+"""GVC's parameters in the header, seven bytes: all settings of the sampling, beside the model itself.
 
-They also say how a unit's payload is to be read: how many latents there are, who gets atoms, what must be there.
+They also decide how a unit's payload is read: its number of latents, which of them have atoms, and which stills it has.
 
 bits  2 mode · 5 log2 K · 1 reuse · 1 overlap · 1 withhold · 1 Gaussian · 1 still codec · 7 steps · 5 tail ·
       8 shift/16 · 8 g_scale/16 · 16 seed
@@ -32,16 +32,16 @@ BYTES = sum(WIDTHS) // 8
 
 @dataclass(frozen=True)
 class Parameters:
-    """How encoder and decoder sample.
+    """Sampling parameters, which encoder and decoder share.
 
     Args:
-        mode: text alone, the first frame given, or first and last.
-        codebook: K, atoms to choose from.
-        overlap: a chained GOP begins with the last frame of the one before; without, as published, that frame stands
-            for its first though it lies one earlier.
-        withhold: no atoms for latents that the model is shown whole.
-        still: what given frames are coded with.
-        gaussian: atoms are drawn from a Gaussian, as published, instead of ±1 (gaussian_codebook.py).
+        mode: conditioning on text alone (t2v), on the first frame too (i2v), or on the first and the last (flf2v).
+        codebook: K, the number of atoms in a codebook.
+        overlap: whether a chained GOP begins with the last frame of the GOP before. If not, as published, that frame
+            is given as the GOP's first frame, although it is one frame earlier.
+        withhold: whether latents whose frames are all given to the model get no atoms.
+        still: codec of the given frames.
+        gaussian: whether atoms are Gaussian, as published (gaussian_codebook.py), or ±1.
     """
 
     mode: Mode = "t2v"
@@ -57,37 +57,37 @@ class Parameters:
         if not 1 <= self.codebook <= MAX_SIZE or self.codebook & (self.codebook - 1):
             raise UsageError(f"a codebook holds a power of two of atoms up to {MAX_SIZE}, not {self.codebook}")
         good = self.schedule.tail <= MAX_TAIL and 0 <= self.seed <= MAX_SEED
-        require(good, f"GVC's seeds are 0 to {MAX_SEED}, its last ODE steps at most {MAX_TAIL}")
+        require(good, f"GVC's seeds are 0 to {MAX_SEED}, and the last ODE steps at most {MAX_TAIL}")
         for value in (self.schedule.shift, self.schedule.g_scale):
             whole = value * SIXTEENTHS == round(value * SIXTEENTHS)
             require(whole, f"shift and g_scale are multiples of 1/{SIXTEENTHS}, not {value}")
 
     @property
     def chained(self) -> bool:
-        """Whether GOPs after a scene's first take a frame from the one before."""
+        """Whether a scene's GOPs, after its first, are conditioned on a frame of the GOP before."""
         return self.mode != "t2v"
 
     @property
     def given(self) -> int:
-        """Frames that the model is given."""
+        """Number of frames that the model is conditioned on."""
         return MODES.index(self.mode)
 
     @property
     def shared(self) -> int:
-        """Frames that two GOPs of a scene both hold."""
+        """Number of frames that consecutive GOPs of a scene have in common."""
         return int(self.mode == "flf2v" or (self.mode == "i2v" and self.overlap))
 
     @property
     def withheld(self) -> tuple[int, ...]:
-        """Latents without atoms, because the model is shown them whole: of a last one's four frames it is shown one."""
+        """Latents without atoms: the first one, if its frame is given. Of the last latent's four frames only one is."""
         return (0,) if self.withhold and self.chained else ()
 
     def repeated_frames(self, first: bytes | None) -> int:
-        """Frames at the beginning of a GOP, which may hold a first still, that the GOP before has shown."""
+        """Number of a GOP's frames that the GOP before has shown already: none if it has a first still."""
         return self.shared if first is None else 0
 
     def open(self, unit: Unit) -> Content:
-        """A unit, which may be hostile, checked against its hash."""
+        """Parse a unit, which may be hostile, and check it against its hash."""
         for name in ("policy", "rotation", "sigma_0", "canvas"):
             value = getattr(unit, name)
             require(not value, f"GOP {unit.index} has {name} {value}, which GVC does not have", BitstreamError)
@@ -102,7 +102,7 @@ class Parameters:
         return content
 
     def cost(self, unit: Unit) -> dict[str, int]:
-        """A unit's payload, and its enhancement where it has one, in bytes by what they hold."""
+        """Bytes of a unit's payload by their content, and of its enhancement if it has one."""
         content = self.open(unit)
         atoms = atom_bytes(content.counts, self.schedule.stochastic, self.codebook)
         stills = len(content.first or b"") + len(content.last or b"")
@@ -111,10 +111,10 @@ class Parameters:
         return parts | ({"enhancement": len(unit.enhancement)} if unit.enhancement else {})
 
     def published_bytes(self, unit: Unit) -> float:
-        """What the authors' programs would count for a unit.
+        """Bytes of a unit as the authors' programs count them.
 
-        S · F · M · (log2 K + 1) bits, FLF2V's stills and a tail residual's levels; captions, container, I2V's still,
-        its tail's further atoms and its residual's ranges are free there.
+        They count S · F · M · (log2 K + 1) bits, FLF2V's stills and the levels of a tail residual, but not captions,
+        the container, I2V's still, the further atoms of its tail, or the ranges of its residual.
         """
         content = self.open(unit)
         bits = self.schedule.stochastic * len(content.counts) * content.allotment.atoms * self.codebook.bit_length()
@@ -150,7 +150,7 @@ class Parameters:
             raise BitstreamError(f"the header's parameters are out of bounds: {error}") from error
 
     def describe(self) -> str:
-        """In words, how a decoder is meant to go about it."""
+        """The parameters in words."""
         schedule = self.schedule
         options = [name for name in ("overlap", "withhold") if getattr(self, name) and self.chained]
         options += ["reuse"] if schedule.reuse else []

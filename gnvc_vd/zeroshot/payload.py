@@ -1,6 +1,6 @@
-"""What a GVC unit's payload holds (docs/format.md), and which latents get how many atoms.
+"""A GVC unit's payload (docs/format.md), and the numbers of atoms of its latents.
 
-flags · M · M of the tail · tail latents · sketch · caption · first still · last still · atoms · tail residual
+flags · M · M of the tail · number of tail latents · sketch · caption · first still · last still · atoms · tail residual
 """
 
 import hashlib
@@ -26,11 +26,11 @@ MAX_TAIL_LATENTS = 64
 
 @dataclass(frozen=True)
 class Allotment:
-    """How many atoms each latent of a GOP gets at each stochastic step."""
+    """Numbers of atoms that the latents of a GOP get at each stochastic step."""
 
     atoms: int
     tail_atoms: int = 0
-    tail_latents: int = 0  # the last ones, which get `tail_atoms` instead
+    tail_latents: int = 0  # number of last latents, which get `tail_atoms`
 
     def counts(self, latents: int, withheld: Sequence[int] = ()) -> list[int]:
         tail = latents - self.tail_latents
@@ -40,7 +40,7 @@ class Allotment:
 
 @dataclass(frozen=True)
 class Content:
-    """A GOP as its payload says it."""
+    """The parsed content of a payload."""
 
     allotment: Allotment
     sets: tuple[tuple[Choice, ...], ...]  # for each stochastic step, for each latent
@@ -52,12 +52,12 @@ class Content:
 
     @property
     def counts(self) -> list[int]:
-        """Atoms of each latent at each stochastic step."""
+        """Number of atoms of each latent at each stochastic step."""
         return [len(choice.atoms) for choice in self.sets[0]]
 
 
 def atom_bytes(counts: Sequence[int], steps: int, size: int) -> int:
-    """What the atoms of a GOP take."""
+    """Bytes that the atoms of a GOP take."""
     return -(-steps * sum(bits(size, count) + count for count in counts) // 8)
 
 
@@ -70,7 +70,7 @@ def pack(content: Content, size: int) -> bytes:
 
 
 class PayloadParser:
-    """A payload, which may be hostile, up to its atoms; these need to be told how many latents there are."""
+    """Parses a payload, which may be hostile: first all that precedes the atoms, then, given the latents, the rest."""
 
     def __init__(self, data: bytes) -> None:
         fields = Fields(data)
@@ -87,21 +87,21 @@ class PayloadParser:
         except FieldError:
             raise BitstreamError("the payload is cut short or a number in it is out of bounds") from None
         except UnicodeDecodeError:
-            raise BitstreamError("the caption is no text") from None
+            raise BitstreamError("the caption is not valid UTF-8") from None
         self._rest = data[fields.place :]
 
     def content(self, counts: Sequence[int], steps: int, size: int) -> Content:
-        require(max(counts) <= size, f"{max(counts)} atoms are to be chosen out of {size}", BitstreamError)
+        require(max(counts) <= size, f"{max(counts)} atoms cannot be chosen out of {size}", BitstreamError)
         taken = atom_bytes(counts, steps, size)
         if len(self._rest) < taken or (not self.flags & RESIDUAL and len(self._rest) > taken):
-            raise BitstreamError(f"the atoms take {taken} bytes and {len(self._rest)} are there")
+            raise BitstreamError(f"the atoms take {taken} bytes, but there are {len(self._rest)}")
         sets = tuple(_read_sets(self._rest[:taken], counts, steps, size))
         residual = self._rest[taken:] if self.flags & RESIDUAL else None
         return Content(self.allotment, sets, self.sketch, self.caption, self.first, self.last, residual)
 
 
 def symbol_hash(content: Content) -> bytes:
-    """Over the atoms, signs and other parts as they were read: 4 bytes."""
+    """Hash of a unit's atoms, signs and other parts, 4 bytes."""
     digest = hashlib.blake2b(digest_size=4)
     for numbers in chain.from_iterable(chain.from_iterable(content.sets)):
         digest.update(np.array(numbers, dtype="<i4").tobytes())
@@ -111,7 +111,7 @@ def symbol_hash(content: Content) -> bytes:
 
 
 def _pack_sets(sets: Sequence[Sequence[Choice]], size: int) -> bytes:
-    """Each set's number and its signs, 1 for plus, lowest atom first; highest bit first throughout."""
+    """Each set's rank, then its signs (1: plus) from the lowest atom up; all with the highest bit first."""
     text = ""
     for atoms, signs in chain.from_iterable(sets):
         width = bits(size, len(atoms))

@@ -1,13 +1,13 @@
-"""The stochastic rectified flow, in σ (1 is noise, 0 is data): pure functions of tensors, and the one loop.
+"""Sampling of the stochastic rectified flow, in σ (1 is noise, 0 is data): pure functions and the sampling loop.
 
     x_σ = (1 − σ) x_0 + σ ε                 u = E[ε − x_0 | x_σ], the model's velocity
     x̂_0 = x − σ u                           the clean estimate
     ε̂   = x + (1 − σ) u                     the noise estimate
     s   = −ε̂ / σ                            the score of x_σ
-    g   = g_scale · σ²                      diffusion: any g leaves the marginals as they are
-    x  ← x − (u − g²/2 · s) dt + g √dt z    Euler-Maruyama, dt = σ_i − σ_i+1; z is noise, or what a codebook makes of it
+    g   = g_scale · σ²                      diffusion coefficient; the marginals are the same for any g
+    x  ← x − (u − g²/2 · s) dt + g √dt z    Euler-Maruyama, dt = σ_i − σ_i+1; z is noise, or a sum of codebook atoms
 
-g = 0 is the ODE. The closed form that `step` uses divides by nothing: g²/2 · s = −g_scale² σ³/2 · ε̂.
+g = 0 is the ODE. `step` uses the closed form g²/2 · s = −g_scale² σ³/2 · ε̂, without a division by σ.
 """
 
 import math
@@ -22,19 +22,19 @@ from gnvc_vd.conventions import UsageError
 MAX_STEPS = 100
 
 Velocity = Callable[[Tensor, float], Tensor]
-Noise = Callable[[int, Tensor], Tensor]  # the step's number and x̂_0 to z, of unit variance
+Noise = Callable[[int, Tensor], Tensor]  # from the step's number and x̂_0 to z of unit variance
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """The σ schedule, and how much noise each step injects.
+    """The σ schedule and the noise that each step injects.
 
     Args:
-        steps: of the whole way.
-        tail: the last of them, which follow the ODE: no noise, no bits.
+        steps: number of sampling steps.
+        tail: number of last steps that follow the ODE, without noise and so without bits.
         shift: above 1 spends more steps near noise; Wan takes 5 for large pictures and 3 for small ones.
-        g_scale: of the diffusion.
-        reuse: every second step takes the clean estimate of the one before instead of asking the model.
+        g_scale: scale of the diffusion coefficient g.
+        reuse: reuse the clean estimate of the step before in every second step, instead of running the model.
     """
 
     steps: int = 20
@@ -45,18 +45,20 @@ class Schedule:
 
     def __post_init__(self) -> None:
         if not 1 <= self.steps <= MAX_STEPS or not 0 <= self.tail < self.steps:
-            raise UsageError(f"steps are 1 to {MAX_STEPS}, the ODE's fewer than all: not {self.steps} and {self.tail}")
+            raise UsageError(
+                f"steps are 1 to {MAX_STEPS} and more than the tail: not {self.steps} and {self.tail}"
+            )
         if not 0 < self.shift < 16 or not 0 <= self.g_scale < 16:
             raise UsageError(f"shift is above 0, g_scale 0 or more, both below 16: not {self.shift} and {self.g_scale}")
 
     @property
     def stochastic(self) -> int:
-        """Steps that carry atoms: the first ones."""
+        """Number of steps whose noise is coded: the first ones."""
         return self.steps - self.tail
 
     @property
     def sigmas(self) -> list[float]:
-        """σ at the beginning of each step, and 0 at the end."""
+        """σ at the start of each step, and 0 at the end of the last."""
         even = [(self.steps - step) / self.steps for step in range(self.steps + 1)]
         return [self.shift * sigma / (1 + (self.shift - 1) * sigma) for sigma in even]
 
@@ -70,7 +72,7 @@ def noise(x: Tensor, sigma: float, velocity: Tensor) -> Tensor:
 
 
 def step(x: Tensor, velocity: Tensor, sigma: float, next_sigma: float, g_scale: float, z: Tensor | None) -> Tensor:
-    """x at the next σ; without z it follows the ODE."""
+    """One Euler-Maruyama step to the next σ; without z, an Euler step of the ODE."""
     dt = sigma - next_sigma
     drifted = x - dt * velocity
     if z is None:
@@ -80,7 +82,7 @@ def step(x: Tensor, velocity: Tensor, sigma: float, next_sigma: float, g_scale: 
 
 
 def trajectory(velocity: Velocity, x: Tensor, schedule: Schedule, noise_at: Noise) -> Tensor:
-    """From pure noise to the latents. Encoder and decoder differ in where `noise_at` takes its atoms from, only."""
+    """Sample latents from noise x; encoder and decoder differ in `noise_at` alone, which gives each step's noise."""
     estimate = x
     for number, (sigma, next_sigma) in enumerate(pairwise(schedule.sigmas)):
         if schedule.reuse and number % 2:
