@@ -20,7 +20,7 @@ from gnvc_vd.backbone.folder import BOUNDS
 from gnvc_vd.common.strict import require
 from gnvc_vd.conventions import Frame, GnvcError
 
-CLIP_TOKENS = 257  # of one image: 16 × 16 patches and the class token
+CLIP_TOKENS = 257  # of one image: 16 × 16 patches and the class token token
 IMAGE_ENCODER = "image_encoder"
 UNREADABLE = OSError, ValueError, TypeError, ArithmeticError, RuntimeError, SafetensorError  # raised for bad files
 

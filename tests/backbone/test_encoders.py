@@ -106,7 +106,7 @@ def test_an_image_encoder_that_is_not_whole_is_refused(tmp_path: Path, capfd: py
         _ = load_backbone(tmp_path).image_encoder
     edit_tensors(tmp_path / IMAGE_FILE, drop="vision_model.more")
     edit_json(tmp_path / "transformer" / "config.json", image_dim=20)
-    with pytest.raises(GnvcError, match="257 × 16 numbers of a picture, and the transformer takes 257 × 20"):
+    with pytest.raises(GnvcError, match="picture is 257 × 16, and the transformer takes 257 × 20"):
         _ = load_backbone(tmp_path).image_encoder
     edit_json(tmp_path / "transformer" / "config.json", image_dim=WIDTH)
     (tmp_path / IMAGE_FILE).write_bytes(b"short")

@@ -81,10 +81,10 @@ def test_a_video_is_opened_before_a_model_is_loaded(
         (["--frames", "9" * 19], "the number is too large"),
         (["--bpp", "x"], "'x' is not a number"),
         (["--bpp", "nan"], "nan is not a positive number"),
-        (["--fps", "abc"], "'abc' is no rate"),
+        (["--fps", "abc"], "'abc' is not a frame rate"),
         (["--fps", "1e999999999"], "is no rate"),
         (["--size", "3"], "'3' is not WxH"),
-        (["--device", "gpu"], "'gpu' is no device"),
+        (["--device", "gpu"], "'gpu' is not a device"),
         (["--target-size", "1", "--bpp", "1"], "not allowed with"),
     ],
 )

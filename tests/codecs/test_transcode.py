@@ -268,7 +268,7 @@ def test_damage_exits_1_and_is_concealed_on_request(
     assert code == 1 and "damage" in messages
     assert not any("shown" in name for name in names_beside(tmp_path))
     code, out, messages = here(capfd, "decode", path, out_path, "--steps", "1", "--conceal")
-    assert code == 0 and "12 frames of 50×34" in out and "7 of them held in place of lost ones" in out
+    assert code == 0 and "12 frames of 50×34" in out and "7 of them repeats in place of lost ones" in out
     assert "from GOP 1 on: damaged" in messages
     code, out, _ = here(capfd, "decode", path, out_path, "--steps", "1", "--conceal", "--json")
     assert code == 0 and (json.loads(out)["frames"], json.loads(out)["held"]) == (12, 7)
@@ -334,7 +334,7 @@ def test_an_output_that_is_a_link_stays_one_and_its_file_is_written(
         (["encode", "in.y4m", "o.gnvc", "--device", "abacus"], 2, "abacus"),
         (["encode", "in.y4m", "o.gnvc", "--fps", "1/0"], 2, "is no rate"),
         (["decode", "in.y4m", "o.mp4"], 1, "not a .gnvc stream"),
-        (["decode", "in.y4m", "o.mp4", "--gops", "3:2"], 2, "holds no GOP"),
+        (["decode", "in.y4m", "o.mp4", "--gops", "3:2"], 2, "contains no GOP"),
         (["verify", "missing.gnvc"], 1, "No such file"),
     ],
 )

@@ -146,7 +146,7 @@ def test_still_weights_from_the_command_line(
     code, _, messages = here(capfd, "decode", coded, tmp_path / "x.mkv")
     assert code == 1 and "--still-weights names the file" in messages
     code, _, messages = here(capfd, "encode", source, coded, "--mode", "t2v", *gvc)
-    assert code == 2 and "modes that give the model frames" in messages
+    assert code == 2 and "modes with given frames" in messages
     code, _, messages = here(capfd, "encode", source, coded, "--mode", "i2v", *gvc, "--still-quality", "3")
     assert code == 2 and "one quality" in messages
     plain = tmp_path / "plain.gnvc"
