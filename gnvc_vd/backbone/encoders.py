@@ -20,7 +20,7 @@ from gnvc_vd.backbone.folder import BOUNDS
 from gnvc_vd.common.strict import require
 from gnvc_vd.conventions import Frame, GnvcError
 
-CLIP_TOKENS = 257  # of one image: 16 × 16 patches and the class token token
+CLIP_TOKENS = 257  # of one image: 16 × 16 patches and the class token
 IMAGE_ENCODER = "image_encoder"
 UNREADABLE = OSError, ValueError, TypeError, ArithmeticError, RuntimeError, SafetensorError  # raised for bad files
 
@@ -38,7 +38,9 @@ def embed(folder: Path, prompt: str) -> Tensor:
 
     for needed in ("tokenizer", "text_encoder"):
         if not (folder / needed).is_dir():
-            raise NoTextEncoderError(f"{folder / needed}: missing; `scripts/fetch_weights.py --text-encoder` fetches it")
+            raise NoTextEncoderError(
+                f"{folder / needed}: missing; `scripts/fetch_weights.py --text-encoder` fetches it"
+            )
     tokenizer = _read(AutoTokenizer, folder / "tokenizer", trust_remote_code=False)
     encoder = load_pretrained(UMT5EncoderModel, folder / "text_encoder", torch.bfloat16)
     tokens = tokenizer([prompt], add_special_tokens=True, return_tensors="pt")

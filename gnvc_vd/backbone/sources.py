@@ -78,8 +78,7 @@ class WeightSource:
             return torch.zeros(1, self.dit.text_dim)
         if EMPTY_PROMPT not in self.files:
             raise GnvcError(
-                f"{self.where}/{EMPTY_PROMPT}: missing; `python scripts/embed_prompt.py` makes it with the "
-                "text encoder"
+                f"{self.where}/{EMPTY_PROMPT}: missing; `python scripts/embed_prompt.py` makes it with the text encoder"
             )
         path = self.files[EMPTY_PROMPT]
         tensors = read_tensors([path])
@@ -212,8 +211,7 @@ def _dit_tensors(files: Sequence[Path], dit: DitPreset) -> Tensors:
 
 
 def _original_folder(folder: Path) -> WeightSource:
-    """Wan's own release, whose VAE is a .pth file; diffusers' key maps rename the tensors, and `fill` checks them.
-    """
+    """Wan's own release, whose VAE is a .pth file; diffusers' key maps rename the tensors, and `fill` checks them."""
     from diffusers.loaders import single_file_utils as key_maps
 
     dit_files = shards(folder)

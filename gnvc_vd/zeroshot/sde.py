@@ -45,9 +45,7 @@ class Schedule:
 
     def __post_init__(self) -> None:
         if not 1 <= self.steps <= MAX_STEPS or not 0 <= self.tail < self.steps:
-            raise UsageError(
-                f"steps are 1 to {MAX_STEPS} and more than the tail: not {self.steps} and {self.tail}"
-            )
+            raise UsageError(f"steps are 1 to {MAX_STEPS} and more than the tail: not {self.steps} and {self.tail}")
         if not 0 < self.shift < 16 or not 0 <= self.g_scale < 16:
             raise UsageError(f"shift is above 0, g_scale 0 or more, both below 16: not {self.shift} and {self.g_scale}")
 

@@ -82,7 +82,7 @@ def test_a_video_is_opened_before_a_model_is_loaded(
         (["--bpp", "x"], "'x' is not a number"),
         (["--bpp", "nan"], "nan is not a positive number"),
         (["--fps", "abc"], "'abc' is not a frame rate"),
-        (["--fps", "1e999999999"], "is no rate"),
+        (["--fps", "1e999999999"], "is not a frame rate"),
         (["--size", "3"], "'3' is not WxH"),
         (["--device", "gpu"], "'gpu' is not a device"),
         (["--target-size", "1", "--bpp", "1"], "not allowed with"),

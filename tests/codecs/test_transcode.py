@@ -332,7 +332,7 @@ def test_an_output_that_is_a_link_stays_one_and_its_file_is_written(
         (["encode", "in.y4m", "o.gnvc", "--quality", "3", "--bpp", "1"], 2, "not allowed with"),
         (["encode", "in.y4m", "o.gnvc", "--model", "nothing"], 1, "no such preset or folder"),
         (["encode", "in.y4m", "o.gnvc", "--device", "abacus"], 2, "abacus"),
-        (["encode", "in.y4m", "o.gnvc", "--fps", "1/0"], 2, "is no rate"),
+        (["encode", "in.y4m", "o.gnvc", "--fps", "1/0"], 2, "is not a frame rate"),
         (["decode", "in.y4m", "o.mp4"], 1, "not a .gnvc stream"),
         (["decode", "in.y4m", "o.mp4", "--gops", "3:2"], 2, "contains no GOP"),
         (["verify", "missing.gnvc"], 1, "No such file"),
