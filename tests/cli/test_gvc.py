@@ -38,7 +38,7 @@ FAST = ["--sde-steps", "2", "--ode-tail", "1", "--gop", "5", "--atoms", "4"]
         (["--codec", "gvc", "--atoms", "9", "--codebook", "8"], 2, "9 atoms cannot be chosen out of 8"),
         (["--codec", "gvc", "--codebook", "1000"], 2, "power of two"),
         (["--codec", "gvc", "--codebook", "0"], 2, "power of two"),
-        (["--codec", "gvc", "--sde-steps", "3", "--ode-tail", "3"], 2, "fewer than all"),
+        (["--codec", "gvc", "--sde-steps", "3", "--ode-tail", "3"], 2, "more than the tail"),
         (["--codec", "gvc", "--atoms", "3", "--quality", "3"], 2, "not allowed with"),
         (["--codec", "gvc", "--mode", "v2v"], 2, "invalid choice"),
         (["--codec", "gvc", "--caption", "a tree"], 1, "nano has no text encoder"),
