@@ -63,11 +63,7 @@ METRICS = {
     "e_warp": Metric("E_warp", lambda panel: WarpingError(panel.flow()), lower_is_better=True),
     "flicker": Metric("flicker, levels²", lambda panel: panel.spectrum(), lower_is_better=True),
     "clip_f": Metric("CLIP-F", lambda panel: panel.clip_f()),
-    "frechet": Metric(
-        "Fréchet distance (VideoMAE)",
-        lambda panel: FrechetDistance(videomae(network_folder("frechet"), panel.device)),
-        lower_is_better=True,
-    ),
+    "frechet": Metric("Fréchet distance (VideoMAE)", lambda panel: panel.frechet(), lower_is_better=True),
     "lattice_2": Metric("lattice of stride 2, levels", lambda _: Lattice(2), lower_is_better=True),
     "lattice_4": Metric("lattice of stride 4, levels", lambda _: Lattice(4), lower_is_better=True),
     "lattice_8": Metric("lattice of stride 8, levels", lambda _: Lattice(8), lower_is_better=True),
@@ -203,6 +199,9 @@ class Panel(ExitStack):
     def spectrum(self) -> FlickerSpectrum:
         self._flicker = FlickerSpectrum(estimate=self.flow())
         return self._flicker
+
+    def frechet(self) -> FrechetDistance:
+        return FrechetDistance(videomae(network_folder("frechet"), self.device))
 
     def clip_f(self) -> ClipF:
         self._clip_f = ClipF(clip_images(network_folder("clip_f"), self.device))

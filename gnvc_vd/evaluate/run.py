@@ -34,14 +34,7 @@ from gnvc_vd.evaluate.points import Point, environment, key_of, path_of, read_po
 from gnvc_vd.evaluate.protocols import read_protocol
 from gnvc_vd.evaluate.sequences import PreparedSource, prepare, write_player_copy
 from gnvc_vd.evaluate.test_sets import CLIPS, Sequence, path_of_film, read_manifest
-from gnvc_vd.metrics.weight_files import (
-    FILES,
-    HUB_FILES,
-    NETWORKS,
-    in_torch_home,
-    missing_message,
-    missing_network,
-)
+from gnvc_vd.metrics.weight_files import FILES, NETWORKS, in_torch_home, missing_message, missing_network
 from gnvc_vd.presets import PRESETS
 
 
@@ -294,8 +287,7 @@ def _has_weights_now(point: Point, metric: str) -> bool:
     """Whether a metric that lacked its network has got it since."""
     if metric in NETWORKS:
         network, folder = NETWORKS[metric], repository_of(NETWORKS[metric].name)[1]
-        arrived = all((folder / file).is_file() for file in HUB_FILES)
-        return arrived and point.missing.get(metric) == missing_network(network, folder)
+        return folder.is_dir() and point.missing.get(metric) == missing_network(network, folder)
     file = FILES.get(metric)
     return file is not None and point.missing.get(metric) == missing_message(file) and in_torch_home(file).is_file()
 

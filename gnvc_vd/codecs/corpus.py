@@ -1,0 +1,143 @@
+"""A corpus: every video of a manifest to a stream and back, shared over processes, resumed where it stopped.
+
+    manifest ──a share for each process──▶ OUT/streams/NAME.gnvc ──▶ OUT/decoded/NAME.mkv
+                                           OUT/records/NAME.json    written last: the video is done
+    records ──▶ OUT/table.csv, OUT/failed.csv
+
+Every file is written whole. A video that fails is recorded with its reason and tried again by the next call.
+"""
+
+import csv
+import dataclasses
+import hashlib
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from gnvc_vd.bitstream.playback import DecodeOptions
+from gnvc_vd.codecs.contract import Codec
+from gnvc_vd.codecs.transcode import decode_file, encode_video
+from gnvc_vd.common.files import file_sha256, write_text
+from gnvc_vd.common.strict import require
+from gnvc_vd.conventions import GnvcError
+from gnvc_vd.data.manifests import Entry, inside
+from gnvc_vd.video import open_video
+
+COLUMNS = ("name", "error", "frames", "width", "height", "bytes", "bpp", "kbps", "quality", "seconds", "decode_seconds")
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """What is coded, and how.
+
+    Args:
+        settings: the encoder's options of the codec.
+        suffix: of decoded videos; None decodes nothing.
+        frames: of each video, the first so many.
+    """
+
+    root: Path
+    entries: Sequence[Entry]
+    out: Path
+    settings: Any
+    decoding: DecodeOptions = field(default_factory=DecodeOptions)
+    suffix: str | None = ".mkv"
+    frames: int | None = None
+
+    def place(self, folder: str, entry: Entry, suffix: str) -> Path:
+        scene = f".{entry.start}-{entry.start + entry.frames}" if entry.start else ""
+        return self.out / folder / f"{entry.path}{scene}{suffix}"
+
+    def key(self, codec: Codec[Any]) -> str:
+        """A digest of all that decides what a video becomes; a record of another one is made again."""
+        plain = {name: getattr(self, name) for name in ("settings", "decoding", "suffix", "frames")}
+        whole = f"{codec.coded_identity.hex()} {codec.shown_identity.hex()} {plain}"
+        return hashlib.sha256(whole.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Record:
+    """What became of a video: what `encode --json` says of its stream, or why it failed."""
+
+    name: str
+    key: str
+    error: str | None = None
+    decode_seconds: float = 0.0
+    encoded: dict[str, float | str | None] = field(default_factory=dict)
+
+
+def code_corpus(corpus: Corpus, codec: Codec[Any], share: tuple[int, int] = (0, 1)) -> tuple[int, int]:
+    """This process's share, which is the same whoever did what before; how many were made here, and were there."""
+    key, (number, of) = corpus.key(codec), share
+    made = kept = 0
+    for entry in tqdm(corpus.entries[number::of], unit="video", desc="corpus", disable=None):
+        before = read_record(corpus, entry)
+        if before is not None and (before.key, before.error) == (key, None):
+            kept += 1
+            continue
+        record = _code(corpus, codec, entry, key)
+        write_text(corpus.place("records", entry, ".json"), json.dumps(dataclasses.asdict(record)) + "\n")
+        made += record.error is None
+    return made, kept
+
+
+def _code(corpus: Corpus, codec: Codec[Any], entry: Entry, key: str) -> Record:
+    try:
+        film, stream = inside(corpus.root, entry.path), corpus.place("streams", entry, ".gnvc")
+        require(entry.sha256 in (None, file_sha256(film)), "its sha256 is not the manifest's", GnvcError)
+        stream.parent.mkdir(parents=True, exist_ok=True)
+        wanted = min((n for n in (entry.frames or None, corpus.frames) if n is not None), default=None)
+        with open_video(film) as video:
+            for _ in islice(video, entry.start):
+                pass
+            done = encode_video(codec, video, str(stream), corpus.settings, wanted)
+        short = f"{done.frames} frames, but the manifest says {entry.frames}"
+        require(not entry.frames or done.frames == wanted, short, GnvcError)
+        seconds = 0.0
+        if corpus.suffix is not None:
+            target = corpus.place("decoded", entry, corpus.suffix)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            seconds = decode_file(lambda _: codec, str(stream), str(target), corpus.decoding).seconds
+    except (GnvcError, OSError, torch.OutOfMemoryError) as error:
+        return Record(entry.name, key, error=" ".join(str(error).split()) or type(error).__name__)
+    return Record(entry.name, key, None, seconds, vars(done))
+
+
+def read_record(corpus: Corpus, entry: Entry) -> Record | None:
+    """None where there is none yet."""
+    path = corpus.place("records", entry, ".json")
+    try:
+        return Record(**json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
+    except (ValueError, TypeError) as error:
+        raise GnvcError(f"{path}: not a record of this program ({error}); remove it") from error
+
+
+def write_tables(corpus: Corpus) -> tuple[int, list[Record]]:
+    """Tables of all records, whoever made them: how many videos wait, and the failed ones."""
+    known, failed = None, list[Record]()
+    while known != (found := [one for entry in corpus.entries if (one := read_record(corpus, entry)) is not None]):
+        known = found  # once more after writing: of two jobs that end at once, the later file holds what both did
+        failed = [record for record in known if record.error is not None]
+        for name, rows in (("table.csv", known), ("failed.csv", failed)):
+            text = io.StringIO()
+            table = csv.DictWriter(text, COLUMNS, extrasaction="ignore", lineterminator="\n")
+            table.writeheader()
+            table.writerows(vars(one) | one.encoded for one in rows)
+            write_text(corpus.out / name, text.getvalue())
+    return len(corpus.entries) - len(found), failed
+
+
+def array_share(said: Mapping[str, str]) -> tuple[int, int]:
+    """The share of a job of a SLURM array, by what SLURM says of it; all of it elsewhere."""
+    defaults = {"ID": "0", "MIN": "0", "COUNT": "1"}
+    number, first, count = (int(said.get(f"SLURM_ARRAY_TASK_{name}", value)) for name, value in defaults.items())
+    irregular = f"a SLURM array counts by ones: task {number} of {count} has no share"
+    require(0 <= number - first < count, irregular, GnvcError)
+    return number - first, count

@@ -1,0 +1,166 @@
+"""A corpus: shared, resumed, killed, with what failed; and every stream is the one that `encode` writes."""
+
+import csv
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+
+from gnvc_vd.cli.main import main
+from gnvc_vd.codecs.corpus import Corpus, array_share, code_corpus, read_record, write_tables
+from gnvc_vd.codecs.load import load
+from gnvc_vd.conventions import GnvcError
+from gnvc_vd.data.manifests import Entry, entries_of, write_manifest
+from gnvc_vd.learned.codec import EncodeOptions
+from gnvc_vd.video import create_video, open_video
+from tests.conftest import Script, smooth_clip
+
+SCRIPT = Path(__file__).parents[2] / "scripts" / "code_corpus.py"
+
+
+def film(path: Path, frames: int, seed: int) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with create_video(path, 16, 16, Fraction(25)) as out:
+        for frame in smooth_clip(16, 16, frames, seed=seed):
+            out.write(frame)
+    return path
+
+
+def small(folder: Path) -> Path:
+    """A manifest of four films, the second of which is damaged, and of a scene of the first."""
+    entries = []
+    for number, name in enumerate(("a/first.mkv", "b.mkv", "c.mkv", "d.mkv")):
+        film(folder / name, 5 + number, number)
+        entries.append(Entry(name, 0, 5 + number, 16, 16, 25.0))
+    (folder / "b.mkv").write_bytes(b"no film")
+    entries.append(Entry("a/first.mkv", 2, 3, 16, 16, 25.0))
+    write_manifest(folder / "manifest.jsonl", "videos", entries)
+    return folder / "manifest.jsonl"
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as table:
+        return list(csv.DictReader(table))
+
+
+def test_every_stream_is_what_encode_writes_and_the_rest_is_named(
+    tmp_path: Path, script: Script, capsys: pytest.CaptureFixture[str]
+) -> None:
+    manifest, out = small(tmp_path / "films"), tmp_path / "out"
+    call = ("code_corpus.py", manifest, out, "--model", "nano", "--device", "cpu", "--no-refine")
+    assert script(*call) == 1
+    said = capsys.readouterr()
+    assert "code_corpus: b.mkv: " in said.err and "Traceback" not in said.err
+    assert "4 videos coded here, 0 were there" in said.out and "5 videos, 1 failed" in said.out
+    (failed,) = rows(out / "failed.csv")
+    assert failed["name"] == "b.mkv" and "not a video" in failed["error"]
+    table = {row["name"]: row for row in rows(out / "table.csv")}
+    assert list(table) == ["a/first.mkv", "b.mkv", "c.mkv", "d.mkv", "a/first.mkv[2:5]"]
+    for name, frames in (("a/first.mkv", 5), ("c.mkv", 7), ("d.mkv", 8)):
+        stream = out / "streams" / f"{name}.gnvc"
+        assert main(["encode", str(tmp_path / "films" / name), str(tmp_path / "own.gnvc"), "--model", "nano"]) == 0
+        assert stream.read_bytes() == (tmp_path / "own.gnvc").read_bytes()
+        assert main(["decode", str(stream), str(tmp_path / "own.mkv"), "--model", "nano", "--no-refine"]) == 0
+        with open_video(out / "decoded" / f"{name}.mkv") as decoded, open_video(tmp_path / "own.mkv") as own:
+            assert sum(int((a == b).all()) for a, b in zip(decoded, own, strict=True)) == frames
+        assert int(table[name]["bytes"]) == stream.stat().st_size and int(table[name]["frames"]) == frames
+        assert float(table[name]["bpp"]) == pytest.approx(8 * stream.stat().st_size / (frames * 256))
+    with open_video(out / "decoded" / "a" / "first.mkv.2-5.mkv") as scene:
+        assert sum(1 for _ in scene) == 3
+    # Again: nothing but the failed one, which is whole now.
+    film(tmp_path / "films" / "b.mkv", 6, 9)
+    stamps = {path: path.stat().st_mtime_ns for path in (out / "streams").rglob("*.gnvc")}
+    capsys.readouterr()
+    assert script(*call) == 0
+    assert "1 videos coded here, 4 were there" in capsys.readouterr().out and not rows(out / "failed.csv")
+    assert all(path.stat().st_mtime_ns == stamp for path, stamp in stamps.items())
+    assert script(*call, "--quality", 9) == 0  # other settings: all of them
+    assert "5 videos coded here, 0 were there" in capsys.readouterr().out
+
+
+def test_shares_are_disjoint_whole_and_the_same_after_others(tmp_path: Path) -> None:
+    manifest = small(tmp_path / "films")
+    film(tmp_path / "films" / "b.mkv", 6, 9)
+    root, entries = entries_of(manifest, "videos", None)
+    corpus, codec = Corpus(root, entries, tmp_path / "out", EncodeOptions(9), suffix=None, frames=5), load("nano")
+    assert code_corpus(corpus, codec, (1, 2)) == (2, 0)
+    done = [read_record(corpus, entry) is not None for entry in entries]
+    assert done == [False, True, False, True, False] and write_tables(corpus)[0] == 3
+    assert code_corpus(corpus, codec, (0, 2)) == (3, 0) and code_corpus(corpus, codec) == (0, 5)
+    assert write_tables(corpus) == (0, []) and not (tmp_path / "out" / "decoded").exists()
+    record = read_record(corpus, entries[3])
+    assert record is not None and record.encoded["frames"] == 5  # of eight
+    corpus.place("records", entries[0], ".json").write_text("{}")
+    with pytest.raises(GnvcError, match="not a record of this program"):
+        code_corpus(corpus, codec)
+
+
+def test_a_manifest_that_is_not_so_fails_its_videos_alone(tmp_path: Path) -> None:
+    film(tmp_path / "a.mkv", 5, 1)
+    film(tmp_path / "b.mkv", 5, 2)
+    entries = [Entry("a.mkv", 0, 9), Entry("b.mkv", sha256="0" * 64), Entry("b.mkv", 0, 5)]
+    corpus = Corpus(tmp_path, entries[:2], tmp_path / "out", EncodeOptions(9))
+    assert code_corpus(corpus, load("nano")) == (0, 0)
+    errors = [record.error for record in write_tables(corpus)[1]]
+    assert errors == ["5 frames, but the manifest says 9", "its sha256 is not the manifest's"]
+
+
+@pytest.mark.parametrize(
+    ("said", "share"),
+    [
+        ({}, (0, 1)),
+        ({"SLURM_ARRAY_TASK_ID": "7", "SLURM_ARRAY_TASK_COUNT": "5", "SLURM_ARRAY_TASK_MIN": "4"}, (3, 5)),
+    ],
+)
+def test_jobs_of_an_array_have_a_share_each(said: Mapping[str, str], share: tuple[int, int]) -> None:
+    assert array_share(said) == share
+    with pytest.raises(GnvcError, match="counts by ones"):
+        array_share({"SLURM_ARRAY_TASK_ID": "8", "SLURM_ARRAY_TASK_COUNT": "5", "SLURM_ARRAY_TASK_MIN": "0"})
+
+
+@pytest.mark.slow
+def test_a_thousand_videos_killed_twice_are_each_coded_once(tmp_path: Path) -> None:
+    """SIGKILL in the middle of both; then two processes finish, as jobs of an array."""
+    films, out = tmp_path / "films", tmp_path / "out"
+    kinds = [film(tmp_path / f"kind{n}.mkv", 5 if n == 0 else 1, n) for n in range(8)]
+    for number in range(1000):
+        target = films / f"{number // 100}" / f"{number:03}.mkv"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(kinds[number % 8], target)
+    (films / "3" / "333.mkv").write_bytes(b"no film")
+    call = [sys.executable, str(SCRIPT), str(films), str(out), "--model", "nano", "--device", "cpu", "--no-refine"]
+    seen = [0]
+    for wanted in (200, 450):
+        process = subprocess.Popen(call, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while process.poll() is None and len(list((out / "records").rglob("*.json"))) < wanted:
+            time.sleep(0.05)
+        assert process.poll() is None
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        seen.append(len(list((out / "records").rglob("*.json"))))
+    stamps = {path: path.stat().st_mtime_ns for path in (out / "records").rglob("*.json")}
+    jobs = []
+    for number in range(2):
+        array = {"SLURM_ARRAY_TASK_ID": str(number), "SLURM_ARRAY_TASK_COUNT": "2", "SLURM_ARRAY_TASK_MIN": "0"}
+        jobs.append(subprocess.Popen(call, env=os.environ | array, stdout=subprocess.PIPE, text=True))
+    told = [job.communicate()[0] for job in jobs]
+    made = [int(text.split(": ")[1].split()[0]) for text in told]
+    whole = [path for path, stamp in stamps.items() if path.stat().st_mtime_ns == stamp]
+    failed_before = sum(json.loads(path.read_text())["error"] is not None for path in whole)
+    assert sum(made) == 999 - (len(whole) - failed_before) and len(stamps) - len(whole) <= 1  # the failed one again
+    table = rows(out / "table.csv")
+    assert len(table) == 1000 and [row["name"] for row in rows(out / "failed.csv")] == ["3/333.mkv"]
+    kinds_made: dict[int, set[bytes]] = {}
+    for row in (row for row in table if not row["error"]):
+        kind = int(Path(row["name"]).stem) % 8
+        kinds_made.setdefault(kind, set()).add((out / "streams" / f"{row['name']}.gnvc").read_bytes())
+    assert len(kinds_made) == 8 and all(len(streams) == 1 for streams in kinds_made.values())  # whoever made them
+    assert len(list((out / "decoded").rglob("*.mkv"))) == 999
