@@ -8,8 +8,11 @@ sbatch --array=0-99 --wrap "python scripts/code_corpus.py MANIFEST OUT"         
 """
 
 import argparse
+import csv
+import io
 import os
 import sys
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -24,14 +27,17 @@ from gnvc_vd.backbone.weights import Options
 from gnvc_vd.bitstream.gop import DEFAULT_WINDOW
 from gnvc_vd.bitstream.playback import DecodeOptions
 from gnvc_vd.codecs.contract import Codec
-from gnvc_vd.codecs.corpus import Corpus, array_share, code_corpus, write_tables
+from gnvc_vd.codecs.corpus import Corpus, Record, code_corpus, read_record
 from gnvc_vd.codecs.load import load, load_gvc
+from gnvc_vd.common.files import write_text
+from gnvc_vd.common.strict import require
 from gnvc_vd.conventions import GnvcError, UsageError
 from gnvc_vd.data.manifests import entries_of
 from gnvc_vd.learned.codec import EncodeOptions
 from gnvc_vd.train.slurm import join_step
 from gnvc_vd.zeroshot.encoding import DEFAULT_ATOMS, DEFAULT_GOP, GvcEncodeOptions
 
+COLUMNS = ("name", "error", "frames", "width", "height", "bytes", "bpp", "kbps", "quality", "seconds", "decode_seconds")
 SHOWN = 10  # of the failures
 PATIENCE = timedelta(days=30)  # of processes whose share is done
 
@@ -88,6 +94,30 @@ def corpus_of(arguments: argparse.Namespace) -> Corpus:
     decoding = DecodeOptions(steps=arguments.steps, refine=arguments.refine)
     suffix = None if arguments.decoded == "none" else f".{arguments.decoded}"
     return Corpus(root, entries, arguments.out, settings, decoding, suffix, arguments.frames)
+
+
+def write_tables(corpus: Corpus) -> tuple[int, list[Record]]:
+    """Tables of all records, whoever made them: how many videos wait, and the failed ones."""
+    known, failed = None, list[Record]()
+    while known != (found := [one for entry in corpus.entries if (one := read_record(corpus, entry)) is not None]):
+        known = found  # once more after writing: of two jobs that end at once, the later file holds what both did
+        failed = [record for record in known if record.error is not None]
+        for name, rows in (("table.csv", known), ("failed.csv", failed)):
+            text = io.StringIO()
+            table = csv.DictWriter(text, COLUMNS, extrasaction="ignore", lineterminator="\n")
+            table.writeheader()
+            table.writerows(vars(one) | one.encoded for one in rows)
+            write_text(corpus.out / name, text.getvalue())
+    return len(corpus.entries) - len(found), failed
+
+
+def array_share(said: Mapping[str, str]) -> tuple[int, int]:
+    """The share of a job of a SLURM array, by what SLURM says of it; all of it elsewhere."""
+    defaults = {"ID": "0", "MIN": "0", "COUNT": "1"}
+    number, first, count = (int(said.get(f"SLURM_ARRAY_TASK_{name}", value)) for name, value in defaults.items())
+    irregular = f"a SLURM array counts by ones: task {number} of {count} has no share"
+    require(0 <= number - first < count, irregular, GnvcError)
+    return number - first, count
 
 
 raise SystemExit(main())

@@ -2,17 +2,14 @@
 
     manifest ──a share for each process──▶ OUT/streams/NAME.gnvc ──▶ OUT/decoded/NAME.mkv
                                            OUT/records/NAME.json    written last: the video is done
-    records ──▶ OUT/table.csv, OUT/failed.csv
 
 Every file is written whole. A video that fails is recorded with its reason and tried again by the next call.
 """
 
-import csv
 import dataclasses
 import hashlib
-import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -29,8 +26,6 @@ from gnvc_vd.common.strict import require
 from gnvc_vd.conventions import GnvcError
 from gnvc_vd.data.manifests import Entry, inside
 from gnvc_vd.video import open_video
-
-COLUMNS = ("name", "error", "frames", "width", "height", "bytes", "bpp", "kbps", "quality", "seconds", "decode_seconds")
 
 
 @dataclass(frozen=True)
@@ -117,27 +112,3 @@ def read_record(corpus: Corpus, entry: Entry) -> Record | None:
         return Record(**json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
     except (ValueError, TypeError) as error:
         raise GnvcError(f"{path}: not a record of this program ({error}); remove it") from error
-
-
-def write_tables(corpus: Corpus) -> tuple[int, list[Record]]:
-    """Tables of all records, whoever made them: how many videos wait, and the failed ones."""
-    known, failed = None, list[Record]()
-    while known != (found := [one for entry in corpus.entries if (one := read_record(corpus, entry)) is not None]):
-        known = found  # once more after writing: of two jobs that end at once, the later file holds what both did
-        failed = [record for record in known if record.error is not None]
-        for name, rows in (("table.csv", known), ("failed.csv", failed)):
-            text = io.StringIO()
-            table = csv.DictWriter(text, COLUMNS, extrasaction="ignore", lineterminator="\n")
-            table.writeheader()
-            table.writerows(vars(one) | one.encoded for one in rows)
-            write_text(corpus.out / name, text.getvalue())
-    return len(corpus.entries) - len(found), failed
-
-
-def array_share(said: Mapping[str, str]) -> tuple[int, int]:
-    """The share of a job of a SLURM array, by what SLURM says of it; all of it elsewhere."""
-    defaults = {"ID": "0", "MIN": "0", "COUNT": "1"}
-    number, first, count = (int(said.get(f"SLURM_ARRAY_TASK_{name}", value)) for name, value in defaults.items())
-    irregular = f"a SLURM array counts by ones: task {number} of {count} has no share"
-    require(0 <= number - first < count, irregular, GnvcError)
-    return number - first, count

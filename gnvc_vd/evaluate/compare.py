@@ -61,8 +61,8 @@ METRICS = {
     "st_lpips_alex": Metric("ST-LPIPS (AlexNet)", lambda panel: panel.network(st_lpips("alex")), lower_is_better=True),
     "st_lpips_vgg": Metric("ST-LPIPS (VGG)", lambda panel: panel.network(st_lpips("vgg")), lower_is_better=True),
     "e_warp": Metric("E_warp", lambda panel: WarpingError(panel.flow()), lower_is_better=True),
-    "flicker": Metric("flicker, levels²", lambda panel: panel.spectrum(), lower_is_better=True),
-    "clip_f": Metric("CLIP-F", lambda panel: panel.clip_f()),
+    "flicker": Metric("flicker, levels²", lambda panel: FlickerSpectrum(estimate=panel.flow()), lower_is_better=True),
+    "clip_f": Metric("CLIP-F", lambda panel: ClipF(clip_images(network_folder("clip_f"), panel.device))),
     "frechet": Metric("Fréchet distance (VideoMAE)", lambda panel: panel.frechet(), lower_is_better=True),
     "lattice_2": Metric("lattice of stride 2, levels", lambda _: Lattice(2), lower_is_better=True),
     "lattice_4": Metric("lattice of stride 4, levels", lambda _: Lattice(4), lower_is_better=True),
@@ -196,16 +196,8 @@ class Panel(ExitStack):
             self._estimate = remembering(raft(self.device) if self._flow == "raft" else dis)
         return self._estimate
 
-    def spectrum(self) -> FlickerSpectrum:
-        self._flicker = FlickerSpectrum(estimate=self.flow())
-        return self._flicker
-
     def frechet(self) -> FrechetDistance:
         return FrechetDistance(videomae(network_folder("frechet"), self.device))
-
-    def clip_f(self) -> ClipF:
-        self._clip_f = ClipF(clip_images(network_folder("clip_f"), self.device))
-        return self._clip_f
 
     def add(self, pair: Pair) -> None:
         for name, measure in list(self._running.items()):
@@ -218,10 +210,11 @@ class Panel(ExitStack):
         for name, measure in list(self._running.items()):
             with self._time_metric(name):
                 figures[name] = measure.value()
-        if figures["flicker"] is not None:
-            self.bands = self._flicker.spectrum().energies
-        if figures["clip_f"] is not None:
-            self.notices.append(f"CLIP-F of the original is {self._clip_f.original.value():.4f}")
+        for measure in self._running.values():
+            if isinstance(measure, FlickerSpectrum):
+                self.bands = measure.spectrum()
+            if isinstance(measure, ClipF):
+                self.notices.append(f"CLIP-F of the original is {measure.original():.4f}")
         return figures
 
     @contextmanager

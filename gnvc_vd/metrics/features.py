@@ -62,38 +62,29 @@ def videomae(folder: Path, device: str = "cpu") -> ClipNetwork:
     return ClipNetwork(int(network.config.num_frames), features)
 
 
-class ClipConsistency:
-    """CLIP-F: the mean cosine of the CLIP embeddings of neighbouring frames, of one video. 1 is no change at all."""
+class ClipF:
+    """CLIP-F: the mean cosine of the CLIP embeddings of a video's neighbouring frames. 1 is no change at all.
+
+    The test's is the figure; `original()` is the original's, without which it says little.
+    """
 
     def __init__(self, embed: Callable[[Tensor], Tensor]) -> None:
         self._embed = embed
         self._before: Tensor | None = None
-        self._sum, self._count = 0.0, 0
-
-    def add(self, frame: Tensor) -> None:
-        before, self._before = self._before, self._embed(frame)
-        if before is not None:
-            self._sum += float((before * self._before).sum())
-            self._count += 1
-
-    def value(self) -> float:
-        if not self._count:
-            raise UnavailableError("CLIP-F needs at least two frames")
-        return self._sum / self._count
-
-
-class ClipF:
-    """CLIP-F of the test; `original` is the original's, without which it says little, since it rewards stillness."""
-
-    def __init__(self, embed: Callable[[Tensor], Tensor]) -> None:
-        self.original, self._test = ClipConsistency(embed), ClipConsistency(embed)
+        self._cosines: list[Tensor] = []  # (2,) each: of the original and of the test
 
     def add(self, pair: Pair) -> None:
-        self.original.add(pair.tensors[0])
-        self._test.add(pair.tensors[1])
+        before, self._before = self._before, self._embed(torch.cat(pair.tensors))
+        if before is not None:
+            self._cosines.append((before * self._before).sum(1))
 
     def value(self) -> float:
-        return self._test.value()
+        if not self._cosines:
+            raise UnavailableError("CLIP-F needs at least two frames")
+        return float(torch.stack(self._cosines)[:, 1].mean())
+
+    def original(self) -> float:
+        return float(torch.stack(self._cosines)[:, 0].mean())
 
 
 class ClipFeatures:

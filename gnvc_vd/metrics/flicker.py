@@ -5,8 +5,6 @@
 Notation is that of temporal.py.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -15,14 +13,6 @@ from gnvc_vd.metrics import UnavailableError
 from gnvc_vd.metrics.optical_flow import FlowEstimator, dis, warp
 from gnvc_vd.metrics.pairs import LUMA, Pair
 from gnvc_vd.metrics.temporal import Step, Steps
-
-
-@dataclass(frozen=True)
-class Spectrum:
-    """Energy per band of temporal frequency, in cycles a frame from 0 (drift) to 0.5; together, the whole energy."""
-
-    frequencies: tuple[float, ...]
-    energies: tuple[float, ...]
 
 
 def unexplained(step: Step) -> NDArray[np.float32]:
@@ -64,14 +54,13 @@ class FlickerSpectrum:
 
     def value(self) -> float:
         """The energy of all bands above drift."""
-        return sum(self.spectrum().energies[1:])
+        return sum(self.spectrum()[1:])
 
-    def spectrum(self) -> Spectrum:
+    def spectrum(self) -> tuple[float, ...]:
+        """Energy of each band k / N, in cycles a frame from 0 (drift) to 0.5; together, the whole energy."""
         if not self._spectra:
             raise UnavailableError(f"needs {self.window + 1} frames that show some of the same")
-        energies = np.mean(self._spectra, axis=0)
-        bands = range(self.window // 2 + 1)
-        return Spectrum(tuple(k / self.window for k in bands), tuple(float(energy) for energy in energies))
+        return tuple(map(float, np.mean(self._spectra, axis=0)))
 
     def _close_block(self) -> None:
         weights = np.full(self.window // 2 + 1, 2.0)

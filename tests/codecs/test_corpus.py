@@ -8,14 +8,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
 
 import pytest
 
 from gnvc_vd.cli.main import main
-from gnvc_vd.codecs.corpus import Corpus, array_share, code_corpus, read_record, write_tables
+from gnvc_vd.codecs.corpus import Corpus, code_corpus, read_record
 from gnvc_vd.codecs.load import load
 from gnvc_vd.conventions import GnvcError
 from gnvc_vd.data.manifests import Entry, entries_of, write_manifest
@@ -93,9 +92,9 @@ def test_shares_are_disjoint_whole_and_the_same_after_others(tmp_path: Path) -> 
     corpus, codec = Corpus(root, entries, tmp_path / "out", EncodeOptions(9), suffix=None, frames=5), load("nano")
     assert code_corpus(corpus, codec, (1, 2)) == (2, 0)
     done = [read_record(corpus, entry) is not None for entry in entries]
-    assert done == [False, True, False, True, False] and write_tables(corpus)[0] == 3
+    assert done == [False, True, False, True, False]
     assert code_corpus(corpus, codec, (0, 2)) == (3, 0) and code_corpus(corpus, codec) == (0, 5)
-    assert write_tables(corpus) == (0, []) and not (tmp_path / "out" / "decoded").exists()
+    assert not (tmp_path / "out" / "decoded").exists()
     record = read_record(corpus, entries[3])
     assert record is not None and record.encoded["frames"] == 5  # of eight
     corpus.place("records", entries[0], ".json").write_text("{}")
@@ -109,21 +108,27 @@ def test_a_manifest_that_is_not_so_fails_its_videos_alone(tmp_path: Path) -> Non
     entries = [Entry("a.mkv", 0, 9), Entry("b.mkv", sha256="0" * 64), Entry("b.mkv", 0, 5)]
     corpus = Corpus(tmp_path, entries[:2], tmp_path / "out", EncodeOptions(9))
     assert code_corpus(corpus, load("nano")) == (0, 0)
-    errors = [record.error for record in write_tables(corpus)[1]]
+    errors = [record.error for entry in corpus.entries if (record := read_record(corpus, entry))]
     assert errors == ["5 frames, but the manifest says 9", "its sha256 is not the manifest's"]
 
 
-@pytest.mark.parametrize(
-    ("said", "share"),
-    [
-        ({}, (0, 1)),
-        ({"SLURM_ARRAY_TASK_ID": "7", "SLURM_ARRAY_TASK_COUNT": "5", "SLURM_ARRAY_TASK_MIN": "4"}, (3, 5)),
-    ],
-)
-def test_jobs_of_an_array_have_a_share_each(said: Mapping[str, str], share: tuple[int, int]) -> None:
-    assert array_share(said) == share
-    with pytest.raises(GnvcError, match="counts by ones"):
-        array_share({"SLURM_ARRAY_TASK_ID": "8", "SLURM_ARRAY_TASK_COUNT": "5", "SLURM_ARRAY_TASK_MIN": "0"})
+def test_jobs_of_an_array_have_a_share_each(
+    tmp_path: Path, script: Script, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    film(tmp_path / "films" / "a.mkv", 1, 1)
+    film(tmp_path / "films" / "b.mkv", 1, 2)
+    call = ("code_corpus.py", tmp_path / "films", tmp_path / "out", "--model", "nano", "--device", "cpu", "--no-refine")
+    for name, value in (("MIN", "4"), ("COUNT", "2"), ("ID", "5")):
+        monkeypatch.setenv(f"SLURM_ARRAY_TASK_{name}", value)
+    assert script(*call) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "share 2 of 2: 1 videos coded here, 0 were there",
+        f"{tmp_path / 'out' / 'table.csv'}: 2 videos, 0 failed, 1 wait for other jobs",
+    ]
+    assert [row["name"] for row in rows(tmp_path / "out" / "table.csv")] == ["b.mkv"]
+    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "6")
+    assert script(*call) == 1
+    assert "code_corpus: a SLURM array counts by ones: task 6 of 2 has no share" in capsys.readouterr().err
 
 
 @pytest.mark.slow

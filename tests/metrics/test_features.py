@@ -11,7 +11,7 @@ from torch import Tensor
 from gnvc_vd.conventions import GnvcError
 from gnvc_vd.metrics import UnavailableError
 from gnvc_vd.metrics.features import (
-    ClipConsistency,
+    ClipF,
     ClipFeatures,
     ClipNetwork,
     clip_images,
@@ -19,6 +19,7 @@ from gnvc_vd.metrics.features import (
     videomae,
 )
 from tests.conftest import noise_clip
+from tests.metrics.clips import pairs
 
 TINY = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
 
@@ -45,14 +46,16 @@ def test_fewer_clips_than_dimensions_still_give_a_distance() -> None:
     assert frechet_distance(x, x + 1) == pytest.approx(40, rel=1e-6)
 
 
-def test_clip_consistency_is_the_mean_cosine_of_neighbours() -> None:
+def test_clip_f_is_the_mean_cosine_of_neighbours() -> None:
+    """Of a test that turns by 60°, not at all and by 90°, and of an original that stands."""
     angles = iter((0.0, np.pi / 3, np.pi / 3, np.pi / 3 + np.pi / 2))
-    measure = ClipConsistency(lambda _: torch.tensor([[np.cos(a := next(angles)), np.sin(a)]]))
-    for _ in range(4):
-        measure.add(torch.zeros(1, 3, 2, 2))
-    assert measure.value() == pytest.approx((0.5 + 1 + 0) / 3)
+    black = np.zeros((2, 2, 3), np.uint8)
+    measure = ClipF(lambda _: torch.tensor([[1.0, 0.0], [np.cos(a := next(angles)), np.sin(a)]]))
+    for pair in pairs([black] * 4, [black] * 4):
+        measure.add(pair)
+    assert measure.value() == pytest.approx((0.5 + 1 + 0) / 3) and measure.original() == pytest.approx(1)
     with pytest.raises(UnavailableError, match="two frames"):
-        ClipConsistency(lambda z: z).value()
+        ClipF(lambda z: z).value()
 
 
 def test_clips_follow_one_another_and_the_rest_is_left_out() -> None:
