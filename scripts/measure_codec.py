@@ -42,7 +42,7 @@ def main() -> int:
 
 
 def measure(arguments: argparse.Namespace) -> None:
-    require(0 < arguments.smallest <= arguments.largest, "λ rises and is above 0")
+    require(0 < arguments.smallest <= arguments.largest, "λs are above 0, and the largest is no less than the smallest")
     identity = encoder_identity(load_backbone(arguments.backbone).vae)
     folders = [LatentClips(folder, identity) for folder in arguments.latents]
     shapes = {folder.index.shape for folder in folders}

@@ -1,7 +1,7 @@
-"""A camera that moves over pictures: paths, and what they show.
+"""A camera that moves over a picture: random paths, and the frames along them.
 
-A path is T 2 3: for every frame the affine map from places in the frame (x right, y down, from its centre) to places in
-the picture (pixel centres at whole numbers), source = A·(x, y) + b.
+A path is T 2 3: for every frame, the affine map from positions in the frame (x right, y down, from its centre) to
+positions in the picture (pixel centres are at integers), source = A·(x, y) + b.
 
     p_t ──A_t──▶ picture ◀──A_{t+1}── p_{t+1}            what is at p moves to A_{t+1}⁻¹·A_t·p
 """
@@ -15,35 +15,35 @@ from torch.nn.functional import grid_sample, interpolate
 
 from gnvc_vd.data.samples import Draws
 
-FASTEST = 0.04  # of the frame's short side, a frame
-FASTEST_TURN = math.radians(1.5)  # a frame
-FASTEST_ZOOM = 0.012  # of the size, a frame
-SHAKE = 0.01  # of the short side
-STILL = 0.1  # the part of the paths that do not move
-LARGEST_SHRINK = 8.0  # pixels of the picture to one of the frame
-BORDER = 3  # pixels around the patch, for interpolation
+FASTEST = 0.04  # largest shift per frame, in short sides of the frame
+FASTEST_TURN = math.radians(1.5)  # largest rotation per frame
+FASTEST_ZOOM = 0.012  # largest change of scale per frame
+SHAKE = 0.01  # largest amplitude of shaking, in short sides
+STILL = 0.1  # share of paths without motion
+LARGEST_SHRINK = 8.0  # largest downscaling of the picture
+BORDER = 3  # pixels around a patch, for interpolation
 SAME_SIZE = 1e-3
 
 
 @dataclass(frozen=True)
 class Motion:
-    """How the camera moves, in the frame's pixels and per frame."""
+    """A camera's motion per frame, in pixels of the frame."""
 
     right: float = 0.0
     down: float = 0.0
     turn: float = 0.0  # radians
     zoom: float = 0.0  # logarithm of the scale
     shake: float = 0.0  # pixels
-    wave: float = 0.0  # radians a frame, of the shake
+    wave: float = 0.0  # frequency of the shaking, in radians per frame
     phase: float = 0.0
 
     def faster(self, factor: float) -> "Motion":
-        """What is nearer the camera: shifted more, turned and zoomed as everything."""
+        """The motion of an object nearer to the camera: larger shifts, the same rotation and zoom."""
         return replace(self, right=self.right * factor, down=self.down * factor, shake=self.shake * factor)
 
 
 def draw_motion(draws: Draws, height: int, width: int) -> Motion:
-    """Slow motion is more common than fast, and some cameras stand still."""
+    """Draw a motion: more often slow than fast, and sometimes none."""
     if draws.chance(STILL):
         return Motion()
     side = min(height, width)
@@ -73,7 +73,7 @@ def path_of(motion: Motion, frames: int, shrink: float = 1.0, angle: float = 0.0
 
 
 def place_path(path: Tensor, draws: Draws, height: int, width: int, picture: tuple[int, int]) -> Tensor:
-    """The path somewhere in a picture H W, made smaller if it would not fit."""
+    """Move a path to a random position in a picture H W, downscaled if it does not fit."""
     low, high = _reach(path, height, width)
     room = torch.tensor([picture[1] - 1, picture[0] - 1], dtype=torch.float64)
     fit = min(1.0, float((room / (high - low)).min()))
@@ -85,16 +85,16 @@ def place_path(path: Tensor, draws: Draws, height: int, width: int, picture: tup
 
 
 def draw_shrink(draws: Draws, height: int, width: int, picture: tuple[int, int]) -> float:
-    """From the picture's own pixels to most of the picture in one frame, evenly in the logarithm."""
+    """Draw the downscaling of a picture: log-uniform from 1 to most of the picture in one frame."""
     largest = min(LARGEST_SHRINK, 0.8 * picture[0] / height, 0.8 * picture[1] / width)
     return math.exp(draws.uniform() * math.log(max(1.0, largest)))
 
 
 def warp(picture: Tensor, path: Tensor, height: int, width: int) -> Tensor:
-    """What the camera sees of a picture C H W along a path T 2 3: C T h w float32, in the picture's units.
+    """Frames of a picture C H W along a path T 2 3: C T h w float32 in the picture's units, on its device.
 
-    On the picture's device. Where the camera sees fewer pixels than the picture has, the picture is first shrunk with
-    an anti-aliasing filter, to the size at which the path's middle frame sees it.
+    If the frames have a lower resolution than the picture, the picture is first downscaled, with an anti-aliasing
+    filter, to the scale of the path's middle frame.
     """
     frames, path = len(path), path.double().cpu()
     low, high = _reach(path, height, width)
@@ -113,7 +113,7 @@ def warp(picture: Tensor, path: Tensor, height: int, width: int) -> Tensor:
         inner[..., 2] += 0.5
         inner = inner * factor[:, None]
         inner[..., 2] -= 0.5
-    # Cubic once, to half pixels, and linear from there: whole places stay exact, twice as fast as all cubic.
+    # Cubic interpolation to half pixels, then linear: exact at integer positions, and twice as fast as cubic alone.
     patch = interpolate(patch, [2 * side - 1 for side in patch.shape[2:]], mode="bicubic", align_corners=True)
     reach = torch.tensor([patch.shape[3] - 1, patch.shape[2] - 1], dtype=torch.float64).clamp(min=1)
     inner = inner * (4 / reach[:, None])
@@ -125,20 +125,20 @@ def warp(picture: Tensor, path: Tensor, height: int, width: int) -> Tensor:
 
 
 def _reach(path: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
-    """The smallest and largest (x, y) that any frame's corner sees."""
+    """The smallest and largest (x, y) of all frames' corners in the picture."""
     corners = _transform(path, _places(height, width)[:: max(1, height - 1), :: max(1, width - 1)]).flatten(0, 2)
     return corners.amin(0), corners.amax(0)
 
 
 def _places(height: int, width: int) -> Tensor:
-    """(x, y) of each pixel of a frame, from its centre: h w 2."""
+    """Positions (x, y) of a frame's pixels from its centre: h w 2."""
     x = torch.arange(width, dtype=torch.float64) - (width - 1) / 2
     y = torch.arange(height, dtype=torch.float64) - (height - 1) / 2
     return torch.stack([x.expand(height, width), y[:, None].expand(height, width)], -1)
 
 
 def _transform(path: Tensor, places: Tensor) -> Tensor:
-    """T h w 2."""
-    x, y = places[:1, :, 0, None], places[:, :1, 1, None]  # a place's x is its column's, its y its row's
+    """Map positions h w 2 through a path: T h w 2."""
+    x, y = places[:1, :, 0, None], places[:, :1, 1, None]  # x of each column, y of each row
     to_right, to_bottom, shift = (path[:, None, None, :, k] for k in range(3))
     return to_right * x + (to_bottom * y + shift)

@@ -1,9 +1,9 @@
-"""Training clips: 3 T H W uint8 by sample number, from videos, from Vimeo-90K's septuplets, or from several sources.
+"""Training clips by sample number, 3 T H W uint8: from videos, Vimeo-90K's septuplets, or a mixture of sources.
 
     number ──samples.py──▶ item, draws ──▶ start, crop, flip ──▶ 3 T H W uint8 ──to_model──▶ [−1, 1] on the device
 
-A dataset takes any number from 0 on: `len` is one pass over its items, and numbers beyond it are later passes in other
-orders. No clip depends on the clips before it.
+A dataset takes any number from 0 on: `len` is one pass over its items, and further numbers are further passes in other
+orders. No clip depends on other clips.
 """
 
 from collections.abc import Sequence
@@ -24,19 +24,19 @@ from gnvc_vd.video.pictures import read_picture
 from gnvc_vd.video.seeking import Area, Backend
 
 SEPTUPLET = 7
-BLOCK = 1024  # samples within which a mixture's shares are exact
+BLOCK = 1024  # samples; a mixture's shares are exact in each block
 
 
 @dataclass(frozen=True)
 class ClipSpec:
-    """What a clip is."""
+    """Length, size and augmentation of clips."""
 
     frames: int  # 1 + 4k
     height: int  # multiples of 16
     width: int
-    stride: int = 1  # every how many frames of a video
-    short_side: int | None = None  # larger videos are shrunk to this before they are cropped
-    flip: bool = True  # half of the clips are mirrored
+    stride: int = 1  # use every stride-th frame of a video
+    short_side: int | None = None  # larger videos are downscaled to this before they are cropped
+    flip: bool = True  # mirror half of the clips
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -51,7 +51,7 @@ class ClipSpec:
 
     @property
     def span(self) -> int:
-        """Frames of the source from its first to its last."""
+        """Number of source frames from the clip's first to its last."""
         return 1 + (self.frames - 1) * self.stride
 
 
@@ -59,9 +59,9 @@ class VideoClips(ItemClips):
     """Clips of the videos in a folder, or of the entries of a manifest; a pass takes one clip of each.
 
     Args:
-        source: a folder, searched with those inside it, or a manifest.
-        split: of a manifest's entries; None takes all.
-        backend: "exact" shows the frames that `open_video` shows; "decord" has other colours (video/seeking.py).
+        source: a folder, which is searched recursively, or a manifest.
+        split: split of a manifest; None: all entries.
+        backend: "exact" gives the same frames as `open_video`; the colours of "decord" differ (video/seeking.py).
     """
 
     def __init__(
@@ -79,14 +79,14 @@ class VideoClips(ItemClips):
     def _clip(self, item: int, draws: Draws) -> Tensor:
         film, spec = self._film(item), self.spec
         frames, height, width = film.shape
-        require(frames >= spec.span, f"{frames} frames, a clip takes {spec.span}", UnsuitableError)
+        require(frames >= spec.span, f"{frames} frames, but a clip needs {spec.span}", UnsuitableError)
         start = draws.below(frames - spec.span + 1)
         area = draw_area(draws, height, width, spec)
         if self._material is None:
             return shrink_and_mirror(film.read(start, spec.frames, spec.stride, area), draws, spec)
         taken = self._material[film][start : start + spec.span : spec.stride]
         part = taken[:, :, area.top : area.top + area.height, area.left : area.left + area.width]
-        return shrink_and_mirror(part.float(), draws, spec)  # not every device has a filter for bytes
+        return shrink_and_mirror(part.float(), draws, spec)  # not all devices can filter uint8
 
     def _film(self, item: int) -> Film:
         entry = self._entries[item]
@@ -94,13 +94,13 @@ class VideoClips(ItemClips):
 
 
 class SeptupletClips(ItemClips):
-    """Vimeo-90K: sequences/00001/0001/im1.png … im7.png, listed one `00001/0001` a line."""
+    """Clips of Vimeo-90K: sequences/00001/0001/im1.png … im7.png, and a list with one `00001/0001` per line."""
 
     def __init__(self, root: str | Path, spec: ClipSpec, listed: str = "sep_trainlist.txt") -> None:
         self.root, self.spec = Path(root), spec
         require(spec.span <= SEPTUPLET, f"a septuplet has {SEPTUPLET} frames; a clip of {spec.span} does not fit")
         path = self.root / listed
-        require(path.is_file(), f"{path}: missing; Vimeo-90K's septuplets come with it", GnvcError)
+        require(path.is_file(), f"{path}: missing; it is part of Vimeo-90K's septuplets", GnvcError)
         names = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
         super().__init__(names, spec.seed)
 
@@ -115,10 +115,10 @@ class SeptupletClips(ItemClips):
 
 
 class Mixture(Clips):
-    """Several sources, each with its share of the samples.
+    """A mixture of sources, each with a share of the samples.
 
-    Of every 1024 samples a source has a fixed number, in an order drawn for that block; its own samples are numbered
-    through, so that it too shows each of its items once in a pass.
+    Each block of 1024 samples has a fixed number of samples of each source, in random order. A source's samples are
+    numbered through, so that a pass over the source takes each of its items once.
     """
 
     def __init__(self, parts: Sequence[tuple[Clips, float]], seed: int = 0) -> None:
@@ -143,7 +143,7 @@ class Mixture(Clips):
         return self.parts[part][own]
 
     def source_of(self, number: int) -> tuple[int, int]:
-        """Which part shows a sample, and by what number of its own."""
+        """The index of a sample's source, and the sample's number in that source."""
         require(0 <= number < 1 << 63, f"there is no sample {number}", IndexError)
         block, place = divmod(number, BLOCK)
         owners = self._owner[order(BLOCK, self.seed, block, MIXING)]
@@ -152,15 +152,17 @@ class Mixture(Clips):
 
 
 def draw_area(draws: Draws, height: int, width: int, spec: ClipSpec) -> Area:
-    """Where a clip is cut out of a picture: its size times whatever the picture is shrunk by."""
+    """Draw a clip's crop in a picture; it is larger than the clip if the picture is to be downscaled."""
     shrink = max(1.0, min(height, width) / spec.short_side) if spec.short_side else 1.0
     tall, wide = int(spec.height * shrink), int(spec.width * shrink)
-    require(tall <= height and wide <= width, f"{width}×{height} pixels, a clip takes {wide}×{tall}", UnsuitableError)
+    require(
+        tall <= height and wide <= width, f"{width}×{height} pixels, but a clip needs {wide}×{tall}", UnsuitableError
+    )
     return Area(draws.below(height - tall + 1), draws.below(width - wide + 1), tall, wide)
 
 
 def shrink_and_mirror(clip: Tensor, draws: Draws, spec: ClipSpec) -> Tensor:
-    """Frames as cut out, T 3 h w in levels, shrunk and perhaps mirrored: 3 T H W uint8."""
+    """Downscale cropped frames T 3 h w to the clip's size and mirror half of the clips: 3 T H W uint8."""
     size = (spec.height, spec.width)
     if clip.shape[2:] != size:
         clip = interpolate(clip.contiguous(), size, mode="bilinear", antialias=True)
@@ -172,7 +174,7 @@ def shrink_and_mirror(clip: Tensor, draws: Draws, spec: ClipSpec) -> Tensor:
 
 
 def _dealt(weights: Sequence[float]) -> Tensor:
-    """BLOCK owners in proportion to the weights, the largest remainders rounded up; every part has one at least."""
+    """The sources of a block's samples, in proportion to the weights (largest remainders), at least one each."""
     exact = [BLOCK * weight / sum(weights) for weight in weights]
     counts = [max(1, int(share)) for share in exact]
     while sum(counts) != BLOCK:

@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Bank:
-    """Number of clips made at once, and how often each is used before the bank is replaced."""
+    """Size of a bank: the number of clips made at once, and the number of uses of each."""
 
     clips: int
     uses: int = 1
@@ -43,7 +43,7 @@ class DeviceClips(Clips):
     """The clips of another source, made on the training device if that source supports it.
 
     Args:
-        material: decoded files, loaded once and shared by sources, whatever clips they make.
+        material: decoded files, loaded once and shared by all sources.
     """
 
     def __init__(self, source: Clips, spec: ClipSpec, bank: Bank, material: Material) -> None:

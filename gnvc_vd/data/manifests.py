@@ -1,4 +1,4 @@
-"""What a folder of training material holds: JSON lines, read strictly.
+"""Manifests, which list a folder's training material in JSON lines, parsed strictly.
 
     {"format": 1, "kind": "videos"}
     {"path": "a/film.mp4", "start": 0, "frames": 240, "width": 1280, "height": 720, "fps": 25.0, "split": "train"}
@@ -32,7 +32,7 @@ FORMAT = 1
 MAX_MANIFEST = 1 << 30  # bytes
 MAX_LINE = 1 << 13
 SPLITS = ("train", "validation")
-SHORTEST_SCENE = 9  # frames; what is shorter trains nothing
+SHORTEST_SCENE = 9  # frames; shorter scenes are left out
 VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".mpg", ".mpeg", ".ts", ".y4m"})
 PHOTO_SUFFIXES = frozenset({".jpg", ".jpeg", ".png"})
 
@@ -47,7 +47,7 @@ class Header:
 
 @dataclass(frozen=True)
 class Entry:
-    """One film, scene or photograph; 0 where a folder was listed without looking inside."""
+    """One film, scene or photograph; sizes are 0 if they are not known."""
 
     path: str
     start: int = 0
@@ -61,21 +61,21 @@ class Entry:
     def __post_init__(self) -> None:
         require(relative(self.path), f"path {self.path[:80]!r} is not a relative path inside the folder", ValueError)
         if min(self.start, self.frames, self.width, self.height, self.fps) < 0:
-            raise ValueError("sizes and counts are not below 0")
+            raise ValueError("a size or count is negative")
         if max(self.width, self.height) > MAX_SIDE:
-            raise ValueError(f"{self.width}×{self.height} is beyond {MAX_SIDE} pixels")
+            raise ValueError(f"{self.width}×{self.height}: a side is more than {MAX_SIDE} pixels")
         require(self.split in SPLITS, f"split {self.split[:20]!r} is neither of {', '.join(SPLITS)}", ValueError)
         if self.sha256 is not None and (len(self.sha256) != 64 or set(self.sha256) - set("0123456789abcdef")):
             raise ValueError("sha256 is not 64 lower-case hexadecimal digits")
 
     @property
     def name(self) -> str:
-        """What tells an entry from all others."""
+        """A unique name of the entry."""
         return f"{self.path}[{self.start}:{self.start + self.frames}]" if self.start else self.path
 
 
 def relative(path: str) -> bool:
-    """Whether a path stays inside its folder by its spelling."""
+    """Whether a path is relative and has no part that leads out of its folder."""
     pure = PurePosixPath(path)
     drive = bool(pure.parts) and ":" in pure.parts[0]
     inward = bool(pure.parts) and not pure.is_absolute() and ".." not in pure.parts
@@ -83,23 +83,23 @@ def relative(path: str) -> bool:
 
 
 def inside(root: Path, path: str) -> Path:
-    """The file a path names, links followed, if it lies in the folder."""
+    """The path of a file in the folder `root`; raises VideoError if it lies outside, links followed."""
     if not relative(path) or not (root / path).resolve().is_relative_to(root.resolve()):
         raise VideoError(f"{path[:80]!r} lies outside {root}")
     return root / path
 
 
 def read_manifest(path: Path, kind: Kind, split: str | None = None) -> list[Entry]:
-    """The entries of a manifest of this kind, of one split or of all."""
+    """Read the entries of a manifest, of one split or of all."""
     header, lines = open_manifest(path)
     if header.format != FORMAT or header.kind != kind:
-        raise GnvcError(f"{path}: format {header.format} of {header.kind!r}; wanted is format {FORMAT} of {kind!r}")
+        raise GnvcError(f"{path}: format {header.format} of {header.kind!r}, not format {FORMAT} of {kind!r}")
     entries = [strict.parse(Entry, data, f"{path} line {number}") for number, data in enumerate(lines, 2)]
     return [entry for entry in entries if split is None or entry.split == split]
 
 
 def entries_of(source: Path, kind: Kind, split: str | None) -> tuple[Path, list[Entry]]:
-    """The root and the entries of a manifest, or of a folder, whose files count as training material."""
+    """The root and the entries of a manifest or a folder; all files of a folder are of the split "train"."""
     if source.is_dir():
         if split not in (None, "train"):
             raise UsageError(
@@ -121,13 +121,13 @@ def write_manifest(path: Path, kind: Kind, entries: Iterable[Entry]) -> None:
 
 
 def split_of(path: str, validation: float) -> str:
-    """Decided by the name alone: adding files moves none of the others, and a film's scenes stay together."""
+    """The split of a file, by its path alone, so that it stays when files are added and is the same for all scenes."""
     part = int.from_bytes(hashlib.sha256(path.encode()).digest()[:8]) / 2**64
     return "validation" if part < validation else "train"
 
 
 def candidates(folder: Path, kind: Kind) -> list[str]:
-    """The files of a kind in a folder and those inside it, in the order of their names."""
+    """The files of a kind in a folder, searched recursively, sorted by name."""
     require(folder.is_dir(), f"{folder}: no such folder", GnvcError)
     suffixes = VIDEO_SUFFIXES if kind == "videos" else PHOTO_SUFFIXES
     paths = (path for path in folder.rglob("*") if path.suffix.lower() in suffixes and path.is_file())
@@ -138,10 +138,10 @@ def scan(
     root: Path, path: str, kind: Kind, validation: float,
     with_hash: bool = False, by_scene: bool = False, whole: bool = False,
 ) -> list[Entry]:  # fmt: skip
-    """What a file holds: one entry, or one for each scene of a film.
+    """Make the entry of a file, or one for each scene of a film.
 
     Args:
-        whole: decode all of a film, so that damage anywhere is found; implied by `by_scene`, and done with photographs.
+        whole: decode a film completely, to find any damage; implied by `by_scene`. Photographs are always decoded.
     """
     file = inside(root, path)
     if kind == "photos":
@@ -161,7 +161,7 @@ def scan(
 
 
 def open_manifest(path: Path) -> tuple[Header, Iterator[object]]:
-    """The first line, and the rest to be read."""
+    """Open a manifest: its header, and an iterator over the entries as plain data."""
     require(path.is_file(), f"{path}: missing", GnvcError)
     require(path.stat().st_size <= MAX_MANIFEST, f"{path}: too large to be a manifest", GnvcError)
     lines = _lines(path)

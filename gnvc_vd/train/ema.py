@@ -1,4 +1,4 @@
-"""A running average of what trains: what is validated, exported and shipped."""
+"""Exponential moving average of the trained parameters, which validation and export use."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,12 +9,12 @@ from torch.distributed.tensor import DTensor
 
 
 def trained_parameters(module: nn.Module) -> dict[str, nn.Parameter]:
-    """The parameters that train, by name."""
+    """The module's trained parameters, by name."""
     return {name: parameter for name, parameter in module.named_parameters() if parameter.requires_grad}
 
 
 class Ema:
-    """The average of a module's trained parameters; it begins fast, so that the start is soon forgotten."""
+    """Moving average of a module's trained parameters; its decay is smaller at first, to forget the initial values."""
 
     def __init__(self, module: nn.Module, decay: float) -> None:
         self.decay, self.updates = decay, 0
@@ -23,7 +23,7 @@ class Ema:
 
     @torch.no_grad()
     def restart(self) -> None:
-        """From what is there now."""
+        """Restart the average from the current parameters."""
         for name, parameter in self.live.items():
             self.average[name].copy_(parameter)
         self.updates = 0
@@ -33,14 +33,14 @@ class Ema:
         self.updates += 1
 
     def pace(self) -> float:
-        """How far the next update goes towards what is there now."""
+        """Weight of the current parameters in the next update."""
         return 1 - min(self.decay, (1 + self.updates) / (10 + self.updates))
 
     @torch.no_grad()
     def move(self, pace: float | Tensor) -> None:
-        """All at once: on an accelerator a call for each tensor takes longer than its arithmetic."""
+        """Move the average towards the parameters, in one call for all tensors, which is faster on a GPU."""
         pairs = [(one.detach(), self.average[name]) for name, one in self.live.items()]
-        for sharded in (False, True):  # which no call takes together
+        for sharded in (False, True):  # torch._foreach functions take either kind, not both
             of_kind = [pair for pair in pairs if isinstance(pair[0], DTensor) == sharded]
             if of_kind:
                 live, averages = map(list, zip(*of_kind, strict=True))
@@ -50,7 +50,7 @@ class Ema:
 
     @contextmanager
     def average_parameters(self) -> Iterator[None]:
-        """The module with the average in it, and meanwhile the average with what the module had."""
+        """Context in which the module's parameters are the averages."""
         self._exchange()
         try:
             yield
@@ -66,14 +66,14 @@ class Ema:
 
 
 def gather_to_cpu(value: Tensor, kept: bool = True) -> Tensor:
-    """A copy of a tensor on the CPU, gathered if it is sharded; nothing where it is not kept."""
+    """Copy a tensor to the CPU, gathered if it is sharded; processes without `kept` get an empty tensor."""
     gathered = value.full_tensor() if isinstance(value, DTensor) else value
     return gathered.detach().to("cpu", copy=True).contiguous() if kept else torch.empty(0)
 
 
 @torch.no_grad()
 def scatter_into(place: Tensor, value: Tensor) -> Tensor:
-    """A whole tensor into one that may be sharded, which is returned; of `value`, only what is kept is read."""
+    """Copy a whole tensor into `place`, of which it takes only this process's rows if `place` is sharded."""
     if isinstance(place, DTensor):
         place.to_local().copy_(value[own_rows(place)])
     else:

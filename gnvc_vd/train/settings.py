@@ -1,7 +1,7 @@
-"""What a training is: plain data from Hydra, parsed strictly, written beside every run.
+"""Settings of a training: dataclasses that Hydra's plain data is parsed into, strictly, and that each run stores.
 
-A phase says what is built and what is minimised; everything that papers vary (clip lengths, loss weights, what trains,
-rates) is a field here and a line in `configs/`.
+The phase decides which networks and losses there are; everything that papers vary (clip lengths, loss weights, trained
+parts, rates) is a field here and a line in `configs/`.
 """
 
 import math
@@ -18,7 +18,7 @@ PHASES = ("vae", "prior", "codec")
 GROUPS = ("encoder", "decoder", "dit", "codec", "correction", "adaptor")  # the first two are the VAE's
 CORRECTION = "correction"  # the transform codec's network that corrects decoded latents; no symbol depends on it
 BEHIND_SYMBOLS = (CORRECTION, "adaptor", "decoder")
-DISCRIMINATOR = "discriminator"  # trains wherever there is one
+DISCRIMINATOR = "discriminator"  # always trained if there is one
 UNITS = {"s": 1, "min": 60, "h": 3600}
 SCHEDULES = ("constant", "cosine", "steps")
 PRECISIONS = ("no", "bf16", "auto")
@@ -26,30 +26,30 @@ PERCEPTUAL = ("lpips_vgg", "lpips_alex", "st_lpips_vgg", "st_lpips_alex", "dists
 
 
 def seconds_of(time: str) -> float:
-    """Of 90s, 8min or 1.5h."""
+    """Parse a time such as 90s, 8min or 1.5h."""
     match = re.fullmatch(r"(\d{1,6}(?:\.\d{1,6})?)(s|min|h)", time)
     seconds = 0.0 if match is None else float(match[1]) * UNITS[match[2]]
-    require(seconds > 0, f"a budget is a positive time in s, min or h, as 90s, 8min or 1.5h: not {time!r}")
+    require(seconds > 0, f"a budget is a positive time such as 90s, 8min or 1.5h: not {time!r}")
     return seconds
 
 
 @dataclass(frozen=True)
 class Weights:
-    """What each term of the loss counts; a term of weight 0 is not computed."""
+    """Weights of the loss terms; a term of weight 0 is not computed."""
 
     decoded: float = 0.0  # ‖x_c − x_1‖², times λ
     refined: float = 0.0  # ‖x̃_1 − x_1‖², times λ
     pixel: float = 0.0  # ‖Ṽ − V‖², times λ
-    perceptual: float = 0.0  # LPIPS(V, Ṽ), times λ; of a VAE without λ
-    perceptual_half: float = 0.0  # the same at half the size
+    perceptual: float = 0.0  # LPIPS(V, Ṽ), times λ; for a VAE without λ
+    perceptual_half: float = 0.0  # the same at half the resolution
     lattice: float = 0.0  # patterns in Ṽ − V at the decoder's strides, times λ; for a VAE without λ
     adversarial: float = 0.0  # discriminator gradient, at most this share of the pixel losses' (adversary.py)
     cfm: float = 0.0  # L_CFM, to the adaptor alone or to the codec too (cfm_detached)
-    absolute: float = 0.0  # |Ṽ − V| of a VAE
-    squared: float = 0.0  # ‖Ṽ − V‖² of a VAE
-    divergence: float = 0.0  # of a VAE's posterior from the unit normal
-    temporal: float = 0.0  # |ΔṼ − ΔV| of a VAE, Δ from frame to frame
-    rate: float = 0.0  # bits per pixel of a VAE's latents in a transform code, times the code's level
+    absolute: float = 0.0  # VAE: |Ṽ − V|
+    squared: float = 0.0  # VAE: ‖Ṽ − V‖²
+    divergence: float = 0.0  # VAE: KL divergence of the posterior from the unit normal
+    temporal: float = 0.0  # VAE: |ΔṼ − ΔV|, Δ from frame to frame
+    rate: float = 0.0  # VAE: bits per pixel of its latents in a transform code, times the code's level
 
     @property
     def discriminator(self) -> float:
@@ -60,26 +60,26 @@ class Weights:
 
     @property
     def perceive(self) -> bool:
-        """Whether a perceptual network is asked."""
+        """Whether the loss has a perceptual term."""
         return bool(self.perceptual or self.perceptual_half)
 
     @property
     def of_pictures(self) -> bool:
-        """Whether a codec's latents have to be decoded."""
+        """Whether the loss needs decoded frames, beside latents."""
         return bool(self.pixel or self.perceive or self.lattice or self.adversarial)
 
 
 @dataclass(frozen=True)
 class Span:
-    """A stretch of training with clips of one shape."""
+    """A part of the training, with clips of one shape."""
 
     steps: int
     frames: int
     size: int  # of the square crops
-    batch: int  # clips of a step, over all processes
-    short_side: int | None = None  # larger videos are shrunk to this before they are cropped
-    weights: Weights | None = None  # vae: the span's own weights; None is the stage's
-    coarsest: float | None = None  # vae: likewise
+    batch: int  # clips per step, over all processes
+    short_side: int | None = None  # larger videos are downscaled to this before they are cropped
+    weights: Weights | None = None  # vae: weights in this span; None: the stage's
+    coarsest: float | None = None  # vae: level in this span; None: the stage's
 
     def __post_init__(self) -> None:
         require(self.steps >= 0 and self.batch >= 1, f"a span has steps and a batch of at least 1: not {self}")
@@ -87,17 +87,17 @@ class Span:
 
 @dataclass(frozen=True)
 class Optimisation:
-    """AdamW and its schedule."""
+    """Options of AdamW and its learning-rate schedule."""
 
     rate: float = 1e-4
     schedule: str = "constant"
-    warmup: int = 0  # steps from nothing to the rate
-    final: float = 0.01  # of the rate, at the end of a cosine or after the last drop
-    drops: tuple[float, ...] = ()  # parts of the training after which "steps" falls, by equal factors
+    warmup: int = 0  # steps of linear warm-up
+    final: float = 0.01  # factor of the rate at the end of "cosine", or after the last drop of "steps"
+    drops: tuple[float, ...] = ()  # shares of the training after which "steps" drops, by equal factors
     weight_decay: float = 0.01
     beta_1: float = 0.9
     beta_2: float = 0.999
-    clip: float = 1.0  # largest norm of the gradient
+    clip: float = 1.0  # gradients are clipped to this norm
     ema: float = 0.999
 
     def __post_init__(self) -> None:
@@ -118,23 +118,23 @@ class Optimisation:
 
 @dataclass(frozen=True)
 class Rate:
-    """Which qualities are trained, and their λ_r: one λ for all (`smallest` = `largest`), or log-spaced over the 64."""
+    """The trained qualities and their λ_r, log-spaced from `smallest` to `largest` over the 64; equal for one λ."""
 
     smallest: float = 0.02
     largest: float = 2.0
-    quality: int | None = None  # the one that is trained; None samples all
-    widening: bool = False  # from the middle quality on to all, while λs are new to the model
-    thrift: float = 0.0  # how an encoder rounds, in training and of the exported model (likelihoods.rounded)
+    quality: int | None = None  # train this quality alone; None: sample all
+    widening: bool = False  # begin with the middle quality and widen to all
+    thrift: float = 0.0  # of rounding, in training and in the exported model (likelihoods.round_symbols)
 
     def __post_init__(self) -> None:
         if not 0 < self.smallest <= self.largest or not (self.quality is None or 0 <= self.quality < QUALITIES):
-            raise UsageError(f"λ rises and is above 0, a quality is 0 to {QUALITIES - 1}: not {self}")
+            raise UsageError(f"λs are above 0 and do not fall, a quality is 0 to {QUALITIES - 1}: not {self}")
         require(0 <= self.thrift <= 1, f"thrift is 0 to 1: not {self.thrift}")
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A phase with its spans, losses and optimisation."""
+    """A training stage: its phase, trained parts, spans, losses and optimisation."""
 
     phase: str
     trains: tuple[str, ...]
@@ -142,24 +142,30 @@ class Stage:
     weights: Weights
     optimisation: Optimisation = Optimisation()
     perceptual: str = "lpips_vgg"
-    perceptual_frames: int | None = None  # of a clip, drawn anew in every step, that it is taken from; None is all
-    perceptual_views: bool = False  # whether its clips are randomly cropped, mirrored and transposed in every step
-    coarsest: float = 0.0  # vae: largest level of the transform code that its latents go through; 0 is no code
+    perceptual_frames: int | None = (
+        None  # number of frames of a clip, drawn in every step, for the perceptual loss; None: all
+    )
+    perceptual_views: bool = False  # crop, mirror and transpose clips for it at random
+    coarsest: float = 0.0  # vae: largest level of a transform code for its latents; 0: no code
     sigma_0: float = 0.3
-    sigma_ratio: float | None = None  # sets a clip's σ_0 by its decoded latents' error (flow.sigma_0_for)
-    noise_scale: float = 1.0  # of the noise that refinement starts with
-    unrolled: int = 5  # refinement steps with gradient; 0 leaves refinement out
-    cfm_detached: bool = True  # L_CFM trains the adaptor alone; else the codec too, through x_c, l̂ and f
+    sigma_ratio: float | None = None  # set σ_0 from each clip's error in decoded latents (flow.sigma_0_for)
+    noise_scale: float = 1.0  # scale of the noise at the start of refinement
+    unrolled: int = 5  # refinement steps with gradient; 0: no refinement
+    cfm_detached: bool = True  # L_CFM trains the adaptor only; False: the codec too, through x_c, l̂ and f
     continuation: float = 0.0  # share of steps whose window continues a GOP
-    conditions: tuple[float, ...] = (1.0, 0.0, 0.0)  # prior: shares of no condition, first frame, first and last
-    samples: int | None = None  # train on the first so many alone, again and again
-    shift: float = 1.0  # prior: how far σ leans towards noise
-    repeats: int = 1  # prior: draws of σ and noise for each clip of a step, as encoding it costs the most
+    conditions: tuple[float, ...] = (
+        1.0,
+        0.0,
+        0.0,
+    )  # prior: shares of steps without condition, with the first frame, with first and last
+    samples: int | None = None  # number of samples, used again and again; None: no limit
+    shift: float = 1.0  # prior: shift of σ towards noise
+    repeats: int = 1  # prior: draws of σ and noise per clip and step, since encoding clips costs the most
 
     def __post_init__(self) -> None:
         require(self.phase in PHASES, f"there is no phase {self.phase!r}; there are {', '.join(PHASES)}")
         if not self.trains or not set(self.trains) <= set(GROUPS):
-            raise UsageError(f"what trains is some of {', '.join(GROUPS)}: not {self.trains}")
+            raise UsageError(f"trains takes some of {', '.join(GROUPS)}: not {self.trains}")
         if self.perceptual not in PERCEPTUAL:
             raise UsageError(f"there is no perceptual loss {self.perceptual!r}; there are {', '.join(PERCEPTUAL)}")
         if self.phase != "vae" and any(span.weights or span.coarsest is not None for span in self.spans):
@@ -167,13 +173,13 @@ class Stage:
         for span in self.spans:
             rated = (span.weights or self.weights).rate > 0
             if rated and not (self.coarsest if span.coarsest is None else span.coarsest):
-                raise UsageError("weights.rate is of a transform code: give its coarsest level too")
+                raise UsageError("weights.rate needs a transform code: set coarsest too")
         if not (0 < self.sigma_0 <= 1 and 0 <= self.noise_scale <= 1):
             raise UsageError(f"σ_0 is above 0 up to 1, the noise scale 0 to 1: {self.sigma_0}, {self.noise_scale}")
         ratio_fits = self.sigma_ratio is None or 0 < self.sigma_ratio <= MAX_RATIO
-        require(ratio_fits, f"a ratio of σ_0 is above 0 up to {MAX_RATIO}, or null: not {self.sigma_ratio}")
+        require(ratio_fits, f"sigma_ratio is above 0, up to {MAX_RATIO}, or null: not {self.sigma_ratio}")
         if len(self.conditions) != 3 or abs(sum(self.conditions) - 1) > 1e-6:
-            raise UsageError(f"conditions are three shares of one: not {self.conditions}")
+            raise UsageError(f"conditions are three shares that sum to 1: not {self.conditions}")
         for weights in self.all_weights:
             self._check_adversary(weights)
 
@@ -182,11 +188,11 @@ class Stage:
             return
         require(
             set(self.trains) <= set(BEHIND_SYMBOLS),
-            f"weights.adversarial is for what lies behind the symbols, {', '.join(BEHIND_SYMBOLS)}: not {self.trains}",
+            f"weights.adversarial is for parts behind the symbols, {', '.join(BEHIND_SYMBOLS)}: not {self.trains}",
         )
         plain = weights.absolute + weights.squared if self.phase == "vae" else weights.pixel
-        require(plain, "weights.adversarial is a share of the gradient of pixel (vae: absolute, squared): give it too")
-        require(all(span.frames >= 5 for span in self.spans), "weights.adversarial takes clips of 5 frames or more")
+        require(plain, "weights.adversarial is relative to weights.pixel (vae: absolute, squared): set that too")
+        require(all(span.frames >= 5 for span in self.spans), "weights.adversarial needs clips of at least 5 frames")
 
     @property
     def steps(self) -> int:
@@ -194,7 +200,7 @@ class Stage:
 
     @property
     def all_weights(self) -> tuple[Weights, ...]:
-        """The stage's, and those of spans that have their own."""
+        """The stage's weights, and those of spans that have their own."""
         return (self.weights, *(span.weights for span in self.spans if span.weights is not None))
 
     @property
@@ -204,24 +210,24 @@ class Stage:
         return frozenset({*self.trains, *parts, DISCRIMINATOR})
 
     def without_perceptual(self) -> "Stage":
-        """Without perceptual losses, for users that do not train."""
+        """A copy without perceptual losses, whose networks only training needs."""
         return replace(
             self, weights=_without_perceptual(self.weights), spans=tuple(map(_span_without_perceptual, self.spans))
         )
 
     @property
     def refines(self) -> bool:
-        """Whether the loss is on refined latents."""
+        """Whether the loss depends on refined latents."""
         return self.unrolled > 0 and bool(self.weights.refined or self.weights.of_pictures)
 
     @property
     def refinement(self) -> Refinement:
-        """How a codec's streams are refined: as its training unrolls it, or not at all."""
+        """The trained codec's default refinement: as training unrolls it, or none."""
         steps = self.unrolled if self.refines else 0
         return Refinement(steps, self.sigma_0, self.noise_scale, sigma_ratio=self.sigma_ratio)
 
     def spans_in_time(self) -> list[tuple[Span, int, int]]:
-        """Each span with its first step, and the first after it."""
+        """Each span with its first step and the first step after it."""
         ends = accumulate(span.steps for span in self.spans)
         return [(span, end - span.steps, end) for span, end in zip(self.spans, ends, strict=True)]
 
@@ -229,7 +235,7 @@ class Stage:
         return next(span for span, _, end in self.spans_in_time() if step < end)
 
     def first_sample(self, step: int) -> int:
-        """The number of a step's first sample: samples are numbered through the whole training."""
+        """Number of a step's first sample; samples are numbered through the whole training."""
         return sum(min(max(0, step - start), span.steps) * span.batch for span, start, _ in self.spans_in_time())
 
 
@@ -243,39 +249,39 @@ def _span_without_perceptual(span: Span) -> Span:
 
 @dataclass(frozen=True)
 class Model:
-    """What training starts from: a preset's sizes, and weights from its source, from a model folder, or random."""
+    """The model to train: a preset's sizes, and initial weights from its source, a model folder, or at random."""
 
     name: str
-    start: str | None = None  # a model folder or preset: its backbone, and its codec where it has one
-    bottleneck: BottleneckKind | None = None  # which latent codec; the preset's by default
-    begin: str | None = None  # of a latent codec: measured, random, or a file of statistics; None goes on from `start`
-    bfloat16: bool = False  # the frozen backbone's weights
-    vace: str | None = None  # a folder or hub id of VACE weights to start the adaptor from
-    checkpointing: bool = False  # of the transformer's blocks: time for memory
+    start: str | None = None  # model folder or preset of the initial backbone, and codec if it has one
+    bottleneck: BottleneckKind | None = None  # latent codec; None: the preset's
+    begin: str | None = None  # latent codec's start: measured, random, or a file of statistics; None: from `start`
+    bfloat16: bool = False  # keep the frozen backbone in bfloat16
+    vace: str | None = None  # folder or hub id of VACE weights that initialise the adaptor
+    checkpointing: bool = False  # gradient checkpointing of the transformer's blocks
 
 
 @dataclass(frozen=True)
 class RunSettings:
-    """How a run executes; of these settings, only a budget changes what is learned."""
+    """Options of the execution; of these, only a budget changes the trained model."""
 
-    accumulate: int = 1  # passes that a step's batch is divided into
-    precision: str = "no"  # or bf16, or auto: bf16 where the device has units for it and is faster (precision.py)
-    budget: str | None = None  # of time, as 8min: steps, rates and spans then follow the clock (clock.py)
-    capture: bool = False  # steps as CUDA graphs (capture.py)
-    shard: bool = False  # the transformer is divided over the processes (sharding.py)
-    replicas: int = 1  # whole transformers that shard leaves: one for each machine
-    deterministic: bool = False  # sums in one order on a GPU too: slower, and equal to the bit (precision.py)
-    compile: bool = False  # torch.compile on blocks: costs a minute, saves a quarter of each step
+    accumulate: int = 1  # number of passes into which a step's batch is divided
+    precision: str = "no"  # no, bf16, or auto: bf16 if the device is faster with it (precision.py)
+    budget: str | None = None  # time such as 8min; learning rates and spans then follow the clock (clock.py)
+    capture: bool = False  # capture steps as CUDA graphs (capture.py)
+    shard: bool = False  # divide the transformer over the processes (sharding.py)
+    replicas: int = 1  # with shard: number of whole transformers, one per machine
+    deterministic: bool = False  # reproducible bit for bit on a GPU too, but slower (precision.py)
+    compile: bool = False  # torch.compile on blocks: takes a minute, saves a quarter of each step
     workers: int = 0
-    memory: float = 16.0  # gigabytes of the device that material and a bank of clips may take (data/device.py)
+    memory: float = 16.0  # limit in gigabytes for files and clips on the device (data/device.py)
     log_every: int = 10
-    validate_every: int = 0  # 0: at the end alone; a measured start is judged before the first step too
+    validate_every: int = 0  # steps; 0: only at the end. A measured start is validated first, too
     save_every: int = 1000
     keep: int = 3
     trackers: tuple[str, ...] = ()  # wandb, tensorboard
     cpu: bool = False
-    qualities: tuple[int, ...] = (0, 21, 42, 63)  # of the validation's points
-    clips: int = 4  # of the validation
+    qualities: tuple[int, ...] = (0, 21, 42, 63)  # qualities of a validation
+    clips: int = 4  # clips of a validation
 
     def __post_init__(self) -> None:
         require(self.replicas >= 1, f"run.replicas is a number of machines, at least 1: not {self.replicas}")
@@ -284,13 +290,13 @@ class RunSettings:
 
     @property
     def seconds(self) -> float | None:
-        """Of the budget."""
+        """The budget in seconds."""
         return None if self.budget is None else seconds_of(self.budget)
 
 
 @dataclass(frozen=True)
 class Training:
-    """All of it."""
+    """All settings of a training."""
 
     name: str
     model: Model

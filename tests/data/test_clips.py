@@ -110,7 +110,7 @@ def test_larger_films_are_shrunk_before_they_are_cropped(tmp_path: Path) -> None
 def test_what_is_too_small_gives_no_clip() -> None:
     assert draw_area(Draws(0, 0), 16, 32, PLAIN) == Area(0, 0, 16, 32)
     for height, width in ((15, 32), (16, 31)):
-        with pytest.raises(UnsuitableError, match=f"{width}×{height} pixels, a clip takes 32×16"):
+        with pytest.raises(UnsuitableError, match=f"{width}×{height} pixels, but a clip needs 32×16"):
             draw_area(Draws(0, 0), height, width, PLAIN)
 
 

@@ -94,7 +94,7 @@ def test_a_link_that_leads_out_is_not_followed(tmp_path: Path) -> None:
         (["not json"], r"line 2: not JSON"),
         ([""], r"line 2: not JSON"),
         (['{"path": "a.mp4", "frames": "9"}'], r"frames should be int"),
-        (['{"path": "a.mp4", "frames": -1}'], r"not below 0"),
+        (['{"path": "a.mp4", "frames": -1}'], r"is negative"),
         (['{"path": "a.mp4", "frames": 1e400}'], r"frames should be int"),
         (['{"path": "a.mp4", "start": true}'], r"start should be int"),
         (['{"path": "a.mp4", "width": 100000}'], r"beyond 16383 pixels"),
@@ -114,7 +114,7 @@ def test_what_is_no_entry_is_refused_by_its_line(tmp_path: Path, lines: list[str
     "header", ['{"format": 2, "kind": "videos"}', '{"format": 1, "kind": "photos"}', "{}", '{"path": "a"}']
 )
 def test_other_formats_and_kinds_are_refused(tmp_path: Path, header: str) -> None:
-    with pytest.raises(GnvcError, match=r"wanted is format 1 of 'videos'|line 1"):
+    with pytest.raises(GnvcError, match=r"not format 1 of 'videos'|line 1"):
         read_manifest(manifest(tmp_path, '{"path": "a.mp4"}', header=header), "videos")
 
 

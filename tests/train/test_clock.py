@@ -99,7 +99,7 @@ def test_a_budget_is_a_number_and_a_unit(text: str, seconds: float) -> None:
 
 @pytest.mark.parametrize("text", ["", "8", "min", "8 min", "-8min", "0s", "8m", "1e3s", "8min30s", "nan s"])
 def test_anything_else_is_refused_in_one_sentence(text: str) -> None:
-    with pytest.raises(UsageError, match=r"a budget is a positive time in s, min or h, as 90s, 8min or 1\.5h: not"):
+    with pytest.raises(UsageError, match=r"a budget is a positive time such as 90s, 8min or 1\.5h: not"):
         strict.parse(RunSettings, {"budget": text}, "run")
 
 

@@ -414,7 +414,7 @@ def test_the_codec_is_its_correction_too() -> None:
     ("fields", "sentence"),
     [
         ({"trains": ("codec", "adaptor")}, "behind the symbols"),
-        ({"weights": Weights(perceptual=1, adversarial=1)}, "share of the gradient of pixel"),
+        ({"weights": Weights(perceptual=1, adversarial=1)}, "is relative to weights.pixel"),
         ({"spans": (Span(1, 1, 32, 1),)}, "5 frames"),
     ],
 )

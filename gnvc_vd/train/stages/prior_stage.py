@@ -1,4 +1,4 @@
-"""A video transformer of our own by flow matching, judged by L_CFM at fixed σ, with nothing and with a frame given."""
+"""Training of a video transformer by flow matching, validated by L_CFM at fixed σ, with and without a given frame."""
 
 from collections.abc import Sequence
 
@@ -20,7 +20,7 @@ SIGMAS = (0.1, 0.3, 0.5, 0.7, 0.9)
 
 
 class PriorStage(nn.Module):
-    """A video transformer by flow matching, with nothing given, the first frame, or the first and the last."""
+    """Flow matching of a video transformer: unconditional, or given the first frame, or the first and the last."""
 
     def __init__(self, training: Training, backbone: Backbone) -> None:
         super().__init__()
@@ -28,7 +28,7 @@ class PriorStage(nn.Module):
         self.stage, self.vae, self.dit = training.stage, backbone.vae, backbone.dit
 
     def variant(self, clips: Tensor, step: Step) -> tuple[int, ...]:
-        """What the step's numbers decide about its shapes."""
+        """The part of a step's random numbers that changes its computation: the given frames."""
         return self._given_frames(step)
 
     def forward(self, clips: Tensor, step: Step) -> Losses:
@@ -37,7 +37,7 @@ class PriorStage(nn.Module):
             clean = latents_of(self.vae, clips)
             given = self._given_frames(step)
             if given and clips.shape[1] == LATENT_CHANNELS:
-                raise GnvcError("latents made before have no frames to be given: train with the videos themselves")
+                raise GnvcError("precomputed latents cannot be conditioned on frames: train with videos")
             condition = condition_on(self.vae, to_model(clips), given)
         times = self.stage.repeats
         uniform, noise = draws.uniform(times).flatten(), draws.normal(times, *clean.shape[1:]).flatten(0, 1)

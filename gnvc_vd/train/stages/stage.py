@@ -1,4 +1,4 @@
-"""What all stages take and give: a step's place in the training, losses with their terms, a verdict with pictures."""
+"""Inputs and results of all stages: a step and its random numbers, losses, validations."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -15,19 +15,19 @@ from gnvc_vd.video.pixels import to_model
 
 
 class Step(NamedTuple):
-    """Where in the training a batch stands, and what is random about it."""
+    """A training step of a batch: its position in the training, and its random numbers."""
 
     seed: int
     number: int
     steps: int  # of the whole training
     samples: list[int]
-    span: Span | None = None  # whose clips they are; by default the one of its number
-    planned_step: float | None = None  # how many of the steps are over by the clock (clock.py); by default its number
-    kept: "StaticNumbers | None" = None  # the tensors that hold its numbers, if they are not drawn anew
+    span: Span | None = None  # the span of its clips; None: the span of its number
+    planned_step: float | None = None  # number of planned steps that are over by the clock (clock.py); None: its number
+    kept: "StaticNumbers | None" = None  # static tensors with its random numbers; None: they are drawn
 
     @property
     def progress(self) -> float | Tensor:
-        """Which share of the training is over."""
+        """The share of the training that is over, as `part`, or as a tensor of a captured step."""
         return self.part if self.kept is None else self.kept.next(lambda step: torch.tensor(step.part).double())
 
     @property
@@ -35,19 +35,19 @@ class Step(NamedTuple):
         return (self.number if self.planned_step is None else self.planned_step) / max(1, self.steps)
 
     def draws(self, device: torch.device) -> BatchDraws:
-        """Each sample's own numbers."""
+        """The samples' own random numbers."""
         return BatchDraws(self.seed, self.samples, device) if self.kept is None else self.kept.draws()
 
     def shared(self, purpose: int) -> Draws:
-        """Numbers that all of its samples have in common, drawn by the host."""
+        """Random numbers that its samples share, drawn on the host."""
         return Draws(self.seed, self.number, purpose)
 
 
 class StaticNumbers:
-    """Tensors that stay where they are and hold one step's numbers after the other's.
+    """Static tensors for the numbers of one step after another, as CUDA graphs need them.
 
-    A forward pass asks for the same things in the same order in all steps of one variant, which each stage names: for
-    the first step a tensor is made of each, and later ones are written into it. Then the pass is always the same.
+    The forward passes of all steps of one variant (a stage's `variant`) take the same numbers in the same order. The
+    first step allocates a tensor for each; later steps write their numbers into these tensors.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -56,16 +56,16 @@ class StaticNumbers:
         self._tensors: list[Tensor] = []
 
     def fill(self, step: Step) -> Step:
-        """The same step, its numbers in these tensors."""
+        """Write a step's numbers into the tensors; return the step with these as its numbers."""
         self._step, self._next = step, 0
-        self._draws: list[BatchDraws] = []  # as often as the pass begins to draw
+        self._draws: list[BatchDraws] = []  # one for each call of `draws` in the pass
         for make, place in zip(self._makes, self._tensors, strict=True):
             place.copy_(make(step), non_blocking=True)
         self._begun = 0
         return step._replace(kept=self)
 
     def next(self, make: Callable[[Step], Tensor]) -> Tensor:
-        """What a forward pass asks for now."""
+        """The tensor for the next number of the forward pass; `make` computes its value for a step."""
         if self._next == len(self._tensors):
             self._makes.append(make)
             self._tensors.append(make(self._step).to(self.device, copy=True))
@@ -77,14 +77,14 @@ class StaticNumbers:
         return StaticDraws(self, self._begun - 1)
 
     def batch(self, turn: int, step: Step) -> BatchDraws:
-        """What `step.draws` would have returned for the first, second … time."""
+        """The draws of call number `turn` of `step.draws`."""
         while len(self._draws) <= turn:
             self._draws.append(step.draws(self.device))
         return self._draws[turn]
 
 
 class StaticDraws(BatchDraws):
-    """A batch's numbers, kept."""
+    """Draws for a batch, from static tensors."""
 
     def __init__(self, kept: StaticNumbers, turn: int) -> None:
         self._kept, self._turn = kept, turn
@@ -102,7 +102,7 @@ class Losses(NamedTuple):
 
 
 class Validation(NamedTuple):
-    """What a training is judged by, on clips that it never draws: a score (lower is better), figures, pictures."""
+    """Result of a validation on held-out clips: a score (lower is better), figures and pictures."""
 
     score: float
     figures: dict[str, float]
@@ -110,5 +110,5 @@ class Validation(NamedTuple):
 
 
 def latents_of(vae: VideoVae, clips: Tensor) -> Tensor:
-    """x_1 of videos, or latents made before."""
+    """Encode clips to latents x_1, unless they are precomputed latents."""
     return clips.float() if clips.shape[1] == LATENT_CHANNELS else vae.encode(to_model(clips))
