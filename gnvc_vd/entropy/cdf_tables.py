@@ -1,7 +1,7 @@
-"""The frozen tables that symbols are coded with: cumulative frequencies in 16 bits, integers from the export on.
+"""The frequency tables of the entropy coder: 16-bit integers, fixed at export.
 
-Table i is a zero-mean normal distribution of scale SMALLEST · exp(STEP · i), cut into unit steps. Its
-symbols run from −reach to +reach; the bins beyond each end say "further out", and the coder spells the rest.
+Table i is a zero-mean normal distribution of scale SMALLEST · exp(STEP · i) with unit bins. Its symbols are −reach to
++reach, and an escape at each end, after which the coder writes the value.
 """
 
 import math
@@ -18,12 +18,12 @@ PRECISION = 16
 TOTAL = 1 << PRECISION
 LEVELS = 64
 SMALLEST, LARGEST = 0.11, 64.0
-STEP = math.log(LARGEST / SMALLEST) / (LEVELS - 1)  # one index, as a logarithm of the scale
-DEVIATIONS = 4.5  # how many of them a table reaches
+STEP = math.log(LARGEST / SMALLEST) / (LEVELS - 1)  # difference in ln(scale) between neighbouring tables
+DEVIATIONS = 4.5  # standard deviations up to which a table has symbols
 
 
 class Tables:
-    """Cumulative frequencies in the form the coder takes, with what guards need beside them."""
+    """Cumulative frequencies in the coder's format, with the bits and ranges of symbols."""
 
     def __init__(self, frequencies: Sequence[Integers]) -> None:
         for one in frequencies:
@@ -32,22 +32,22 @@ class Tables:
         counts = np.array([len(one) for one in frequencies])
         self.frequencies = frequencies
         self.reach: Integers = (counts - 3) // 2
-        self.first: Integers = np.cumsum(counts) - counts  # where a table begins in `bits`
-        self.bits = PRECISION - np.log2(np.concatenate(list(frequencies)))  # what each symbol of each table costs
-        # The coder's own escape is the last bin: of no width, so it is never reached.
+        self.first: Integers = np.cumsum(counts) - counts  # index of a table's first symbol in `bits`
+        self.bits = PRECISION - np.log2(np.concatenate(list(frequencies)))  # bits of each symbol of each table
+        # compressai's own escape is the last bin; it is empty, so it is never used.
         self.cumulative = [[0, *np.cumsum(one).tolist(), TOTAL] for one in frequencies]
         self.sizes = [len(one) for one in self.cumulative]
         self.offsets = [0] * len(frequencies)
 
 
 def normal_tables() -> Tensor:
-    """All levels as one integer tensor, LEVELS × bins, zeros beyond each table's end. Made once, at the export."""
+    """All tables as one integer tensor, LEVELS × bins, padded with zeros; built once, at export."""
     tables = [torch.from_numpy(_normal(SMALLEST * math.exp(STEP * level))) for level in range(LEVELS)]
     return nn.utils.rnn.pad_sequence(tables, batch_first=True).int()
 
 
 def tables_of(stored: Tensor) -> Tables:
-    """The tables of a checkpoint."""
+    """Tables from the tensor in a checkpoint."""
     rows = stored.cpu().numpy().astype(np.int64)
     return Tables([row[: np.flatnonzero(row)[-1] + 1] for row in rows])
 
@@ -56,12 +56,12 @@ def _normal(scale: float) -> Integers:
     reach = math.ceil(DEVIATIONS * scale) + 1
     edges = [*(symbol + 0.5 for symbol in range(reach + 1)), math.inf]
     beyond = np.array([0.5 * math.erfc(edge / (scale * math.sqrt(2))) for edge in edges])
-    right = beyond[:-1] - beyond[1:]  # 1 … reach, then further out
+    right = beyond[:-1] - beyond[1:]  # 1 … reach, then the escape
     return quantise_pmf(np.concatenate([right[::-1], [1 - 2 * beyond[0]], right]))
 
 
 def quantise_pmf(probabilities: NDArray[np.float64]) -> Integers:
-    """Integer frequencies, none of them zero, that sum to TOTAL; the middle symbol takes what rounding leaves."""
+    """Quantise probabilities to positive frequencies that sum to TOTAL; the middle symbol gets the remainder."""
     room = TOTAL - len(probabilities)
     frequencies: Integers = 1 + np.floor(probabilities / probabilities.sum() * room).astype(np.int64)
     frequencies[len(frequencies) // 2] += TOTAL - frequencies.sum()

@@ -1,11 +1,11 @@
-"""Networks in exact integer arithmetic, which train as floats that behave like those integers.
+"""Networks in exact integer arithmetic, trained as floats with fake quantisation.
 
     float in ──▶ fake-quantised weights, rounding with straight-through gradients ──▶ float out      (training)
     int64 in ──▶ the frozen integers, products by exact float matrix products     ──▶ int64 out      (coding)
 
-One network, two number systems: the input's dtype decides which one runs. A value is an integer in units of 1/64
-that saturates at ±1023; weights are 8-bit with a power of two per output channel, so that rescaling is a shift. The
-power is chosen so that no sum can reach 2^24, whatever comes in: then float32 products are exact in any order.
+The input's dtype decides whether a network runs in floats or in integers. A value is an integer in units of 1/64 that
+saturates at ±1023; weights have 8 bits and a power-of-two scale per output channel, so that rescaling is a shift. The
+scale is chosen so that no sum can reach 2^24 for any input; then float32 products are exact in any order.
 """
 
 import functools
@@ -16,8 +16,8 @@ from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar
 import torch
 from torch import Tensor, nn
 
-UNITS = 64  # of a value
-REACH = 1023  # a value's largest magnitude, in units
+UNITS = 64  # units in 1.0
+REACH = 1023  # largest magnitude of a value, in units
 WEIGHT_REACH = 127
 FLOAT32_EXACT = 1 << 24
 MAX_SHIFT = 14
@@ -28,19 +28,19 @@ Output = TypeVar("Output")
 
 
 class Frozen(NamedTuple):
-    """A layer's integers as the factors of exact products."""
+    """A layer's integers in the dtypes of the exact product."""
 
-    weights: Tensor  # O K, of a float type in which no sum of products is rounded
-    bias: Tensor  # O 1, and the half that a shift rounds by
+    weights: Tensor  # O K, in a float dtype in which all sums of products are exact
+    bias: Tensor  # O 1, plus the half that makes the shift round
     shift: Tensor  # O 1
 
 
 class QuantisedWeights(NamedTuple):
-    """A layer's weights as its integers will be, in floats with straight-through gradients."""
+    """A layer's fake-quantised weights: floats with straight-through gradients."""
 
     weight: Tensor
     bias: Tensor
-    mode: tuple[bool, bool]  # of autograd where they were made: gradients, inference
+    mode: tuple[bool, bool]  # autograd modes in which they were made: gradients, inference
 
 
 class IntegerConv(nn.Module):
@@ -48,11 +48,11 @@ class IntegerConv(nn.Module):
 
     Args:
         extra_bits: extra fractional bits of the output beyond 1/64 (for a precise last layer).
-        reach: where the output saturates, in its own units.
+        reach: bound at which the output saturates, in its units.
     """
 
     weight_integers: Tensor  # O K int16
-    bias_integers: Tensor  # O int64, in units of the products
+    bias_integers: Tensor  # O int64, in the units of the products
     shift: Tensor  # O int64
 
     def __init__(self, inputs: int, outputs: int, kernel: int = 3, extra_bits: int = 0, reach: int = REACH) -> None:
@@ -64,15 +64,15 @@ class IntegerConv(nn.Module):
         self.register_buffer("weight_integers", torch.zeros(outputs, inputs * kernel * kernel, dtype=torch.int16))
         self.register_buffer("bias_integers", torch.zeros(outputs, dtype=torch.int64))
         self.register_buffer("shift", torch.full((outputs,), extra_bits + 1, dtype=torch.int64))
-        self.holds = False  # whether quantised weights are cached for this pass (quantised_once)
+        self.holds = False  # whether quantised weights are cached for this pass (quantise_once)
         self.held: QuantisedWeights | None = None
-        self.factors: Frozen | None = None  # likewise, of the integers
+        self.factors: Frozen | None = None  # cached likewise, for integer passes
 
     def forward(self, x: Tensor) -> Tensor:
         return self._forward_float(x) if x.is_floating_point() else self._forward_integer(x)
 
     def freeze(self) -> None:
-        """Write the integers, and prove that no sum of products can leave what float32 holds exactly."""
+        """Write the integers, and check that float32 can hold all sums of products exactly."""
         with torch.no_grad():
             shift = self._shifts()
             scale = torch.exp2(shift.double())
@@ -84,13 +84,13 @@ class IntegerConv(nn.Module):
             raise ArithmeticError(f"a sum of products may reach {self.largest_sum()}")
 
     def largest_sum(self) -> int:
-        """No sum of products, nor any part of one, exceeds this for inputs within ±REACH."""
+        """Bound of all sums of products, and of their partial sums, for inputs within ±REACH."""
         return int(self.weight_integers.abs().sum(1, dtype=torch.int64).max()) * REACH
 
     def _shifts(self) -> Tensor:
-        """Per output channel, the finest power of two that keeps weights within 8 bits and sums within 24."""
+        """Per output channel, the largest shift that keeps weights within 8 bits and sums within 24 bits."""
         flat = self.weight.detach().flatten(1).abs()
-        room = max(1.0, FLOAT32_EXACT / REACH - 1 - flat.shape[1] / 2)  # every rounding may add a half
+        room = max(1.0, FLOAT32_EXACT / REACH - 1 - flat.shape[1] / 2)  # rounding may add ½ to each weight
         scale = torch.minimum(WEIGHT_REACH / flat.amax(1).clamp_min(1e-9), room / flat.sum(1).clamp_min(1e-9))
         return scale.log2().floor().clamp(self.extra_bits + 1, MAX_SHIFT).long()
 
@@ -119,7 +119,7 @@ class IntegerConv(nn.Module):
     def _forward_integer(self, x: Tensor) -> Tensor:
         batch, _, height, width = x.shape
         home = x.device
-        if home.type == "mps":  # no exact type there: the coded world runs on the CPU
+        if home.type == "mps":  # MPS has no float64: integer passes run on the CPU
             x = x.cpu()
         weights, bias, shift = self._factors(x.device)
         with torch.autocast(x.device.type, enabled=False):
@@ -131,7 +131,7 @@ class IntegerConv(nn.Module):
         return sums.clamp_(-self.reach, self.reach).view(batch, -1, height, width).to(home)
 
     def _factors(self, device: torch.device) -> Frozen:
-        """Made anew; or what this pass has already."""
+        """The factors on a device, cached within a pass."""
         if self.factors is not None and self.factors.weights.device == device:
             return self.factors
         whole = device.type == "cpu" and torch.get_float32_matmul_precision() == "highest"
@@ -164,7 +164,7 @@ def quantise_once(model: nn.Module) -> Iterator[None]:
 def quantise_weights_once(
     forward: Callable[Concatenate[Model, Inputs], Output],
 ) -> Callable[Concatenate[Model, Inputs], Output]:
-    """A model's forward, its weights quantised once each time it is called."""
+    """Decorator of a model's `forward`: each call quantises the weights once."""
 
     @functools.wraps(forward)
     def whole(self: Model, /, *inputs: Inputs.args, **options: Inputs.kwargs) -> Output:
@@ -184,17 +184,17 @@ class IntegerLeaky(nn.Module):
 
 
 def saturate(x: Tensor) -> Tensor:
-    """A sum of values back within a value's bounds."""
+    """Clamp a sum of values to the bounds of a value."""
     return clamp_with_gradient(x, REACH / UNITS) if x.is_floating_point() else x.clamp(-REACH, REACH)
 
 
 def round_shift(x: Tensor, bits: int) -> Tensor:
-    """x / 2^bits, halves rounded up."""
+    """x / 2^bits, rounded to the nearest integer, halves up."""
     return (x + (1 << bits >> 1)) >> bits
 
 
 def straight_round(x: Tensor) -> Tensor:
-    """Halves rounded up, as the shift does; the gradient passes as if nothing had been rounded."""
+    """Round to the nearest integer, halves up, with a straight-through gradient."""
     return _Straight.apply(x, 0.5)
 
 
@@ -203,7 +203,7 @@ def straight_floor(x: Tensor) -> Tensor:
 
 
 def in_units(x: Tensor, units: int = UNITS, reach: int = REACH) -> Tensor:
-    """The multiple of 1/units that is nearest, halves up, within ±reach of them: straight_round and bounded in one."""
+    """Round to multiples of 1/units within ±reach of them: straight_round and clamp_with_gradient in one."""
     return _InUnits.apply(x, units, reach)
 
 
@@ -273,8 +273,8 @@ class _Bounded(torch.autograd.Function):
 
 
 def _lies_within(x: Tensor, low: float, high: float) -> bool:
-    """Whether no x is out of bounds; False if unchecked. On the CPU a check costs less than a masked backward."""
-    has_data = type(x) in (Tensor, nn.Parameter)  # not where costs are computed without any (lab/training_cost.py)
+    """Whether all of x is within bounds; checked on the CPU only, where it saves a masked backward pass."""
+    has_data = type(x) in (Tensor, nn.Parameter)  # tensors of lab/training_cost.py have none
     if x.device.type != "cpu" or not has_data:
         return False
     lowest, highest = x.aminmax() if x.numel() else (low, high)

@@ -1,4 +1,4 @@
-"""What symbols cost by the normal distribution that the tables are made of: differentiable, for whoever encodes."""
+"""Differentiable bits of symbols under the tables' normal distributions, and the encoder's rounding."""
 
 import math
 from typing import Any
@@ -11,23 +11,24 @@ from gnvc_vd.entropy.integer import drop_outward
 
 
 def scale_of(level: Tensor) -> Tensor:
-    """The scale of a table, by its index; rounding passes gradients straight through."""
+    """The scale of a table by its index, which is rounded with a straight-through gradient."""
     return _Scale.apply(level)
 
 
 def bits(residual: Tensor, scale: Tensor) -> Tensor:
-    """−log2 of the normal mass in a unit step about the residual, never less likely than a table's smallest bin."""
+    """−log2 of the normal probability of the unit interval around the residual, at least 1/TOTAL as in a table."""
     return _Bits.apply(residual, scale)
 
 
 @torch.no_grad()
 def round_symbols(residual: Tensor, scale: Tensor, thrift: float = 0.0) -> Tensor:
-    """The nearest integers, or with thrift the next towards zero where the bits that these save outweigh their error.
+    """Round to the nearest integers or, with thrift, to the next towards zero if the saved bits outweigh the error.
 
-    An encoder's choice: a decoder takes whatever symbols come.
+    This is the encoder's choice; decoders take any symbols.
 
     Args:
-        thrift: squared error, in steps, that a bit is worth; a fine uniform quantiser has the slope ln 2 / 6, or 0.12.
+        thrift: squared error, in squared steps, that is accepted for a saved bit; ln 2 / 6 = 0.12 is the slope of a
+            fine uniform quantiser.
     """
     nearest = residual.round()
     if not thrift:
@@ -39,7 +40,7 @@ def round_symbols(residual: Tensor, scale: Tensor, thrift: float = 0.0) -> Tenso
 
 
 class _Scale(torch.autograd.Function):
-    """With its gradient in closed form: as chains of tensor operations, these two took a third of a training step."""
+    """With a gradient in closed form: autograd through these two functions took a third of a training step."""
 
     @staticmethod
     def forward(ctx: Any, level: Tensor) -> Tensor:
@@ -75,5 +76,5 @@ class _Bits(torch.autograd.Function):
 
 
 def _density(z: Tensor) -> Tensor:
-    """The standard normal's."""
+    """The density of the standard normal distribution."""
     return (z * z).mul_(-0.5).exp_().mul_(1 / math.sqrt(2 * math.pi))

@@ -223,7 +223,7 @@ def test_a_packed_codec_goes_on_training_from_what_its_integers_stand_for(runs: 
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (lambda tensors: tensors | {"shift": tensors["shift"] * -100}, "holds what is no number"),
+        (lambda tensors: tensors | {"shift": tensors["shift"] * -100}, "holds a number that is not finite"),
         (lambda tensors: tensors | {"shift": tensors["shift"][:1]}, UNFIT),
         (
             lambda tensors: tensors | {"weight_integers": tensors["weight_integers"][:, :1]},

@@ -117,8 +117,8 @@ def test_rates_go_as_they_say() -> None:
     ("field", "sentence"),
     [
         ({"phase": "nap"}, "no phase 'nap'"),
-        ({"trains": ("codec", "cat")}, "what trains"),
-        ({"trains": ()}, "what trains"),
+        ({"trains": ("codec", "cat")}, "trains takes some of"),
+        ({"trains": ()}, "trains takes some of"),
         ({"perceptual": "taste"}, "no perceptual loss"),
         ({"conditions": (0.5, 0.2, 0.2)}, "three shares"),
     ],

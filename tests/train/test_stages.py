@@ -300,7 +300,7 @@ def test_a_span_may_have_weights_and_a_level_of_its_own() -> None:
     total = sum(getattr(rated, name) * term.mean() for name, term in after.terms.items())
     assert torch.equal(after.total, total)
     for wrong in ({"spans": spans, "phase": "prior"}, {"weights": rated}):
-        with pytest.raises(UsageError, match=r"in the phase vae only|give its coarsest level too"):
+        with pytest.raises(UsageError, match=r"in the phase vae only|set coarsest too"):
             replace(told, **wrong)  # type: ignore[arg-type]
 
 
@@ -444,7 +444,7 @@ def test_latents_made_before_serve_where_no_pixel_is_needed() -> None:
     with pytest.raises(GnvcError, match="no pixels"):
         codec_stage("pixel")(latents, STEP)
     prior = build(replace(training("prior"), stage=replace(training("prior").stage, conditions=(0, 1, 0))))
-    with pytest.raises(GnvcError, match="no frames"):
+    with pytest.raises(GnvcError, match="cannot be conditioned on frames"):
         prior(latents, STEP)
 
 

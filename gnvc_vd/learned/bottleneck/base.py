@@ -1,7 +1,7 @@
-"""What every latent codec is to the rest: latents to one payload a clip, and back latent by latent.
+"""The base class of latent codecs: latents to one payload per clip, and back, latent by latent.
 
-Each kind says what its symbols are and in which order they are coded (`_code`); how they reach an entropy coder, how a
-decoder proves that it read what was written, and what a stranger's integers must not exceed is said here for all.
+Each kind defines its symbols and their order (`_code`). What the kinds have in common is here: entropy coding, the
+check of decoded symbols by their hash, and bounds for the integers of untrusted files.
 """
 
 import hashlib
@@ -22,8 +22,8 @@ from gnvc_vd.entropy.integer import REACH, WEIGHT_REACH, IntegerConv
 from gnvc_vd.learned.bottleneck.networks import DecodedLatent
 from gnvc_vd.learned.bottleneck.symbol_coding import Coders, Uniform
 
-new_hash = partial(hashlib.blake2b, digest_size=4)  # of the symbols
-LAYER_BOUNDS = {  # of integers that decide symbols, by the last part of their name
+new_hash = partial(hashlib.blake2b, digest_size=4)  # symbol hash
+LAYER_BOUNDS = {  # bounds of the integers that decide symbols, by the last part of their name
     "weight_integers": (-WEIGHT_REACH, WEIGHT_REACH),
     "bias_integers": (-(1 << 50), 1 << 50),
     "shift": (1, 40),
@@ -35,7 +35,7 @@ LAYER_BOUNDS = {  # of integers that decide symbols, by the last part of their n
 
 
 class BottleneckOutput(NamedTuple):
-    """What training sees of a clip."""
+    """Result of a training pass."""
 
     latents: Tensor  # l̂, B 16 T h w
     features: Tensor  # f, B F T h w
@@ -44,21 +44,21 @@ class BottleneckOutput(NamedTuple):
 
 @dataclass(frozen=True)
 class Payload:
-    """One clip's GOP."""
+    """The coded latents of one clip."""
 
     data: bytes
     symbol_hash: bytes
-    estimated_bits: float  # what its symbols should take by the tables, beside the coder's overhead
+    estimated_bits: float  # information of its symbols, without the coder's overhead
 
 
 class Bottleneck(nn.Module):
-    """A latent codec. `forward` trains it, `freeze` makes its integers, `compress` and `decompress` use them.
+    """A latent codec: `forward` for training, `freeze` writes the integers that `compress` and `decompress` use.
 
     Args:
-        thrift: how its encoder rounds (likelihoods.rounded). So does training, but where noise stands for rounding.
+        thrift: of the encoder's rounding (likelihoods.round_symbols), in training too, except where noise replaces it.
     """
 
-    preset: Any  # of its kind
+    preset: Any  # of the kind's own type
     table_frequencies: Tensor
     bounds: Mapping[str, tuple[int, int]] = LAYER_BOUNDS
 
@@ -72,39 +72,39 @@ class Bottleneck(nn.Module):
     def forward(
         self, latents: Tensor, quality: Tensor, uniform: Uniform = torch.rand_like, rotation: int = 0
     ) -> BottleneckOutput:
-        """What decoding would give, and what it would cost.
+        """The decoded latents and their rate, differentiable.
 
         Args:
             latents: B 16 T h w with even h and w.
-            quality: each latent's, B T.
-            uniform: where noise comes from while training.
-            rotation: as of `compress`.
+            quality: quality of each latent, B T.
+            uniform: draws the noise that replaces rounding.
+            rotation: as for `compress`.
         """
 
     @abstractmethod
     def measure(self, latents: Tensor, smallest: float, largest: float) -> None:
-        """Begin as what is best before any training, for latents like these.
+        """Initialise the weights from statistics of latents, to the best codec without training.
 
         Args:
-            latents: of training clips, N 16 T h w, of as many latents as training will have.
-            smallest, largest: λ of the lowest and of the highest quality.
+            latents: latents of training clips, N 16 T h w, with the training's T.
+            smallest, largest: λ of the lowest and the highest quality.
         """
 
     @abstractmethod
     def initial_tensors(self) -> dict[str, Tensor]:
-        """The tensors that `measure` sets, by their names here: what a beginning is kept as."""
+        """The tensors that `measure` sets, by name; a file of statistics stores them."""
 
     @abstractmethod
     def usual_rotation(self, latents: int) -> int:
-        """What an encoder takes for so many latents unless it is told; 0 where there is none."""
+        """The default rotation for this number of latents; 0 for a kind without rotations."""
 
     @abstractmethod
     def unsupported_reason(self, quality: Sequence[int], rotation: int) -> str | None:
-        """Why it cannot code latents so, in words."""
+        """Error message if the codec does not support these qualities or this rotation; else None."""
 
     @abstractmethod
     def _freeze(self, places: Tensor) -> None:
-        """Write every integer that decides a symbol, for 64 qualities at these places of the trained scale."""
+        """Write every integer that decides a symbol, for the 64 qualities at `places` of the trained scale."""
 
     @abstractmethod
     def _code(
@@ -116,13 +116,13 @@ class Bottleneck(nn.Module):
         rotation: int,
         latents: Tensor | None,
     ) -> Iterator[DecodedLatent]:
-        """Either direction: latents into encoders, or where there are none out of decoders."""
+        """Code in either direction: encode `latents` with encoders or, if it is None, decode with decoders."""
 
     def freeze(self, places: Tensor | None = None) -> None:
-        """The export: write the integers that decide symbols, prove their bounds, and make the tables.
+        """For export: write the integers that decide symbols, check their bounds, and build the tables.
 
         Args:
-            places: where each of the 64 qualities lies on the scale 0…63 that was trained; as trained by default.
+            places: place of each of the 64 qualities on the trained scale 0…63; default: 0, 1, … 63.
         """
         places = torch.arange(QUALITIES) if places is None else places
         self._freeze(places.to(self.table_frequencies.device))
@@ -130,10 +130,10 @@ class Bottleneck(nn.Module):
         cast(Tensor, self.frozen).fill_(1)
 
     def check(self, where: str) -> None:
-        """Refuse integers that no export writes: a stranger's file must not reach arithmetic that overflows."""
+        """Refuse tensors that no export writes, so that no integers of an untrusted file cause an overflow."""
         for name, value in self.state_dict().items():
             if value.is_floating_point() and not bool(value.isfinite().all()):
-                raise GnvcError(f"{where}: {name} holds what is no number")
+                raise GnvcError(f"{where}: {name} holds a number that is not finite")
         integers = {name: value for name, value in self.named_buffers() if not value.is_floating_point()}
         for name, value in integers.items():
             low, high = self.bounds[name.rpartition(".")[2]]
@@ -145,16 +145,16 @@ class Bottleneck(nn.Module):
         try:
             tables_of(self.table_frequencies)
         except (ValueError, IndexError) as error:
-            raise GnvcError(f"{where}: a table is none ({error})") from error
+            raise GnvcError(f"{where}: a frequency table is invalid ({error})") from error
 
     def compress(
         self, latents: Tensor, quality: Sequence[int], rotation: int | None = None
     ) -> tuple[list[Payload], list[DecodedLatent]]:
-        """One payload for each clip of the batch, and what a decoder will have.
+        """Compress latents to one payload for each clip; also return the decoded latents.
 
         Args:
-            quality: one for each latent.
-            rotation: latents that are coded together, as its kind has it; the usual by default.
+            quality: quality of each latent.
+            rotation: number of latents that are transformed together; default: the usual one.
         """
         check_latents(latents)
         rotation = self.usual_rotation(latents.shape[2]) if rotation is None else rotation
@@ -175,10 +175,10 @@ class Bottleneck(nn.Module):
         quality: Sequence[int],
         rotation: int | None = None,
     ) -> Iterator[DecodedLatent]:
-        """Latents of h × w as they come, clips of one length side by side. The last is followed by the proof.
+        """Decompress payloads of clips of equal length, latent by latent; after the last, check the symbol hashes.
 
         Raises:
-            BitstreamError: the bytes are none of ours, or decoded to other symbols than were coded.
+            BitstreamError: a payload is damaged, or its symbols are not those that were encoded.
         """
         rotation = self.usual_rotation(len(quality)) if rotation is None else rotation
         reason = self.unsupported_reason(quality, rotation)
@@ -194,12 +194,12 @@ class Bottleneck(nn.Module):
 
     def _tables(self) -> Tables:
         if not bool(self.frozen) or self.training:
-            raise GnvcError("this model has no frozen integers to code with: freeze() and eval() come first")
+            raise GnvcError("the model has no integers to code with: call freeze() and eval() first")
         return tables_of(self.table_frequencies)
 
 
 def update_hashes(hashes: "list[hashlib.blake2b]", symbols: Tensor) -> None:
-    """Symbols of each clip as every machine spells them."""
+    """Add each clip's symbols to its hash, in the same byte order on every machine."""
     for digest, one in zip(hashes, symbols, strict=True):
         digest.update(one.to("cpu", torch.int32).contiguous().numpy().tobytes())
 

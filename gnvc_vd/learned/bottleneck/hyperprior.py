@@ -1,13 +1,13 @@
-"""The entropy model of one kind of latent: which table every symbol is coded with, and what integer it stands for.
+"""The entropy model of anchor or predicted latents: each symbol's table and mean.
 
     y ──float──▶ z ──integers──▶ h ─┐
     integer state of earlier ŷ ─────┼─▶ base ──▶ first half of ŷ ──▶ second half of ŷ
-                                                (checkerboard over places, opposite for the two halves of the channels)
+                                                (a spatial checkerboard, inverted for one half of the channels)
 
-It sees only integers that the decoder has: the hyper-latent, the state, and the half already decoded. A network says
-a mean μ in 1/64 steps and a table's index; an integer s near y − μ is coded, ŷ = μ + s.
+Its inputs are integers that the decoder has: the hyper-latent, the state, and the half already decoded. A network
+predicts a mean μ in 1/64 steps and the index of a table; the integer s nearest to y − μ is coded, and ŷ = μ + s.
 
-One routine codes in both directions: symbols pass a coder, which writes or reads them.
+`code` is one routine for both directions: the coder either writes symbols or reads them.
 """
 
 from collections.abc import Sequence
@@ -33,11 +33,11 @@ from gnvc_vd.learned.bottleneck.symbol_coding import (
 )
 from gnvc_vd.presets import ContextualPreset
 
-Z_STRIDE = 4  # places of y, each way, that one of z covers
+Z_STRIDE = 4  # stride of z on y's grid
 
 
 class LatentLikelihood(NamedTuple):
-    """While training: ŷ in steps of its quality, its normalised form, and what it costs."""
+    """Result of a training pass: ŷ in steps of its quality, ŷ normalised, and its bits."""
 
     symbols: Tensor
     values: Tensor
@@ -45,7 +45,7 @@ class LatentLikelihood(NamedTuple):
 
 
 class CodedLatent(NamedTuple):
-    """While coding: ŷ as integers in 1/64 steps, its normalised form, and ẑ."""
+    """Result of coding: ŷ as integers in 1/64 steps, ŷ normalised, and ẑ."""
 
     symbols: Tensor
     values: Tensor
@@ -53,11 +53,11 @@ class CodedLatent(NamedTuple):
 
 
 class EntropyModel(nn.Module):
-    """Anchor latents have one without state, predicted latents one with it.
+    """Hyperprior and spatial context, for predicted latents also the temporal state.
 
     Args:
-        state: its channels.
-        thrift: how an encoder rounds (likelihoods.rounded).
+        state: number of the state's channels; 0 for anchor latents, which have none.
+        thrift: of the encoder's rounding (likelihoods.round_symbols).
     """
 
     def __init__(self, preset: ContextualPreset, state: int, thrift: float = 0.0) -> None:
@@ -87,12 +87,12 @@ class EntropyModel(nn.Module):
         self.neighbours = IntegerConv(preset.symbols, prior)
         self.second = _head(preset)
         self.quality_knots = nn.Parameter(torch.zeros(KNOTS, prior))
-        self.hyper_levels = nn.Parameter(torch.zeros(hyper))  # in tables, about the middle one
+        self.hyper_levels = nn.Parameter(torch.zeros(hyper))  # table indexes, relative to the middle one
         self.register_buffer("quality_integers", torch.zeros(QUALITIES, prior, dtype=torch.int64))
         self.register_buffer("hyper_level_integers", torch.zeros(QUALITIES, hyper, dtype=torch.int64))
 
     def freeze(self, places: Tensor) -> None:
-        """Its own integers, beside those of its layers."""
+        """Write the integers of this module; its layers write their own."""
         with torch.no_grad():
             bias = interpolate_knots(self.quality_knots, places) * UNITS
             cast(Tensor, self.quality_integers).copy_(bias.round().clamp(-REACH, REACH))
@@ -102,7 +102,7 @@ class EntropyModel(nn.Module):
     def forward(
         self, y: Tensor, state: Tensor | None, quality: Tensor, uniform: Uniform = torch.rand_like
     ) -> LatentLikelihood:
-        """y at the scale of its quality. B N h w, B S h w, B; `uniform` draws in [0, 1) what stands for rounding."""
+        """Symbols and bits of y (B N h w, in steps of its quality), given the state (B S h w) and the quality (B)."""
         z = self._hyper_analysis(y, quality)
         level = self.hyper_levels[None, :, None, None] + MIDDLE + self.hyper_gains.level(quality) / LEVEL_UNITS
         z_hat = integer.straight_round(z)
@@ -124,7 +124,7 @@ class EntropyModel(nn.Module):
     def code(
         self, coders: Coders, size: Sequence[int], state: Tensor | None, quality: Tensor, y: Tensor | None = None
     ) -> CodedLatent:
-        """Symbols of y into encoders, or without one out of decoders; `size` is y's height and width."""
+        """Encode y or, if it is None, decode it; `size` is its height and width."""
         height, width = size
         z = None
         if y is not None:
@@ -147,7 +147,7 @@ class EntropyModel(nn.Module):
         return CodedLatent(symbols, self.gains.normalise(symbols, quality), z_hat)
 
     def _base(self, hyper: Tensor, state: Tensor | None, quality: Tensor, size: Sequence[int]) -> Tensor:
-        """What both halves are given. Networks below decide by their input whether they are floats or integers."""
+        """Features for both halves, from hyper-latent, state and quality; float or integer, as `hyper` is."""
         seen = self.synthesis(hyper)[:, :, : size[0], : size[1]]
         entered = self.enter(seen if state is None else torch.cat([seen, state], dim=1))
         if entered.is_floating_point():
@@ -157,7 +157,7 @@ class EntropyModel(nn.Module):
         return cast(Tensor, self.fuse(integer.saturate(entered + bias[:, :, None, None])))
 
     def _mean_and_level(self, head: nn.Module, base: Tensor, decoded: Tensor, quality: Tensor) -> tuple[Tensor, Tensor]:
-        """Means in steps (integers: in 1/64 of them) and tables' indexes (integers: whole)."""
+        """Means in steps (integers: in 1/64 steps), and indexes of tables (integers: rounded)."""
         if head is self.second:
             base = integer.saturate(base + self.neighbours(self.gains.normalise(decoded, quality)))
         raw_mean, raw_level = head(base).chunk(2, dim=1)
@@ -169,12 +169,12 @@ class EntropyModel(nn.Module):
         return self.gains.mean(raw_mean, quality), index
 
     def _bits(self, y: Tensor, decoded: Tensor, mean: Tensor, level: Tensor, uniform: Uniform) -> Tensor:
-        """While training, noise stands for rounding: the cost is then smooth in y."""
+        """Bits of symbols; in training, those of y with uniform noise, which are smooth in y."""
         residual = y + uniform(y) - 0.5 - mean if self.training else decoded - mean
         return likelihoods.bits(residual, likelihoods.scale_of(level))
 
     def _hyper_analysis(self, y: Tensor, quality: Tensor) -> Tensor:
-        """z, of y up to the grid of z by repeating its edge."""
+        """z of y, which is padded to a multiple of z's stride by repeating its edge."""
         height, width = y.shape[-2:]
         beyond = (0, -width % Z_STRIDE, 0, -height % Z_STRIDE)
         normalised = nn.functional.pad(self.gains.divide(y, quality), beyond, mode="replicate")
@@ -182,7 +182,7 @@ class EntropyModel(nn.Module):
         return self.hyper_gains.multiply(self.analysis(normalised.to(weight.dtype)), quality)
 
     def _first_half(self, like: Tensor) -> Tensor:
-        """1 N h w: the places that are coded first."""
+        """Mask 1 N h w of the symbols that are coded first."""
         channels, height, width = like.shape[1:]
         row = torch.arange(height, device=like.device)[:, None]
         column = torch.arange(width, device=like.device)
@@ -191,9 +191,9 @@ class EntropyModel(nn.Module):
 
 
 class TemporalState(nn.Module):
-    """What predicted latents know of those before them, as integers that every ŷ leaves behind.
+    """The temporal context of predicted latents: an integer state, updated with every ŷ.
 
-    ŷ_1 through its own layer begins the state; every later ŷ moves it. Values saturate.
+    A separate layer makes the first state from ŷ_1; every later ŷ updates it. Values saturate.
     """
 
     def __init__(self, preset: ContextualPreset) -> None:
@@ -206,7 +206,7 @@ class TemporalState(nn.Module):
         )
 
     def forward(self, state: Tensor | None, values: Tensor) -> Tensor:
-        """Normalised ŷ, floats or integers."""
+        """The next state, from normalised ŷ in floats or integers."""
         if state is None:
             return cast(Tensor, self.begin(values))
         half = integer.straight_floor(state * (UNITS / 2)) / UNITS if state.is_floating_point() else state >> 1
@@ -214,7 +214,7 @@ class TemporalState(nn.Module):
 
 
 def freeze(model: nn.Module, places: Tensor) -> None:
-    """Write every integer of a model that decides a symbol, for qualities at these places of the trained scale."""
+    """Write all of a model's integers that decide symbols, for qualities at `places` of the trained scale."""
     for layer in model.modules():
         if isinstance(layer, IntegerConv):
             layer.freeze()

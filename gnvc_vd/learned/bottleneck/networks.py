@@ -5,8 +5,8 @@
     context    l̂_t ──extractor──▶ f_t
 
 Latents and features are at an eighth of the picture, y at a sixteenth. The design follows DCVC-RT's inter model without
-its pixel-unshuffle, which the VAE has done already. The latent before goes around both transforms as well: what stands
-still then costs nothing from the first training step on, and f has to say only what moves, and whence (docs/log.md).
+its pixel-unshuffle, since latents are downsampled already. The previous latent is also subtracted before, and added
+after, the transforms: static content then costs nothing from the first training step on (docs/log.md).
 """
 
 from typing import NamedTuple, cast
@@ -17,19 +17,19 @@ from torch import Tensor, nn
 from gnvc_vd.conventions import LATENT_CHANNELS
 from gnvc_vd.presets import ContextualPreset
 
-# Both are bounded, so that a recursion cannot grow without end: f softly, latents where no normalised one ever is.
+# Bounds that keep the recursion stable: soft for f, and beyond all normalised latents for l̂.
 FEATURE_REACH, LATENT_REACH = 4.0, 32.0
 
 
 class DecodedLatent(NamedTuple):
-    """A latent as both sides have it, which is what the next one is seen beside."""
+    """A decoded latent and its features, the context of the next latent."""
 
     latent: Tensor  # l̂_t, B 16 h w
     feature: Tensor  # f_t, B F h w
 
 
 class Analysis(nn.Module):
-    """A latent, seen beside the one before if there is one, to y."""
+    """Analysis transform: a latent, with the previous one as context if there is one, to y."""
 
     def __init__(self, preset: ContextualPreset, context: bool) -> None:
         super().__init__()
@@ -48,7 +48,7 @@ class Analysis(nn.Module):
 
 
 class Synthesis(nn.Module):
-    """y to a latent; with a context, to what is added to the one before."""
+    """Synthesis transform: y to a latent or, with a context, to its difference from the previous latent."""
 
     def __init__(self, preset: ContextualPreset, context: bool) -> None:
         super().__init__()
@@ -60,7 +60,7 @@ class Synthesis(nn.Module):
         self.fine = _blocks(width, preset.blocks)
         self.leave = convolution(width, LATENT_CHANNELS, 3, padding=1)
         if context:
-            self.leave.weight.data.mul_(0.1)  # it begins as little more than a copy of the latent before
+            self.leave.weight.data.mul_(0.1)  # initially, nearly a copy of the previous latent
 
     def forward(self, y: Tensor, past: DecodedLatent | None) -> Tensor:
         x = self.up(self.coarse(self.enter(channels_last(y, self.enter))))
@@ -70,7 +70,7 @@ class Synthesis(nn.Module):
 
 
 class Extractor(nn.Module):
-    """A decoded latent to the feature that the next latent, and the refiner, are given."""
+    """Features of a decoded latent, for the next latent and for the refiner."""
 
     def __init__(self, preset: ContextualPreset) -> None:
         super().__init__()
