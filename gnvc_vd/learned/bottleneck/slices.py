@@ -93,7 +93,7 @@ class SliceEntropy(nn.Module):
 
     Args:
         part: which slices it codes. The smooth band comes first and has no context, so it is coded in more stages.
-        thrift: trade-off of bits and error in the encoder's rounding (likelihoods.rounded).
+        thrift: trade-off of bits and error in the encoder's rounding (likelihoods.round_symbols).
     """
 
     gain_integers: Tensor  # 64 bands C
