@@ -57,25 +57,16 @@ def parser() -> Parser:
     rate.add_argument("--atoms", type=values.whole, metavar="M", help="gvc: atoms for each latent and step, up to 256")
     encode.add_argument("--gop", type=values.whole, metavar="N", help="frames per GOP, 1 + 4k (default: 25; gvc: 33)")
     encode.add_argument(
-        "--window",
-        type=values.whole,
-        metavar="N",
-        help="frames that the refiner processes at once (default: the model's)",
+        "--window", type=values.whole, metavar="N", help="frames the refiner processes at once (default: the model's)"
     )
     encode.add_argument(
         "--steps", type=values.whole, metavar="L", help="refinement steps, 0 for none (default: the model's)"
     )
     encode.add_argument(
-        "--sigma-0",
-        type=values.decimal,
-        metavar="S",
-        help="sigma at which refinement starts, 0–1 (default: the model's)",
+        "--sigma-0", type=values.decimal, metavar="S", help="refinement's initial sigma, 0–1 (default: the model's)"
     )
     encode.add_argument(
-        "--noise-scale",
-        type=values.decimal,
-        metavar="X",
-        help="scale of the noise that refinement adds at its start, 0–1 (default: the model's)",
+        "--noise-scale", type=values.decimal, metavar="X", help="refinement's noise, 0–1 (default: the model's)"
     )
     encode.add_argument("--no-scenecut", action="store_true", help="do not start a GOP at a scene cut")
     encode.add_argument(
@@ -84,10 +75,7 @@ def parser() -> Parser:
         help="how quality varies over a GOP's latents (default: constant)",
     )
     encode.add_argument(
-        "--rotation",
-        type=values.positive,
-        metavar="N",
-        help="transform codec: latents per temporal transform, 1–9 (default: as few transforms as possible)",
+        "--rotation", type=values.positive, metavar="N", help="transform codec: latents per temporal transform, 1–9"
     )
     encode.add_argument(
         "--canvas", choices=["auto", "off"], help="compensate a camera's pan where that saves bits (default: auto)"
@@ -121,14 +109,10 @@ def parser() -> Parser:
     decode.add_argument("--no-refine", dest="refine", action="store_false", help="decode without the refiner")
     decode.add_argument("--apart", action="store_true", help="refine each latent alone, without a window")
     decode.add_argument(
-        "--gops", type=values.span, default=(0, None), metavar="A:B", help="decode GOPs A to B only, B excluded"
+        "--gops", type=values.span, default=(0, None), metavar="A:B", help="GOPs A to B only, B excluded"
     )
     decode.add_argument("--conceal", action="store_true", help="repeat the last good frame in place of damaged GOPs")
-    decode.add_argument(
-        "--allow-other-weights",
-        action="store_true",
-        help="decode with weights other than the encoder's, to wrong pictures",
-    )
+    decode.add_argument("--allow-other-weights", action="store_true", help="accept other weights, for wrong pictures")
     gvc.still_options(decode)
     _reading_options(decode)
 
@@ -142,9 +126,7 @@ def parser() -> Parser:
     info.add_argument("file", help="a .gnvc file, or - for standard input")
     _reading_options(info)
 
-    compare = commands.add_parser(
-        "compare", help="measure videos against a reference: fidelity, perceptual quality, flicker"
-    )
+    compare = commands.add_parser("compare", help="measure videos against a reference: fidelity, perception, flicker")
     compare.add_argument("reference", metavar="REF", help="the original: any video, a folder of PNGs, or -")
     compare.add_argument("tests", nargs="+", metavar="TEST", help="the decoded video, or several, in the same size")
     compare.add_argument("--frames", type=values.positive, metavar="N", help="compare the first N frames only")
@@ -161,9 +143,7 @@ def parser() -> Parser:
     )
     compare.add_argument("--json", action="store_true", help="one JSON line instead of text")
 
-    demo = commands.add_parser(
-        "demo", help="run both codecs, x265 and VVenC on a short clip; write a table, plots and a page"
-    )
+    demo = commands.add_parser("demo", help="run both codecs, x265 and VVenC on a short clip: table, plots, page")
     demo.add_argument(
         "folder", nargs="?", default="outputs/demo", metavar="DIR", help="folder of the results (default: outputs/demo)"
     )

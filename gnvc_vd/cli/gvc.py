@@ -30,9 +30,7 @@ PAPER_SHIFT, SMALL_HEIGHT, SMALL_SHIFT = 5.0, 480, 3.0  # T2V has the shift of s
 def gvc_options(parser: argparse.ArgumentParser) -> None:
     gvc = parser.add_argument_group("gvc, the zero-shot codec")
     gvc.add_argument(
-        "--mode",
-        choices=MODES,
-        help="frames that the model is conditioned on: none, the first, or first and last (default: t2v)",
+        "--mode", choices=MODES, help="frames given to the model: none, first, first and last (default: t2v)"
     )
     gvc.add_argument("--caption", metavar="TEXT", help="prompt that describes the video; it is stored in the file")
     gvc.add_argument("--codebook", type=whole, metavar="K", help="number of atoms in a codebook (default: the model's)")
@@ -48,17 +46,12 @@ def gvc_options(parser: argparse.ArgumentParser) -> None:
         ("--no-overlap", "i2v: chained GOPs share no frame, as published"),
     ):
         gvc.add_argument(option, action="store_true", default=None, help=meaning)
-    gvc.add_argument(
-        "--tail-atoms", type=whole, metavar="M", help="i2v: atoms of a GOP's last two latents (default: 2 M)"
-    )
+    gvc.add_argument("--tail-atoms", type=whole, metavar="M", help="i2v: M of a GOP's last two latents (default: 2 M)")
     meaning = "i2v: code the residual of the last latent with a step of 2^(−X/8); 64: as published, with zlib"
     gvc.add_argument("--tail-step", type=whole, metavar="0..64", help=meaning)
     still_options(gvc)  # type: ignore[arg-type]
     gvc.add_argument(
-        "--still-quality",
-        type=whole,
-        metavar="0..63",
-        help="quality of the given frames (default: from the number of atoms)",
+        "--still-quality", type=whole, metavar="0..63", help="quality of given frames (default: by the number of atoms)"
     )
 
 
@@ -71,9 +64,7 @@ def check_size(header: "Header", max_pixels: int) -> None:
 
 def still_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--still-weights",
-        metavar="FILE",
-        help="gvc: weights of compressai's bmshj2018-factorized, to code given frames with it instead of AV1",
+        "--still-weights", metavar="FILE", help="gvc: bmshj2018-factorized's weights, for given frames instead of AV1"
     )
 
 
