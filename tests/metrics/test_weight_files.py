@@ -24,18 +24,23 @@ def test_files_are_called_as_torchvision_calls_them() -> None:
     assert [weight_files.digest_of(name) for name in names] == ["7be5be79", "397923af", "ff5fadd5"]
 
 
+def name_addresses(files: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """These files are what torchvision's kinds of weights are fetched from."""
+    for kind, path in files.items():
+        module = optical_flow if kind.startswith("Raft") else models
+        monkeypatch.setattr(module, kind, SimpleNamespace(**{KINDS[kind]: SimpleNamespace(url=path.as_uri())}))
+
+
 @pytest.fixture
 def servers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
     """Torchvision's files and the hub's, small: what the script would download, by name."""
     files, folder = {}, tmp_path / "server"
     folder.mkdir()
-    for kind, version in KINDS.items():
+    for kind in KINDS:
         data = kind.encode()
-        path = folder / f"{kind}-{hashlib.sha256(data).hexdigest()[:8]}.pth"
-        path.write_bytes(data)
-        files[kind] = path
-        module = optical_flow if kind.startswith("Raft") else models
-        monkeypatch.setattr(module, kind, SimpleNamespace(**{version: SimpleNamespace(url=path.as_uri())}))
+        files[kind] = folder / f"{kind}-{hashlib.sha256(data).hexdigest()[:8]}.pth"
+        files[kind].write_bytes(data)
+    name_addresses(files, monkeypatch)
     hub = Hub(tmp_path / "hub")
     monkeypatch.setattr("huggingface_hub.snapshot_download", hub.snapshot_download)
     networks = {}
