@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property, partial
@@ -72,14 +73,18 @@ class Backbone:
     load_dit: Callable[[], "WanDit"]
     files: Mapping[str, Path]  # the loaded files; empty for random weights
     note: str = ""
+    late_seconds: float = 0.0  # of loading what was asked for late: the transformer, and whatever its owner adds
 
     def __post_init__(self) -> None:
         self.load_dit = cache(self.load_dit)  # copies by dataclasses.replace share the transformer
 
     @cached_property
     def dit(self) -> "WanDit":
+        begun = time.perf_counter()
         with torch.inference_mode(False):  # usable outside inference mode too
-            return self.load_dit().to(self.vae.mean.device)
+            loaded = self.load_dit().to(self.vae.mean.device)
+        self.late_seconds += time.perf_counter() - begun
+        return loaded
 
     @cached_property
     def hashes(self) -> dict[str, str]:

@@ -11,6 +11,7 @@ import io
 import json
 import os
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from fractions import Fraction
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from gnvc_vd.backbone.weights import Options
     from gnvc_vd.bitstream import Header
     from gnvc_vd.codecs.contract import Codec
+    from gnvc_vd.codecs.transcode import DecodeResult, EncodeResult
     from gnvc_vd.learned.codec import EncodeOptions, GnvcVd
     from gnvc_vd.video import RawVideo
 
@@ -144,17 +146,25 @@ def _encode(arguments: argparse.Namespace) -> int:
     with open_video(arguments.source, _raw(arguments)) as video:  # before a model is loaded
         from gnvc_vd.codecs.transcode import encode_video
 
+        begun = time.perf_counter()
         codec, settings = _encoder(arguments, video.info.height)
+        loading = time.perf_counter() - begun
         published = gvc.PublishedCount(settings.parameters) if arguments.paper else None
         count = published.add if published else lambda unit: None
         done = encode_video(codec, video, arguments.target, settings, arguments.frames, _notify, count)
+        done = replace(done, loading_seconds=done.loading_seconds + loading)
     text = (
         f"{done.frames} frames of {done.width}×{done.height} in {done.gops} GOPs at quality {done.quality}: "
-        f"{done.bytes} bytes, {done.bpp:.5f} bpp, {done.kbps:.1f} kbit/s, {done.frames / done.seconds:.2f} frames/s"
+        f"{done.bytes} bytes, {done.bpp:.5f} bpp, {done.kbps:.1f} kbit/s; {_speed(done)}"
     )
     if published is None:
         return _done(arguments, done, text)
     return _done(arguments, done, f"{text}\n{published.as_text(done)}", **published.beside(done))
+
+
+def _speed(done: "EncodeResult | DecodeResult") -> str:
+    """A model is loaded once, however long the film: that is apart."""
+    return f"{done.loading_seconds:.2f} s of loading, then {done.frames / done.seconds:.2f} frames/s"
 
 
 def _encoder(arguments: argparse.Namespace, height: int) -> "tuple[Codec[Any], Any]":
@@ -206,7 +216,7 @@ def _decode(arguments: argparse.Namespace) -> int:
     decoding = DecodeOptions(first_gop=first_gop, last_gop=last_gop, **gvc.explicit_options(arguments, DECODING))
     load = DecoderLoader(arguments)
     done = decode_file(load, arguments.source, arguments.target, decoding, _notify)
-    text = f"{done.frames} frames of {done.width}×{done.height}, {done.frames / done.seconds:.2f} frames/s"
+    text = f"{done.frames} frames of {done.width}×{done.height}: {_speed(done)}"
     text += f" in {NUMBERS[load.precision]}"
     if load.tile is not None:
         text += f", refined in tiles of {load.tile} pixels"

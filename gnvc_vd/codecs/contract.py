@@ -57,6 +57,10 @@ class Codec(Protocol[Settings]):
     coded_identity: bytes
     shown_identity: bytes
 
+    @property
+    def late_seconds(self) -> float:
+        """Of loading, so far, what is loaded when it is first asked for: a refiner, a transformer."""
+
     def to(self, device: "torch.device | str") -> Self: ...
 
     def header(self, info: "VideoInfo", settings: Settings) -> Header: ...

@@ -33,12 +33,13 @@ class EncodeResult:
     frames: int
     width: int
     height: int
-    seconds: float
+    seconds: float  # of coding, from file to file, without loading the model
     gops: int
     quality: int
     model: str
     kbps: float
     target_bytes: float | None  # target for the whole file, if a rate or a size was set
+    loading_seconds: float
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,8 @@ class DecodeResult:
     frames: int
     width: int
     height: int
-    seconds: float
+    seconds: float  # of decoding, from file to file, without loading the model
+    loading_seconds: float
     drift: float | None = None  # GVC: the largest distance of a GOP's latents from the encoder's
     held: int = 0  # frames repeated in place of lost ones, with --conceal
 
@@ -76,7 +78,7 @@ def encode_video(
     on_unit: Callable[[Unit], object] = lambda _: None,
 ) -> EncodeResult:
     """Encode up to `frames` frames to a file; `notify` is called with the notices of the reader and the encoder."""
-    start, info = time.perf_counter(), video.info
+    start, late, info = time.perf_counter(), codec.late_seconds, video.info
     for notice in info.notices:
         notify(notice)
     with _output(target) as stream:
@@ -100,9 +102,10 @@ def encode_video(
         notify(f"a tail of fewer than {least} frames joins the GOP before it: the longest GOP has {longest} frames")
     size, wanted = writer.bytes_written, settings.target_bytes(info, count)
     rates = bits_per_pixel(size, info.width, info.height, count), kilobits_per_second(size, count, info.rate)
-    seconds = time.perf_counter() - start
+    late = codec.late_seconds - late
+    seconds = time.perf_counter() - start - late
     picture = info.width, info.height
-    return EncodeResult(size, rates[0], count, *picture, seconds, gops, quality, codec.name, rates[1], wanted)
+    return EncodeResult(size, rates[0], count, *picture, seconds, gops, quality, codec.name, rates[1], wanted, late)
 
 
 def decode_file(
@@ -113,8 +116,9 @@ def decode_file(
     with input_stream(source) as stream:
         reader = Reader(stream, decoding.max_pixels)
         header = reader.header
-        decoder = codec_for(header).decoder(header, decoding)
-        count = 0
+        codec = codec_for(header)
+        loading, late = time.perf_counter() - start, codec.late_seconds
+        decoder, count = codec.decoder(header, decoding), 0
         with (
             create_video(target, header.width, header.height, header.rate, header.colour) as writer,
             tqdm(unit="frame", desc="decoding", disable=None) as progress,
@@ -127,9 +131,10 @@ def decode_file(
                     writer.write(frame)
                 count += len(window)
                 progress.update(len(window))
-    seconds = time.perf_counter() - start
+    loading += codec.late_seconds - late
+    seconds = time.perf_counter() - start - loading
     drift = max(decoder.drifts.values(), default=None)
-    return DecodeResult(count, header.width, header.height, seconds, drift, playback.repeated_frames)
+    return DecodeResult(count, header.width, header.height, seconds, loading, drift, playback.repeated_frames)
 
 
 def verify_file(codec_for: CodecFor, source: str, max_pixels: int = MAX_PIXELS) -> VerifyResult:

@@ -7,6 +7,7 @@ Both directions are generators: the encoder keeps one GOP of frames in memory, t
 """
 
 import hashlib
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -126,8 +127,15 @@ class GnvcVd:
 
     @cached_property
     def refiner(self) -> "Refiner":
+        begun, before = time.perf_counter(), self.backbone.late_seconds
         with torch.inference_mode(False):  # usable outside inference mode too
-            return self.load_refiner().eval().to(self.device)
+            loaded = self.load_refiner().eval().to(self.device)
+        self.backbone.late_seconds = before + time.perf_counter() - begun  # the transformer's among them
+        return loaded
+
+    @property
+    def late_seconds(self) -> float:
+        return self.backbone.late_seconds
 
     @property
     def refines(self) -> bool:

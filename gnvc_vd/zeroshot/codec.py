@@ -64,6 +64,10 @@ class Gvc:
     def device(self) -> torch.device:
         return self.prior.vae.mean.device
 
+    @property
+    def late_seconds(self) -> float:
+        return self.prior.late_seconds
+
     def to(self, device: torch.device | str) -> "Gvc":
         self.prior.to(device)
         return self

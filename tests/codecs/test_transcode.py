@@ -18,12 +18,14 @@ import pytest
 import gnvc_vd
 from gnvc_vd.backbone.sources import model_folder
 from gnvc_vd.bench.harness import cost
-from gnvc_vd.bitstream import Reader, Unit
+from gnvc_vd.bitstream import Header, Reader, Unit
 from gnvc_vd.bitstream.playback import DecodeOptions
 from gnvc_vd.bitstream.refinement import Refinement
 from gnvc_vd.cli.main import main
+from gnvc_vd.codecs.transcode import decode_file
 from gnvc_vd.conventions import UNSPECIFIED, Colour, Frame
-from gnvc_vd.learned.codec import EncodeOptions
+from gnvc_vd.learned.codec import EncodeOptions, GnvcVd
+from gnvc_vd.learned.refine.refiner import Refiner
 from gnvc_vd.video import RawVideo, VideoInfo, create_video, open_video
 from tests.bitstream.streams import packed
 from tests.conftest import Cli, names_beside, smooth_clip
@@ -101,6 +103,26 @@ def test_a_file_is_verified_and_decoded(capfd: pytest.CaptureFixture[str], strea
     with open_video(tmp_path / "out.mp4") as out:
         assert (out.info.width, out.info.height, out.info.rate) == (50, 34, Fraction(24000, 1001))
         assert len(list(out)) == 12
+
+
+def test_loading_is_told_apart_from_coding(stream: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a clock that stands still but where a model, or its refiner, is loaded."""
+    clock, codec = [100.0], gnvc_vd.load("nano")
+    load_refiner = codec.load_refiner
+
+    def slowly() -> Refiner:
+        clock[0] += 3
+        return load_refiner()
+
+    def codec_for(header: Header) -> GnvcVd:
+        clock[0] += 5
+        return codec
+
+    codec.load_refiner = slowly
+    monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
+    for wanted in (8, 5):  # the refiner is there already the second time
+        done = decode_file(codec_for, str(stream), str(tmp_path / "out.y4m"), DecodeOptions(steps=1))
+        assert (done.loading_seconds, done.seconds) == (wanted, 0)
 
 
 def test_a_decoder_says_its_precision(capfd: pytest.CaptureFixture[str], stream: Path, tmp_path: Path) -> None:
