@@ -1,29 +1,38 @@
 """`gnvc-vd bench`: each stage against the stock way of doing the same, in the same run, as ratios.
 
-A stage is a module STAGE_speed.py with a `measure()` that returns a Report. The output is a table for people, then one
-JSON line for programs.
+A stage is a module STAGE_speed.py with a `measure(say)` that returns a Report. The output is a table for people, row by
+row as each is measured, then one JSON line for programs.
 """
 
 import importlib
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import gnvc_vd.common.compat  # noqa: F401 - before any stage imports compressai
-from gnvc_vd.bench.harness import Report
+from gnvc_vd.bench.harness import Report, Say, silent
 from gnvc_vd.conventions import UsageError
+
+if TYPE_CHECKING:
+    from gnvc_vd.bench.codec_speed import Material
 
 STAGES = ("video", "backbone", "entropy", "refine", "codec", "gvc", "training")
 
 
-def run(stages: Sequence[str], table: bool = True) -> Iterator[str]:
-    """Lines to print, as they are ready."""
+def run(stages: Sequence[str], say: Say = silent, material: "Material | None" = None) -> dict[str, float]:
+    """All figures of some stages, or of all; `say` hears the table's lines as they are ready.
+
+    Args:
+        material: what the stage `codec` codes.
+    """
     unknown = [stage for stage in stages if stage not in STAGES]
     if unknown:
         raise UsageError(f"there is no stage {unknown[0]!r}; the stages are {', '.join(STAGES)}")
+    if material is not None and "codec" not in (stages or STAGES):
+        raise UsageError("sizes, frames and steps are of the stage codec")
     figures: dict[str, float] = {}
     for stage in stages or STAGES:
-        report: Report = importlib.import_module(f"gnvc_vd.bench.{stage}_speed").measure()
+        more = (material,) if stage == "codec" and material is not None else ()
+        report: Report = importlib.import_module(f"gnvc_vd.bench.{stage}_speed").measure(say, *more)
+        say("")
         figures |= report.figures
-        if table:
-            yield from report.table()
-    yield json.dumps(figures)
+    return figures

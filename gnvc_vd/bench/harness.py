@@ -7,7 +7,6 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import torch
@@ -15,32 +14,30 @@ import torch
 from gnvc_vd.conventions import Colour, Frame, UsageError
 from gnvc_vd.video import VideoInfo
 
-T = TypeVar("T")
+Say = Callable[[str], object]  # hears the lines of a table
+NAME_WIDTH = 34  # of a row
+
+
+def silent(line: str) -> None:
+    """Where only the figures are wanted."""
 
 
 @dataclass
 class Report:
-    """A stage's outcome: rows for people, figures for programs."""
+    """A stage's outcome: rows for people, each said as it ends, and figures for programs."""
 
     title: str
+    say: Say = silent
     rows: list[tuple[str, str]] = field(default_factory=list)
     figures: dict[str, float] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        self.say(self.title)
+
     def add(self, name: str, text: str, **figures: float) -> None:
         self.rows.append((name, text))
+        self.say(f"  {name:{NAME_WIDTH}}  {text}")
         self.figures |= {key: float(f"{value:.4g}") for key, value in figures.items()}
-
-    def time_once(self, name: str, key: str, work: Callable[[], T]) -> T:
-        """Do the work once, add a row for its seconds, and return what it made."""
-        start = time.perf_counter()
-        made = work()
-        took = time.perf_counter() - start
-        self.add(name, f"{took:6.2f} s", **{key: took})
-        return made
-
-    def table(self) -> list[str]:
-        width = max(len(name) for name, _ in self.rows)
-        return [self.title, *(f"  {name:{width}}  {text}" for name, text in self.rows), ""]
 
 
 @torch.inference_mode()

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from fractions import Fraction
+from functools import partial
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -336,9 +337,16 @@ def _demo(arguments: argparse.Namespace) -> int:
 
 def _bench(arguments: argparse.Namespace) -> int:
     from gnvc_vd.bench import run
+    from gnvc_vd.bench.harness import silent
 
-    for line in run(arguments.stages, table=not arguments.json):
-        print(line)
+    named = gvc.explicit_options(arguments, ("sizes", "frames", "steps"))
+    material = None
+    if named:
+        from gnvc_vd.bench.codec_speed import Material
+
+        material = Material(**named)
+    say = silent if arguments.json else partial(print, flush=True)
+    print(json.dumps(run(arguments.stages, say, material)))
     return DONE
 
 

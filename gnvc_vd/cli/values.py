@@ -56,6 +56,17 @@ def size(text: str) -> tuple[int, int]:
     return positive(width), positive(height)
 
 
+def sizes(text: str) -> tuple[tuple[int, int], ...]:
+    return tuple(size(one) for one in text.split(","))
+
+
+def steps(text: str) -> tuple[int, ...]:
+    counts = tuple(whole(one) for one in text.split(","))
+    if min(counts) < 0:
+        raise ArgumentTypeError(f"{min(counts)} steps cannot be taken")
+    return counts
+
+
 def rate(text: str) -> Fraction:
     if not RATE.fullmatch(text) or set(text.partition("/")[2]) == {"0"}:
         raise ArgumentTypeError(f"{text!r} is not a frame rate, such as 25, 29.97 or 30000/1001")

@@ -7,7 +7,9 @@ from functools import partial
 import pytest
 
 from gnvc_vd.bench import STAGES, run
-from gnvc_vd.bench.harness import Report, best_of, cost
+from gnvc_vd.bench.codec_speed import Material
+from gnvc_vd.bench.harness import NAME_WIDTH, Report, Say, best_of, cost
+from gnvc_vd.conventions import UsageError
 from tests.conftest import Cli
 
 
@@ -37,22 +39,31 @@ def test_best_of_takes_the_quickest_round_of_each_in_turn(monkeypatch: pytest.Mo
     assert done == ["short", "long"] * 2
 
 
-def test_a_report_is_aligned_rows_and_figures_of_four_digits() -> None:
-    report = Report("title")
+def test_a_report_says_rows_as_they_end_and_keeps_figures_of_four_digits() -> None:
+    said: list[str] = []
+    report = Report("title", said.append)
     report.add("a", "text", first=1.23456, second=123456.0)
-    assert report.time_once("longer", "third", lambda: 7) == 7
-    assert report.figures == {"first": 1.235, "second": 123500.0, "third": report.figures["third"]}
-    title, first, second, blank = report.table()
-    assert (title, first, blank) == ("title", "  a       text", "") and second.endswith(" s")
+    assert said == ["title", f"  a{' ' * (NAME_WIDTH - 1)}  text"]
+    report.add("longer", "more", third=7)
+    assert said[2] == f"  longer{' ' * (NAME_WIDTH - 6)}  more"
+    assert report.figures == {"first": 1.235, "second": 123500.0, "third": 7}
 
 
-def test_stages_run_by_name_and_the_last_line_is_json(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stages_run_by_name_and_say_their_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    def measure(stage: str, number: int, say: Say, material: Material | None = None) -> Report:
+        report = Report(f"the {stage}", say)
+        report.add("row", "text", **{stage: number if material is None else material.frames})
+        return report
+
     for number, stage in enumerate(STAGES):
-        report = Report(f"the {stage}")
-        report.add("row", "text", **{stage: number})
-        monkeypatch.setattr(f"gnvc_vd.bench.{stage}_speed.measure", lambda report=report: report)
-    assert json.loads(list(run([], table=False))[-1]) == {stage: number for number, stage in enumerate(STAGES)}
-    assert list(run(["gvc"])) == ["the gvc", "  row  text", "", '{"gvc": 5.0}']
+        monkeypatch.setattr(f"gnvc_vd.bench.{stage}_speed.measure", partial(measure, stage, number))
+    assert run([]) == {stage: number for number, stage in enumerate(STAGES)}
+    said: list[str] = []
+    assert run(["gvc"], said.append) == {"gvc": 5}
+    assert said == ["the gvc", f"  row{' ' * (NAME_WIDTH - 3)}  text", ""]
+    assert run(["codec", "gvc"], material=Material(frames=9)) == {"codec": 9, "gvc": 5}
+    with pytest.raises(UsageError, match="of the stage codec"):
+        run(["gvc"], material=Material())
 
 
 @pytest.mark.slow
