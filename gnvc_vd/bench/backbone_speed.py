@@ -13,7 +13,7 @@ import torch
 from gnvc_vd.backbone.streaming import VideoVae, stream_steps
 from gnvc_vd.backbone.wan_vae import WanVae, build_vae
 from gnvc_vd.backbone.weights import Options, load_backbone
-from gnvc_vd.bench.harness import Report, Say, best_of, cost, device_name, silent
+from gnvc_vd.bench.harness import Report, PrintLine, best_of, cost, device_name, print_nothing
 from gnvc_vd.bitstream.gop import latents_of
 from gnvc_vd.presets import WAN_VAE, VaePreset
 
@@ -24,8 +24,8 @@ LENGTHS = (25, 97)
 WINDOW, ROUNDS = 25, 3  # of tiny
 
 
-def measure(say: Say = silent) -> Report:
-    report = Report(f"backbone: VAE decode, {SIDE}×{SIDE}, {device_name()}", say)
+def measure(print_line: PrintLine = print_nothing) -> Report:
+    report = Report(f"backbone: VAE decode, {SIDE}×{SIDE}, {device_name()}", print_line)
     for width in WIDTHS:
         for frames in LENGTHS:
             stock, ours = cost(decode_stock, width, frames), cost(decode_ours, width, frames)

@@ -1,13 +1,13 @@
-"""tiny from file to file: frames a second of encoder and decoder, where the time goes, x265 and VVenC beside them.
+"""Frames per second of tiny, file to file, per stage and in both precisions, beside x265 and VVenC.
 
     source.mkv ─read─ pan search ─VAE─ transform and entropy ─▶ stream.gnvc
     stream.gnvc ─transform and entropy─ refinement ─VAE─ write ─▶ decoded.mkv
 
-Everything counts but loading the model: source and decoded pictures are FFV1. The decoder runs in float32 and, where
-`--precision auto` chooses bfloat16, in that; ratios are to float32. What is left beside the named stages is reading or
-writing, measured alone too, and in the encoder the search for pans. Best of two rounds, since a first one prepares.
-The other codecs run through ffmpeg on one thread, as in an evaluation; their programs' start counts. Their ratios are
-to our encoder, and to our decoder with one step as it decodes unasked.
+Loading the model is not counted; everything else is, including reading the source and writing the decoded frames, both
+FFV1. The decoder runs in float32 and, where `--precision auto` chooses bfloat16, in bfloat16 too, with its speed-up over
+float32. "the rest" is reading or writing (also measured alone) and, in the encoder, the search for pans. Each time is
+the best of two runs, because the first also prepares kernels. x265 and VVenC run through ffmpeg on one thread, as in an
+evaluation, process start included; their ratios are to our encoder, and to our decoder at one step with default options.
 """
 
 import tempfile
@@ -27,7 +27,7 @@ from gnvc_vd.backbone.decoder_precision import decoder_dtype
 from gnvc_vd.backbone.weights import Options
 from gnvc_vd.baselines.commands import SOURCE, Clip, code, lossless
 from gnvc_vd.baselines.hybrid import Hybrid
-from gnvc_vd.bench.harness import Report, Say, best_of, device_name, silent
+from gnvc_vd.bench.harness import Report, PrintLine, best_of, device_name, print_nothing
 from gnvc_vd.bitstream.playback import DecodeOptions
 from gnvc_vd.codecs.load import load
 from gnvc_vd.codecs.transcode import DecodeResult, EncodeResult, decode_file, encode_video
@@ -36,10 +36,10 @@ from gnvc_vd.conventions import Colour, GnvcError
 from gnvc_vd.learned.codec import EncodeOptions, GnvcVd
 from gnvc_vd.video import create_video, ffmpeg, open_video
 
-QUALITY = 20  # tiny's highest that is refined unasked
+QUALITY = 20  # the highest that tiny refines by default
 ROUNDS = 2
-FILM = Path(__file__).parents[1] / "assets/clips/bunny.mp4"
-HYBRIDS = {  # at levels of about the same quality to look at
+CLIP = Path(__file__).parents[1] / "assets/clips/bunny.mp4"
+HYBRIDS = {  # levels chosen for roughly similar quality
     "x265 medium": Hybrid("x265", (37,), "random-access", preset="medium"),
     "x265 slow": Hybrid("x265", (37,), "random-access", preset="slow"),
     "VVenC faster": Hybrid("vvenc", (42,), "random-access", preset="faster"),
@@ -48,7 +48,7 @@ HYBRIDS = {  # at levels of about the same quality to look at
 
 @dataclass(frozen=True)
 class Material:
-    """What is coded, the shipped film scaled, and how it is decoded."""
+    """The sizes and length of the video (a shipped clip, scaled), and the decoder's refinement steps."""
 
     sizes: tuple[tuple[int, int], ...] = ((256, 256),)
     frames: int = 25
@@ -56,15 +56,15 @@ class Material:
 
     def __post_init__(self) -> None:
         even = all(side % 2 == 0 for size in self.sizes for side in size)
-        require(even, "sizes are even: the other codecs know no others")
+        require(even, "sizes must be even, as x265 and VVenC need them")
 
 
-def measure(say: Say = silent, material: Material | None = None) -> Report:
+def measure(print_line: PrintLine = print_nothing, material: Material | None = None) -> Report:
     material, device = material or Material(), "cuda" if torch.cuda.is_available() else "cpu"
     auto = decoder_dtype("auto", torch.device(device))
     kinds = {"float32": torch.float32} | ({"bfloat16": auto} if auto is not torch.float32 else {})
     codecs = {name: load("tiny", Options(vae_decoder=kind, transformer=kind)) for name, kind in kinds.items()}
-    report = Report(f"codec: tiny at quality {QUALITY}, {material.frames} frames, {device_name(device)}", say)
+    report = Report(f"codec: tiny at quality {QUALITY}, {material.frames} frames, {device_name(device)}", print_line)
     if len(kinds) == 1:
         report.add("auto", "is float32 here")
     with tempfile.TemporaryDirectory() as folder:
@@ -78,7 +78,7 @@ def _add_size(
 ) -> None:
     name, frames = f"{size[0]}×{size[1]}", material.frames
     clip = Clip(*size, frames, Fraction(25), Colour("bt709", "limited"))
-    _make_film(clip, folder / SOURCE)
+    _make_source(clip, folder / SOURCE)
     source, stream, decoded = (str(folder / file) for file in (SOURCE, "stream.gnvc", "decoded.mkv"))
 
     key = f"codec_{size[0]}x{size[1]}"
@@ -100,18 +100,18 @@ def _add_size(
         _add_hybrid(report, f"{name}, {rival}", f"{key}_{rival.lower().replace(' ', '_')}", hybrid, clip, folder, ours)
 
 
-def _make_film(clip: Clip, path: Path) -> None:
-    """The shipped film, scaled and cut to a size, in FFV1."""
+def _make_source(clip: Clip, path: Path) -> None:
+    """Write the shipped clip, scaled and cropped to the clip's size, as FFV1."""
     size = f"{clip.width}:{clip.height}"
     scaled = f"scale={size}:force_original_aspect_ratio=increase,crop={size},format=yuv420p"
     planes = ["-frames:v", str(clip.frames), "-f", "rawvideo"]
-    raw = ffmpeg.run(["-stream_loop", "-1", "-i", str(FILM), "-vf", scaled, *planes, "-"])
+    raw = ffmpeg.run(["-stream_loop", "-1", "-i", str(CLIP), "-vf", scaled, *planes, "-"])
     ffmpeg.run(lossless(clip, "-", str(path)), raw)
 
 
 @dataclass(frozen=True)
 class Run:
-    """Seconds of the clock, and of them in each stage."""
+    """Seconds of one run, in all and in each stage."""
 
     seconds: float
     stages: dict[str, float]
@@ -145,7 +145,7 @@ def _decode(codec: GnvcVd, *, stream: str, decoded: str, steps: int) -> DecodeRe
 
 
 def _files_alone(clip: Clip, source: str, decoded: str) -> tuple[float, float]:
-    """Seconds of reading the source's frames, and of writing as many."""
+    """Seconds to read all frames of the source, and to write as many."""
     with open_video(source) as video:
         frames = list(video)
 
@@ -166,7 +166,7 @@ def _files_alone(clip: Clip, source: str, decoded: str) -> tuple[float, float]:
 def _add_hybrid(
     report: Report, name: str, key: str, hybrid: Hybrid, clip: Clip, folder: Path, ours: tuple[float, float]
 ) -> None:
-    """A codec beside ours; one that this machine's ffmpeg lacks is reported as missing."""
+    """Add a row for another codec; if ffmpeg lacks its encoder, the row says that it is missing."""
     try:
         done = code(hybrid.commands(clip, hybrid.levels[0]), clip, folder)
     except GnvcError as error:
@@ -183,7 +183,7 @@ def _add_hybrid(
 
 @contextmanager
 def stage_times(codec: GnvcVd) -> Iterator[dict[str, float]]:
-    """Seconds that go by inside a codec's parts meanwhile, by stage."""
+    """Seconds spent in each stage of a codec inside the `with` block."""
     times: dict[str, float] = defaultdict(float)
     vae, bottleneck = codec.backbone.vae, codec.bottleneck
     watched: list[tuple[Any, str, str]] = [
@@ -210,7 +210,7 @@ def _timed(
 
 
 def _timed_parts(times: dict[str, float], stage: str, parts: Iterator[Any], device: str) -> Iterator[Any]:
-    """What is made part by part takes its time when it is asked for."""
+    """Time a generator: its work is done when its parts are asked for."""
     while True:
         begun = time.perf_counter()
         part = next(parts, None)

@@ -14,7 +14,7 @@ import torch
 from compressai.ans import BufferedRansEncoder, RansDecoder
 from compressai.models import MeanScaleHyperprior
 
-from gnvc_vd.bench.harness import Report, Say, best_of, device_name, silent
+from gnvc_vd.bench.harness import Report, PrintLine, best_of, device_name, print_nothing
 from gnvc_vd.conventions import QUALITIES
 from gnvc_vd.entropy.cdf_tables import LEVELS, normal_tables, tables_of
 from gnvc_vd.entropy.coder import Decoder, Encoder
@@ -29,8 +29,8 @@ Coding = tuple[Callable[[], Any], Callable[[Any], object]]  # what encodes, and 
 
 
 @torch.inference_mode()
-def measure(say: Say = silent) -> Report:
-    report = Report(f"entropy: {REAL_CONTEXTUAL.symbols} channels of {HEIGHT}×{WIDTH}, {device_name()}", say)
+def measure(print_line: PrintLine = print_nothing) -> Report:
+    report = Report(f"entropy: {REAL_CONTEXTUAL.symbols} channels of {HEIGHT}×{WIDTH}, {device_name()}", print_line)
     torch.manual_seed(0)
     symbols = REAL_CONTEXTUAL.symbols * HEIGHT * WIDTH
     _add_rows(report, "whole stage", "entropy", symbols, _our_stage(), _their_stage())

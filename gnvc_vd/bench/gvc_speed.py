@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import torch
 
-from gnvc_vd.bench.harness import Report, Say, best_of, device_name, silent, square_info, waves
+from gnvc_vd.bench.harness import Report, PrintLine, best_of, device_name, print_nothing, square_info, waves
 from gnvc_vd.codecs.load import load_gvc
 from gnvc_vd.zeroshot.codebook import Choice, Codebook
 from gnvc_vd.zeroshot.codec import Gvc
@@ -23,9 +23,9 @@ ROUNDS = 6
 SEED = ((0, 1), (2, 3, 4))  # a key and a stream, any
 
 
-def measure(say: Say = silent, places: int = PLACES, size: int = SIZE, side: int = SIDE) -> Report:
+def measure(print_line: PrintLine = print_nothing, places: int = PLACES, size: int = SIZE, side: int = SIDE) -> Report:
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    report = Report(f"gvc: D = {places}, K = {size}, M = {ATOMS}, {device_name(device)}", say)
+    report = Report(f"gvc: D = {places}, K = {size}, M = {ATOMS}, {device_name(device)}", print_line)
     residual = torch.randn(places, device=device)
     (mine,) = best_of(ROUNDS, lambda: _search(residual, size), device=device)
     (drawn,) = best_of(1, lambda: _drawn_search(residual, size), device=device)

@@ -14,29 +14,29 @@ import torch
 from gnvc_vd.conventions import Colour, Frame, UsageError
 from gnvc_vd.video import VideoInfo
 
-Say = Callable[[str], object]  # hears the lines of a table
-NAME_WIDTH = 34  # of a row
+PrintLine = Callable[[str], object]  # called with each line of a table
+NAME_WIDTH = 34  # characters
 
 
-def silent(line: str) -> None:
-    """Where only the figures are wanted."""
+def print_nothing(line: str) -> None:
+    """For callers that want the figures only."""
 
 
 @dataclass
 class Report:
-    """A stage's outcome: rows for people, each said as it ends, and figures for programs."""
+    """A stage's results: rows of a table, each printed when it is added, and figures."""
 
     title: str
-    say: Say = silent
+    print_line: PrintLine = print_nothing
     rows: list[tuple[str, str]] = field(default_factory=list)
     figures: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.say(self.title)
+        self.print_line(self.title)
 
     def add(self, name: str, text: str, **figures: float) -> None:
         self.rows.append((name, text))
-        self.say(f"  {name:{NAME_WIDTH}}  {text}")
+        self.print_line(f"  {name:{NAME_WIDTH}}  {text}")
         self.figures |= {key: float(f"{value:.4g}") for key, value in figures.items()}
 
 

@@ -16,7 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 from gnvc_vd.backbone.dit import WanDit, build_dit
 from gnvc_vd.backbone.weights import Options, random_backbone
 from gnvc_vd.bench.backbone_speed import stream
-from gnvc_vd.bench.harness import Report, Say, best_of, device_name, silent
+from gnvc_vd.bench.harness import Report, PrintLine, best_of, device_name, print_nothing
 from gnvc_vd.bitstream.gop import latent_size, latents_of
 from gnvc_vd.conventions import LATENT_CHANNELS
 from gnvc_vd.learned.refine.refiner import Refiner
@@ -42,14 +42,15 @@ GPU = Setting("wan2.1-1.3b", "cuda", torch.bfloat16, ((832, 480), (1280, 720), (
 CPU = Setting("tiny", "cpu", torch.float32, ((256, 256),), 1024)
 
 
-def measure(say: Say = silent, setting: Setting | None = None) -> Report:
+def measure(print_line: PrintLine = print_nothing, setting: Setting | None = None) -> Report:
     setting = setting or (GPU if torch.cuda.is_available() else CPU)
     sizes, device, on_gpu = preset(setting.preset), setting.device, setting.device == "cuda"
     backbone = random_backbone(sizes, Options(transformer=setting.dtype))
     vae, attention = backbone.vae.to(device), backbone.dit.attention
     refiner = Refiner(backbone.dit, sizes.adaptor, sizes.bottleneck().features).to(device).eval()
     report = Report(
-        f"refine: {setting.preset}, {WINDOW} frames, {setting.dtype}, attention {attention}, {device_name(device)}", say
+        f"refine: {setting.preset}, {WINDOW} frames, {setting.dtype}, attention {attention}, {device_name(device)}",
+        print_line,
     )
     rate = matrix_rate(setting)
     report.add("matrix product", f"{rate / 1e12:.2f} T operations/s", matrix_teraops=rate / 1e12)

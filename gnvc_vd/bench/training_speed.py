@@ -11,7 +11,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from gnvc_vd.bench.harness import Report, Say, best_of, device_name, silent
+from gnvc_vd.bench.harness import Report, PrintLine, best_of, device_name, print_nothing
 from gnvc_vd.conventions import LATENT_CHANNELS, QUALITIES
 from gnvc_vd.learned.bottleneck.contextual import Contextual
 from gnvc_vd.learned.bottleneck.transform import Transform
@@ -28,8 +28,8 @@ class QuantiseEveryCall(Contextual):
     forward = inspect.unwrap(Contextual.forward)
 
 
-def measure(say: Say = silent) -> Report:
-    report = Report(f"training: {CLIPS} clips of {LATENTS} latents of {SIDE}×{SIDE}, {device_name()}", say)
+def measure(print_line: PrintLine = print_nothing) -> Report:
+    report = Report(f"training: {CLIPS} clips of {LATENTS} latents of {SIDE}×{SIDE}, {device_name()}", print_line)
     sizes = preset("tiny")
     torch.manual_seed(0)
     codecs = [

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import av
 
-from gnvc_vd.bench.harness import Report, Say, best_of, cost, silent
+from gnvc_vd.bench.harness import Report, PrintLine, best_of, cost, print_nothing
 from gnvc_vd.conventions import Colour
 from gnvc_vd.video import create_video, ffmpeg, open_video
 from gnvc_vd.video.colour import to_rgb
@@ -23,8 +23,8 @@ SHORT, LONG = 50, 200
 ROUNDS = 3
 
 
-def measure(say: Say = silent) -> Report:
-    report = Report(f"video, {WIDTH}×{HEIGHT}, {LONG} frames", say)
+def measure(print_line: PrintLine = print_nothing) -> Report:
+    report = Report(f"video, {WIDTH}×{HEIGHT}, {LONG} frames", print_line)
     with tempfile.TemporaryDirectory() as folder:
         films = [_film(Path(folder), frames) for frames in (SHORT, LONG)]
         readers = (

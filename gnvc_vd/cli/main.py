@@ -164,7 +164,7 @@ def _encode(arguments: argparse.Namespace) -> int:
 
 
 def _speed(done: "EncodeResult | DecodeResult") -> str:
-    """A model is loaded once, however long the film: that is apart."""
+    """Loading is apart: it takes the same time however long the video is."""
     return f"{done.loading_seconds:.2f} s of loading, then {done.frames / done.seconds:.2f} frames/s"
 
 
@@ -337,7 +337,7 @@ def _demo(arguments: argparse.Namespace) -> int:
 
 def _bench(arguments: argparse.Namespace) -> int:
     from gnvc_vd.bench import run
-    from gnvc_vd.bench.harness import silent
+    from gnvc_vd.bench.harness import print_nothing
 
     named = gvc.explicit_options(arguments, ("sizes", "frames", "steps"))
     material = None
@@ -345,8 +345,8 @@ def _bench(arguments: argparse.Namespace) -> int:
         from gnvc_vd.bench.codec_speed import Material
 
         material = Material(**named)
-    say = silent if arguments.json else partial(print, flush=True)
-    print(json.dumps(run(arguments.stages, say, material)))
+    print_line = print_nothing if arguments.json else partial(print, flush=True)
+    print(json.dumps(run(arguments.stages, print_line, material)))
     return DONE
 
 

@@ -64,5 +64,5 @@ def test_every_way_has_its_row_and_a_missing_encoder_is_said(monkeypatch: pytest
 
 
 def test_odd_sizes_are_refused() -> None:
-    with pytest.raises(UsageError, match="sizes are even"):
+    with pytest.raises(UsageError, match="sizes must be even"):
         Material(((64, 63),))

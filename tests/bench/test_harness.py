@@ -8,7 +8,7 @@ import pytest
 
 from gnvc_vd.bench import STAGES, run
 from gnvc_vd.bench.codec_speed import Material
-from gnvc_vd.bench.harness import NAME_WIDTH, Report, Say, best_of, cost
+from gnvc_vd.bench.harness import NAME_WIDTH, Report, PrintLine, best_of, cost
 from gnvc_vd.conventions import UsageError
 from tests.conftest import Cli
 
@@ -50,8 +50,8 @@ def test_a_report_says_rows_as_they_end_and_keeps_figures_of_four_digits() -> No
 
 
 def test_stages_run_by_name_and_say_their_rows(monkeypatch: pytest.MonkeyPatch) -> None:
-    def measure(stage: str, number: int, say: Say, material: Material | None = None) -> Report:
-        report = Report(f"the {stage}", say)
+    def measure(stage: str, number: int, print_line: PrintLine, material: Material | None = None) -> Report:
+        report = Report(f"the {stage}", print_line)
         report.add("row", "text", **{stage: number if material is None else material.frames})
         return report
 
@@ -62,7 +62,7 @@ def test_stages_run_by_name_and_say_their_rows(monkeypatch: pytest.MonkeyPatch) 
     assert run(["gvc"], said.append) == {"gvc": 5}
     assert said == ["the gvc", f"  row{' ' * (NAME_WIDTH - 3)}  text", ""]
     assert run(["codec", "gvc"], material=Material(frames=9)) == {"codec": 9, "gvc": 5}
-    with pytest.raises(UsageError, match="of the stage codec"):
+    with pytest.raises(UsageError, match="options of the codec stage"):
         run(["gvc"], material=Material())
 
 
