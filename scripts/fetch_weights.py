@@ -19,7 +19,8 @@ import gnvc_vd.common.sleeping_threads  # noqa: F401 - before torch
 
 from gnvc_vd.backbone.dit import build_dit
 from gnvc_vd.backbone.folder import DESCRIPTION, check_file, read_description
-from gnvc_vd.backbone.sources import find, repository_of, shapes_only
+from gnvc_vd.backbone.shapes import shapes_only
+from gnvc_vd.backbone.sources import find, repository_of
 from gnvc_vd.backbone.weights import Options, new_vae
 from gnvc_vd.common.files import file_sha256
 from gnvc_vd.common.strict import require

@@ -14,18 +14,15 @@ Sizes are checked before a module is built; tensors must be exactly the module's
 
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from gnvc_vd.backbone.encoders import IMAGE_ENCODER
 from gnvc_vd.backbone.folder import DESCRIPTION, check_file, check_sizes, read_description
@@ -266,24 +263,6 @@ def read_tensors(files: Sequence[Path]) -> dict[str, Tensor]:
         except (SafetensorError, OSError) as error:
             raise GnvcError(f"{path}: not a readable safetensors file ({error})") from error
     return tensors
-
-
-@contextmanager
-def shapes_only() -> Iterator[None]:
-    """Modules are built on the meta device, where tensors have shapes and no values, and nothing is drawn for them.
-
-    So a wrong size is found before any memory is taken for it. torch would draw even there, by functions in Python
-    for which it imports its compiler: a second of every program's start.
-    """
-    with torch.device("meta"), _NothingDrawn():
-        yield
-
-
-class _NothingDrawn(TorchFunctionMode):
-    def __torch_function__(
-        self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        return args[0] if function in (Tensor.normal_, Tensor.uniform_) else function(*args, **(kwargs or {}))
 
 
 def fill(

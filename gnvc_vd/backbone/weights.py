@@ -16,17 +16,8 @@ from gnvc_vd.backbone.encoders import IMAGE_ENCODER, ImageEncoder, NoTextEncoder
 from gnvc_vd.backbone.folder import BackboneReference, ModelDescription, write_description
 from gnvc_vd.backbone.lean_diffusers import import_diffusers
 from gnvc_vd.backbone.light_vae import LightVae
-from gnvc_vd.backbone.sources import (
-    DIT_FILE,
-    EMPTY_PROMPT,
-    VAE_FILE,
-    Tensors,
-    WeightSource,
-    fill,
-    find,
-    from_seed,
-    shapes_only,
-)
+from gnvc_vd.backbone.shapes import shapes_only
+from gnvc_vd.backbone.sources import DIT_FILE, EMPTY_PROMPT, VAE_FILE, Tensors, WeightSource, fill, find, from_seed
 from gnvc_vd.backbone.streaming import VideoVae
 from gnvc_vd.backbone.tiles import Tiling
 from gnvc_vd.common.files import file_sha256, replacing

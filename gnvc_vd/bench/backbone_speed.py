@@ -2,18 +2,14 @@
 
 Stock is AutoencoderKLWan as diffusers ships it; ours streams with the fast kernels and lets each step's frames
 go, as a decoder that writes a file does. Ratios are stock over ours. The deviation is the largest difference of any
-output value. Below, tiny's VAE and transformer in bfloat16 against float32: what `decode --precision` is worth here.
-What Wan's own sizes would take is computed instead of measured: python -m lab.backbone_cost.
+output value. What Wan's own sizes would take is computed instead of measured: python -m lab.backbone_cost.
 """
-
-from functools import partial
 
 import torch
 
 from gnvc_vd.backbone.streaming import VideoVae, stream_steps
 from gnvc_vd.backbone.wan_vae import WanVae, build_vae
-from gnvc_vd.backbone.weights import Options, load_backbone
-from gnvc_vd.bench.harness import Report, PrintLine, best_of, cost, device_name, print_nothing
+from gnvc_vd.bench.harness import PrintLine, Report, cost, device_name, print_nothing
 from gnvc_vd.bitstream.gop import latents_of
 from gnvc_vd.presets import WAN_VAE, VaePreset
 
@@ -44,30 +40,7 @@ def measure(print_line: PrintLine = print_nothing) -> Report:
             )
     deviation = fast_path_deviation()
     report.add("fast kernels", f"deviate by at most {deviation:.1e}", fast_path_max_deviation=deviation)
-    bfloat16(report)
     return report
-
-
-@torch.inference_mode()
-def bfloat16(report: Report) -> None:
-    """tiny in both types, a window of 25 frames."""
-    types = (torch.float32, torch.bfloat16)
-    exact, low = (load_backbone("tiny", Options(vae_decoder=kind, transformer=kind)) for kind in types)
-    latents, noise = latents_for(WINDOW), latents_for(WINDOW).flip(0, 3)
-    pairs = {
-        "VAE": [partial(one.vae.decode, latents) for one in (exact, low)],
-        "transformer": [partial(one.dit.velocity, noise, 0.1) for one in (exact, low)],
-    }
-    for name, (in_full, in_half) in pairs.items():
-        full, half = best_of(ROUNDS, in_full, in_half)
-        wanted, rounded = in_full(), in_half()
-        apart = float(((wanted - rounded).square().mean() / wanted.square().mean()).sqrt())
-        report.add(
-            f"tiny's {name} in bfloat16",
-            f"{WINDOW / half:5.1f} frames/s, in float32 {WINDOW / full:5.1f}: {full / half:.2f} × faster, "
-            f"{100 * apart:.2f} % off",
-            **{f"bfloat16_{name.lower()}_ratio": full / half, f"bfloat16_{name.lower()}_deviation": apart},
-        )
 
 
 def stream(vae: VideoVae, latents: torch.Tensor) -> None:

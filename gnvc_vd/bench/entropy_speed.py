@@ -14,7 +14,7 @@ import torch
 from compressai.ans import BufferedRansEncoder, RansDecoder
 from compressai.models import MeanScaleHyperprior
 
-from gnvc_vd.bench.harness import Report, PrintLine, best_of, device_name, print_nothing
+from gnvc_vd.bench.harness import PrintLine, Report, best_of, device_name, print_nothing
 from gnvc_vd.conventions import QUALITIES
 from gnvc_vd.entropy.cdf_tables import LEVELS, normal_tables, tables_of
 from gnvc_vd.entropy.coder import Decoder, Encoder

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import torch
 
-from gnvc_vd.bench.harness import Report, PrintLine, best_of, device_name, print_nothing, square_info, waves
+from gnvc_vd.bench.harness import PrintLine, Report, best_of, device_name, print_nothing, square_info, waves
 from gnvc_vd.codecs.load import load_gvc
 from gnvc_vd.zeroshot.codebook import Choice, Codebook
 from gnvc_vd.zeroshot.codec import Gvc

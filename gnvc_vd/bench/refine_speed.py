@@ -16,7 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 from gnvc_vd.backbone.dit import WanDit, build_dit
 from gnvc_vd.backbone.weights import Options, random_backbone
 from gnvc_vd.bench.backbone_speed import stream
-from gnvc_vd.bench.harness import Report, PrintLine, best_of, device_name, print_nothing
+from gnvc_vd.bench.harness import PrintLine, Report, best_of, device_name, print_nothing
 from gnvc_vd.bitstream.gop import latent_size, latents_of
 from gnvc_vd.conventions import LATENT_CHANNELS
 from gnvc_vd.learned.refine.refiner import Refiner

@@ -11,7 +11,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from gnvc_vd.bench.harness import Report, PrintLine, best_of, device_name, print_nothing
+from gnvc_vd.bench.harness import PrintLine, Report, best_of, device_name, print_nothing
 from gnvc_vd.conventions import LATENT_CHANNELS, QUALITIES
 from gnvc_vd.learned.bottleneck.contextual import Contextual
 from gnvc_vd.learned.bottleneck.transform import Transform

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import av
 
-from gnvc_vd.bench.harness import Report, PrintLine, best_of, cost, print_nothing
+from gnvc_vd.bench.harness import PrintLine, Report, best_of, cost, print_nothing
 from gnvc_vd.conventions import Colour
 from gnvc_vd.video import create_video, ffmpeg, open_video
 from gnvc_vd.video.colour import to_rgb

@@ -151,15 +151,8 @@ def parser() -> Parser:
 
     bench = commands.add_parser("bench", help="measure time and memory of every stage against its usual implementation")
     bench.add_argument("stages", nargs="*", metavar="STAGE", help="which stages (default: all)")
-    bench.add_argument(
-        "--sizes", type=values.sizes, metavar="WxH,…", help="for the codec stage: video sizes (default: 256x256)"
-    )
-    bench.add_argument(
-        "--frames", type=values.positive, metavar="N", help="for the codec stage: number of frames (default: 25)"
-    )
-    bench.add_argument(
-        "--steps", type=values.steps, metavar="L,…", help="for the codec stage: refinement steps (default: 0,1,5)"
-    )
+    meaning = "video sizes for the codec stage (default: 256x256)"
+    bench.add_argument("--sizes", type=values.several(values.size), default=(), metavar="WxH,…", help=meaning)
     bench.add_argument("--json", action="store_true", help="print the JSON line only, without the table")
     return whole
 

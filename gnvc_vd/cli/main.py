@@ -339,14 +339,8 @@ def _bench(arguments: argparse.Namespace) -> int:
     from gnvc_vd.bench import run
     from gnvc_vd.bench.harness import print_nothing
 
-    named = gvc.explicit_options(arguments, ("sizes", "frames", "steps"))
-    material = None
-    if named:
-        from gnvc_vd.bench.codec_speed import Material
-
-        material = Material(**named)
     print_line = print_nothing if arguments.json else partial(print, flush=True)
-    print(json.dumps(run(arguments.stages, print_line, material)))
+    print(json.dumps(run(arguments.stages, print_line, arguments.sizes)))
     return DONE
 
 

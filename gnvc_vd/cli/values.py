@@ -2,10 +2,13 @@
 
 import re
 from argparse import ArgumentTypeError
+from collections.abc import Callable
 from fractions import Fraction
+from typing import TypeVar
 
 from gnvc_vd.conventions import COMMON_RATES
 
+T = TypeVar("T")
 MAX_NUMBER = (1 << 63) - 1
 DIGITS = 19  # longest number that is parsed
 RATE = re.compile(r"\d{1,9}(\.\d{1,9}|/\d{1,9})?")
@@ -56,15 +59,8 @@ def size(text: str) -> tuple[int, int]:
     return positive(width), positive(height)
 
 
-def sizes(text: str) -> tuple[tuple[int, int], ...]:
-    return tuple(size(one) for one in text.split(","))
-
-
-def steps(text: str) -> tuple[int, ...]:
-    counts = tuple(whole(one) for one in text.split(","))
-    if min(counts) < 0:
-        raise ArgumentTypeError(f"{min(counts)} steps cannot be taken")
-    return counts
+def several(read: Callable[[str], T]) -> Callable[[str], tuple[T, ...]]:
+    return lambda text: tuple(read(one) for one in text.split(","))
 
 
 def rate(text: str) -> Fraction:

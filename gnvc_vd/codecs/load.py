@@ -21,7 +21,8 @@ from gnvc_vd.backbone.folder import (
     read_description,
     write_description,
 )
-from gnvc_vd.backbone.sources import fill, model_folder, read_tensors, shapes_only
+from gnvc_vd.backbone.shapes import shapes_only
+from gnvc_vd.backbone.sources import fill, model_folder, read_tensors
 from gnvc_vd.backbone.weights import Backbone, Options, load_backbone, save_backbone
 from gnvc_vd.bitstream import CodecId, Header
 from gnvc_vd.bitstream.refinement import Refinement

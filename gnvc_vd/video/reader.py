@@ -118,7 +118,8 @@ class Video(AbstractContextManager["Video"]):
         self._frames = frames
 
     def __iter__(self) -> Iterator[Frame]:
-        return (frame for frame, _ in self._frames)
+        for frame, _ in self._frames:
+            yield frame
 
     def pictures(self) -> Iterator[Picture]:
         for frame, stored in self._frames:

@@ -7,8 +7,7 @@ from functools import partial
 import pytest
 
 from gnvc_vd.bench import STAGES, run
-from gnvc_vd.bench.codec_speed import Material
-from gnvc_vd.bench.harness import NAME_WIDTH, Report, PrintLine, best_of, cost
+from gnvc_vd.bench.harness import NAME_WIDTH, PrintLine, Report, best_of, cost
 from gnvc_vd.conventions import UsageError
 from tests.conftest import Cli
 
@@ -50,9 +49,9 @@ def test_a_report_says_rows_as_they_end_and_keeps_figures_of_four_digits() -> No
 
 
 def test_stages_run_by_name_and_say_their_rows(monkeypatch: pytest.MonkeyPatch) -> None:
-    def measure(stage: str, number: int, print_line: PrintLine, material: Material | None = None) -> Report:
+    def measure(stage: str, number: int, print_line: PrintLine, sizes: tuple[tuple[int, int], ...] = ()) -> Report:
         report = Report(f"the {stage}", print_line)
-        report.add("row", "text", **{stage: number if material is None else material.frames})
+        report.add("row", "text", **{stage: sizes[0][0] if sizes else number})
         return report
 
     for number, stage in enumerate(STAGES):
@@ -61,9 +60,9 @@ def test_stages_run_by_name_and_say_their_rows(monkeypatch: pytest.MonkeyPatch) 
     said: list[str] = []
     assert run(["gvc"], said.append) == {"gvc": 5}
     assert said == ["the gvc", f"  row{' ' * (NAME_WIDTH - 3)}  text", ""]
-    assert run(["codec", "gvc"], material=Material(frames=9)) == {"codec": 9, "gvc": 5}
-    with pytest.raises(UsageError, match="options of the codec stage"):
-        run(["gvc"], material=Material())
+    assert run(["codec", "gvc"], sizes=((64, 32),)) == {"codec": 64, "gvc": 5}
+    with pytest.raises(UsageError, match="an option of the codec stage"):
+        run(["gvc"], sizes=((64, 32),))
 
 
 @pytest.mark.slow

@@ -14,7 +14,8 @@ import torch
 from diffusers import WanTransformer3DModel, WanVACETransformer3DModel
 from torch import Tensor
 
-from gnvc_vd.backbone.sources import read_tensors, shapes_only, shards
+from gnvc_vd.backbone.shapes import shapes_only
+from gnvc_vd.backbone.sources import read_tensors, shards
 from gnvc_vd.common import strict
 from gnvc_vd.common.strict import require
 from gnvc_vd.conventions import GnvcError
