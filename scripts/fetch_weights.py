@@ -17,9 +17,10 @@ from pathlib import Path
 
 import gnvc_vd.common.sleeping_threads  # noqa: F401 - before torch
 
+import torch
+
 from gnvc_vd.backbone.dit import build_dit
 from gnvc_vd.backbone.folder import DESCRIPTION, check_file, read_description
-from gnvc_vd.backbone.shapes import shapes_only
 from gnvc_vd.backbone.sources import find, repository_of
 from gnvc_vd.backbone.weights import Options, new_vae
 from gnvc_vd.common.files import file_sha256
@@ -70,7 +71,7 @@ def table() -> str:
 
 
 def parameters(preset: Preset) -> int:
-    with shapes_only():
+    with torch.device("meta"):
         built = new_vae(preset.vae, Options()), build_dit(preset.dit)
     return sum(parameter.numel() for part in built for parameter in part.parameters())
 

@@ -5,20 +5,17 @@ is asked of it. Wan's two networks need none of them, and they take half the tim
 sees later in that process, so its pipelines are of no use there.
 """
 
-import importlib
 import sys
 
 BESIDE = ("accelerate", "peft", "scipy", "torchvision", "transformers")
 
 
-def import_diffusers() -> None:
-    """Nothing happens where diffusers is imported already."""
-    if "diffusers" in sys.modules:
-        return
-    hidden = {name: None for name in BESIDE if name not in sys.modules}
+def import_diffusers(lean: bool) -> None:
+    """Import diffusers, lean or as it is. If it is imported already, nothing changes."""
+    hidden = {name: None for name in BESIDE if lean and not {name, "diffusers"} & sys.modules.keys()}
     sys.modules |= hidden  # type: ignore[arg-type]  # None is how Python says that there is no such module
     try:
-        importlib.import_module("diffusers.models.modeling_utils")  # what all its models are built on
+        import diffusers.models.modeling_utils  # noqa: F401 - what all its models are built on
     finally:
         for name in hidden:
             del sys.modules[name]

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property, partial
@@ -16,7 +15,6 @@ from gnvc_vd.backbone.encoders import IMAGE_ENCODER, ImageEncoder, NoTextEncoder
 from gnvc_vd.backbone.folder import BackboneReference, ModelDescription, write_description
 from gnvc_vd.backbone.lean_diffusers import import_diffusers
 from gnvc_vd.backbone.light_vae import LightVae
-from gnvc_vd.backbone.shapes import shapes_only
 from gnvc_vd.backbone.sources import DIT_FILE, EMPTY_PROMPT, VAE_FILE, Tensors, WeightSource, fill, find, from_seed
 from gnvc_vd.backbone.streaming import VideoVae
 from gnvc_vd.backbone.tiles import Tiling
@@ -64,18 +62,14 @@ class Backbone:
     load_dit: Callable[[], "WanDit"]
     files: Mapping[str, Path]  # the loaded files; empty for random weights
     note: str = ""
-    late_seconds: float = 0.0  # of loading what was asked for late: the transformer, and whatever its owner adds
 
     def __post_init__(self) -> None:
         self.load_dit = cache(self.load_dit)  # copies by dataclasses.replace share the transformer
 
     @cached_property
     def dit(self) -> "WanDit":
-        begun = time.perf_counter()
         with torch.inference_mode(False):  # usable outside inference mode too
-            loaded = self.load_dit().to(self.vae.mean.device)
-        self.late_seconds += time.perf_counter() - begun
-        return loaded
+            return self.load_dit().to(self.vae.mean.device)
 
     @cached_property
     def hashes(self) -> dict[str, str]:
@@ -131,8 +125,7 @@ def random_backbone(sizes: Preset, options: Options | None = None) -> Backbone:
 def new_vae(preset: VaePreset, options: Options) -> VideoVae:
     """Build a preset's VAE with untrained weights: Wan's, or the light one, which does not need diffusers."""
     if preset.architecture == "wan":
-        if options.lean:
-            import_diffusers()
+        import_diffusers(options.lean)
         from gnvc_vd.backbone.wan_vae import WanVae, build_vae
 
         return WanVae(build_vae(preset), options.kernels, options.tiling)
@@ -177,8 +170,7 @@ def _backbone(source: WeightSource, options: Options) -> Backbone:
 
 
 def _dit(source: WeightSource, options: Options) -> "WanDit":
-    if options.lean:
-        import_diffusers()
+    import_diffusers(options.lean)
     from gnvc_vd.backbone.dit import WanDit, build_dit, keep_in_float32
 
     def build() -> WanDit:
@@ -199,7 +191,7 @@ def _with_weights(build: Callable[[], M], tensors: Callable[[], Tensors] | None,
             torch.manual_seed(seed)
             made = build()
     else:
-        with shapes_only():
+        with torch.device("meta"):  # so that a wrong size is found before any memory is taken for it
             made = build()
         fill(cast(nn.Module, made.model), tensors(), where)
     return made.eval().requires_grad_(False)

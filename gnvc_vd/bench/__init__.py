@@ -10,7 +10,6 @@ from collections.abc import Sequence
 import gnvc_vd.common.compat  # noqa: F401 - before any stage imports compressai
 from gnvc_vd.bench.harness import PrintLine, Report, print_nothing
 from gnvc_vd.common.strict import require
-from gnvc_vd.conventions import UsageError
 
 STAGES = ("video", "backbone", "entropy", "refine", "codec", "gvc", "training")
 Sizes = Sequence[tuple[int, int]]
@@ -22,9 +21,8 @@ def run(stages: Sequence[str], print_line: PrintLine = print_nothing, sizes: Siz
     Args:
         sizes: of the video for the codec stage; its own default if empty.
     """
-    unknown = [stage for stage in stages if stage not in STAGES]
-    if unknown:
-        raise UsageError(f"there is no stage {unknown[0]!r}; the stages are {', '.join(STAGES)}")
+    for stage in stages:
+        require(stage in STAGES, f"there is no stage {stage!r}; the stages are {', '.join(STAGES)}")
     require(not sizes or "codec" in (stages or STAGES), "--sizes is an option of the codec stage")
     figures: dict[str, float] = {}
     for stage in stages or STAGES:

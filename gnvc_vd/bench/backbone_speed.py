@@ -17,7 +17,6 @@ SIDE = 256
 WIDTHS = (16, 32)
 HEADLINE = 16  # the width whose ratios are the stage's figures
 LENGTHS = (25, 97)
-WINDOW, ROUNDS = 25, 3  # of tiny
 
 
 def measure(print_line: PrintLine = print_nothing) -> Report:

@@ -28,7 +28,6 @@ from gnvc_vd.bench.harness import PrintLine, Report, device_name, print_nothing
 from gnvc_vd.bitstream.playback import DecodeOptions
 from gnvc_vd.codecs.load import load
 from gnvc_vd.codecs.transcode import DecodeResult, EncodeResult, decode_file, encode_video
-from gnvc_vd.common.strict import require
 from gnvc_vd.conventions import Colour, GnvcError
 from gnvc_vd.learned.bottleneck.base import Bottleneck
 from gnvc_vd.learned.codec import EncodeOptions, GnvcVd
@@ -41,25 +40,20 @@ QUALITY = 20  # the highest that tiny refines by default
 SIZES, FRAMES, STEPS, DEFAULT_STEPS, ROUNDS = ((256, 256),), 25, (0, 1, 5), 1, 2
 FILM = Path(__file__).parents[1] / "assets/clips/bunny.mp4"
 HYBRIDS = {  # levels chosen for roughly similar quality
-    "x265 medium": Hybrid("x265", (37,), "random-access", preset="medium"),
-    "x265 slow": Hybrid("x265", (37,), "random-access", preset="slow"),
-    "VVenC faster": Hybrid("vvenc", (42,), "random-access", preset="faster"),
+    f"{encoder} {preset}": Hybrid(encoder, (level,), "random-access", preset=preset)
+    for encoder, preset, level in (("x265", "medium", 37), ("x265", "slow", 37), ("vvenc", "faster", 42))
 }
 STAGES = {  # by the functions that do the work
-    VideoVae.encode_step: "VAE",
-    VideoVae.decode_step: "VAE",
-    Bottleneck.compress: "transform and entropy",
-    Bottleneck.decompress: "transform and entropy",
-    Refiner.forward: "refinement",
-    stabilise: "pan search",
-    Video.__iter__: "reading",
-    FrameWriter.write: "writing",
+    "reading": (Video.__iter__,),
+    "pan search": (stabilise,),
+    "VAE": (VideoVae.encode_step, VideoVae.decode_step),
+    "transform and entropy": (Bottleneck.compress, Bottleneck.decompress),
+    "refinement": (Refiner.forward,),
+    "writing": (FrameWriter.write,),
 }
 
 
 def measure(print_line: PrintLine = print_nothing, sizes: Sequence[tuple[int, int]] = SIZES) -> Report:
-    even = all(side % 2 == 0 for size in sizes for side in size)
-    require(even, "sizes must be even, as x265 and VVenC need them")
     device = "cuda" if torch.cuda.is_available() else "cpu"
     dtypes = dict.fromkeys((torch.float32, decoder_dtype("auto", torch.device(device))))
     codecs = {dtype: load("tiny", Options(vae_decoder=dtype, transformer=dtype)).to(device) for dtype in dtypes}
@@ -125,8 +119,7 @@ def _key(row: str) -> str:
 def stage_shares(work: Callable[[], EncodeResult | DecodeResult]) -> dict[str, float]:
     """Run once and return each stage's share of the seconds."""
     profile = Profile()
-    total, shares = profile.runcall(work).seconds, dict.fromkeys(STAGES.values(), 0.0)
-    seconds = {entry.code: entry.totaltime for entry in profile.getstats()}
-    for function, stage in STAGES.items():
-        shares[stage] += seconds.get(function.__code__, 0.0) / total
+    total = profile.runcall(work).seconds
+    seconds = {entry.code: entry.totaltime / total for entry in profile.getstats()}
+    shares = {name: sum(seconds.get(one.__code__, 0) for one in functions) for name, functions in STAGES.items()}
     return {stage: share for stage, share in shares.items() if share}

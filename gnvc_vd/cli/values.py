@@ -2,13 +2,10 @@
 
 import re
 from argparse import ArgumentTypeError
-from collections.abc import Callable
 from fractions import Fraction
-from typing import TypeVar
 
 from gnvc_vd.conventions import COMMON_RATES
 
-T = TypeVar("T")
 MAX_NUMBER = (1 << 63) - 1
 DIGITS = 19  # longest number that is parsed
 RATE = re.compile(r"\d{1,9}(\.\d{1,9}|/\d{1,9})?")
@@ -57,10 +54,6 @@ def size(text: str) -> tuple[int, int]:
     if not x:
         raise ArgumentTypeError(f"{text!r} is not WxH, as in 1920x1080")
     return positive(width), positive(height)
-
-
-def several(read: Callable[[str], T]) -> Callable[[str], tuple[T, ...]]:
-    return lambda text: tuple(read(one) for one in text.split(","))
 
 
 def rate(text: str) -> Fraction:

@@ -56,10 +56,7 @@ class Codec(Protocol[Settings]):
     note: str  # a message for the user about the model; may be empty
     coded_identity: bytes
     shown_identity: bytes
-
-    @property
-    def late_seconds(self) -> float:
-        """Of loading, so far, what is loaded when it is first asked for: a refiner, a transformer."""
+    late_seconds: float  # of loading what is loaded when it is first used: a refiner
 
     def to(self, device: "torch.device | str") -> Self: ...
 

@@ -21,7 +21,6 @@ from gnvc_vd.backbone.folder import (
     read_description,
     write_description,
 )
-from gnvc_vd.backbone.shapes import shapes_only
 from gnvc_vd.backbone.sources import fill, model_folder, read_tensors
 from gnvc_vd.backbone.weights import Backbone, Options, load_backbone, save_backbone
 from gnvc_vd.bitstream import CodecId, Header
@@ -52,7 +51,7 @@ def load(name: str | Path | None = None, options: Options | None = None) -> Gnvc
     backbone, folder = load_backbone(name, options), model_folder(name)
     reference = _reference(folder)
     if reference is not None:
-        with shapes_only():
+        with torch.device("meta"):
             bottleneck = bottleneck_of(reference.bottleneck, reference.thrift)
         states = _codec_states(folder, reference, bottleneck)
         fill(bottleneck, states[CODEC_FILE], str(folder), stored_names(bottleneck))

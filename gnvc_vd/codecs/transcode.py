@@ -39,7 +39,7 @@ class EncodeResult:
     model: str
     kbps: float
     target_bytes: float | None  # target for the whole file, if a rate or a size was set
-    loading_seconds: float
+    loading_seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def encode_video(
     on_unit: Callable[[Unit], object] = lambda _: None,
 ) -> EncodeResult:
     """Encode up to `frames` frames to a file; `notify` is called with the notices of the reader and the encoder."""
-    start, late, info = time.perf_counter(), codec.late_seconds, video.info
+    start, info = time.perf_counter(), video.info
     for notice in info.notices:
         notify(notice)
     with _output(target) as stream:
@@ -102,10 +102,9 @@ def encode_video(
         notify(f"a tail of fewer than {least} frames joins the GOP before it: the longest GOP has {longest} frames")
     size, wanted = writer.bytes_written, settings.target_bytes(info, count)
     rates = bits_per_pixel(size, info.width, info.height, count), kilobits_per_second(size, count, info.rate)
-    late = codec.late_seconds - late
-    seconds = time.perf_counter() - start - late
+    seconds = time.perf_counter() - start
     picture = info.width, info.height
-    return EncodeResult(size, rates[0], count, *picture, seconds, gops, quality, codec.name, rates[1], wanted, late)
+    return EncodeResult(size, rates[0], count, *picture, seconds, gops, quality, codec.name, rates[1], wanted)
 
 
 def decode_file(

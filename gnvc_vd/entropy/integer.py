@@ -60,7 +60,8 @@ class IntegerConv(nn.Module):
         self.kernel, self.extra_bits, self.reach = kernel, extra_bits, reach
         self.weight = nn.Parameter(torch.empty(outputs, inputs, kernel, kernel))
         self.bias = nn.Parameter(torch.zeros(outputs))
-        nn.init.kaiming_normal_(self.weight, nonlinearity="linear")
+        if not self.weight.is_meta:  # torch would import its compiler to draw nothing, a second's work
+            nn.init.kaiming_normal_(self.weight, nonlinearity="linear")
         self.register_buffer("weight_integers", torch.zeros(outputs, inputs * kernel * kernel, dtype=torch.int16))
         self.register_buffer("bias_integers", torch.zeros(outputs, dtype=torch.int64))
         self.register_buffer("shift", torch.full((outputs,), extra_bits + 1, dtype=torch.int64))

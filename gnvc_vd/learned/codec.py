@@ -121,21 +121,18 @@ class GnvcVd:
     load_refiner: Callable[[], "Refiner"]
     note: str = ""
     refinement: Refinement = field(default_factory=Refinement)
+    late_seconds = 0.0  # taken to load the refiner
 
     def __post_init__(self) -> None:
         self.coded_identity = coded_identity(self.bottleneck.eval())
 
     @cached_property
     def refiner(self) -> "Refiner":
-        begun, before = time.perf_counter(), self.backbone.late_seconds
+        begun = time.perf_counter()
         with torch.inference_mode(False):  # usable outside inference mode too
             loaded = self.load_refiner().eval().to(self.device)
-        self.backbone.late_seconds = before + time.perf_counter() - begun  # the transformer's among them
+        self.late_seconds = time.perf_counter() - begun
         return loaded
-
-    @property
-    def late_seconds(self) -> float:
-        return self.backbone.late_seconds
 
     @property
     def refines(self) -> bool:

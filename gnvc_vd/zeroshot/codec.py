@@ -52,6 +52,8 @@ class Gvc:
         stills: what codes given frames.
     """
 
+    late_seconds = 0.0  # its transformer, loaded at the first step, counts as coding
+
     def __init__(self, prior: Backbone, stills: StillCodec | None = None) -> None:
         self.prior, self.stills = prior, stills or Av1()
         self.name, self.note = prior.name, prior.note
@@ -63,10 +65,6 @@ class Gvc:
     @property
     def device(self) -> torch.device:
         return self.prior.vae.mean.device
-
-    @property
-    def late_seconds(self) -> float:
-        return self.prior.late_seconds
 
     def to(self, device: torch.device | str) -> "Gvc":
         self.prior.to(device)

@@ -13,7 +13,6 @@ from gnvc_vd.baselines.hybrid import Hybrid
 from gnvc_vd.bench import codec_speed
 from gnvc_vd.bench.codec_speed import HYBRIDS, measure, stage_shares
 from gnvc_vd.bench.harness import waves
-from gnvc_vd.conventions import UsageError
 from gnvc_vd.learned.codec import EncodeOptions
 
 
@@ -66,8 +65,3 @@ def test_every_way_has_its_row_and_a_missing_encoder_is_said(monkeypatch: pytest
     fps |= {f"codec_64x64_decode_l_{steps}_{kind}_fps" for steps in (0, 1) for kind in kinds}
     assert set(report.figures) == fps
     assert "reading" in rows["64×64, encode"] and "writing" in rows[ways[0]]
-
-
-def test_odd_sizes_are_refused() -> None:
-    with pytest.raises(UsageError, match="sizes must be even"):
-        measure(sizes=((64, 63),))

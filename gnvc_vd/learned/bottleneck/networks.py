@@ -116,7 +116,8 @@ def channels_last(x: Tensor, like: nn.Conv2d) -> Tensor:
 def convolution(inputs: int, outputs: int, size: int, stride: int = 1, padding: int = 0) -> nn.Conv2d:
     """One that leaves the variance as it was: symbols and hyper-latents that begin as zeros would not train."""
     layer = nn.Conv2d(inputs, outputs, size, stride, padding)
-    nn.init.kaiming_normal_(layer.weight, nonlinearity="linear")
+    if not layer.weight.is_meta:  # as in IntegerConv
+        nn.init.kaiming_normal_(layer.weight, nonlinearity="linear")
     return layer
 
 

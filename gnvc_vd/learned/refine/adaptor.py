@@ -14,7 +14,6 @@ import torch
 from diffusers import WanTransformer3DModel, WanVACETransformer3DModel
 from torch import Tensor
 
-from gnvc_vd.backbone.shapes import shapes_only
 from gnvc_vd.backbone.sources import read_tensors, shards
 from gnvc_vd.common import strict
 from gnvc_vd.common.strict import require
@@ -84,7 +83,7 @@ def start_from_vace(model: WanVACETransformer3DModel, folder: Path) -> None:
 
 def _empty(base: WanTransformer3DModel, layers: Sequence[int], channels: int) -> WanTransformer3DModel:
     config = {name: value for name, value in dict(base.config).items() if not name.startswith("_")}
-    with shapes_only():
+    with torch.device("meta"):
         if not layers:
             return WanTransformer3DModel(**config)
         # diffusers wants layer 0 among them but only counts the layers when it builds; its forward goes by the
