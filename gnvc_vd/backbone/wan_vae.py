@@ -1,8 +1,8 @@
-"""Wan's causal video VAE as a stream. The numbers are those of diffusers' own `encode` and `decode`.
+"""Wan's causal video VAE as a streaming VAE, with the same results as diffusers' own `encode` and `decode`.
 
-Memory is a step's, however long the clip. Layers may take kernels that suit a CPU, the same sums in another order: for
-a batch of one, torch sends small 3-D convolutions to the naive `slow_conv3d`, and a norm over channels, which are far
-apart in memory, to a scalar loop. With diffusers' layers those two are most of a decoding step.
+Memory is that of one step for clips of any length. On a CPU, layers may use faster kernels with another order of sums:
+for a batch of one, torch runs small 3-D convolutions as the naive `slow_conv3d`, and norms over channels, which are far
+apart in memory, as a scalar loop. With diffusers' layers, these two take most of a decoding step.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,18 +20,18 @@ from gnvc_vd.presets import VaePreset
 
 # One entry per cached convolution and tile; diffusers' decoder leaves a marker string in some after the first step.
 Caches = list[Tensor | str | None]
-TileStep = Callable[[Tensor, Caches], Tensor]  # fills in the caches
+TileStep = Callable[[Tensor, Caches], Tensor]  # updates the caches
 STEP_MEMORY = 18 * 2**30 / (1280 * 720) / 96 / 2  # bytes for each pixel, base channel and byte of a number; an H100's
 SHARE = 0.7  # of a GPU's memory, for a step; the rest is for weights and the transformer
 EPSILON = 1e-12  # of torch.nn.functional.normalize
 
 
 class WanVae(VideoVae):
-    """diffusers' AutoencoderKLWan as a stream.
+    """diffusers' AutoencoderKLWan as a streaming VAE.
 
     Args:
-        kernels: "stock" is what torch picks, which for one small clip on a CPU is a naive loop; "auto" takes
-            oneDNN's kernel wherever it can run (faster, last bits differ: `gnvc-vd bench backbone` prints it).
+        kernels: "stock": torch's choice, which on a CPU is a naive loop for small clips; "auto": oneDNN's kernels
+            where they can run (faster, but the last bits differ: see `gnvc-vd bench backbone`).
         tiling: work in tiles, for pictures whose features do not fit in memory; "auto": where on a GPU they do not.
     """
 
@@ -66,7 +66,7 @@ class WanVae(VideoVae):
     def _in_tiles(
         self, step: TileStep, count: int, state: State | None, x: Tensor, scale: float, scale_after: float
     ) -> tuple[Tensor, State]:
-        """One step for every tile, each with its own caches; scales are resolutions as parts of the picture's."""
+        """Run one step in tiles, each with its own caches; scales are resolutions relative to the picture's."""
         size = [side / scale for side in x.shape[3:]]
         tiling = self._tiling_of(x, size)
         tiles = cut(x, tiling, scale)
@@ -91,7 +91,7 @@ def tiling_that_fits(size: Sequence[float], base_dim: int, bytes_each: int, memo
 
 
 def build_vae(preset: VaePreset) -> AutoencoderKLWan:
-    """The module of a preset, with random weights."""
+    """Build a preset's VAE with random weights."""
     return AutoencoderKLWan(
         base_dim=preset.base_dim,
         z_dim=LATENT_CHANNELS,
@@ -101,7 +101,7 @@ def build_vae(preset: VaePreset) -> AutoencoderKLWan:
 
 
 class FastCausalConv3d(WanCausalConv3d):
-    """oneDNN's kernel on a CPU, and no padded copy of the features: the kernel pads height and width itself."""
+    """WanCausalConv3d with oneDNN's kernel on a CPU, and without a padded copy of the features."""
 
     def forward(self, x: Tensor, cache_x: Tensor | None = None) -> Tensor:
         width, _, height, _, before, _ = self._padding
@@ -118,7 +118,7 @@ class FastCausalConv3d(WanCausalConv3d):
 
 
 class FastRmsNorm(WanRMS_norm):
-    """A vectorised sum of squares over the channels, and one pass less over the features."""
+    """WanRMS_norm with a vectorised sum of squares, and one pass less over the features."""
 
     def forward(self, x: Tensor) -> Tensor:
         if x.dtype != torch.float32 or not self.channel_first:
@@ -131,7 +131,7 @@ FASTER: dict[type[nn.Module], type[nn.Module]] = {WanCausalConv3d: FastCausalCon
 
 
 def use_fast_kernels(model: nn.Module) -> None:
-    """Let every layer of the model take its faster kernel, if this build of torch has oneDNN."""
+    """Replace layers by their faster versions, if this build of torch has oneDNN."""
     if not torch.backends.mkldnn.is_available():
         return
     for layer in model.modules():

@@ -1,6 +1,6 @@
-"""GNVC-VD's own seven bytes of the header: how a decoder is meant to refine.
+"""GNVC-VD's parameters in the header, seven bytes: the settings of refinement.
 
-A model's description says it too, for the streams that it writes, with what a header has no bytes for.
+A model's description holds them too, as defaults of its streams, with further fields that a header does not have.
 """
 
 from dataclasses import dataclass
@@ -14,18 +14,18 @@ from gnvc_vd.conventions import QUALITIES, UsageError
 MAX_STEPS = 100
 MAX_SEED = (1 << 24) - 1
 MAX_RATIO = 100
-TILES = range(64, 4097, 16)  # sizes of a tile, in pixels
+TILES = range(64, 4097, 16)  # allowed tile sizes, in pixels
 
 
 @dataclass(frozen=True)
 class Refinement:
-    """Refinement as the encoder meant it; a decoder may take other steps, or none. Without steps there is none.
+    """Refinement settings that the encoder chose; a decoder may take other steps. 0 steps: no refinement.
 
     Args:
-        sigma_0: where it starts, in GOPs that do not say their own.
-        sigma_ratio: of a model alone: its encoder measures each GOP's σ_0, by `flow.sigma_0_for`; None measures none.
-        highest_quality: of a model alone: GOPs of higher qualities are not refined unless a decoder asks for steps.
-        tile: of a model alone: larger pictures are refined in tiles of at most this size in pixels; None: never.
+        sigma_0: start of refinement, for GOPs without their own.
+        sigma_ratio: only in models: the encoder sets each GOP's σ_0 by `flow.sigma_0_for`; None: it does not.
+        highest_quality: only in models: GOPs of higher quality are refined only if a decoder asks for steps.
+        tile: only in models: larger pictures are refined in tiles of at most this size in pixels; None: never.
     """
 
     steps: int = 5
@@ -52,7 +52,7 @@ class Refinement:
             raise UsageError(f"a seed is 0 to {MAX_SEED}, a window at most {frames_of(255)} frames: not {values}")
 
     def describe(self) -> str:
-        """In words, how a decoder is meant to go about it."""
+        """The settings in words."""
         if not self.steps:
             return "as decoded, not refined"
         noise = f"noise × {self.noise_scale:g}, seed {self.seed}" if self.noise_scale else "no noise"
@@ -60,7 +60,7 @@ class Refinement:
         return f"refined in {steps} from σ_0 = {self.sigma_0:g}, {noise}, in windows of {self.window} frames"
 
     def cost(self, unit: Unit) -> dict[str, int]:
-        """Bytes of a unit by what they hold: symbols (with the canvas, where there is one), and an enhancement."""
+        """Bytes of a unit by their content: symbols (with the canvas, if there is one), and an enhancement."""
         return {"symbols": len(unit.payload)} | ({"enhancement": len(unit.enhancement)} if unit.enhancement else {})
 
     def pack(self) -> bytes:

@@ -1,11 +1,11 @@
-"""A camera's pan taken out of a GOP before the VAE and put back after it: frames on a canvas on which the scene stands.
+"""Compensation of a camera pan: frames are placed on a larger canvas, on which the scene stands still.
 
-    frames ─pan of each, ¼ pixels─▶ ─fractions by a windowed sinc, whole pixels by placing─▶ canvas ─▶ VAE ─▶ …
-    … ─▶ VAE ─▶ decoded canvas ─cut out where the frame was placed, fractions back─▶ frames
+    frames ─shift by the fraction of the pan (windowed sinc)─▶ ─place at whole pixels─▶ canvases ─▶ VAE ─▶ …
+    … ─▶ VAE ─▶ decoded canvases ─crop at the same place─▶ ─shift back─▶ frames
 
-What a frame does not cover is filled from the frames nearest in time that do, so it stands still and costs little. A
-decoder needs two small numbers a frame, at the beginning of the payload (docs/format.md). Only pictures are shifted,
-in the shown world: no symbol depends on it. How an encoder finds a canvas is pan_search.py's affair.
+The part of a canvas that its frame does not cover is filled from the nearest frames in time that do, so that it stands
+still and takes few bits. A decoder needs two small numbers per frame, at the start of the payload (docs/format.md). No
+symbol depends on the shifts, which change pictures only. pan_search.py finds an encoder's canvas.
 """
 
 from dataclasses import dataclass
@@ -22,23 +22,23 @@ from gnvc_vd.conventions import Frame
 
 Numbers = npt.NDArray[Any]
 
-PARTS = 4  # of a pixel
-REACH = 128  # pixels from the first frame, at most
-LARGEST_STEP = 40  # pixels from one frame to the next, at most
-TAPS = 4  # of the sinc, each way
-ORDER_BITS = 3  # what a packed canvas begins with: the order of its Exp-Golomb codes
-MAX_ZEROS = 10  # that a code begins with, fewer than
-WRONG = "what a payload begins with is no canvas"
-MAX_BYTES = 1200  # of packed pans: 252 steps of the largest size take fewer
+PARTS = 4  # pans are in quarters of a pixel
+REACH = 128  # largest distance from the first frame, in pixels
+LARGEST_STEP = 40  # largest step from one frame to the next, in pixels
+TAPS = 4  # taps of the sinc on each side
+ORDER_BITS = 3  # bits of the order of the Exp-Golomb codes, at the start of a packed canvas
+MAX_ZEROS = 10  # a code begins with fewer zeros than this
+WRONG = "the payload does not begin with a valid canvas"
+MAX_BYTES = 1200  # limit of packed pans; 252 steps of the largest size take fewer
 
 
 @dataclass(frozen=True, eq=False)
 class Canvas:
-    """Where the frames of a GOP lie.
+    """The positions of a GOP's frames on their canvases.
 
     Args:
-        pans: how far down and right of the first frame's place each is put, T 2 whole numbers of quarter pixels.
-        height, width: of a frame.
+        pans: each frame's offset (down, right) from the first frame, T 2 integers in quarter pixels.
+        height, width: size of a frame.
     """
 
     pans: Numbers
@@ -47,23 +47,25 @@ class Canvas:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Height and width of the smallest canvas that holds every frame."""
+        """Height and width of the smallest canvas that contains every frame."""
         whole, _ = self._places()
         height, width = whole.max(0).tolist()
         return self.height + height, self.width + width
 
     @property
     def within(self) -> bool:
-        """Whether a stream can say its pans."""
+        """Whether the pans are within the limits of a stream."""
         steps = np.abs(np.diff(self.pans, axis=0)).max(initial=0)
         return bool(np.abs(self.pans).max() <= PARTS * REACH and steps <= PARTS * LARGEST_STEP)
 
     def place_frames(self, frames: Frame) -> Frame:
-        """Pictures T H W C to a canvas of each."""
+        """Place each of the frames T H W C on a canvas of its own, and fill the rest."""
         whole, parts = self._places()
         height, width = self.size
         moved, canvases = shift_frames(frames, parts), np.empty((len(frames), height, width, frames.shape[3]), np.uint8)
-        ages = np.full((len(frames), height, width), len(frames), np.int16)  # of what is there, in frames
+        ages = np.full(
+            (len(frames), height, width), len(frames), np.int16
+        )  # distance in time of each pixel's source, in frames
         for frame, canvas, age, (y, x) in zip(moved, canvases, ages, whole.tolist(), strict=True):
             around = ((y, height - self.height - y), (x, width - self.width - x), (0, 0))
             canvas[:] = np.pad(frame, around, mode="edge")
@@ -80,13 +82,13 @@ class Canvas:
         return canvases
 
     def _around(self, top: int, left: int) -> list[tuple[slice, slice]]:
-        """The parts of a canvas that a frame placed there does not cover."""
+        """The four rectangles of a canvas around a frame placed at (top, left)."""
         down, right = slice(top, top + self.height), slice(left, left + self.width)
         beside = [(down, slice(0, left)), (down, slice(right.stop, None))]
         return [(slice(0, top), slice(None)), *beside, (slice(down.stop, None), slice(None))]
 
     def crop_frames(self, canvases: Frame, first: int = 0) -> Frame:
-        """Frames `first` and later, cut out of a canvas of each."""
+        """Crop the frames `first`, first + 1, … out of their canvases."""
         whole, parts = (values[first : first + len(canvases)] for values in self._places())
         height, width = self.height + 2 * TAPS, self.width + 2 * TAPS
         cut = np.empty((len(canvases), height, width, 3), np.uint8)
@@ -95,7 +97,7 @@ class Canvas:
         return shift_frames(cut, -parts)[:, TAPS:-TAPS, TAPS:-TAPS]
 
     def pack(self) -> bytes:
-        """The steps between pans in Exp-Golomb codes of the order that makes them shortest."""
+        """Pack the steps between pans in Exp-Golomb codes, of the order that gives the fewest bits."""
         if not self.within:
             raise ValueError("these pans are too large for a stream")
         steps = np.diff(self.pans, axis=0).ravel().tolist()
@@ -106,7 +108,7 @@ class Canvas:
 
     @classmethod
     def parse(cls, data: bytes, frames: int, height: int, width: int) -> tuple["Canvas", int]:
-        """The canvas of so many frames of this size that hostile bytes begin with, and how many bytes it takes."""
+        """Parse the canvas at the start of untrusted bytes; also return the number of its bytes."""
         bits = "".join(f"{byte:08b}" for byte in data[:MAX_BYTES])
         steps, place = list[int](), ORDER_BITS
         while len(steps) < 2 * (frames - 1):
@@ -115,17 +117,17 @@ class Canvas:
         size = -(-place // 8)
         require(len(bits) >= ORDER_BITS and "1" not in bits[place : 8 * size], WRONG, BitstreamError)
         canvas = cls(np.array([0, 0, *steps]).reshape(-1, 2).cumsum(0), height, width)
-        require(canvas.within, "the camera of a canvas goes too far", BitstreamError)
+        require(canvas.within, "the pans of a canvas are out of bounds", BitstreamError)
         return canvas, size
 
     def _places(self) -> tuple[Numbers, Numbers]:
-        """Whole pixels from the canvas' corner, and the quarter pixels beside them, T 2 each."""
+        """Positions from the canvas' corner in whole pixels, and remaining quarter pixels, T 2 each."""
         whole = (self.pans + PARTS // 2) // PARTS
         return whole - whole.min(0), self.pans - PARTS * whole
 
 
 def shift_frames(frames: Frame, parts: Numbers) -> Frame:
-    """Each of T H W C down and right by so many quarter pixels."""
+    """Shift each of the frames T H W C down and right by `parts` quarter pixels."""
     moved = frames.copy()
     for frame, amounts in zip(moved, parts.tolist(), strict=True):
         if any(amounts):
@@ -137,7 +139,7 @@ def shift_frames(frames: Frame, parts: Numbers) -> Frame:
 
 
 def _shift_axis(picture: Tensor, axis: int, amount: int) -> Tensor:
-    """H W C by a windowed sinc along one axis; the edges go on."""
+    """Shift H W C along one axis with a windowed sinc; edges are repeated."""
     at = torch.arange(-TAPS, TAPS + 1) + amount / PARTS
     kernel = torch.sinc(at) * torch.sinc(at / (TAPS + 0.5))
     side = picture.shape[axis]
@@ -149,13 +151,13 @@ def _shift_axis(picture: Tensor, axis: int, amount: int) -> Tensor:
 
 
 def _golomb(step: int, order: int) -> str:
-    """An Exp-Golomb code: 0, −1, 1, −2 … count as 0, 1, 2, 3 …"""
+    """The Exp-Golomb code of a step; 0, −1, 1, −2 … are numbered 0, 1, 2, 3 …"""
     number = (2 * step if step >= 0 else -2 * step - 1) + (1 << order)
     return "0" * (number.bit_length() - 1 - order) + f"{number:b}"
 
 
 def _golomb_step(bits: str, place: int) -> tuple[int, int]:
-    """The step whose code begins at a place, in bits whose first say the order; and where the next begins."""
+    """Parse the step at a place in the bits, the first of which are the order; also return the next place."""
     start = bits.find("1", place)
     stop = 2 * start - place + 1 + int(bits[:ORDER_BITS] or "0", 2)
     require(0 <= start < place + MAX_ZEROS and stop <= len(bits), WRONG, BitstreamError)

@@ -1,11 +1,11 @@
-"""The latent codec of GNVC-VD's paper: a GOP's latents to one payload, and back latent by latent.
+"""The contextual latent codec, GNVC-VD's published one: each latent is coded given the ones before it.
 
     l_1 ─▶ y_1 = g_a(l_1)          ─▶ entropy model (anchor)    ─▶ ŷ_1 ─▶ l̂_1 = g_s(ŷ_1)                     ─▶ f_1
     l_t ─▶ y_t = g_a(l_t | past)   ─▶ entropy model (predicted) ─▶ ŷ_t ─▶ l̂_t = l̂_{t−1} + g_s(ŷ_t, f_{t−1})  ─▶ f_t
                    l̂_{t−1}, f_{t−1}     ▲ integer state of ŷ_1 … ŷ_{t−1}
 
 Integers decide symbols (docs/architecture.md, the coded world); g_a, g_s and f are floats. The recursion over g_s
-runs in the precision of its weights, which is float32 unless someone asks otherwise, whatever autocast says.
+runs in the precision of its weights, float32 by default, without autocast.
 """
 
 import hashlib
@@ -27,7 +27,7 @@ from gnvc_vd.presets import ContextualPreset
 
 
 class Contextual(Bottleneck):
-    """Latent after latent, each told by those before it."""
+    """A latent codec with temporal context: latent by latent, each given those before it."""
 
     preset: ContextualPreset
     bounds = LAYER_BOUNDS | {
@@ -62,7 +62,9 @@ class Contextual(Bottleneck):
                 y = model.gains.multiply(self._analyse(latent, past), level)
                 likely = model(y, state, level, uniform)
                 past = self._synthesise(model.gains.divide(likely.symbols, level), past)
-                state = self.state(state, likely.values.detach())  # it learns to predict, not to be predicted
+                state = self.state(
+                    state, likely.values.detach()
+                )  # detached: the state serves prediction and must not shape the symbols
             decoded.append(past.latent)
             features.append(past.feature)
             bits.append(likely.bits)

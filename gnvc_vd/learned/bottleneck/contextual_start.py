@@ -1,12 +1,11 @@
-"""A start for the contextual codec that is measured: at step 0 it is a closed-loop transform code of latents.
+"""Measured start of the contextual codec: before training, it is a closed-loop transform code of latents.
 
     anchor     l_1 − mean     ─2×2 blocks─▶ ─KLT of anchors─▶     y_1 ─gain, rounding─▶ ŷ_1 ─KLTᵀ─▶ + mean    = l̂_1
     predicted  l_t − l̂_{t−1}  ─2×2 blocks─▶ ─KLT of differences─▶ y_t ─gain, rounding─▶ ŷ_t ─KLTᵀ─▶ + l̂_{t−1} = l̂_t
 
-Values of parameters are set and nothing else, so a model that begins like this is like any other. The transforms pass
-latents through their first channels; every block adds nothing yet; the other channels are as random as before but kept
-from the output by the last layer that would let them in, which training opens at its first step. The entropy models say
-no means and the scales that were measured, whatever they see.
+Only values of parameters are set. The transforms pass latents through their first channels, and every block adds zero.
+The other channels stay random, but their weights in the last layer are zero, which training changes at its first step.
+The entropy models predict zero means and the measured scales, for any input.
 """
 
 from typing import TYPE_CHECKING, NamedTuple, cast
@@ -27,14 +26,14 @@ from gnvc_vd.learned.bottleneck.symbol_coding import MIDDLE, MIDDLE_SCALE
 if TYPE_CHECKING:
     from gnvc_vd.learned.bottleneck.contextual import Contextual
 
-COEFFICIENTS = 4 * LATENT_CHANNELS  # of a 2×2 block of places
-HYPER_SCALE = 0.15  # that ẑ are coded with where their gain is one: nearly all are 0, and nearly free
-HYPER_PART = 0.5  # of what a random analysis would say in z
-FEATURE_SCALE = 0.5  # of what ẑ = 0 means: were that 0 too, no gradient would pass where all ẑ are 0
+COEFFICIENTS = 4 * LATENT_CHANNELS  # of a 2×2 block of latents
+HYPER_SCALE = 0.15  # scale of ẑ's tables at a gain of one: nearly all ẑ are 0 and take few bits
+HYPER_PART = 0.5  # factor on the random weights of the last layer of z's analysis
+FEATURE_SCALE = 0.5  # of random biases after ẑ: with zeros, no gradient would pass where all ẑ are 0
 
 
 class BlockCode(NamedTuple):
-    """A transform of 2×2 blocks, and how its coefficients are spread."""
+    """A transform of 2×2 blocks, and the scales of its coefficients."""
 
     basis: Tensor  # components × 64, orthonormal rows, strongest first
     scales: Tensor  # components
@@ -42,12 +41,12 @@ class BlockCode(NamedTuple):
 
 @torch.no_grad()
 def measure(model: "Contextual", latents: Tensor, smallest: float, largest: float) -> None:
-    """Begin as the transform code of latents like these, for qualities with λ from the smallest to the largest.
+    """Initialise the model as a transform code of these latents, for qualities with λ from smallest to largest.
 
     Args:
-        latents: of training clips, N 16 T h w with at least two of each, the first as a GOP begins.
+        latents: latents of training clips, N 16 T h w with T of at least 2; the first is the first of a GOP.
     """
-    require(latents.shape[2] > 1, "what differs from latent to latent is measured on clips of two latents or more")
+    require(latents.shape[2] > 1, "a measured start needs clips of at least two latents, 5 frames")
     log_gain = initial_log_gains(smallest, largest)
     mean = latents[:, :, 0].mean((0, 2, 3))
     blocks = pixel_unshuffle((latents - mean[:, None, None, None]).transpose(1, 2), 2)  # N T 64 h/2 w/2
@@ -61,7 +60,7 @@ def measure(model: "Contextual", latents: Tensor, smallest: float, largest: floa
 
 
 def _block_code(blocks: Tensor, count: int) -> BlockCode:
-    """The KLT of blocks N T 64 h w, as they are about zero."""
+    """The KLT of blocks N T 64 h w, whose mean is taken as zero."""
     flat = blocks.transpose(1, 2).transpose(0, 1).flatten(1).double()
     energy, components = torch.linalg.eigh(flat @ flat.T / flat.shape[1])
     scales = energy.flip(0)[:count].clamp_min(0).sqrt()
@@ -93,10 +92,10 @@ def _zero(layer: nn.Conv2d) -> None:
 
 
 def _pass_on(layer: nn.Conv2d, matrix: Tensor, bias: Tensor | None = None, columns: int | None = None) -> None:
-    """The first outputs become the matrix of the first inputs, O I or O I 2 2, and see no other input.
+    """Set a layer's first outputs to `matrix` (O I or O I 2 2) times its first inputs, and their other weights to 0.
 
     Args:
-        columns: how many inputs they see no more; all by default.
+        columns: number of inputs whose weights are set to 0; default: all.
     """
     weight, outputs = layer.weight, len(matrix)
     weight[:outputs, :columns] = 0
@@ -112,7 +111,9 @@ def _begin_entropy(model: EntropyModel, scales: Tensor, log_gain: Tensor) -> Non
     rise = cast(Tensor, model.gains.rise)
     model.gains.knots.copy_(log_gain.to(rise)[:, None] - rise)
     _begin_hyper(model)
-    nothing = -MIDDLE - float(log_gain.max()) / STEP  # the narrowest table at every quality: of symbols that are 0 yet
+    nothing = (
+        -MIDDLE - float(log_gain.max()) / STEP
+    )  # the narrowest table at every quality, for symbols that are all 0 at first
     tables = torch.full((model.channels,), nothing)
     tables[: len(scales)] = _tables_from_middle(scales)
     for head in (model.first, model.second):
@@ -123,7 +124,7 @@ def _begin_entropy(model: EntropyModel, scales: Tensor, log_gain: Tensor) -> Non
 
 
 def _begin_hyper(model: EntropyModel) -> None:
-    """Cheap, and alive: z is small, gradients pass through its rounding, and at high qualities some ẑ are not 0."""
+    """Initialise the hyperprior so that z is small and takes few bits, but not all ẑ are 0, for gradients to pass."""
     leave = cast(nn.Conv2d, model.analysis[-1])
     leave.weight.mul_(HYPER_PART)
     nn.init.zeros_(cast(Tensor, leave.bias))
@@ -132,5 +133,5 @@ def _begin_hyper(model: EntropyModel) -> None:
 
 
 def _tables_from_middle(scale: Tensor) -> Tensor:
-    """The table of a scale, counted from the one that a network means by zero."""
+    """The table's index for a scale, relative to MIDDLE."""
     return (scale.clamp_min(SMALLEST_SCALE) / MIDDLE_SCALE).log() / STEP

@@ -1,4 +1,4 @@
-"""Which latent codec a preset asks for."""
+"""Build the latent codec of a preset."""
 
 from gnvc_vd.learned.bottleneck.base import Bottleneck
 from gnvc_vd.learned.bottleneck.contextual import Contextual

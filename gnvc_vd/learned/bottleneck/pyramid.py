@@ -1,9 +1,9 @@
-"""A lowest slice as four bands, a Haar transform of 2×2 of its places: what is smooth gathers in the first.
+"""Haar transform of a rotation's lowest slice into four bands; smooth content is concentrated in the first.
 
-    y_0 on h × w places ─▶ smooth, and details across, down and both, each on h/2 × w/2
+    y_0, h × w ─▶ smooth band, and horizontal, vertical and diagonal details, each h/2 × w/2
 
-Orthonormal, so errors and steps mean what they did. A side of odd length is coded with its last place repeated. Entropy
-models of other slices are told of y_0 on its own grid: whitened bands go back there as integers do, exactly.
+It is orthonormal, so errors and quantisation steps keep their meaning. A side of odd length is padded by repeating its
+last row or column. As context for other slices, whitened bands are transformed back to y_0, in exact integers.
 """
 
 import torch
@@ -14,12 +14,17 @@ from gnvc_vd.common.constants import constant
 from gnvc_vd.entropy.integer import REACH, UNITS, in_units, round_shift, straight_round
 from gnvc_vd.learned.bottleneck.slices import CHANNELS, LONGEST
 
-SIGNS = ((1, 1, 1, 1), (1, -1, 1, -1), (1, 1, -1, -1), (1, -1, -1, 1))  # of each band at the four places; halved
+SIGNS = (
+    (1, 1, 1, 1),
+    (1, -1, 1, -1),
+    (1, 1, -1, -1),
+    (1, -1, -1, 1),
+)  # of each band at the four places; the transform is half of it
 RATIO_BITS = 12
 
 
 class Pyramid(nn.Module):
-    """Slices to bands and back."""
+    """The integer inverse of the Haar transform, for whitened bands."""
 
     ratio_integers: Tensor  # lengths bands C
 
@@ -31,10 +36,10 @@ class Pyramid(nn.Module):
         self.ratio_integers.copy_((ratios(log_scales.double()) * (1 << RATIO_BITS)).round())
 
     def values(self, bands: Tensor, log_scales: Tensor, length: int, size: tuple[int, int]) -> Tensor:
-        """Whitened bands, B 4 C h/2 w/2, as the slice they make, whitened by its own scale, B C h w.
+        """Transform whitened bands, B 4 C h/2 w/2, back to their slice, whitened by its own scale, B C h w.
 
         Args:
-            log_scales: of the bands, lengths 4 C.
+            log_scales: logarithms of the bands' scales, lengths 4 C.
         """
         if bands.is_floating_point():
             scaled = straight_round(bands * ratios(log_scales)[length - 1][:, :, None, None] * UNITS) / UNITS
@@ -46,31 +51,31 @@ class Pyramid(nn.Module):
 
 
 def split_bands(slice_: Tensor) -> Tensor:
-    """B C h w to bands B 4 C ⌈h/2⌉ ⌈w/2⌉."""
+    """Transform a slice B C h w to bands B 4 C ⌈h/2⌉ ⌈w/2⌉."""
     height, width = slice_.shape[2:]
     even = pad(slice_, (0, width % 2, 0, height % 2), mode="replicate")
     return torch.einsum("kp,bcphw->bkchw", _signs(slice_) / 2, pixel_unshuffle(even, 2).unflatten(1, (-1, 4)))
 
 
 def join_bands(bands: Tensor, size: tuple[int, int]) -> Tensor:
-    """Bands back to B C h w."""
+    """Transform bands back to a slice B C h w."""
     return _signed_sum(bands, size) / 2
 
 
 def spread(errors: Tensor, size: tuple[int, int]) -> Tensor:
-    """Squared errors of bands, as the slice's: each place has a share of all four."""
+    """Expected squared errors of a slice from those of its bands: each place gets the mean of all four."""
     mean = errors.mean(1).repeat_interleave(2, 2).repeat_interleave(2, 3)
     return mean[:, :, : size[0], : size[1]]
 
 
 def ratios(log_scales: Tensor) -> Tensor:
-    """Of each band's scale to that of the slice which they make, lengths 4 C."""
+    """Ratios of each band's scale to their slice's scale, lengths 4 C."""
     power = (2 * log_scales).exp()
     return (power / power.mean(1, keepdim=True)).sqrt()
 
 
 def _signed_sum(bands: Tensor, size: tuple[int, int]) -> Tensor:
-    """Their signed sum at each place."""
+    """The signed sum of the four bands at each place of the slice."""
     if bands.is_floating_point():
         places = torch.einsum("kp,bkchw->bcphw", _signs(bands), bands)
     else:

@@ -1,8 +1,8 @@
-"""The names by which a latent codec's tensors are known in files and identities, whatever the code calls them.
+"""Names of a latent codec's tensors in files and identities, independent of names in the code.
 
-A stream names its model by hashes over tensors and their names. Were these Python's names, renaming an attribute or a
-class, or adding a field to a preset, would change the identity of every stream. So the names are written here, for each
-kind of part: attribute on the left, stored name on the right. What has no line here is refused.
+Streams identify their model by a hash of its tensors and their names. If these were the attributes' names, renaming an
+attribute would change the identity of every stream. So stored names are listed here, for each class of module: the
+attribute on the left, the stored name on the right. Attributes that are not listed are refused.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ from gnvc_vd.learned.bottleneck.slices import SliceEntropy
 from gnvc_vd.learned.bottleneck.transform import Correction, OrthonormalTransform, Transform
 from gnvc_vd.presets import BottleneckPreset, TransformPreset
 
-ARITHMETIC = 1  # changes whenever the same integers and bytes would decode to other symbols
+ARITHMETIC = 1  # to be raised if the same integers and bytes would decode to other symbols
 IDENTITY_BYTES = 8
 
 
@@ -30,7 +30,7 @@ def _same(names: str) -> dict[str, str]:
     return {name: name for name in names.split()}
 
 
-SCHEMA: dict[type[nn.Module], Mapping[str, str]] = {  # version 1: everything that ARITHMETIC 1 wrote
+SCHEMA: dict[type[nn.Module], Mapping[str, str]] = {  # version 1: all that ARITHMETIC 1 wrote
     Contextual: _same(
         "anchor_analysis anchor_synthesis analysis synthesis extractor anchor_entropy entropy state"
         " table_frequencies frozen"
@@ -59,7 +59,7 @@ SCHEMA: dict[type[nn.Module], Mapping[str, str]] = {  # version 1: everything th
 
 
 def sizes_text(preset: BottleneckPreset) -> str:
-    """What an identity says of the kind and its sizes: version 1 hashed this text, and no other field."""
+    """The codec's kind and sizes as text, which the identity hashes: as in version 1, without newer fields."""
     if isinstance(preset, TransformPreset):
         kind, names = "TransformPreset", "prior state width blocks"
     else:
@@ -68,19 +68,19 @@ def sizes_text(preset: BottleneckPreset) -> str:
 
 
 def stored_names(model: Bottleneck) -> dict[str, str]:
-    """The stored name of every tensor of its state, by the path of attributes that leads to it."""
+    """The stored name of every tensor, by its name in the model's state dict."""
     return {path: _stored_name(model, path) for path in model.state_dict()}
 
 
 def stored_tensors(model: Bottleneck) -> dict[str, Tensor]:
-    """All of its tensors by their stored names: what a file holds."""
+    """All tensors of the model by their stored names, as in a file."""
     state, names = model.state_dict(), stored_names(model)
     return {names[path]: value for path, value in state.items()}
 
 
 def pack_tensors(model: Bottleneck) -> dict[str, Tensor]:
-    """The same in as few bytes as a shipped file needs: integer layers as their integers alone, 8 bits a weight, and
-    weights of other layers in half precision.
+    """The tensors in a compact form for files: only the integers of integer layers, with 8-bit weights, and other
+    layers' weights in half precision.
     """
     tensors = stored_tensors(model)
     for layer in _integer_layers(tensors):
@@ -90,9 +90,9 @@ def pack_tensors(model: Bottleneck) -> dict[str, Tensor]:
 
 
 def unpack_tensors(tensors: Mapping[str, Tensor], model: Bottleneck) -> dict[str, Tensor]:
-    """All of its tensors again; integer layers' floats, if they are not there, are what the integers stand for.
+    """Undo `pack_tensors`; missing floats of integer layers are computed from their integers.
 
-    Nothing is believed of the tensors, which may be a stranger's: what fits no layer is left to who fills the model.
+    The tensors may come from an untrusted file: those that fit no layer are left for `fill` to refuse.
     """
     unpacked_tensors = {name: value.float() if value.is_floating_point() else value for name, value in tensors.items()}
     shapes = {name: value.shape for name, value in stored_tensors(model).items()}
@@ -114,7 +114,7 @@ def _integer_layers(names: Iterable[str]) -> list[str]:
 
 
 def coded_identity(model: Bottleneck) -> bytes:
-    """8 bytes over the integers that decide symbols and the version of the arithmetic: what a stream says of them."""
+    """Hash of the integers that decide symbols and of the arithmetic's version, 8 bytes; streams hold it."""
     digest = hashlib.blake2b(f"{ARITHMETIC} {sizes_text(model.preset)}".encode(), digest_size=IDENTITY_BYTES)
     for name, value in sorted(stored_tensors(model).items()):
         if not value.is_floating_point():
@@ -132,6 +132,6 @@ def _stored_name(module: nn.Module, path: str) -> str:
         elif names is not None and attribute in names:
             words.append(names[attribute])
         else:
-            raise LookupError(f"{type(module).__name__}.{attribute} has no name in the schema of identities")
+            raise LookupError(f"{type(module).__name__}.{attribute} has no stored name in SCHEMA")
         module = getattr(module, attribute)
     return ".".join(words)

@@ -1,4 +1,4 @@
-"""Symbols through an entropy coder, in either direction, and what networks say of them."""
+"""Encode or decode tensors of symbols, and constants that entropy models share."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -10,16 +10,16 @@ from torch import Tensor
 from gnvc_vd.entropy.cdf_tables import SMALLEST, STEP
 from gnvc_vd.entropy.coder import Decoder, Encoder
 
-MIDDLE = 23  # the table of a network that says zero: a scale of about 1.1
+MIDDLE = 23  # the table for a network's output of zero: a scale of about 1.1
 MIDDLE_SCALE = SMALLEST * math.exp(STEP * MIDDLE)
 PARAMETER_REACH = (1 << 15) - 1
 
 Coders = Sequence[Encoder | Decoder]  # one for each clip
-Uniform = Callable[[Tensor], Tensor]  # numbers in [0, 1), as many as another tensor's
+Uniform = Callable[[Tensor], Tensor]  # draws from [0, 1), shaped like the argument
 
 
 def code_symbols(coders: Coders, indexes: Tensor, wanted: Tensor | None) -> Tensor:
-    """The symbols of every clip, B N, through its coder: written if there are some to write, else read."""
+    """Encode `wanted`, B N, each clip with its own coder, or decode if the coders are decoders; return the symbols."""
     tables = indexes.cpu().numpy()
     symbols = np.zeros_like(tables) if wanted is None else wanted.cpu().numpy()
     for clip, coder in enumerate(coders):
@@ -31,7 +31,7 @@ def code_symbols(coders: Coders, indexes: Tensor, wanted: Tensor | None) -> Tens
 
 
 def code_masked_symbols(coders: Coders, indexes: Tensor, mask: Tensor, wanted: Tensor | None) -> Tensor:
-    """Of B C h w only the masked symbols; zero elsewhere."""
+    """Likewise for the masked symbols of B C h w; the others are zero."""
     places = torch.nonzero(mask[0].flatten())[:, 0]
     chosen = None if wanted is None else wanted.flatten(1)[:, places]
     symbols = code_symbols(coders, indexes.flatten(1)[:, places], chosen)

@@ -1,16 +1,16 @@
-"""A latent codec that starts as a transform code: latents ↔ payloads, one rotation (group of latents) at a time.
+"""The transform latent codec: a learned transform code of rotations, which are groups of latents.
 
     l − mean ─2×2 blocks─▶ ─DCT over the rotation─▶ ─basis U─▶ slices y_0 (lowest frequency) … y_T−1
-    y_0 ─▶ four bands, then as every y_a ─gain of the quality─▶ entropy model, told what came earlier ─▶ ŷ_a
+    y_0 ─▶ four bands; bands and other y_a ─gain of the quality─▶ entropy model, given earlier slices ─▶ ŷ_a
     ŷ ─Uᵀ─▶ ─inverse DCT─▶ blocks ─+ correction, in steps of the quantiser─▶ l̂, f
 
-DCT and U are orthonormal, so what is lost in symbols is lost in latents. U starts as the principal components of 2×2
-blocks, every channel's scale as it was measured, the correction as nothing (`measure`): good at step 0.
+DCT and U are orthonormal, so errors of symbols are errors of latents. Before training (`measure`), U is the principal
+components of 2×2 blocks, scales are the measured ones, and the correction is zero.
 
-A GOP is one rotation, or several of one length, the last of which may be shorter. A later one's lowest slice is
-predicted from the blocks before it as if nothing moved, in float32, and only the difference is coded. The blocks are
-those before the correction: then the chain from rotation to rotation is linear and cannot grow, so that two machines
-whose floats differ in the last bit do not drift apart, in whatever precision the correction runs.
+A GOP is one rotation, or several of equal length, of which the last may be shorter. The lowest slice of a later
+rotation is predicted from the blocks before it, as if nothing moved, in float32; only the difference is coded. The
+prediction uses blocks before the correction: it is linear and cannot amplify errors, so machines whose floats differ
+in the last bit do not drift apart, whatever the precision of the correction.
 """
 
 import hashlib
@@ -47,14 +47,14 @@ from gnvc_vd.learned.bottleneck.symbol_coding import Coders, Uniform
 from gnvc_vd.metrics.block_transform import dct_like
 from gnvc_vd.presets import TransformPreset
 
-BASIS_PACE = 1 / 40  # learning rate of the basis over the rest's: faster, it drifts before entropy models follow
+BASIS_PACE = 1 / 40  # relative learning rate of the basis; a faster one drifts before the entropy models follow
 
 
 class Transform(Bottleneck):
-    """A rotation of latents at a time, slice after slice."""
+    """A latent codec that codes rotations slice by slice, from the lowest temporal frequency up."""
 
     preset: TransformPreset
-    places: Tensor  # of the 64 qualities on the trained scale
+    places: Tensor  # places of the 64 qualities on the trained scale
     bounds = LAYER_BOUNDS | {
         **dict.fromkeys(("gain_integers", "inverse_integers"), (1, LARGEST_INTEGER)),
         **dict.fromkeys(("scale_integers", "inverse_scale_integers"), (1, LARGEST_SCALE_INTEGER)),
@@ -96,21 +96,21 @@ class Transform(Bottleneck):
         return {name: self.state_dict()[name] for name in names}
 
     def usual_rotation(self, latents: int) -> int:
-        """As few rotations as there can be, as equal as they can be."""
+        """The rotation that gives the fewest rotations, of nearly equal lengths."""
         return -(-latents // -(-latents // LONGEST))
 
     def unsupported_reason(self, quality: Sequence[int], rotation: int) -> str | None:
         if not 1 <= rotation <= LONGEST:
             return f"a rotation of the transform codec takes 1 to {LONGEST} latents, not {rotation}"
         if len(set(quality)) != 1:
-            return "the transform codec has one quality for a whole GOP: other policies are of the contextual codec"
+            return "the transform codec has one quality for a whole GOP; other policies are for the contextual codec"
         return None
 
     @quantise_weights_once
     def forward(
         self, latents: Tensor, quality: Tensor, uniform: Uniform = torch.rand_like, rotation: int = 0
     ) -> BottleneckOutput:
-        """One quality for each clip, that of its first latent. Symbols are rounded: no noise is drawn."""
+        """As in the base class, with the quality of each clip's first latent for the whole clip, and without noise."""
         check_latents(latents)
         quality = quality[:, 0]
         spent = list[Tensor]()
@@ -179,7 +179,7 @@ class Transform(Bottleneck):
         """Code one rotation, slice by slice: l̂ B 16 T h w and f B F T h w, and the next one's state.
 
         Args:
-            slices: to be coded, B T 64 h w; none while decoding.
+            slices: slices to encode, B T 64 h w; None in decoding.
             code: codes one slice, by the training forward or by entropy coders.
         """
         prediction = self._prediction(past, count)
@@ -218,12 +218,12 @@ class Transform(Bottleneck):
         return DecodedSlice(join_bands(symbols, size), whole, spread(errors, size))
 
     def _band_scales(self) -> Tensor:
-        """Logarithms, lengths 4 64."""
+        """Logarithms of the bands' scales, lengths 4 64."""
         details = self.details.log_scale.unflatten(0, (LONGEST, len(DETAILS)))
         return torch.cat([self.smooth.log_scale[:, None], details], dim=1)
 
     def _decode_blocks(self, slices: Tensor, errors: Tensor, quality: Tensor) -> tuple[DecodedLatent, Tensor]:
-        """l̂ B 16 T h w and f B F T h w, and the blocks before they were corrected."""
+        """Decode slices to l̂ B 16 T h w and f B F T h w; also return the blocks before the correction."""
         place = self.places[quality] if not self.training and bool(self.frozen) else quality
         log_step = -interpolate_knots(self.smooth.start[:, None], place)[:, 0]
         blocks = self.rotation.inverse(slices)
@@ -232,7 +232,7 @@ class Transform(Bottleneck):
         return DecodedLatent(self.rotation.latents(corrected), feature), blocks
 
     def _uncertainty(self, errors: Tensor, log_step: Tensor) -> Tensor:
-        """Log deviation of each latent's error, in steps, as the entropy models expect it; and the log step.
+        """Logarithms of each latent's expected error (standard deviation, in steps) and of the step.
 
         Args:
             errors: expected squared errors of slices, B T 64 h w.
@@ -243,15 +243,15 @@ class Transform(Bottleneck):
         return torch.cat([deviation, step.expand_as(deviation[:, :, :1])], dim=2)
 
     def _prediction(self, past: "RotationState | None", count: int) -> Tensor:
-        """The lowest slice, predicted as if nothing moved; zero for a GOP's first rotation."""
+        """Prediction of the lowest slice from the last rotation; zero for a GOP's first."""
         if past is None:
             return torch.zeros((), device=self.table_frequencies.device)
         return self.rotation.predict_blocks(past.blocks, count)
 
     def _samples_at(self, latents: Tensor, at: SliceIndex, part: Part) -> Tensor:
-        """Bands or slices of training clips at this place, as far as their length allows.
+        """The bands or slices `at` an index in training clips, or the nearest that their length allows.
 
-        Of a later rotation's lowest slice it is what is coded: its difference from the prediction.
+        For the lowest slice of a later rotation, it is the difference from its prediction, which is coded.
         """
         length, number = at
         if part == "higher" and number == 0 and latents.shape[2] > 1:
@@ -263,7 +263,7 @@ class Transform(Bottleneck):
 
 
 class DecodedSlice(NamedTuple):
-    """A decoded slice, its whitened form and expected squared error."""
+    """A decoded slice, the whitened slice and its expected squared error."""
 
     symbols: Tensor
     values: Tensor
@@ -271,10 +271,10 @@ class DecodedSlice(NamedTuple):
 
 
 class RotationState(NamedTuple):
-    """State from one rotation to the next."""
+    """State that one rotation passes to the next."""
 
-    blocks: Tensor  # of its last latent, before the correction
-    history: SliceHistory  # of its integers
+    blocks: Tensor  # blocks of its last latent, before the correction
+    history: SliceHistory  # context from its integers
 
 
 Size = tuple[int, int]
@@ -283,15 +283,15 @@ One = Callable[[SliceEntropy, SliceIndex, Tensor | None, Size, SliceHistory | No
 
 
 class OrthonormalTransform(nn.Module):
-    """Latents to slices and back, orthonormal: a DCT over time, and the basis U of 2×2 blocks.
+    """Orthonormal transform from latents to slices and back: a DCT over time and a basis U of 2×2 blocks.
 
     U is the measured basis times a learned orthogonal matrix, the Cayley transform (I + A)⁻¹ (I − A) of a skew A that
-    starts at zero. It is computed in float32, whatever the rest is cast to.
+    starts at zero. It is always computed in float32.
     """
 
     mean: Tensor  # 16
     measured: Tensor  # 64 64, rows are components
-    basis: Tensor  # 64 64, turned: what is used once training is over
+    basis: Tensor  # 64 64, the learned basis, as used after training
 
     def __init__(self) -> None:
         super().__init__()
@@ -311,7 +311,7 @@ class OrthonormalTransform(nn.Module):
         self.freeze()
 
     def measure_carry(self, latents: Tensor) -> None:
-        """How much of a latent the next rotation keeps, channel by channel; nothing where clips have one latent."""
+        """Measure each channel's gain of the prediction from the last latent; zero if clips have one latent."""
         self.carry.zero_()
         for length in range(1, LONGEST + 1) if latents.shape[2] > 1 else ():
             known, wanted = self.prediction_pair(latents, length)
@@ -328,35 +328,37 @@ class OrthonormalTransform(nn.Module):
         return (known * GAIN_AT_ONE).round() / GAIN_AT_ONE * math.sqrt(after.shape[2]), self(after)[:, 0]
 
     def forward(self, latents: Tensor) -> Tensor:
-        """B 16 T h w to slices B T 64 h/2 w/2, the lowest frequency first."""
+        """Transform latents B 16 T h w to slices B T 64 h/2 w/2, the lowest frequency first."""
         blocks = _blocks(latents - self.centre())
         return self.of_blocks(torch.einsum("at,btchw->bachw", dct_like(blocks, blocks.shape[1]), blocks))
 
     def inverse(self, slices: Tensor, squared: bool = False) -> Tensor:
-        """Back to blocks B T 64 h/2 w/2.
+        """Transform slices back to blocks B T 64 h/2 w/2.
 
         Args:
-            squared: slices hold independent squared errors, and so will the blocks.
+            squared: whether slices are expected squared errors, which add up; so are the blocks then.
         """
         matrix, basis = dct_like(slices, slices.shape[1]), self._basis()
         matrix, basis = (matrix.square(), basis.detach().square()) if squared else (matrix, basis)
         return torch.einsum("at,bakhw,kc->btchw", matrix, slices, basis)
 
     def of_blocks(self, blocks: Tensor) -> Tensor:
-        return torch.einsum("kc,btchw->btkhw", self._basis(), blocks)  # a product: convolutions may run in TF32
+        return torch.einsum("kc,btchw->btkhw", self._basis(), blocks)  # not a convolution, which might run in TF32
 
     def predict_blocks(self, blocks: Tensor, count: int) -> Tensor:
-        """The lowest slice of so many latents that are all like one before them, B 64 h/2 w/2."""
+        """Predict the lowest slice of `count` latents from the blocks of the latent before them, B 64 h/2 w/2."""
         share = clamp_with_gradient(self.carry[count - 1].float(), 0, 1) * math.sqrt(count)
         return share[:, None, None] * self.of_blocks(blocks[:, None])[:, 0]
 
     def latents(self, blocks: Tensor) -> Tensor:
-        """B T 64 h/2 w/2 to B 16 T h w."""
+        """Convert blocks B T 64 h/2 w/2 to latents B 16 T h w."""
         return pixel_shuffle(blocks, 2).transpose(1, 2) + self.centre()
 
     def learned_basis(self) -> Tensor:
         skew, one = BASIS_PACE * (self.turn - self.turn.T), torch.eye(CHANNELS, device=self.turn.device)
-        solved, _ = torch.linalg.solve_ex(one + skew, one - skew)  # never singular: a check would wait for the device
+        solved, _ = torch.linalg.solve_ex(
+            one + skew, one - skew
+        )  # never singular; solve would check, and wait for the device
         return solved @ self.measured
 
     def freeze(self) -> None:
@@ -383,14 +385,14 @@ class Correction(nn.Module):
         nn.init.zeros_(cast(Tensor, self.leave.bias))
 
     def forward(self, blocks: Tensor, quality: Tensor, step: Tensor) -> tuple[Tensor, Tensor]:
-        """Corrected blocks B T 64 h w, and features of them, B T W/4 2h 2w."""
+        """Corrected blocks B T 64 h w, and features B T W/4 2h 2w."""
         count = blocks.shape[1]
         before = torch.cat([blocks[:, :1], blocks[:, :-1]], dim=1)
         after = torch.cat([blocks[:, 1:], blocks[:, -1:]], dim=1)
         seen = torch.cat([blocks, before, after, blocks.mean(1, keepdim=True).expand_as(blocks)], dim=2)
         quality_features = interpolate_knots(self.quality_knots, quality).repeat_interleave(count, 0)[:, :, None, None]
         x = seen.flatten(0, 1).to(self.enter.weight.dtype).contiguous(memory_format=torch.channels_last)
-        # A latent at a time where no gradient is followed: pictures may be large.
+        # One latent at a time outside training, as pictures may be large.
         rows = [slice(None)] if self.training else [slice(row, row + 1) for row in range(len(x))]
         hidden = torch.cat([self.blocks(self.enter(x[row]) + quality_features[row]) for row in rows])
         added = self.leave(hidden).float().view_as(blocks)
@@ -406,11 +408,11 @@ def _append_history(seen: SliceHistory | None, values: Tensor) -> SliceHistory:
 
 
 def _expected_error(levels: Tensor, gain: Tensor) -> Tensor:
-    """Expected squared error of a rounded coefficient: about its variance, and at most a uniform step's 1/12."""
+    """Expected squared error of a rounded coefficient: near its variance if that is small, at most 1/12 of a step²."""
     variance = likelihoods.scale_of(levels).square()
     return variance / (1 + 12 * variance) / gain.square()
 
 
 def _blocks(latents: Tensor) -> Tensor:
-    """B 16 T h w to B T 64 h/2 w/2."""
+    """Convert latents B 16 T h w to 2×2 blocks B T 64 h/2 w/2."""
     return pixel_unshuffle(latents.transpose(1, 2), 2)

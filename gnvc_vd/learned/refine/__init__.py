@@ -1,1 +1,1 @@
-"""The refiner: decoded latents towards clean ones, by flow matching."""
+"""The refiner, which moves decoded latents towards clean ones by flow matching."""

@@ -1,10 +1,10 @@
-"""The conditioning adaptor: a VACE branch beside the frozen transformer, fed with what the latent codec decoded.
+"""The conditioning adaptor: a VACE branch beside the frozen transformer, whose input is the decoded latents.
 
     [f, l̂, x̃_context, mask] ─patches─▶ copy of block ─▶ copy of block ─▶ …
                                             │ hint          │ hint            (zeroed projections at the start)
     x ──────patches──▶ block 0 ─ … ─▶ block a ─(+)─ … ─▶ block b ─(+)─ … ─▶ velocity
 
-The depth ablation is the list of layers that take a hint; any subset will do, and an empty one is no branch.
+The adaptor's depth is the list of layers that take a hint: any subset; an empty list is no branch.
 """
 
 from collections.abc import Sequence
@@ -22,20 +22,20 @@ from gnvc_vd.presets import AdaptorPreset
 
 BRANCH = ("vace_blocks.", "vace_patch_embedding.")
 LORA = ".lora_"
-ATTENTION = r"blocks\.\d+\.attn[12]\.(to_q|to_k|to_v|to_out\.0)"  # of the backbone, not of the branch
+ATTENTION = r"blocks\.\d+\.attn[12]\.(to_q|to_k|to_v|to_out\.0)"  # the backbone's, not the branch's
 
 
 def with_adaptor(base: WanTransformer3DModel, preset: AdaptorPreset, channels: int) -> WanTransformer3DModel:
-    """The transformer with a branch and low-rank corrections as the preset says; it shares the base's parameters.
+    """Build a transformer that shares the base's parameters and has a branch, and LoRA if the preset sets it.
 
-    The branch starts as copies of the base's blocks, and every hint passes a projection of zeros; corrections start at
-    zero. So the velocity is the base's until something is trained.
+    The branch starts as copies of the base's blocks with zeroed projections of the hints, and LoRA starts at zero; so
+    the velocity is the base's until the adaptor is trained.
     """
     layers, count = list(preset.layers), len(base.blocks)
     if layers != sorted(set(layers)) or not all(0 <= layer < count for layer in layers):
         raise GnvcError(f"adaptor layers {layers} are not some of 0 … {count - 1}, each once and in order")
     model = _empty(base, layers, channels)
-    # The very parameters, not their values: moved to a device once, both models have moved.
+    # The parameters themselves, not copies: moving one model to a device moves both.
     shared = dict(base.state_dict()) | dict(base.named_parameters())
     branch = _branch(base, layers, channels) if layers else {}
     model.load_state_dict(shared | branch, strict=True, assign=True)
@@ -56,13 +56,13 @@ def is_trained(name: str) -> bool:
 
 
 def start_from_vace(model: WanVACETransformer3DModel, folder: Path) -> None:
-    """Give the branch the blocks of published VACE weights, a diffusers folder; then it is no identity any more.
+    """Initialise the branch with published VACE weights from a diffusers folder; hints are not zero then.
 
-    Its blocks must stand at the layers that VACE has. The condition's embedding is ours and stays at zero. The blocks
-    are in float32 then, whatever the backbone computes in: they are what training changes.
+    Its layers must be among VACE's. The condition's embedding, which VACE does not have, stays at zero. The blocks are
+    in float32 for training, whatever the backbone's dtype.
     """
     folder = folder / "transformer" if (folder / "transformer").is_dir() else folder
-    require(folder.is_dir(), f"{folder}: missing; `python scripts/fetch_weights.py` brings VACE's weights", GnvcError)
+    require(folder.is_dir(), f"{folder}: missing; `python scripts/fetch_weights.py` fetches VACE's weights", GnvcError)
     config = strict.read_object(folder / "config.json")
     published = config.get("vace_layers")
     if config.get("_class_name") != "WanVACETransformer3DModel" or not isinstance(published, list):
@@ -86,8 +86,8 @@ def _empty(base: WanTransformer3DModel, layers: Sequence[int], channels: int) ->
     with torch.device("meta"):
         if not layers:
             return WanTransformer3DModel(**config)
-        # diffusers wants layer 0 among them but only counts the layers when it builds; its forward goes by the
-        # configuration's list.
+        # diffusers requires layer 0 in the list, but its constructor uses the list's length alone; its forward uses
+        # the list in the configuration, which is set below.
         model = WanVACETransformer3DModel(**config, vace_layers=[0, *layers[1:]], vace_in_channels=channels)
     model.register_to_config(vace_layers=list(layers))
     return model
@@ -100,7 +100,7 @@ def _branch(base: WanTransformer3DModel, layers: Sequence[int], channels: int) -
         block = f"vace_blocks.{index}"
         state |= {f"{block}.{name}": value.clone() for name, value in base.blocks[layer].state_dict().items()}
         state |= _linear(f"{block}.proj_out", like.new_zeros(len(like), len(like)))
-    # The identity, so that a copied block first sees what its original sees.
+    # The identity, so that a copied block gets the same input as its original at first.
     state |= _linear("vace_blocks.0.proj_in", torch.eye(len(like), dtype=like.dtype, device=like.device))
     return state | _linear("vace_patch_embedding", like.new_zeros(len(like), channels, *like.shape[2:]))
 

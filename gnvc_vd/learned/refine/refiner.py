@@ -1,10 +1,10 @@
-"""The refiner: a window of decoded latents towards clean ones, in a few Euler steps of the video transformer.
+"""The refiner: moves a window of decoded latents towards clean ones, in a few Euler steps.
 
     l̂, ε ─start─▶ x(σ_0) ─▶ velocity(x, σ | f, l̂, context) … ─▶ x̃
-                                       ▲ the adaptor, or nothing where it has no layers
+                                       ▲ the adaptor, if it has layers
 
-A continuation window begins with one latent of the window before, refined already: its slot is overwritten at every
-step with what a clean latent looks like at that σ, is told to the adaptor with a mask, and is dropped at the end.
+A continuation window begins with a context latent: the last refined latent of the window before. At every step its slot
+is overwritten with that latent, noised to the current σ; the adaptor gets it with a mask; it is dropped at the end.
 """
 
 from collections.abc import Mapping
@@ -29,10 +29,10 @@ class Refiner(nn.Module):
     """A frozen transformer with an adaptor.
 
     Args:
-        dit: the backbone's; its parameters are shared, not copied.
-        preset: which layers take a hint, whether the adaptor sees l̂ beside f, and low-rank corrections.
-        features: channels of f.
-        vace: a diffusers folder with VACE weights to start the branch from, instead of copies of the dit's blocks.
+        dit: the backbone's transformer, whose parameters are shared.
+        preset: the adaptor's layers and inputs.
+        features: number of channels of f.
+        vace: diffusers folder with VACE weights to initialise the branch from, instead of copies of the dit's blocks.
     """
 
     def __init__(self, dit: WanDit, preset: AdaptorPreset, features: int, vace: Path | None = None) -> None:
@@ -45,11 +45,11 @@ class Refiner(nn.Module):
         self.dit = WanDit(model, dit.preset, dit.text[0], dit.attention)
 
     def adaptor(self) -> dict[str, Tensor]:
-        """The adaptor's own tensors: what trains."""
+        """The adaptor's tensors, without the backbone's."""
         return {name: value for name, value in self.dit.model.state_dict().items() if is_trained(name)}
 
     def load_adaptor(self, tensors: Mapping[str, Tensor], where: str) -> None:
-        """A trained adaptor: exactly its tensors."""
+        """Load a trained adaptor, whose tensors must be exactly these."""
         own = self.adaptor()
         if {name: value.shape for name, value in own.items()} != {name: t.shape for name, t in tensors.items()}:
             raise GnvcError(f"{where}: the adaptor's weights do not fit its layers")
@@ -62,7 +62,7 @@ class Refiner(nn.Module):
     def hints(
         self, decoded: Tensor, features: Tensor, sigma_0: Tensor | float, context: Tensor | None = None
     ) -> Tensor:
-        """What the adaptor is given: f, l̂, the context latent in its slot, a mask of that slot, σ_0."""
+        """The adaptor's input: f, l̂, the context latent in its slot, a mask of that slot, σ_0."""
         slot = decoded.new_zeros(decoded.shape[0], CONTEXT_CHANNELS, *decoded.shape[2:])
         if context is not None:
             slot[:, :LATENT_CHANNELS, :1] = context
@@ -82,14 +82,14 @@ class Refiner(nn.Module):
         context: Tensor | None = None,
         tile: int | None = None,
     ) -> Tensor:
-        """Refined latents.
+        """Refine a window of latents.
 
         Args:
             decoded: l̂, B 16 T h w; with a context, its first latent is the context's own l̂.
             features: f, B F T h w.
             noise: B 16 T h w.
-            sigma_0: where refinement starts, one for all clips or one for each.
-            context: the refined latent before the window, B 16 1 h w.
+            sigma_0: σ at the start, one for all clips or one for each.
+            context: last refined latent of the window before, B 16 1 h w.
             tile: pictures that are larger, in pixels, are refined in tiles of this size; None: at once.
         """
         hints = self.hints(decoded, features, sigma_0, context)
