@@ -1,8 +1,8 @@
-"""A codec as two command lines that meet in a file.
+"""Codecs as pairs of commands, an encoder and a decoder, that exchange a file.
 
     source ──encode──▶ stream, whose bytes are the rate ──decode, a process of its own──▶ decoded
 
-Both run inside a folder made for them and name files in it, so what is recorded is what another lab can type.
+Both run in a folder of their own and use relative file names, so recorded commands can be run anywhere.
 """
 
 import glob
@@ -25,17 +25,17 @@ from gnvc_vd.video import RawVideo, ffmpeg, open_video
 from gnvc_vd.video.pictures import write_picture
 from gnvc_vd.video.reader import RawFormat
 
-SOURCE = "source.mkv"  # FFV1: the very codes, with their matrix named
+SOURCE = "source.mkv"  # FFV1: the exact codes, with their matrix
 DECODED = "decoded.mkv"
-FORMS = {"mkv": SOURCE, "yuv": "source.yuv", "png": "source"}  # what a codec can read
+FORMS = {"mkv": SOURCE, "yuv": "source.yuv", "png": "source"}  # forms of the source that a codec can read
 FFV1 = ("-c:v", "ffv1", "-level", "3")
 ALIASES = {"ffmpeg": lambda: [ffmpeg.executable()], "gnvc-vd": lambda: [sys.executable, "-m", "gnvc_vd"]}
-SAID = 400  # characters of a failed command's last words
+SAID = 400  # characters of a failed command's output in its error
 
 
 @dataclass(frozen=True)
 class Clip:
-    """What a codec is given: planes of YUV, 4:2:0, in 8 or 10 bits."""
+    """Format of a codec's input: YUV 4:2:0 with 8 or 10 bits."""
 
     width: int
     height: int
@@ -51,14 +51,14 @@ class Clip:
 
 @dataclass(frozen=True)
 class StatedRate:
-    """A rate that a program states, because it writes no stream: recounted in bits on the clip's true size.
+    """A rate that a program without a stream prints, converted to bits on the clip's true size.
 
     Args:
-        files: the pattern of files that state it.
-        number: a regular expression whose group is bits per pixel; files without a match do not count.
-        inside: the number stands in the file's text, a mean over the clip's frames; else in its name, of one frame.
-        padded: the program counted on sides that are multiples of this.
-        cell_bits: what it left out, for each padded × padded pixels.
+        files: pattern of the files that state it.
+        number: regular expression whose group is bits per pixel; files without a match are ignored.
+        inside: whether the number is in the file's text, as the mean of all frames, or in its name, for one frame.
+        padded: the program counts pixels of sides padded to multiples of this.
+        cell_bits: bits that the program does not count, per padded × padded pixels.
     """
 
     files: str
@@ -88,32 +88,32 @@ class StatedRate:
 
 @dataclass(frozen=True)
 class Commands:
-    """How one point is coded. Names are of files in the folder; `stream` and `decoded` may be patterns (`*.bin`)."""
+    """The commands of one point. Names are of files in its folder; `stream` and `decoded` may be patterns (`*.bin`)."""
 
-    encode: tuple[str, ...]  # empty: the stream is in the folder already
-    decode: tuple[str, ...]  # empty: encoding made the pictures too
+    encode: tuple[str, ...]  # empty: the stream exists already
+    decode: tuple[str, ...]  # empty: the encoder writes the decoded video, too
     stream: str
     source: str = SOURCE
     decoded: str = DECODED
-    written: Mapping[str, str] | None = None  # small files that the commands read, by name
-    stated: tuple[StatedRate, ...] = ()  # of a program without a stream: `stream` is made, and says how it was counted
+    written: Mapping[str, str] | None = None  # small files for the commands, texts by name
+    stated: tuple[StatedRate, ...] = ()  # for programs without a stream; then `stream` is a file about the count
 
 
 @dataclass(frozen=True)
 class CodingResult:
-    """A coded clip: two files, bytes, and seconds of the wall clock, programs' start included."""
+    """Result of coding a clip: stream, decoded video, bytes, and wall-clock seconds including the programs' start."""
 
     stream: Path
-    bytes: int  # of the stream, or as stated
+    bytes: int  # of the stream, or as the program states
     decoded: Path
     encode_seconds: float
     decode_seconds: float
 
 
 def code(commands: Commands, clip: Clip, folder: Path, threads: int | None = None) -> CodingResult:
-    """Run both commands in a folder that holds the source, in so many threads where they ask for that.
+    """Run both commands in a folder that holds the source; `threads` is passed as OMP_NUM_THREADS.
 
-    The source is converted to the form that the codec reads, and planes that it writes get their colours beside them.
+    The source is converted to the form that the codec reads; decoded raw YUV is converted to a video with its colours.
     """
     _convert_source(commands.source, clip, folder)
     for name, text in (commands.written or {}).items():
@@ -124,7 +124,7 @@ def code(commands: Commands, clip: Clip, folder: Path, threads: int | None = Non
         (folder / commands.stream).write_text(json.dumps(counted, indent=1), encoding="utf-8")
     stream = only_item(folder, commands.stream)
     if not stream.is_file() or stream.stat().st_size == 0:
-        raise GnvcError(f"{commands.stream} is no file with anything in it: its bytes are the rate")
+        raise GnvcError(f"{commands.stream} is empty or not a file, but its bytes are the rate")
     decode_seconds = run(commands.decode, folder, threads) if commands.decode else 0.0
     decoded = _as_video(only_item(folder, commands.decoded), clip, folder)
     size = math.ceil(sum(counted.values()) / 8) if commands.stated else stream.stat().st_size
@@ -138,11 +138,13 @@ def _convert_source(name: str, clip: Clip, folder: Path) -> None:
         (folder / name).mkdir()
         with open_video(folder / SOURCE) as video:
             for number, frame in enumerate(video, 1):
-                write_picture(folder / name / f"im{number:05d}.png", frame)  # as DCVC and its kin look for them
+                write_picture(
+                    folder / name / f"im{number:05d}.png", frame
+                )  # the names that DCVC and similar codecs expect
 
 
 def _as_video(decoded: Path, clip: Clip, folder: Path) -> Path:
-    """Raw planes as a video that states its colours; any other file is one."""
+    """Convert decoded raw YUV to a video with its colours; other files are returned as they are."""
     if decoded.suffix != ".yuv":
         return decoded
     size, frame = decoded.stat().st_size, clip.raw.frame_bytes()
@@ -153,7 +155,7 @@ def _as_video(decoded: Path, clip: Clip, folder: Path) -> Path:
 
 
 def run(command: Sequence[str], folder: Path, threads: int | None = None) -> float:
-    """Seconds that a command took; its failure is an error with its last words."""
+    """Run a command and return its seconds; if it fails, raise an error with the end of its output."""
     first = ALIASES[command[0]]() if command[0] in ALIASES else [command[0]]
     env = None if threads is None else os.environ | {"OMP_NUM_THREADS": str(threads)}
     start = time.perf_counter()
@@ -164,21 +166,21 @@ def run(command: Sequence[str], folder: Path, threads: int | None = None) -> flo
     except OSError as error:
         raise GnvcError(f"{command[0]}: {error.strerror}") from error
     if done.returncode != 0:
-        lines = (done.stderr + done.stdout).decode(errors="replace").strip().splitlines() or ["it said nothing"]
+        lines = (done.stderr + done.stdout).decode(errors="replace").strip().splitlines() or ["without output"]
         raise GnvcError(f"{command[0]} failed with exit code {done.returncode}: {' '.join(lines[-2:])[-SAID:]}")
     return time.perf_counter() - start
 
 
 def only_item(folder: Path, pattern: str) -> Path:
-    """The file, or folder of pictures, that a command should have made."""
+    """The only file or folder that matches the pattern."""
     matches = glob.glob(pattern, root_dir=folder)  # noqa: PTH207 - an absolute pattern is one too
     if len(matches) != 1:
-        raise GnvcError(f"{len(matches)} files are called {pattern}; the commands should make one")
+        raise GnvcError(f"{len(matches)} files match {pattern}; the commands should make one")
     return folder / matches[0]
 
 
 def check_different(levels: Sequence[int]) -> None:
-    """A level names its point's files."""
+    """Levels name files of points, so each may occur once."""
     require(levels and len(set(levels)) == len(levels), f"a codec has levels, and each once: not {levels}")
 
 
@@ -189,7 +191,7 @@ def check_levels(levels: Sequence[int], codec: str, largest: int) -> None:
 
 
 def lossless(clip: Clip, planes: str, name: str) -> list[str]:
-    """ffmpeg's arguments that turn this clip's raw codes, in a file or on standard input ("-"), into FFV1."""
+    """ffmpeg's arguments that convert a clip's raw YUV, in a file or on standard input ("-"), to FFV1."""
     return [*raw_input(clip, planes), "-vf", colour_filters(clip), *FFV1, name]
 
 
@@ -199,9 +201,9 @@ def raw_input(clip: Clip, name: str) -> list[str]:
 
 
 def colour_filters(clip: Clip) -> str:
-    """Filters that leave the codes alone, or round them to the clip's depth, and name their matrix and range.
+    """ffmpeg filters that set matrix and range, and leave the codes as they are or round them to the clip's depth.
 
-    libswscale dithers when it loses bits, unless told not to: that would cost a decoder of 10 bits up to a level.
+    By default, libswscale dithers when it reduces the depth, which would change 10-bit videos by up to a level.
     """
     matrix = {"bt601": "smpte170m", "bt709": "bt709", "bt2020": "bt2020nc"}[clip.colour.matrix]
     limits = {"limited": "tv", "full": "pc"}[clip.colour.range]

@@ -1,8 +1,8 @@
-"""`gnvc-vd compare`: every measure of one video against another, frame by frame, in one pass.
+"""`gnvc-vd compare`: measure a video against a reference with all metrics, in one pass.
 
     REF, TEST ──pictures──▶ PairMaker ──Pair──▶ each Measure.add ──▶ … ──▶ each Measure.value
 
-Two frames of each video are held, however long they are. A measure that cannot run becomes null, with its reason.
+Two frames of each video are in memory. A metric that cannot run is null, with its reason under `missing`.
 """
 
 import time
@@ -38,7 +38,7 @@ from gnvc_vd.video.reader import is_raw
 
 @dataclass(frozen=True)
 class Metric:
-    """What tables and plots call it, what measures it in a panel, and which way is better."""
+    """A metric: its label in tables and plots, a function that makes its measure, and which values are better."""
 
     label: str
     measure: Callable[["Panel"], Measure]
@@ -72,7 +72,7 @@ METRICS = {
 
 @dataclass(frozen=True)
 class Comparison:
-    """What `compare` found: a figure per metric, None where `missing` says why; `viewing` is what cvvdp depends on."""
+    """Result of `compare`: values by metric, None if `missing` has a reason; `viewing`: conditions for cvvdp."""
 
     frames: int
     width: int
@@ -83,10 +83,10 @@ class Comparison:
     notices: tuple[str, ...]
     seconds: float
     seconds_by_metric: dict[str, float]
-    flicker_spectrum: tuple[float, ...] = ()  # where flicker was measured: the energies of its bands, drift first
+    flicker_spectrum: tuple[float, ...] = ()  # energies of flicker's bands, drift first
 
     def as_dict(self) -> dict[str, object]:
-        """What --json says: the metrics beside the rest."""
+        """The keys of --json: the metrics and all other fields."""
         return self.figures | {key: value for key, value in vars(self).items() if key != "figures"}
 
     def as_text(self) -> str:
@@ -99,7 +99,7 @@ class Comparison:
 
 
 def check_measures(metrics: Sequence[str], flow: str) -> None:
-    """Whether there is all that is asked for."""
+    """Raise UsageError if there is no such metric or flow."""
     unknown = [name for name in metrics if name not in METRICS]
     message = f"there is no metric {', '.join(unknown) or 'to compute'}; there are {', '.join(METRICS)}"
     require(metrics and not unknown, message)
@@ -115,17 +115,17 @@ def compare(
     flow: str = "dis",
     device: str = "cpu",
 ) -> Comparison:
-    """Compare the frames that both videos have, `frames` of them at most.
+    """Compare the frames that both videos have, at most `frames` of them.
 
     Args:
-        metrics: which to compute; the others are missing because nobody asked.
-        raw: what those of the two that are headerless YUV hold.
-        flow: what finds the motion for e_warp and flicker: dis or raft.
+        metrics: metrics to compute; the others count as missing.
+        raw: size, rate and format of those of the two that are raw YUV.
+        flow: optical flow for e_warp and flicker: dis or raft.
     """
     check_measures(metrics, flow)
-    require(not reference == test == "-", "standard input holds one video; two are compared")
+    require(not reference == test == "-", "standard input holds one video, but two are compared")
     any_raw = is_raw(reference) or is_raw(test)
-    require(raw is None or any_raw, "both videos say their size themselves; --size, --fps and --pix are for raw YUV")
+    require(raw is None or any_raw, "neither video is raw YUV; --size, --fps and --pix are for raw YUV")
     start = time.perf_counter()
     with ExitStack() as stack:
         first, second = (
@@ -157,9 +157,9 @@ def compare(
 
 
 class Panel(ExitStack):
-    """The measures of one comparison: those that run, how long each took, and why the others do not.
+    """The measures of one comparison, the seconds of each, and the reasons of those that cannot run.
 
-    `close` ends what runs beside us.
+    `close` ends external programs.
     """
 
     device: str
@@ -168,7 +168,7 @@ class Panel(ExitStack):
         super().__init__()
         self._size, self._rate, self._flow, self.device = (width, height), rate, flow, device
         self.missing: dict[str, str] = {}
-        self.notices: list[str] = []  # and bands, once there are figures
+        self.notices: list[str] = []  # complete after `figures`, as are the bands
         self.bands: tuple[float, ...] = ()
         self._estimate: FlowEstimator | None = None
         self.seconds = dict.fromkeys(METRICS, 0.0)
@@ -179,10 +179,10 @@ class Panel(ExitStack):
                 continue
             with self._time_metric(name):
                 self._running[name] = metric.measure(self)
-        self.seconds = dict.fromkeys(self._running, 0.0)  # of pictures: loading is not in it
+        self.seconds = dict.fromkeys(self._running, 0.0)  # without loading
 
     def network(self, module: nn.Module, check_size: Callable[[int, int], None] = perceptual.check_size) -> Measure:
-        """The mean of what a network says of two pictures, on the panel's device."""
+        """The mean over frames of a network's output for two pictures, on the panel's device."""
         check_size(*self._size)
         on_device = module.to(self.device)
         return FrameMean(torch.inference_mode()(lambda pair: float(on_device(*pair.tensors))))
@@ -191,7 +191,7 @@ class Panel(ExitStack):
         return ColorVideoVdp(*self._size, self._rate, self.device)
 
     def flow(self) -> FlowEstimator:
-        """One for all measures, so that a step's motion is found once."""
+        """The flow estimator, shared by all measures, so that each step's flow is computed once."""
         if self._estimate is None:
             self._estimate = remembering(raft(self.device) if self._flow == "raft" else dis)
         return self._estimate
@@ -205,7 +205,7 @@ class Panel(ExitStack):
                 measure.add(pair)
 
     def figures(self) -> dict[str, float | None]:
-        """In the order of METRICS."""
+        """Values in the order of METRICS."""
         figures: dict[str, float | None] = dict.fromkeys(METRICS)
         for name, measure in list(self._running.items()):
             with self._time_metric(name):
@@ -219,7 +219,7 @@ class Panel(ExitStack):
 
     @contextmanager
     def _time_metric(self, name: str) -> Iterator[None]:
-        """Counts the seconds; a failure makes the metric a missing one."""
+        """Add the seconds of the block to a metric; an error makes the metric a missing one."""
         start = time.perf_counter()
         try:
             yield
@@ -231,7 +231,7 @@ class Panel(ExitStack):
 
 
 def network_folder(metric: str) -> Path:
-    """Where a measure's network from the hub is, if it is there and the one that is meant."""
+    """Folder of a metric's network from the hub; raises UnavailableError if it is missing or another."""
     return checked_network(NETWORKS[metric], repository_of(NETWORKS[metric].name)[1])
 
 

@@ -1,4 +1,4 @@
-"""An evaluation as frozen dataclasses: whose codecs, on which sequences, judged by what."""
+"""The settings of an evaluation: its codecs, sequences, metrics and report."""
 
 import re
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ from gnvc_vd.evaluate.protocols import read_protocol
 from gnvc_vd.metrics.bdrate import SMALLEST_OVERLAP
 from gnvc_vd.train.experiments import plain
 
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")  # it names folders
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")  # names are used for folders
 
 
 Setting = bool | int | float | str | None
@@ -26,12 +26,12 @@ Setting = bool | int | float | str | None
 
 @dataclass(frozen=True)
 class OwnCodec:
-    """A codec of this program, through its command line; a level is a quality, or GVC's atoms: higher is better.
+    """One of our codecs, run by its command line. A level is a quality, or GVC's atoms: higher is better.
 
     Args:
-        model: None is the program's default.
-        encode, decode: further options by name: {seed: 1}, {no-refine: true}; what is null or false is not said.
-        models: one for each level, in the place of both, where a model has a single rate.
+        model: None: the default model.
+        encode, decode: further options by name, as in {seed: 1} or {no-refine: true}; null and false leave one out.
+        models: a model for each level, for models of a single rate, instead of `levels` and `model`.
     """
 
     levels: tuple[int, ...] = ()
@@ -45,7 +45,7 @@ class OwnCodec:
         require(self.codec in RATE_OPTIONS, f"our codecs are {' and '.join(RATE_OPTIONS)}, not {self.codec!r}")
         if self.models:
             one_each = self.model is None and self.levels in ((), tuple(self.models))
-            require(one_each, "models say which level each is of: give neither levels nor a model beside them")
+            require(one_each, "models has a model for each level: give neither levels nor a model beside it")
             object.__setattr__(self, "levels", tuple(self.models))
         check_levels(self.levels, self.codec, RATE_OPTIONS[self.codec].largest)
 
@@ -54,14 +54,14 @@ class OwnCodec:
 
 
 def words(options: Mapping[str, Setting]) -> list[str]:
-    """Options as a command line has them."""
+    """Options as words of a command line."""
     given = {name: value for name, value in options.items() if value is not None and value is not False}
     return [word for name, value in given.items() for word in (f"--{name}", *([] if value is True else [str(value)]))]
 
 
 @dataclass(frozen=True)
 class CodecEntry:
-    """One of three kinds of codec."""
+    """A codec of one of three kinds."""
 
     ours: OwnCodec | None = None
     hybrid: Hybrid | None = None
@@ -83,15 +83,15 @@ class CodecEntry:
 
 @dataclass(frozen=True)
 class ReportOptions:
-    """What is made of the points.
+    """Options of the report.
 
     Args:
-        anchor: the codec that BD-rates are against.
-        overlap: what share of a range two curves must both cover for a difference between them, 0 … 1.
-        rates: in bits per pixel; the player offers each codec's point nearest to each of these.
-        shown: the sequences that the player has; none named are all, as far as a page can hold them.
-        published: tables of papers to set beside ours.
-        points: files of rate points that others published, read by report/published.py.
+        anchor: the codec that BD-rates compare with.
+        overlap: share of a range, 0 to 1, that two curves must both cover for a difference between them.
+        rates: bits per pixel; the player has each codec's point nearest to each of these rates.
+        shown: sequences in the player; default: all, as far as they fit on a page.
+        published: papers whose tables are printed beside ours.
+        points: files of rate points that others published (report/published.py).
     """
 
     anchor: str | None = None
@@ -109,16 +109,16 @@ class ReportOptions:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """All of it.
+    """All settings of an evaluation.
 
     Args:
-        root: the folder of the manifest's files; None for the shipped clips.
-        protocol: a paper's test conditions, which the report sets beside what was done.
-        frames, gop: None is the protocol's where there is one, else the manifest's.
-        crop: width and height of the pictures' middle; None takes them whole.
-        sequences: some of the manifest's; none named are all.
-        only: the codecs of this call, for spreading them over jobs; none named are all.
-        at_once: points that a process makes beside one another, each with its part of the processor's threads.
+        root: folder of the manifest's files; None: the package's clips.
+        protocol: a paper's test conditions, which the report prints beside those of the evaluation.
+        frames, gop: None: the protocol's, if there is one, or the manifest's.
+        crop: width and height of a centre crop; None: whole pictures.
+        sequences: some of the manifest's sequences; default: all.
+        only: the codecs of this call, to distribute them over jobs; default: all.
+        at_once: points that a process makes in parallel, each with a share of the processor's threads.
     """
 
     name: str
@@ -143,8 +143,8 @@ class Evaluation:
         for name in self.codecs:
             fine = NAME.fullmatch(name) and name != "source"
             require(fine, f"a codec is called by letters, digits, dots and dashes, not {name!r}")
-        require(self.at_once >= 1, f"a process makes a point at once or several, not {self.at_once}")
-        require(self.frames is None or self.frames > 0, f"an evaluation has frames: not {self.frames}")
+        require(self.at_once >= 1, f"at_once is at least 1, not {self.at_once}")
+        require(self.frames is None or self.frames > 0, f"frames is at least 1, not {self.frames}")
         if self.gop is not None:
             check_gop(self.gop)
         if self.crop is not None and (len(self.crop) != 2 or min(self.crop) <= 0 or any(n % 2 for n in self.crop)):
@@ -157,5 +157,5 @@ class Evaluation:
 
 
 def evaluation_of(config: DictConfig) -> Evaluation:
-    """A Hydra configuration, parsed strictly."""
+    """Parse a Hydra configuration strictly."""
     return parse(Evaluation, plain(config), "configuration")

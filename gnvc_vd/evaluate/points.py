@@ -1,4 +1,4 @@
-"""A point of a rate–distortion curve, with everything needed to repeat it; one JSON file each, written whole."""
+"""Points of rate–distortion curves, with all that is needed to reproduce them: one JSON file each."""
 
 import dataclasses
 import hashlib
@@ -29,14 +29,14 @@ PACKAGES = ("torch", "diffusers", "compressai", "av", "imageio-ffmpeg", "opencv-
 
 @dataclass(frozen=True)
 class Point:
-    """One codec, one sequence, one level.
+    """The result of one codec on one sequence at one level.
 
     Args:
-        settings: what decides the result; `key` is its digest, and a point of another key is made again.
-        asked: the metrics that were to be computed.
-        fresh: a process of its own decoded the stream.
-        bottleneck: the latent codec that wrote it, of GNVC-VD; None of others, and where nobody noted it.
-        stated: the program wrote no stream, and its rate is what it states, recounted (baselines/commands.py).
+        settings: all settings that the result depends on; `key` is their hash.
+        asked: the requested metrics.
+        fresh: whether a separate process decoded the stream.
+        bottleneck: GNVC-VD's latent codec; None for other codecs and in old points.
+        stated: whether the rate is one that a program without a stream states (baselines/commands.py).
     """
 
     codec: str
@@ -67,12 +67,12 @@ class Point:
 
     @property
     def rate(self) -> float:
-        """Frames a second."""
+        """Frames per second."""
         return self.kbps * 1000 * self.frames / (8 * self.bytes)
 
 
 def settings_of(contestant: CodecEntry, level: int, source: PreparedSource, evaluation: Evaluation) -> dict[str, Any]:
-    """What decides a point's bytes and pictures, as plain data."""
+    """All settings that a point's bytes and pictures depend on, as plain data."""
     codec = contestant.codec
     settings = {key: value for key, value in dataclasses.asdict(codec).items() if key not in ("levels", "models")}
     settings = {key: value for key, value in settings.items() if value or key not in ("values", "stated")}  # as before
@@ -96,7 +96,7 @@ def key_of(settings: dict[str, Any]) -> str:
 
 
 def model_identity(model: str) -> str:
-    """A model's name; with the description that holds its weights' hashes, where there is one."""
+    """A model's name, with a hash of its model.json, if it has one, which holds its weights' hashes."""
     description = model_folder(model) / DESCRIPTION
     return f"{Path(model).name}@{file_sha256(description)[:16]}" if description.is_file() else model
 

@@ -2,10 +2,10 @@
 
     manifest ──▶ sources ──▶ jobs ──a share for each process──▶ points/CODEC/SEQUENCE/LEVEL.json ──▶ report
 
-FOLDER/sources   what the codecs are given        FOLDER/streams   what they made of it
+FOLDER/sources   the codecs' input                FOLDER/streams   their streams
 FOLDER/points    a JSON file for each point       FOLDER/shown     decoded videos for the report's player
 
-A point is finished when its file is there, and is not made again while what decides it stays the same.
+A point is finished when its file exists, and is made again only if its settings have changed.
 """
 
 import os
@@ -40,7 +40,7 @@ from gnvc_vd.presets import PRESETS
 
 @dataclass(frozen=True)
 class Job:
-    """A point to be made, or made already: an evaluation's codec at a level, on a sequence."""
+    """One point of an evaluation, made or not: a codec at a level, on a sequence."""
 
     evaluation: Evaluation
     codec: str
@@ -67,7 +67,7 @@ class Job:
         return folder / f"{self.level:02}{suffix}"
 
     def read_result(self) -> Point | None:
-        """The point's file, if it is of these settings and holds the metrics that are asked for."""
+        """Read the point's file; None if it is missing, of other settings or lacks a requested metric."""
         point, metrics = read_point(self.path), self.evaluation.metrics
         if point is None or point.key != key_of(self.settings) or not set(metrics) <= set(point.asked):
             return None
@@ -76,12 +76,12 @@ class Job:
 
 @dataclass(frozen=True)
 class RunSummary:
-    """A call's result, and all points once the evaluation is complete."""
+    """The result of a call: counts, failures, and all points once the evaluation is complete."""
 
     made: int
     kept: int
     failures: tuple[str, ...]
-    points: tuple[Point, ...] | None  # all of them, or None while some lack
+    points: tuple[Point, ...] | None  # None while some are missing
 
 
 def evaluate(
@@ -91,7 +91,7 @@ def evaluate(
     processes: int = 1,
     barrier: Callable[[], object] = lambda: None,
 ) -> RunSummary:
-    """This process's share of the points.
+    """Make this process's share of the points.
 
     Args:
         barrier: waits for the other processes.
@@ -104,7 +104,7 @@ def evaluate(
     sequences = [one for one in manifest.sequences if not evaluation.sequences or one.name in evaluation.sequences]
     lacking = sorted(set(evaluation.sequences) - {one.name for one in sequences})
     require(not lacking, f"{evaluation.manifest} has no sequence {', '.join(lacking)}")
-    for one in sequences:  # and models: what lacks is said before anything takes time
+    for one in sequences:  # missing films and models are reported before any work
         path_of_film(one, root_of(evaluation))
     for name, contestant in evaluation.codecs.items():
         if contestant.ours and (not evaluation.only or name in evaluation.only):
@@ -113,7 +113,7 @@ def evaluate(
     codecs = {name: one for name, one in evaluation.codecs.items() if not is_redundant(one)}
     anchor = evaluation.report.anchor
     if anchor is not None and anchor not in codecs:
-        raise UsageError(f"{anchor} is the anchor, and its model does not refine: give another with report.anchor")
+        raise UsageError(f"{anchor} is the anchor, but its model does not refine: give another with report.anchor")
     for one in sequences[rank::processes]:
         _prepare_copies(one, evaluation)
     barrier()
@@ -126,7 +126,7 @@ def evaluate(
     ]
     jobs = [job for job in all_jobs if not evaluation.only or job.codec in evaluation.only]
     waiting = [job for job in jobs if job.read_result() is None]
-    barrier()  # before anybody makes one: all share the same list
+    barrier()  # before any process makes a point: all need the same list
     mine = waiting[rank::processes]
 
     def attempt(job: Job) -> GnvcError | None:
@@ -138,8 +138,8 @@ def evaluate(
         return None
 
     failures = []
-    with ThreadPoolExecutor(evaluation.at_once) as workers:  # who wait for other processes most of the time
-        # One by one in the main thread, where Ctrl-C also ends the running program.
+    with ThreadPoolExecutor(evaluation.at_once) as workers:  # threads that mostly wait for other processes
+        # In the main thread if one by one, where Ctrl-C also ends the running program.
         each = map if evaluation.at_once == 1 else workers.map
         attempts = zip(mine, each(attempt, mine), strict=True)
         progress = tqdm(attempts, total=len(mine), unit="point", desc="evaluating", disable=None)
@@ -154,7 +154,7 @@ def evaluate(
 
 
 def is_redundant(contestant: CodecEntry) -> bool:
-    """Whether a codec is redundant: it turns refinement off for a model that refines none of its qualities."""
+    """Whether a codec equals another: it turns refinement off, but its model refines none of its qualities anyway."""
     ours = contestant.ours
     if ours is None or ours.codec != "gnvc-vd" or ours.decode.get("no-refine") is not True:
         return False
@@ -162,11 +162,11 @@ def is_redundant(contestant: CodecEntry) -> bool:
 
 
 def make(job: Job, device: str) -> None:
-    """Code, decode and judge; the point's file is written last."""
+    """Make a point: encode, decode and measure; its file is written last."""
     evaluation, clip, name = job.evaluation, job.source.clip, job.source.sequence.name
     folder, settings = Path(evaluation.folder), job.settings
     work = folder / f".work.{job.codec}.{name}.{job.level}"
-    shutil.rmtree(work, ignore_errors=True)  # of a killed call
+    shutil.rmtree(work, ignore_errors=True)  # left by a killed call
     work.mkdir()
     with ExitStack() as at_the_end:
         at_the_end.callback(shutil.rmtree, work, ignore_errors=True)
@@ -178,7 +178,7 @@ def make(job: Job, device: str) -> None:
         whole = comparison.frames == clip.frames and not any("goes on" in notice for notice in comparison.notices)
         notices = "; ".join(comparison.notices) or f"{comparison.frames} could be compared"
         require(whole, f"it decodes to another number of frames than {clip.frames}: {notices}", GnvcError)
-        job.path.unlink(missing_ok=True)  # of other settings: its stream goes now
+        job.path.unlink(missing_ok=True)  # an older point's stream is replaced now
         write_player_copy(done.decoded, clip, player_path(folder, job.codec, name, job.level))
         size, digest = done.bytes, file_sha256(done.stream)
         bottleneck = inspect(str(done.stream)).bottleneck if job.contestant.ours else None
@@ -226,8 +226,8 @@ def commands_of(job: Job, device: str, work: Path) -> Commands:
 
 
 def our_commands(codec: OwnCodec, level: int, gop: int | None, device: str) -> Commands:
-    """The command line in two processes; GOPs of the protocol's length whatever the pictures show."""
-    # A preset is never read as a local folder, or a point's key would be wrong.
+    """Commands of one of our codecs, with GOPs of the protocol's length and without scene cuts."""
+    # A folder with a preset's name does not count, or the point's key would be wrong.
     name = codec.model_at(level)
     local = name is not None and name not in PRESETS and Path(name).is_dir()
     model = [] if name is None else ["--model", str(Path(name).absolute()) if local else name]
@@ -252,7 +252,7 @@ def _code_or_reuse(job: Job, commands: Commands, work: Path) -> CodingResult:
 
 
 def shared_encoding(job: Job) -> tuple[Path, float] | None:
-    """Stream and encoding time of a codec of ours that differs only in how it decodes, if it has them."""
+    """Stream and encoding time of a codec of ours that differs in decoding alone, if it has a point."""
     mine = job.contestant.ours
     for name, other in job.evaluation.codecs.items():
         theirs = other.ours
@@ -273,7 +273,7 @@ def root_of(evaluation: Evaluation) -> Path:
 
 
 def _prepare_copies(sequence: Sequence, evaluation: Evaluation) -> PreparedSource:
-    """Both the source and its copy for the player, made where they are not there."""
+    """Make the source and its copy for the player, unless they exist."""
     folder = Path(evaluation.folder)
     frames = evaluation.frames or sequence.frames
     prepared = prepare(sequence, root_of(evaluation), frames, folder / "sources", evaluation.crop)
@@ -284,7 +284,7 @@ def _prepare_copies(sequence: Sequence, evaluation: Evaluation) -> PreparedSourc
 
 
 def _has_weights_now(point: Point, metric: str) -> bool:
-    """Whether a metric that lacked its network has got it since."""
+    """Whether a metric was missing for want of its network, which is there now."""
     if metric in NETWORKS:
         network, folder = NETWORKS[metric], repository_of(NETWORKS[metric].name)[1]
         return folder.is_dir() and point.missing.get(metric) == missing_network(network, folder)
@@ -293,5 +293,5 @@ def _has_weights_now(point: Point, metric: str) -> bool:
 
 
 def player_path(folder: Path, codec: str, sequence: str, level: int = 0) -> Path:
-    """The copy of a decoded video, or of codec "source", for the report's player."""
+    """Path of the player's copy of a decoded video, or of the source (codec "source")."""
     return folder / "shown" / codec / sequence / f"{level:02}.mp4"

@@ -1,14 +1,14 @@
-"""What every codec is given: a sequence's first frames as planes of YUV in FFV1, with matrix and range named.
+"""Sources that all codecs encode: a sequence's first frames as YUV in FFV1, with matrix and range.
 
     film ──pictures──▶ codes as stored (4:2:0, 8 or 10 bits), else converted from RGB ──FFV1──▶ source.mkv
 
 Hybrid codecs read these codes, learned ones the RGB that the video layer makes of them, and every decoded video is
-judged against them. So no codec is charged for another's conversion. And copies for browsers to play, for looking at
-side by side, never for measuring:
+measured against them, so that no codec pays for another one's conversion. The report's player has copies, which are for
+viewing only:
 
     any video ──RGB──▶ 4:2:0, BT.709 ──x264, CRF 12, a key frame every 12, no B-frames──▶ .mp4
 
-Every codec's pictures, and the source's, go this one way, so what it costs they share.
+The source and all decoded videos are copied in the same way, with the same loss.
 """
 
 import dataclasses
@@ -30,16 +30,16 @@ from gnvc_vd.video.planes import PlaneConverter, Planes
 AS_STORED = ("yuv420p", "yuv420p10le")
 SHOWN = Colour("bt709", "limited")
 SHOWN_AS = ["-c:v", "libx264", "-preset", "medium", "-threads", "1", "-crf", "12", "-bf", "0", "-g", "12"]
-EVEN = "pad=ceil(iw/2)*2:ceil(ih/2)*2"  # H.264's 4:2:0 has no odd sizes
-# A browser believes the matrix only where primaries and transfer stand beside it, and else goes by the size.
+EVEN = "pad=ceil(iw/2)*2:ceil(ih/2)*2"  # 4:2:0 in H.264 needs even sizes
+# Browsers use the matrix only if primaries and transfer are set too; otherwise they guess by the size.
 STATED = "setparams=color_primaries=bt709:color_trc=bt709"
 
-Crop = SequenceOf[int] | None  # width and height of the middle
+Crop = SequenceOf[int] | None  # width and height of a centre crop
 
 
 @dataclasses.dataclass(frozen=True)
 class PreparedSource:
-    """A source as codecs get it, and what it came from."""
+    """A source file for codecs, and the sequence and film that it was made from."""
 
     sequence: Sequence
     clip: Clip
@@ -48,13 +48,13 @@ class PreparedSource:
 
 
 def prepare(sequence: Sequence, root: Path, frames: int, folder: Path, crop: Crop = None) -> PreparedSource:
-    """FOLDER/NAME.mkv and what it was made of, NAME.json; made once."""
+    """Make FOLDER/NAME.mkv, and NAME.json with its settings, unless they exist."""
     target, about = folder / f"{sequence.name}.mkv", folder / f"{sequence.name}.json"
     clip = crop_clip(sequence.clip(frames), crop)
     film, sha = film_of(sequence, root)
     settings = {"film": sequence.file, "sha256": sha, **describe_clip(clip), "crop": None if crop is None else [*crop]}
     if not (target.is_file() and about.is_file() and json.loads(about.read_text(encoding="utf-8")) == settings):
-        about.unlink(missing_ok=True)  # it must never stand beside another source
+        about.unlink(missing_ok=True)  # it must not describe another source
         made = make_source(film, target, clip.frames, sequence.raw, sequence.colour, crop)
         if made != clip:
             target.unlink()
@@ -64,7 +64,7 @@ def prepare(sequence: Sequence, root: Path, frames: int, folder: Path, crop: Cro
 
 
 def describe_clip(clip: Clip) -> dict[str, object]:
-    """As plain data, for files that must know it again."""
+    """A clip as plain data, for files that identify it."""
     return dataclasses.asdict(clip) | {"rate": str(clip.rate), "colour": str(clip.colour)}
 
 
@@ -76,23 +76,23 @@ def make_source(
     colour: Colour | None = None,
     crop: Crop = None,
 ) -> Clip:
-    """The first frames of a film, losslessly; `colour` overrides what the film says."""
+    """Write the first frames of a film losslessly; `colour` overrides the film's own."""
     with replacing(target) as part, open_video(film, raw, colour=colour) as video:
         info, convert = video.info, PlaneConverter(video.info.colour)
         taken = (_codes(picture, convert) for picture in islice(video.pictures(), frames))
         first = next(taken, None)
         if first is None:
-            raise GnvcError(f"{film}: 0 frames, {frames} were asked for")
+            raise GnvcError(f"{film}: it has no frames, but {frames} are needed")
         clip = crop_clip(Clip(info.width, info.height, frames, info.rate, first.colour, first.pixel_format), crop)
         with ffmpeg.FfmpegWriter(lossless(clip, "-", part.name), str(part.parent)) as pipe:
             for count, planes in enumerate(chain([first], taken), 1):  # noqa: B007 - counted for what follows
                 pipe.write(middle(planes, crop).tobytes())
-            require(count == frames, f"{film}: {count} frames, {frames} were asked for", GnvcError)
+            require(count == frames, f"{film}: it has {count} frames, but {frames} are needed", GnvcError)
     return clip
 
 
 def _codes(picture: Picture, convert: PlaneConverter) -> Planes:
-    """As stored where codecs take that, else of the frame as shown."""
+    """The stored planes if codecs take their format, else planes converted from RGB."""
     stored = picture.planes
     return stored if stored and stored.pixel_format in AS_STORED else convert(picture.rgb)
 
@@ -102,12 +102,12 @@ def crop_clip(clip: Clip, crop: Crop) -> Clip:
         return clip
     width, height = crop
     held = width <= clip.width and height <= clip.height
-    require(held, f"pictures of {clip.width}×{clip.height} have no middle of {width}×{height}", GnvcError)
+    require(held, f"pictures of {clip.width}×{clip.height} cannot be cropped to {width}×{height}", GnvcError)
     return dataclasses.replace(clip, width=width, height=height)
 
 
 def middle(planes: Planes, crop: Crop) -> Planes:
-    """The middle of 4:2:0 pictures, beginning at an even place, so that codes stay as they are."""
+    """Centre crop of 4:2:0 planes, from an even position, so that samples stay as they are."""
     if crop is None:
         return planes
     width, height = crop
@@ -120,7 +120,7 @@ def middle(planes: Planes, crop: Crop) -> Planes:
 
 
 def write_player_copy(video: Path, clip: Clip, target: Path, raw: RawVideo | None = None) -> None:
-    """A copy of the clip's frames at its rate, for the player."""
+    """Write a copy of a clip for the player."""
     target.parent.mkdir(parents=True, exist_ok=True)
     look = dataclasses.replace(clip, colour=SHOWN, pixel_format="yuv420p")
     filters = ["-vf", f"{colour_filters(look)},{EVEN},{STATED}"]

@@ -1,4 +1,4 @@
-"""Test sets: which sequences, how many of their frames, and what the files hold that do not say so themselves."""
+"""Test sets: manifests of sequences, the number of frames to use, and the formats of raw files."""
 
 import re
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
 @dataclass(frozen=True)
 class Sequence:
-    """One video of a test set; `frames` is how many its file holds."""
+    """One video of a test set; `frames` is the number of frames in its file."""
 
     name: str
     file: str
@@ -49,7 +49,7 @@ class Sequence:
 
     @property
     def raw(self) -> RawVideo | None:
-        """What a headerless file does not say; None for a file that does."""
+        """Size, rate and format of a raw file; None for files with a header."""
         return self.clip(self.frames).raw if is_raw(self.file) else None
 
     def clip(self, frames: int) -> Clip:
@@ -68,20 +68,20 @@ class Manifest:
     frames: int
     gop: int
     sequences: tuple[Sequence, ...]
-    checksums: str = ""  # where its owners publish them; where not, who was asked
+    checksums: str = ""  # where the owners publish checksums, or who was asked for them
 
     def __post_init__(self) -> None:
         require(self.format == FORMAT, f"format {self.format} is not {FORMAT}", ValueError)
         check_gop(self.gop)
         names = [one.name for one in self.sequences]
-        require(names and len(set(names)) == len(names), "sequences have names of their own", ValueError)
-        require("mean" not in names, "no sequence is called mean: the average of all is", ValueError)
-        rule = "names of sequences are letters, digits, then - and _ too: they name files and folders"
+        require(names and len(set(names)) == len(names), "every sequence has a name of its own", ValueError)
+        require("mean" not in names, "no sequence is called mean, which is the name of the average", ValueError)
+        rule = "names of sequences are letters, digits, - and _, as they name files and folders"
         require(all(map(NAME.fullmatch, names)), rule, ValueError)
 
 
 def read_manifest(name: str) -> Manifest:
-    """A shipped manifest by its name, or any by its path."""
+    """Read a manifest of the package by its name, or any manifest by its path."""
     path = ASSETS / "manifests" / f"{name}.json" if name in SHIPPED else Path(name)
     there = f"there are {', '.join(SHIPPED)}, or the path of a .json file"
     require(path.is_file(), f"there is no manifest {name!r}; {there}", GnvcError)
@@ -89,23 +89,23 @@ def read_manifest(name: str) -> Manifest:
 
 
 def path_of_film(sequence: Sequence, root: Path) -> Path:
-    """A sequence's file, which must be there."""
+    """Path of a sequence's file, which must exist."""
     path = inside(root, sequence.file)
     require(path.is_file(), f"{path}: missing; give the folder that holds it with root=FOLDER", GnvcError)
     return path
 
 
 def film_of(sequence: Sequence, root: Path) -> tuple[Path, str]:
-    """A sequence's file and its sha256, which must be the manifest's where that says one."""
+    """Path of a sequence's file and its sha256, which must be the manifest's, if that has one."""
     path = path_of_film(sequence, root)
     digest = file_sha256(path)
     if sequence.sha256 not in (None, digest):
-        raise GnvcError(f"{path} is not the file that the manifest means: its sha256 begins with {digest[:12]}")
+        raise GnvcError(f"{path} is not the manifest's file: its sha256 begins with {digest[:12]}")
     return path, digest
 
 
 def problem_of(sequence: Sequence, root: Path, frames: int) -> str | None:
-    """What is wrong with a sequence's file for an evaluation of so many frames; None where nothing is seen to be."""
+    """A problem of a sequence's file for an evaluation of this many frames, in words; None if none is found."""
     path = inside(root, sequence.file)
     if not path.is_file():
         near = sorted(one.relative_to(root) for one in root.rglob("*") if sequence.name.lower() in one.name.lower())

@@ -252,7 +252,7 @@ def test_wrong_evaluations_are_refused(tmp_path: Path) -> None:
     made_up_set(tmp_path, sequences=1)
     for wrong, said in (
         ({"codecs": {}}, "has a codec"),
-        ({"at_once": 0}, "a point at once or several"),
+        ({"at_once": 0}, "at_once is at least 1"),
         ({"codecs": {"../x": CodecEntry(ours=OwnCodec((1,)))}}, "called by letters"),
         ({"codecs": {"source": CodecEntry(ours=OwnCodec((1,)))}}, "not 'source'"),
         ({"metrics": ("psnr",)}, "no metric psnr"),

@@ -114,7 +114,7 @@ def test_what_is_not_there_or_not_so_is_refused(tmp_path: Path) -> None:
         read_manifest("vimeo")
     bunny, city = read_manifest("small").sequences
     shutil.copy(CLIPS / city.file, tmp_path / bunny.file)
-    with pytest.raises(GnvcError, match="not the file that the manifest means"):
+    with pytest.raises(GnvcError, match="is not the manifest.s file"):
         film_of(bunny, tmp_path)
     with pytest.raises(GnvcError, match=r"city\.mp4: missing; give the folder that holds it with root="):
         film_of(city, tmp_path)
@@ -123,8 +123,8 @@ def test_what_is_not_there_or_not_so_is_refused(tmp_path: Path) -> None:
         ({"gop": 24}, "GOP"),
         ({"format": 2}, "format 2"),
         ({"strange": 1}, "unknown key 'strange'"),
-        ({"sequences": []}, "names of their own"),
-        ({"sequences": [plain["sequences"][0]] * 2}, "names of their own"),
+        ({"sequences": []}, "a name of its own"),
+        ({"sequences": [plain["sequences"][0]] * 2}, "a name of its own"),
         ({"sequences": [{**plain["sequences"][0], "name": "../x"}]}, "they name files and folders"),
         ({"sequences": [{**plain["sequences"][0], "name": "-y"}]}, "they name files and folders"),
         ({"sequences": [{**plain["sequences"][0], "name": "mean"}]}, "the average of all is"),

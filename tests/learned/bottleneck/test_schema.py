@@ -45,7 +45,7 @@ def test_a_renamed_attribute_and_a_renamed_class_keep_identity_and_file(monkeypa
 def test_what_has_no_written_name_is_refused() -> None:
     model = from_generator()
     model.register_buffer("novel", torch.zeros(1, dtype=torch.int64))
-    with pytest.raises(LookupError, match="novel has no name in the schema"):
+    with pytest.raises(LookupError, match="novel has no stored name"):
         coded_identity(model)
 
 
