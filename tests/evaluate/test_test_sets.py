@@ -114,7 +114,7 @@ def test_what_is_not_there_or_not_so_is_refused(tmp_path: Path) -> None:
         read_manifest("vimeo")
     bunny, city = read_manifest("small").sequences
     shutil.copy(CLIPS / city.file, tmp_path / bunny.file)
-    with pytest.raises(GnvcError, match="is not the manifest.s file"):
+    with pytest.raises(GnvcError, match="is not the manifest's file"):
         film_of(bunny, tmp_path)
     with pytest.raises(GnvcError, match=r"city\.mp4: missing; give the folder that holds it with root="):
         film_of(city, tmp_path)
