@@ -259,7 +259,7 @@ def test_wrong_evaluations_are_refused(tmp_path: Path) -> None:
         ({"only": ("vvenc",)}, "no codec 'vvenc'"),
         ({"report": ReportOptions(anchor="vtm")}, "no codec 'vtm'"),
         ({"flow": "farneback"}, "no flow 'farneback'; there are dis, raft"),
-        ({"frames": 0}, "has frames"),
+        ({"frames": 0}, "frames is at least 1"),
         ({"gop": 24}, "1 \\+ 4k"),
     ):
         with pytest.raises(UsageError, match=said):
