@@ -158,7 +158,14 @@ def test_what_cannot_be_compared_is_refused_in_a_sentence(tmp_path: Path, capfd:
     sentences = [line for line in said.splitlines() if "matrix" not in line]
     for sentence, wanted in zip(
         sentences,
-        ("only videos of one size", "no such file", "no metric psnr;", "neither video is raw", "holds one video", "abacus"),
+        (
+            "only videos of one size",
+            "no such file",
+            "no metric psnr;",
+            "neither video is raw",
+            "holds one video",
+            "abacus",
+        ),
         strict=True,
     ):
         assert wanted in sentence
