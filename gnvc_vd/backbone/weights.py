@@ -81,9 +81,8 @@ class Backbone:
         """Hash of the float weights, 32 bytes, which enters a stream's shown identity."""
         listing = "".join(f"{name} {self.hashes[name]}\n" for name in sorted(self.files))
         if not self.files:
-            sizes = json.dumps(
-                [without_defaults(self.vae_preset), without_defaults(self.dit_preset)]
-            )  # by model.json's keys
+            # The sizes as in model.json.
+            sizes = json.dumps([without_defaults(self.vae_preset), without_defaults(self.dit_preset)])
             listing = f"{self.name} {RANDOM_SEED} {RANDOM_DIT_SEED} {sizes}"
         return hashlib.sha256(listing.encode()).digest()
 

@@ -138,9 +138,7 @@ def _convert_source(name: str, clip: Clip, folder: Path) -> None:
         (folder / name).mkdir()
         with open_video(folder / SOURCE) as video:
             for number, frame in enumerate(video, 1):
-                write_picture(
-                    folder / name / f"im{number:05d}.png", frame
-                )  # the names that DCVC and similar codecs expect
+                write_picture(folder / name / f"im{number:05d}.png", frame)  # the names that DCVC expects
 
 
 def _as_video(decoded: Path, clip: Clip, folder: Path) -> Path:

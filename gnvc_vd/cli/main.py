@@ -38,14 +38,8 @@ if TYPE_CHECKING:
 C = TypeVar("C", bound="Codec[Any]")
 DONE, REFUSED, MISUSED, INTERRUPTED = 0, 1, 2, 130
 REFINEMENT = ("window", "steps", "sigma_0", "noise_scale")  # options that override the model's refinement
-GNVC_VD_OPTIONS = (
-    *REFINEMENT,
-    "policy",
-    "rotation",
-    "canvas",
-    "target_kbps",
-    "target_size",
-)  # GNVC-VD only; None if not given
+# Options for GNVC-VD only; None if not given.
+GNVC_VD_OPTIONS = (*REFINEMENT, "policy", "rotation", "canvas", "target_kbps", "target_size")
 SEARCHED = ("bpp", "target_kbps", "target_size")  # rates of the whole file
 NUMBERS = {"bf16": "bfloat16", "fp32": "float32"}
 DECODING = ("steps", "refine", "apart", "tile", "conceal", "allow_other_weights", "max_pixels")

@@ -29,9 +29,8 @@ STEP = 1 << 18  # symbols that are decoded between two checks of the bit count
 CHUNK = 8  # bits of an escaped number that one symbol holds
 
 
-ESCAPE_TABLES = Tables(
-    [np.full(1 << bits, TOTAL >> bits) for bits in (1, *range(1, CHUNK + 1))]
-)  # table b holds b bits
+# Table b holds b bits.
+ESCAPE_TABLES = Tables([np.full(1 << bits, TOTAL >> bits) for bits in (1, *range(1, CHUNK + 1))])
 LENGTH_TABLE = 5  # the table for a number's length
 PADDING_TABLE = Tables([np.array([TOTAL - 2, 1, 1])])
 

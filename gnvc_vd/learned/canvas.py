@@ -63,9 +63,7 @@ class Canvas:
         whole, parts = self._places()
         height, width = self.size
         moved, canvases = shift_frames(frames, parts), np.empty((len(frames), height, width, frames.shape[3]), np.uint8)
-        ages = np.full(
-            (len(frames), height, width), len(frames), np.int16
-        )  # distance in time of each pixel's source, in frames
+        ages = np.full((len(frames), height, width), len(frames), np.int16)  # frames from each pixel to its source
         for frame, canvas, age, (y, x) in zip(moved, canvases, ages, whole.tolist(), strict=True):
             around = ((y, height - self.height - y), (x, width - self.width - x), (0, 0))
             canvas[:] = np.pad(frame, around, mode="edge")

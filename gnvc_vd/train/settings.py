@@ -153,11 +153,7 @@ class Stage:
     unrolled: int = 5  # refinement steps with gradient; 0: no refinement
     cfm_detached: bool = True  # L_CFM trains the adaptor only; False: the codec too, through x_c, l̂ and f
     continuation: float = 0.0  # share of steps whose window continues a GOP
-    conditions: tuple[float, ...] = (
-        1.0,
-        0.0,
-        0.0,
-    )  # prior: shares of steps without condition, with the first frame, with first and last
+    conditions: tuple[float, ...] = (1.0, 0.0, 0.0)  # prior: shares of steps given no frame, the first, first and last
     samples: int | None = None  # number of samples, used again and again; None: no limit
     shift: float = 1.0  # prior: shift of σ towards noise
     repeats: int = 1  # prior: draws of σ and noise per clip and step, since encoding clips costs the most

@@ -62,9 +62,8 @@ class Contextual(Bottleneck):
                 y = model.gains.multiply(self._analyse(latent, past), level)
                 likely = model(y, state, level, uniform)
                 past = self._synthesise(model.gains.divide(likely.symbols, level), past)
-                state = self.state(
-                    state, likely.values.detach()
-                )  # detached: the state serves prediction and must not shape the symbols
+                # Detached: the state serves prediction and must not shape the symbols.
+                state = self.state(state, likely.values.detach())
             decoded.append(past.latent)
             features.append(past.feature)
             bits.append(likely.bits)

@@ -111,9 +111,7 @@ def _begin_entropy(model: EntropyModel, scales: Tensor, log_gain: Tensor) -> Non
     rise = cast(Tensor, model.gains.rise)
     model.gains.knots.copy_(log_gain.to(rise)[:, None] - rise)
     _begin_hyper(model)
-    nothing = (
-        -MIDDLE - float(log_gain.max()) / STEP
-    )  # the narrowest table at every quality, for symbols that are all 0 at first
+    nothing = -MIDDLE - float(log_gain.max()) / STEP  # the narrowest table at every quality, for channels that are 0
     tables = torch.full((model.channels,), nothing)
     tables[: len(scales)] = _tables_from_middle(scales)
     for head in (model.first, model.second):

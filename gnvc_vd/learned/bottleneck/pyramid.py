@@ -14,12 +14,8 @@ from gnvc_vd.common.constants import constant
 from gnvc_vd.entropy.integer import REACH, UNITS, in_units, round_shift, straight_round
 from gnvc_vd.learned.bottleneck.slices import CHANNELS, LONGEST
 
-SIGNS = (
-    (1, 1, 1, 1),
-    (1, -1, 1, -1),
-    (1, 1, -1, -1),
-    (1, -1, -1, 1),
-)  # of each band at the four places; the transform is half of it
+# Of each band at the four places; the transform is half of it.
+SIGNS = ((1, 1, 1, 1), (1, -1, 1, -1), (1, 1, -1, -1), (1, -1, -1, 1))
 RATIO_BITS = 12
 
 

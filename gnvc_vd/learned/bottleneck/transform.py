@@ -356,9 +356,8 @@ class OrthonormalTransform(nn.Module):
 
     def learned_basis(self) -> Tensor:
         skew, one = BASIS_PACE * (self.turn - self.turn.T), torch.eye(CHANNELS, device=self.turn.device)
-        solved, _ = torch.linalg.solve_ex(
-            one + skew, one - skew
-        )  # never singular; solve would check, and wait for the device
+        # Never singular; torch.linalg.solve would check that, and wait for the device.
+        solved, _ = torch.linalg.solve_ex(one + skew, one - skew)
         return solved @ self.measured
 
     def freeze(self) -> None:
