@@ -1,4 +1,4 @@
-"""Ablations: every variant of a codec through training, export and evaluation, and a study of how they compare.
+"""Run an ablation (train, export and evaluate every variant of a codec), or compare finished variants.
 
 python scripts/ablate.py run                               lists the ablations of configs/ablate
 python scripts/ablate.py run depth --evaluate root=UVG     the adaptor's depth at Wan's size
@@ -6,8 +6,8 @@ python scripts/ablate.py run depth --evaluate root=UVG --sbatch "--gpus=8 --time
 python scripts/ablate.py study outputs/ablate/depth/evaluations --anchor every-2
 python scripts/ablate.py study outputs/evaluate/steps --anchor 5
 
-`run` goes on where it stood; what is done is not done again. `study` compares any folders of runs: what `run` left, a
-multirun of scripts/evaluate.py, or trainings, by their last validation.
+`run` resumes an interrupted ablation. `study` compares any folders of runs: evaluations of `run`, a multirun of
+scripts/evaluate.py, or trainings, by their last validation.
 """
 
 import argparse
@@ -51,19 +51,21 @@ def parser() -> argparse.ArgumentParser:
     commands = whole.add_subparsers(required=True, metavar="COMMAND")
     run = commands.add_parser("run", help="train, export and evaluate every variant, then compare them")
     run.add_argument("ablation", nargs="?", help="one of configs/ablate, or a .yaml file (default: list them)")
-    run.add_argument("--out", type=Path, metavar="FOLDER", help="where everything is kept (outputs/ablate/NAME)")
+    run.add_argument("--out", type=Path, metavar="FOLDER", help="folder of all results (outputs/ablate/NAME)")
     run.add_argument("--only", nargs="+", default=[], metavar="VARIANT", help="these variants (default: all)")
     run.add_argument("--seeds", nargs="+", type=int, default=[], metavar="N", help="instead of the ablation's own")
     run.add_argument("--train", nargs="+", default=[], metavar="KEY=VALUE", help="settings of every training")
     run.add_argument("--evaluate", nargs="+", default=[], metavar="KEY=VALUE", help="settings of every evaluation")
-    run.add_argument("--launch", default="", metavar="WORDS", help="what starts every training (as the ablation says)")
+    run.add_argument(
+        "--launch", default="", metavar="WORDS", help="command that launches every training (the ablation's)"
+    )
     run.add_argument("--sbatch", metavar="OPTIONS", help="submit a SLURM job for each variant and seed instead")
-    run.add_argument("--dry-run", action="store_true", help="print the commands that are left, and run none")
+    run.add_argument("--dry-run", action="store_true", help="print the remaining commands, and run none")
     run.set_defaults(call=run_ablation)
-    compare = commands.add_parser("study", help="tables and plots of variants that are there")
+    compare = commands.add_parser("study", help="write tables and plots of finished variants")
     compare.add_argument("folders", nargs="+", type=Path, metavar="FOLDER", help="a folder of runs, or runs")
     compare.add_argument("--codec", help="which of an evaluation's codecs varies (needed where it has several)")
-    compare.add_argument("--anchor", help="the variant that BD-rates are against (default: the first)")
+    compare.add_argument("--anchor", help="the variant that BD-rates compare with (default: the first)")
     compare.add_argument("--out", type=Path, metavar="FOLDER", help="where to write (FOLDER/ablation of the first)")
     compare.set_defaults(call=compare_runs)
     return whole
@@ -96,7 +98,7 @@ def run_ablation(arguments: argparse.Namespace) -> None:
 
 
 def submit(plan: AblationPlan, arguments: argparse.Namespace) -> None:
-    """A job for each variant and seed; one that shares a phase with an earlier one waits for it."""
+    """Submit a job for each variant and seed, which waits for earlier jobs that share a phase with it."""
     jobs = dict[tuple[str, int], str]()
     own = ["--out", str(plan.out.resolve()), "--launch", arguments.launch]
     for option in ("train", "evaluate"):

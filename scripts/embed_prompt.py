@@ -1,4 +1,4 @@
-"""The empty prompt's embedding, made once from the text encoder: python scripts/embed_prompt.py FOLDER
+"""Embed the empty prompt with the text encoder and store it: python scripts/embed_prompt.py FOLDER
 
 FOLDER is a diffusers folder with tokenizer/ and text_encoder/ (fetch_weights.py --text-encoder). The result is
 FOLDER/empty_prompt.safetensors; afterwards the text encoder may be deleted.

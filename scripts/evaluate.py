@@ -1,4 +1,4 @@
-"""Rate–distortion points of codecs side by side, and their report; the same command goes on where it stopped.
+"""Measure rate–distortion points of codecs and write a report; the same command resumes an interrupted run.
 
 python scripts/evaluate.py                             lists the experiments
 python scripts/evaluate.py experiment=small
@@ -23,7 +23,7 @@ from gnvc_vd.report.evaluation_report import write_report
 from gnvc_vd.train.experiments import sentences, start
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
-PATIENCE = timedelta(days=30)  # of processes whose share is done: the others' may take hours longer
+PATIENCE = timedelta(days=30)  # for which processes wait for slower ones
 
 
 @hydra.main(config_path=str(CONFIGS), config_name="evaluate", version_base="1.3")
@@ -40,7 +40,7 @@ def main(config: DictConfig) -> None:
             if done.points is not None:
                 print(write_report(evaluation, done.points, Path(evaluation.folder) / "report"))
             else:
-                print("no report yet: other points lack")
+                print("no report yet: other points are missing")
     if done.failures:
         sys.exit(1)
 

@@ -1,11 +1,11 @@
-"""A run's checkpoint into a model folder, and such a folder to the Hugging Face hub.
+"""Export a training's checkpoint to a model folder, or upload a model folder to the Hugging Face hub.
 
 python scripts/export.py RUN FOLDER
 python scripts/export.py FOLDER --push OWNER/NAME
 
-RUN is a folder of scripts/train.py. `gnvc-vd encode --model FOLDER` codes with the result, and the next phase of a
-training starts from it (model.start=FOLDER). A folder is pushed with a card, README.md, which is written by hand.
-docs/training.md has the whole way.
+RUN is a folder of scripts/train.py. `gnvc-vd encode --model FOLDER` uses the result, and the next phase of a training
+can start from it (model.start=FOLDER). An upload needs a card, FOLDER/README.md, which is written by hand.
+docs/training.md describes all steps.
 """
 
 import argparse
@@ -22,12 +22,14 @@ from gnvc_vd.train.refit import Refit
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", type=Path, nargs="?", help="a run of scripts/train.py; none with --push")
-    parser.add_argument("folder", type=Path, help="made, or replaced if it is a model folder")
+    parser.add_argument("run", type=Path, nargs="?", help="a run of scripts/train.py; leave out with --push")
+    parser.add_argument("folder", type=Path, help="the model folder to write; an existing one is replaced")
     parser.add_argument("--checkpoint", type=Path, help="one of RUN/checkpoints (default: the newest)")
     parser.add_argument("--live", action="store_true", help="the last step's weights instead of their average")
     parser.add_argument("--refit", action="store_true", help="move the qualities so that their rates rise evenly")
-    parser.add_argument("--half", action="store_true", help="half the size: float16, but for what decides symbols")
+    parser.add_argument(
+        "--half", action="store_true", help="half the size: weights in float16, integers that decide symbols unchanged"
+    )
     parser.add_argument("--thrift", type=float, metavar="T", help="RD weight in rounding, 0 to 1 (as in training)")
     parser.add_argument("--backbone", help="backbone for the codec, with the same VAE (default: the run's)")
     parser.add_argument("--refer", action="store_true", help="store only that backbone's name, not its weights")
@@ -36,11 +38,11 @@ def main() -> int:
         type=int,
         default=QUALITIES - 1,
         metavar="Q",
-        help="highest quality that is refined unasked (63)",
+        help="highest quality that is refined by default (63)",
     )
     parser.add_argument("--tile", type=int, metavar="PIXELS", help="refine larger pictures in tiles of this size")
-    parser.add_argument("--name", help="what the model calls itself (the run's name)")
-    parser.add_argument("--push", metavar="OWNER/NAME", help="upload FOLDER, exported before, to the Hugging Face hub")
+    parser.add_argument("--name", help="name of the model (default: the run's)")
+    parser.add_argument("--push", metavar="OWNER/NAME", help="upload FOLDER to the Hugging Face hub")
     arguments = parser.parse_intermixed_args()
     if (arguments.run is None) != (arguments.push is not None):
         parser.error("give RUN and FOLDER to export, or FOLDER alone with --push to upload")

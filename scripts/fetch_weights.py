@@ -1,12 +1,11 @@
-"""What a preset needs, and its download: python scripts/fetch_weights.py [NAME …]
+"""Download the weights of presets and models, or list them: python scripts/fetch_weights.py [NAME …]
 
-NAME is a preset or a hub id (owner/name or owner/name@revision) of a model folder that scripts/export.py pushed or of
-a diffusers folder. Files go to $GNVC_VD_WEIGHTS, or to a cache folder; an interrupted download goes on where it
-stopped. Only safetensors, JSON and the card are fetched; of a model folder only the files that its model.json names,
-which must have the sha256 that it states, and the backbone that it refers to.
+NAME is a preset, or a hub id (owner/name or owner/name@revision) of a model folder or a diffusers folder. Files go to
+$GNVC_VD_WEIGHTS, or to a cache folder; an interrupted download is resumed. Only safetensors, JSON and the card are
+fetched. Of a model folder, these are the files in its model.json, whose sha256 is checked, and its backbone.
 
-`metrics` is what the measures of an evaluation need: VGG16, AlexNet and RAFT of torchvision, to $TORCH_HOME, and CLIP
-and VideoMAE. Each file is refused where its sha256 is not the one that is known of it.
+NAME `metrics` fetches the networks of an evaluation's metrics: torchvision's VGG16, AlexNet and RAFT, to $TORCH_HOME,
+and CLIP and VideoMAE. The sha256 of each file is checked.
 """
 
 import argparse
@@ -30,18 +29,20 @@ from gnvc_vd.metrics import UnavailableError
 from gnvc_vd.metrics.weight_files import HUB_FILES, NETWORKS, check_digest, checked_network, digest_of, in_torch_home
 from gnvc_vd.presets import PRESETS, Preset, Source
 
-PARTS = ("vae", "transformer", "image_encoder", "image_processor")  # the last two of image-conditioned models
+PARTS = ("vae", "transformer", "image_encoder", "image_processor")  # the last two: of image-conditioned models
 PATTERNS = [f"{part}/*.{kind}" for part in PARTS for kind in ("json", "safetensors")]
 TEXT_PATTERNS = ["tokenizer/*", "text_encoder/*.json", "text_encoder/*.safetensors"]
 CARD = "README.md"
 METRICS = "metrics"
-PUBLISHED_BYTES = 4  # a parameter at most, in the public diffusers folders: some hold less precision
+PUBLISHED_BYTES = 4  # bytes per parameter, at most, in public diffusers folders
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", metavar="NAME", help="what to fetch; without, only the list is printed")
-    parser.add_argument("--text-encoder", action="store_true", help="also what embed_prompt.py needs")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="what to fetch; default: only print the list")
+    parser.add_argument(
+        "--text-encoder", action="store_true", help="also fetch the text encoder, which embed_prompt.py needs"
+    )
     arguments = parser.parse_args()
     if not arguments.names:
         print(table())
@@ -57,7 +58,7 @@ def main() -> int:
 
 
 def table() -> str:
-    """Weights alone; activations come on top (`gnvc-vd bench backbone`)."""
+    """Table of presets with the memory of their weights; activations come on top (`gnvc-vd bench backbone`)."""
     lines = ["preset             parameters  download  weights bf16  weights f32   from"]
     for name, preset in PRESETS.items():
         count = parameters(preset)
@@ -81,10 +82,10 @@ def without_source(preset: Preset) -> str:
 
 
 def fetch(name: str, text_encoder: bool = False, referring: tuple[str, ...] = ()) -> Path:
-    """Fetch a preset's or hub id's files, or go on with a download that was interrupted; returns the folder.
+    """Fetch the files of a preset or hub id, or resume an interrupted download; returns the folder.
 
     Args:
-        referring: the models that led here, each of which names the next as the place of its backbone.
+        referring: chain of models that led here, each of which names the next as its backbone.
     """
     preset = PRESETS.get(name)
     if preset is not None and preset.source is None:
@@ -108,7 +109,7 @@ def fetch(name: str, text_encoder: bool = False, referring: tuple[str, ...] = ()
 
 
 def trunk_addresses() -> list[str]:
-    """torchvision's own; a name ends with the first digits of its file's sha256."""
+    """Addresses of torchvision's weights; a file name ends with the first digits of its sha256."""
     import gnvc_vd.common.compat  # noqa: F401, I001 - before torchvision
     from torchvision import models
     from torchvision.models import optical_flow
@@ -126,7 +127,7 @@ def file_of(address: str) -> str:
 
 
 def fetch_metrics() -> list[str]:
-    """Fetch what is not there yet of the measures' networks; every path with its sha256."""
+    """Fetch missing networks of metrics; returns every path with its sha256."""
     from torch.hub import download_url_to_file
 
     fetched = []

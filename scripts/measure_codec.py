@@ -1,8 +1,8 @@
-"""What a latent codec begins with, measured: python scripts/measure_codec.py FOLDER… --out start.safetensors
+"""Measure a latent codec's initial statistics: python scripts/measure_codec.py FOLDER… --out start.safetensors
 
-FOLDER holds latents of scripts/precompute_latents.py, all of clips of one shape. Training that is given OUT as
-model.begin starts from these statistics instead of those of its first batches: the same start for every run, and no
-clip has to be encoded for it. The transform codec's are some 30 kB.
+FOLDER holds latents of scripts/precompute_latents.py, all of clips of one shape. Training with model.begin=OUT starts
+from these statistics instead of measuring its first batches: the start is the same for every run, and no clips have to
+be encoded. The file has about 30 kB for the transform codec.
 """
 
 import argparse

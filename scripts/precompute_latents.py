@@ -1,7 +1,7 @@
-"""The VAE's latents of training clips, computed once: python scripts/precompute_latents.py SOURCE OUT --backbone NAME
+"""Compute VAE latents of training clips: python scripts/precompute_latents.py SOURCE OUT --backbone NAME
 
-SOURCE is a folder or a manifest (docs/data.md). An interrupted run goes on where it stopped. Training that is given OUT
-instead of clips never runs the encoder; crops and paths are then those of these clips, again in every pass.
+SOURCE is a folder or a manifest (docs/data.md). An interrupted run is resumed. Training with OUT instead of clips does
+not run the VAE's encoder; its crops and camera paths are then the same in every pass.
 """
 
 import argparse
@@ -27,14 +27,16 @@ def main() -> int:
     parser.add_argument("source", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--kind", choices=["videos", "photos", "septuplets"], default="videos")
-    parser.add_argument("--split", choices=["train", "validation"], default="train", help="of a manifest (train)")
+    parser.add_argument("--split", choices=["train", "validation"], default="train", help="split of a manifest (train)")
     parser.add_argument("--backbone", default="nano", help="preset, folder or hub id (nano)")
-    parser.add_argument("--frames", type=int, default=9, help="of a clip, 1 + 4k (9)")
-    parser.add_argument("--size", type=int, nargs=2, default=[256, 256], metavar=("H", "W"), help="(256 256)")
-    parser.add_argument("--stride", type=int, default=1, help="every how many frames (1)")
-    parser.add_argument("--short-side", type=int, help="shrink larger videos to this first")
+    parser.add_argument("--frames", type=int, default=9, help="frames per clip, 1 + 4k (9)")
+    parser.add_argument(
+        "--size", type=int, nargs=2, default=[256, 256], metavar=("H", "W"), help="size of clips (256 256)"
+    )
+    parser.add_argument("--stride", type=int, default=1, help="use every N-th frame (1)")
+    parser.add_argument("--short-side", type=int, help="downscale larger videos to this first")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--count", type=int, help="of clips (one pass over the source)")
+    parser.add_argument("--count", type=int, help="number of clips (one pass over the source)")
     parser.add_argument("--half", action="store_true", help="store float16 instead of float32")
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--workers", type=int, default=0, help="loader processes (0)")
@@ -69,7 +71,7 @@ def compute(arguments: argparse.Namespace) -> None:
 
 
 def describe(arguments: argparse.Namespace) -> str:
-    """What the clips are of; a manifest by its contents, a folder by its name."""
+    """Description of the source: a manifest by its hash, a folder by its name."""
     source: Path = arguments.source
     name = f"manifest {file_sha256(source)[:16]}" if source.is_file() else f"folder {source.name}"
     return f"{arguments.kind} {name} {arguments.split}"

@@ -1,9 +1,9 @@
-"""A folder of videos or photographs into a manifest: python scripts/prepare_data.py FOLDER
+"""Make a manifest of a folder of videos or photographs: python scripts/prepare_data.py FOLDER
 
-Writes FOLDER/manifest.jsonl, which training reads (docs/data.md). Broken files are named and left out. Which files are
-kept for validation depends on their names alone, so it does not change when files are added.
+Writes FOLDER/manifest.jsonl, which training reads (docs/data.md). Broken files are printed and left out. A file's split
+(training or validation) depends on its name alone, so it stays when files are added.
 
-python scripts/prepare_data.py --check-set uvg FOLDER    says what an evaluation would miss there, and writes nothing
+python scripts/prepare_data.py --check-set uvg FOLDER    checks the files of a test set, and writes nothing
 """
 
 import argparse
@@ -25,16 +25,18 @@ from gnvc_vd.evaluate.test_sets import read_manifest as read_test_set
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--kind", choices=["videos", "photos"], default="videos", help="what to look for (videos)")
-    parser.add_argument("--validation", type=float, default=0.02, metavar="PART", help="part of the files (0.02)")
-    parser.add_argument("--scenes", action="store_true", help="an entry for each scene; decodes everything")
-    parser.add_argument("--check", action="store_true", help="decode everything, so that damage anywhere is found")
-    parser.add_argument("--hash", action="store_true", help="state the sha256 of every file")
-    parser.add_argument("--name", default="manifest.jsonl", help="of the manifest, which lies in the folder")
-    parser.add_argument("--check-set", metavar="SET", help="a test set's name or manifest: only say what it lacks here")
+    parser.add_argument("--kind", choices=["videos", "photos"], default="videos", help="kind of files (videos)")
+    parser.add_argument(
+        "--validation", type=float, default=0.02, metavar="PART", help="share of files for validation (0.02)"
+    )
+    parser.add_argument("--scenes", action="store_true", help="make an entry for each scene; decodes all files")
+    parser.add_argument("--check", action="store_true", help="decode all files, to find any damage")
+    parser.add_argument("--hash", action="store_true", help="store the sha256 of every file")
+    parser.add_argument("--name", default="manifest.jsonl", help="file name of the manifest in the folder")
+    parser.add_argument("--check-set", metavar="SET", help="a test set's name or manifest: only check its files")
     arguments = parser.parse_args()
     if not 0 <= arguments.validation < 1:
-        parser.error("--validation is a part from 0 to below 1")
+        parser.error("--validation is a share, from 0 to below 1")
     if Path(arguments.name).name != arguments.name:
         parser.error("--name is a file name; paths in a manifest are relative to where it lies")
     try:
@@ -67,7 +69,7 @@ def scan_files(arguments: argparse.Namespace) -> tuple[list[Entry], int]:
 
 
 def check_set(test_set: Manifest, folder: Path, with_hash: bool) -> int:
-    """A line for each sequence; 1 where one is not as the manifest says."""
+    """Print a line for each sequence; return 1 if one is missing or not as the manifest says."""
     require(folder.is_dir(), f"{folder}: no such folder", GnvcError)
     print(
         f"{test_set.title} ({test_set.home}): {len(test_set.sequences)} sequences, the first {test_set.frames} frames"

@@ -1,4 +1,4 @@
-"""Train a part of gnvc-vd, or go on with a training: the same command continues where the run's folder stands.
+"""Train a part of gnvc-vd; the same command resumes an interrupted training in its folder.
 
 python scripts/train.py                             lists the experiments
 python scripts/train.py experiment=debug_overfit

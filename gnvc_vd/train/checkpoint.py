@@ -1,15 +1,15 @@
-"""What a training needs to go on: folders `step-00001000` that are whole or not there.
+"""Checkpoints, from which a training resumes: complete folders named `step-00001000`.
 
     step-00001000/
-      weights.safetensors    what trains, as it is
-      ema.safetensors        and averaged
-      optimiser.pt           AdamW's moments by parameter name, and its groups: local, read with weights_only
-      memory.safetensors     the past decodes that a discriminator remembers in each process, where there is one
-      state.json             step, score, who it belongs to
+      weights.safetensors    the trained parameters
+      ema.safetensors        their moving averages
+      optimiser.pt           AdamW's moments by parameter name; read with weights_only
+      memory.safetensors     past decodes that the discriminator, if there is one, keeps in each process
+      state.json             step, score and a hash of the training's settings
 
-No random state is among it: a step's random numbers follow from the seed and the numbers of its samples. Tensors are
-copied first and written by a thread, so that training goes on; a folder is renamed into place when it is whole. Files
-are mapped into memory when they are read: a process reads what it keeps, and of a sharded tensor that is a part.
+There is no random state: a step's random numbers depend on the seed and its sample numbers only. Tensors are copied
+first and then written by a thread while training goes on; a complete folder is renamed into place. Files are read by
+memory mapping, so that a process reads only its part of sharded tensors.
 """
 
 import dataclasses
@@ -40,23 +40,23 @@ MEMORY = "memory.safetensors"
 
 @dataclass(frozen=True)
 class State:
-    """Beside the tensors."""
+    """A checkpoint's state beside its tensors."""
 
-    step: int  # steps done
-    training: str  # a hash of what is trained on what: another training's checkpoint is refused
-    updates: int  # of the average
+    step: int  # number of steps done
+    training: str  # hash of its settings; checkpoints of other trainings are refused
+    updates: int  # number of updates of the averages
     score: float | None = None  # of the last validation; lower is better
-    seconds: float = 0.0  # spent of the run's budget, over all sittings
-    ending: float = 0.0  # seconds kept back for the last validation and checkpoint
+    seconds: float = 0.0  # time spent, in all sessions, of the run's budget
+    ending: float = 0.0  # seconds reserved for the last validation and checkpoint
     precision: str | None = None  # of the training: no or bf16
 
 
 def snapshot(
     optimiser: torch.optim.Optimizer, ema: Ema, kept: bool = True, memory: Mapping[str, Tensor] | None = None
 ) -> dict[str, dict[str, Any]]:
-    """A checkpoint's files of one moment: whole tensors on the CPU.
+    """Copy all tensors of a checkpoint to the CPU, gathered from shards.
 
-    All processes of a sharded model, or of one that remembers, take part, also those that keep nothing of it.
+    All processes must call this; those without `kept` get empty tensors.
     """
 
     def taken(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -72,7 +72,7 @@ def snapshot(
 def restore(
     optimiser: torch.optim.Optimizer, ema: Ema, folder: Path, training: str, memory: Mapping[str, Tensor] | None = None
 ) -> State:
-    """Put a checkpoint's tensors where they belong."""
+    """Load a checkpoint into optimiser, averages and, with `memory`, the discriminator's memory."""
     state = read_state(folder)
     if state.training != training:
         raise GnvcError(f"{folder}: a checkpoint of another training; its configuration or data differ from this one's")
@@ -98,17 +98,17 @@ def read_state(folder: Path) -> State:
 
 @torch.no_grad()
 def _remember(memory: Mapping[str, Tensor], file: Path) -> None:
-    """This process's own of all processes' memories; in more processes than there were, another's."""
+    """Load this process's memory; with more processes than before, some share one."""
     tensors, rank = read_tensors([file]), PartialState().process_index
     if {name: value.shape[1:] for name, value in tensors.items()} != {name: one.shape for name, one in memory.items()}:
-        raise GnvcError(f"{file}: not what the discriminator of this training remembers")
+        raise GnvcError(f"{file}: its tensors do not fit this training's discriminator")
     for name, place in memory.items():
         place.copy_(tensors[name][rank % len(tensors[name])])
 
 
 @torch.no_grad()
 def fill(places: Mapping[str, Tensor], file: Path) -> None:
-    """The tensors of a checkpoint's file into parameters, or averages, of the same names."""
+    """Load a checkpoint's file into parameters or averages of the same names."""
     tensors = read_tensors([file])
     wrong = {(name, one.shape) for name, one in places.items()} ^ {(name, one.shape) for name, one in tensors.items()}
     if wrong:
@@ -118,7 +118,7 @@ def fill(places: Mapping[str, Tensor], file: Path) -> None:
 
 
 class Checkpoints:
-    """A run's folder of checkpoints: the last few, and the best."""
+    """A run's checkpoints: the last `keep`, and the best."""
 
     def __init__(self, folder: Path, keep: int) -> None:
         self.folder, self.keep = folder, keep
@@ -126,13 +126,13 @@ class Checkpoints:
         self._pending: Future[None] | None = None
 
     def latest(self) -> Path | None:
-        """The newest whole one; what a killed process left half-written is removed."""
+        """The newest checkpoint; incomplete ones of killed processes are removed."""
         for part in self.folder.glob(".*.part"):
             shutil.rmtree(part, ignore_errors=True)
         return max(self._all(), default=None)
 
     def save(self, state: State, files: Mapping[str, dict[str, Any]]) -> None:
-        """Begin to write; waits for the one before, whose failure is raised here."""
+        """Start to write a checkpoint, after the one before, whose error is raised here."""
         self.wait()
         self._pending = self._writer.submit(self._write, state, files)
 
@@ -162,7 +162,7 @@ class Checkpoints:
 
 
 def _like(value: Tensor, parameter: Tensor, fused: bool) -> Tensor:
-    """A moment, sharded and placed as its parameter is; a count of steps where the optimiser counts them."""
+    """Shard and place a moment as its parameter is; a step count goes to the optimiser's device."""
     if value.shape == parameter.shape and value.ndim:
         return scatter_into(torch.zeros_like(parameter, dtype=value.dtype), value)
-    return value.to(parameter.device if fused else value.device, copy=True)  # nothing stays in the file
+    return value.to(parameter.device if fused else value.device, copy=True)  # a copy, not mapped to the file

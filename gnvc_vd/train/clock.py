@@ -1,11 +1,11 @@
-"""Where a training stands: by the number of its steps, or with a budget by the time that it has spent.
+"""The progress of a training: by its steps or, with a time budget, by the time spent.
 
     budget 8min, spans of 300 and 100 steps:   │ 6 minutes, the first │ 2 minutes, the second │ validation, checkpoint │
-    place, in steps:                           0                     300                     400
+    planned step:                              0                     300                     400
 
-Rates, spans and whatever else follows a training's course read a place on the scale of its planned steps. With a budget
-that place is the share of the time that is spent, over all sittings: a checkpoint says how much was. So a training ends
-when it was told to, after as many steps as there was time for.
+Learning rates and spans depend on the planned step. Without a budget, this is the number of steps done. With one, it is
+the share of the time that is spent, in all sessions (checkpoints store it), times the number of planned steps; so the
+training ends in time, after as many steps as the time allowed.
 """
 
 import time
@@ -13,15 +13,15 @@ from collections.abc import Callable
 
 from gnvc_vd.train.settings import RunSettings, Stage
 
-SAVED_WITHIN = 40.0  # seconds: a run with a budget that is killed should not lose more than a minute
-LONGEST_ENDING = 0.5  # of a budget: what is left for steps, however long a validation takes
+SAVED_WITHIN = 40.0  # seconds between checkpoints with a budget, so that little is lost if the run is killed
+LONGEST_ENDING = 0.5  # largest share of a budget that is reserved for the end
 
 
 class Clock:
-    """Of one sitting; it begins when it is made."""
+    """The clock of one session of a training, which starts when it is constructed."""
 
-    spent = 0.0  # seconds of the sittings before
-    ending = 0.0  # seconds that the end will take, for a validation and a checkpoint
+    spent = 0.0  # seconds of earlier sessions
+    ending = 0.0  # seconds reserved for the last validation and checkpoint
 
     def __init__(self, stage: Stage, run: RunSettings, now: Callable[[], float] = time.monotonic) -> None:
         self.steps, self.budget = stage.steps, run.seconds
@@ -30,11 +30,11 @@ class Clock:
 
     @property
     def seconds(self) -> float:
-        """Spent so far, over all sittings."""
+        """Time spent so far, in all sessions."""
         return self.spent + self.now() - self._begun
 
     def planned_step(self, step: int) -> float:
-        """How many of the planned steps are over, after so many true ones."""
+        """The planned step that is reached after `step` steps."""
         if self.budget is None:
             return step
         working = self.budget - min(self.ending, LONGEST_ENDING * self.budget)

@@ -1,4 +1,4 @@
-"""From a Hydra configuration to a training: our dataclasses, and what draws its clips."""
+"""Make a training's settings and its sources of clips from a Hydra configuration."""
 
 import inspect
 import json
@@ -22,11 +22,11 @@ from gnvc_vd.train.loop import Sources
 from gnvc_vd.train.settings import Model, Training
 from gnvc_vd.train.setup import backbone_of
 
-OURS = ("gnvc_vd.data.", "gnvc_vd.train.compose.")  # what a configuration may call
+OURS = ("gnvc_vd.data.", "gnvc_vd.train.compose.")  # modules whose functions a configuration may name
 
 
 def training_of(config: DictConfig) -> Training:
-    """The plain part of a configuration, parsed strictly."""
+    """Parse the settings of a training strictly from a configuration."""
     told = plain(config)
     strange = told.keys() - {field.name for field in fields(Training)}
     require(not strange, f"the configuration holds unknown keys: {', '.join(sorted(strange))}")
@@ -36,10 +36,10 @@ def training_of(config: DictConfig) -> Training:
 
 
 def adaptor_of(given: dict[str, Any], sizes: Preset) -> AdaptorPreset | None:
-    """The preset's adaptor with what is given in its place; None if nothing is.
+    """The preset's adaptor with some fields replaced; None if none is.
 
     Args:
-        given: fields of AdaptorPreset, or `every` in place of `layers`; a null is not given.
+        given: fields of AdaptorPreset, or `every` instead of `layers`; null leaves a field as it is.
     """
     given = {name: value for name, value in given.items() if value is not None}
     every = given.pop("every", None)
@@ -53,10 +53,10 @@ def adaptor_of(given: dict[str, Any], sizes: Preset) -> AdaptorPreset | None:
 
 
 def sources_of(config: DictConfig | None) -> Sources | None:
-    """What makes a dataset for clips of any shape: the parts, mixed by their weights.
+    """A function that makes the dataset for clips of any shape: a mixture of the configuration's parts.
 
-    A part may say for how many frames it is there, `shortest` and `longest`: septuplets have no clips of nine. With a
-    `bank` the clips are made on the training's device, out of files that are decoded once for all shapes.
+    A part may be limited to clips of `shortest` to `longest` frames, as septuplets have 7. With a `bank`, clips are
+    made on the training's device, from files that are decoded once for all shapes.
     """
     if config is None:
         return None
@@ -80,7 +80,7 @@ def sources_of(config: DictConfig | None) -> Sources | None:
 
 
 def _made(source: DictConfig, spec: ClipSpec) -> Clips:
-    """What a source names, called with the rest of it. Hydra's own call would turn the spec into a configuration."""
+    """Call a source's `_target_` with its options; Hydra's `instantiate` would convert the spec to a configuration."""
     options = cast(dict[str, Any], OmegaConf.to_container(source, resolve=True))
     make = hydra.utils.get_object(options.pop("_target_"))
     try:
@@ -91,9 +91,9 @@ def _made(source: DictConfig, spec: ClipSpec) -> Clips:
 
 
 def stored_latents(spec: ClipSpec, folder: str, name: str, start: str | None) -> LatentClips:
-    """Latents made before, of the VAE that a training starts from, at least as large as the clips that are wanted.
+    """Precomputed latents of the VAE that the training starts from, of clips at least as large as `spec`.
 
     Args:
-        name, start: the training's model.
+        name, start: the training's `model.name` and `model.start`.
     """
     return LatentClips(folder, encoder_identity(backbone_of(Model(name, start)).vae), spec.seed, spec)

@@ -1,4 +1,4 @@
-"""Experiments of a script: listed by what each says, started from any working directory; errors are one sentence."""
+"""Start a Hydra script from any working directory: list its experiments; print errors as one sentence."""
 
 import os
 import re
@@ -21,19 +21,19 @@ FOLDER_KEYS = {"train": "hydra.run.dir", "evaluate": "folder"}  # where a script
 
 
 def start(main: Callable[[], object], configs: Path, script: str) -> None:
-    """Call a script's main function of Hydra; a script without arguments lists its experiments."""
+    """Call a script's Hydra main function; without arguments, list the experiments."""
     register(configs)
     if not sys.argv[1:]:
         sys.stdout.write(listing(configs, script) + "\n")
         return
-    if os.environ.get(FULL_ERROR):  # Hydra's own way to ask for tracebacks
+    if os.environ.get(FULL_ERROR):  # Hydra's option for tracebacks
         main()
         return
-    os.environ[FULL_ERROR] = "1"  # or Hydra prints its errors itself, over many lines
+    os.environ[FULL_ERROR] = "1"  # otherwise Hydra prints its errors itself, in many lines
     with sentences(script):
         try:
             main()
-        except OSError as error:  # the script's own are sentences already: this is Hydra, making the folder
+        except OSError as error:  # Hydra could not make the folder; errors of the script are caught in it
             if isinstance(error, HydraException):
                 raise
             wanted = f"{FOLDER_KEYS[script]}=FOLDER names another folder"
@@ -42,7 +42,7 @@ def start(main: Callable[[], object], configs: Path, script: str) -> None:
 
 @contextmanager
 def sentences(script: str) -> Iterator[None]:
-    """End the script with one sentence and exit code 1 or 2 where its input, its call or its folders are at fault."""
+    """Context that turns errors of input, call or files into one sentence and exit code 1 or 2."""
     try:
         yield
     except (GnvcError, HydraException, OmegaConfBaseException, OSError) as error:
@@ -52,7 +52,7 @@ def sentences(script: str) -> Iterator[None]:
 
 
 def _sentence(error: Exception, script: str) -> str:
-    if isinstance(error, MissingConfigException):  # before OSError, which it is too
+    if isinstance(error, MissingConfigException):  # a subclass of OSError
         group, _, name = (error.missing_cfg_file or "").rpartition("/")
         return f"there is no {group} {name!r}; there are {', '.join(error.options or ())}"
     if isinstance(error, OSError):
@@ -67,7 +67,7 @@ def _sentence(error: Exception, script: str) -> str:
 
 
 def plain(config: DictConfig) -> dict[str, Any]:
-    """A configuration as plain data, in which every value is given."""
+    """A configuration as plain data; raises UsageError if a value is missing."""
     try:
         return cast(dict[str, Any], OmegaConf.to_container(config, resolve=True, throw_on_missing=True))
     except OmegaConfBaseException as error:
@@ -75,24 +75,24 @@ def plain(config: DictConfig) -> dict[str, Any]:
 
 
 def check_start(name: str | None, configs: Path) -> None:
-    """Refuse a model to start from that another experiment makes and that is not there, naming the commands."""
+    """If the initial model is missing and another experiment makes it, raise an error with the commands for that."""
     folder = Path(name or ".")
     experiment = folder.name
     if folder.exists() or not folder.parent.name or not (configs / f"train/experiment/{experiment}.yaml").is_file():
         return
     raise GnvcError(
-        f"the model that it starts from, {folder}, is not there: `python scripts/train.py experiment={experiment}` "
+        f"the initial model {folder} does not exist: `python scripts/train.py experiment={experiment}` "
         f"trains it, and `python scripts/export.py outputs/train/{experiment} {folder}` exports it"
     )
 
 
 def register(configs: Path) -> None:
-    """`${configs:train}` in a configuration is the absolute path of a folder in `configs`."""
+    """Register `${configs:FOLDER}`: the absolute path of a folder in `configs`."""
     OmegaConf.register_new_resolver("configs", lambda folder: str(configs / folder), replace=True)
 
 
 def listing(configs: Path, script: str) -> str:
-    """A line for each experiment: its name and the first sentence of its comment."""
+    """List the experiments: names, and the first sentence of each comment."""
     files = sorted((configs / script / "experiment").glob("*.yaml"))
     width = max(len(path.stem) for path in files)
     lines = [f"  {path.stem:{width}}  {first_sentence(path.read_text(encoding='utf-8'))}" for path in files]
@@ -100,7 +100,7 @@ def listing(configs: Path, script: str) -> str:
 
 
 def first_sentence(text: str) -> str:
-    """Of a configuration's comment, which follows its package."""
+    """The first sentence of a configuration's comment."""
     lines = takewhile(lambda line: not line.startswith(" "), COMMENT.findall(text))  # up to a command
     comment = " ".join(lines).removesuffix(":")
     return comment.partition(". ")[0].removesuffix(".") + "."

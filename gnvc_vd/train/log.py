@@ -1,8 +1,8 @@
-"""Where a run's figures and pictures go: its own folder always, and the trackers that it names.
+"""The log of a run: figures and pictures in its folder, and in trackers such as wandb.
 
 RUN/run.json         the whole configuration, git revision, package versions, device
 RUN/figures.jsonl    a line for each logged step
-RUN/pictures/        of validations
+RUN/pictures/        pictures of validations
 """
 
 import dataclasses
@@ -30,19 +30,20 @@ RATE = re.compile(r"validation_bpp_(\d+)")
 
 
 class Log:
-    """Speaks on the main process alone."""
+    """Writes the log, on the main process only."""
 
     def __init__(self, folder: Path, training: Training, accelerator: Accelerator, done: int) -> None:
         self.folder, self._accelerator = folder, accelerator
         if accelerator.is_main_process:
             (folder / PICTURES).mkdir(parents=True, exist_ok=True)
-            kept = [line for line in read_figures(folder / FIGURES) if line["step"] <= done]  # others are done again
+            # Later steps are done again.
+            kept = [line for line in read_figures(folder / FIGURES) if line["step"] <= done]
             with replacing(folder / FIGURES) as part:
                 part.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
             about = {"training": dataclasses.asdict(training), "environment": environment(accelerator)}
             (folder / RUN).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
         absent = set(training.run.trackers) - {str(tracker) for tracker in accelerator.log_with}
-        if absent:  # Accelerate would say nothing
+        if absent:  # Accelerate would ignore it
             raise UsageError(f"the tracker {', '.join(sorted(absent))} is not installed")
         if training.run.trackers:
             flat = {name: str(value) for name, value in dataclasses.asdict(training).items()}
@@ -65,13 +66,13 @@ class Log:
 
 
 def read_figures(path: Path) -> list[dict[str, float]]:
-    """The lines of a run; a last one that was cut off is left out."""
+    """Read the lines of figures.jsonl, except an incomplete last one."""
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.is_file() else []
     return [json.loads(line) for line in lines if line.endswith("\n")]
 
 
 def judged_curves(lines: Iterable[dict[str, float]]) -> dict[int, list[tuple[float, float]]]:
-    """Of each step's validation of a codec, bits per pixel and PSNR from the lowest quality up."""
+    """Rate–distortion curves of a codec's validations by step: (bits per pixel, PSNR) by rising quality."""
     curves = {}
     for line in lines:
         qualities = sorted(int(match[1]) for name in line if (match := RATE.fullmatch(name)))
@@ -82,7 +83,7 @@ def judged_curves(lines: Iterable[dict[str, float]]) -> dict[int, list[tuple[flo
 
 
 def environment(accelerator: Accelerator) -> dict[str, Any]:
-    """What a result may depend on beside its configuration."""
+    """Versions and devices on which a result may depend."""
     device = accelerator.device
     return {
         "git": commit(),

@@ -1,6 +1,6 @@
-"""From a configuration to the modules that train: what is loaded, what is made anew, what is frozen.
+"""Build the stage of a training: its modules, initial weights, and trained parameters.
 
-A phase imports what it needs and no more: a light VAE trains without diffusers.
+Only the modules that a phase needs are imported; a light VAE trains without diffusers.
 """
 
 import os
@@ -24,7 +24,7 @@ STAGES: dict[str, type[AnyStage]] = {"vae": VaeStage, "prior": PriorStage, "code
 
 
 def build(training: Training) -> AnyStage:
-    """What trains, on the backbone that it stands on or trains a part of."""
+    """Build the stage of a training on its backbone, with the parameters of its groups trainable."""
     model, phase = training.model, training.stage.phase
     backbone = backbone_of(replace(model, bfloat16=False) if phase == "vae" else model)  # a VAE trains in float32
     torch.manual_seed(training.seed)
@@ -35,7 +35,7 @@ def build(training: Training) -> AnyStage:
 
 
 def group_of(name: str) -> str | None:
-    """The group that a stage's parameter trains with; None never trains."""
+    """The group of a stage's parameter; None: it never trains."""
     if name.startswith("refiner."):
         from gnvc_vd.learned.refine.adaptor import is_trained
 
@@ -50,18 +50,19 @@ def group_of(name: str) -> str | None:
 
 
 def backbone_of(model: Model) -> Backbone:
-    """What a training starts from, frozen."""
+    """The frozen backbone that a training starts from."""
     kind = torch.bfloat16 if model.bfloat16 else torch.float32
-    sizes, options = preset(model.name), Options(vae_decoder=kind, transformer=kind)  # latents as a codec encodes them
+    # The VAE's encoder stays in float32, as in a codec.
+    sizes, options = preset(model.name), Options(vae_decoder=kind, transformer=kind)
     if model.start is None and sizes.source is None:
         return random_backbone(sizes, options)
     return load_backbone(model.start or sizes.name, options)
 
 
 def compile_blocks(stage: AnyStage, run: RunSettings) -> None:
-    """Each block of the transformer by itself, for each shape anew: the parameters keep their names.
+    """Compile each block of the transformer, anew for each shape; the parameters keep their names.
 
-    Its forward alone, so that what gathers a sharded block's parts stays outside.
+    Only `forward` is compiled, not the hooks that gather a sharded block's parameters.
     """
     if run.cpu and not any(map(shutil.which, (os.environ.get("CXX", "c++"), "g++"))):
         raise UsageError("run.compile needs a C++ compiler for a CPU: install g++, or leave it out")

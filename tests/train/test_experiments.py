@@ -109,7 +109,7 @@ def test_a_start_that_was_not_exported_is_said_with_the_commands_that_make_it(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     model = training(f"experiment={name}").model.start
-    with pytest.raises(GnvcError, match=rf"starts from, {model}, is not there: `python scripts/train\.py") as refused:
+    with pytest.raises(GnvcError, match=rf"initial model {model} does not exist: `python scripts/train\.py") as refused:
         check_start(model, CONFIGS)
     before = re.search("experiment=([a-z0-9_]+)`", str(refused.value))
     assert before and f"export.py {composed(f'experiment={before[1]}')[1].hydra.run.dir} {model}`" in str(refused.value)

@@ -36,9 +36,10 @@ from gnvc_vd.video import Video, VideoInfo
 from gnvc_vd.video.pictures import sheets
 from gnvc_vd.video.pixels import pixels_of, to_model
 
-START = "start.safetensors"  # in a run's folder: what its latent codec began with
+START = "start.safetensors"  # in a run's folder: initial statistics of its latent codec
 MEASURED = "measured"  # statistics measured on the first batches
-ROTATIONS = (*(7,) * 7, *(9,) * 3, 8, 6, 6, 5, 4, 3, 3, 2, 1)  # lengths in latents, each as often as it is trained
+# Lengths in latents; each is drawn as often as it is listed.
+ROTATIONS = (*(7,) * 7, *(9,) * 3, 8, 6, 6, 5, 4, 3, 3, 2, 1)
 
 
 class CodecStage(nn.Module):
@@ -63,14 +64,14 @@ class CodecStage(nn.Module):
         goes_on = goes_on and start_from(cast(str, model.start), self.bottleneck, self.refiner)
         self.begin = None if goes_on or model.begin == "random" else model.begin or MEASURED
         if model.checkpointing:
-            self.refiner.dit.model.enable_gradient_checkpointing()  # time for memory
+            self.refiner.dit.model.enable_gradient_checkpointing()  # saves memory, takes time
         for parameter in self.refiner.parameters():
             if parameter.requires_grad:
-                parameter.data = parameter.data.float()  # trained in float32, whatever the backbone computes in
+                parameter.data = parameter.data.float()  # trained in float32 with any dtype of the backbone
         self.pictures = PictureTerms(training.stage)
 
     def variant(self, clips: Tensor, step: Step) -> tuple[int, ...]:
-        """What the step's numbers decide about its shapes."""
+        """The part of a step's random numbers that changes its shapes: rotation and first latent."""
         latents = clips.shape[2] if clips.shape[1] == LATENT_CHANNELS else gop.latents_of(clips.shape[2])
         return self._rotation(step, latents), self._first_latent(step, latents)
 
@@ -127,7 +128,7 @@ class CodecStage(nn.Module):
 
     @torch.no_grad()
     def load_start(self, file: Path) -> None:
-        """What `measure` returned once, from its file."""
+        """Load initial statistics, as `measure` returns them, from a file."""
         fill(self.bottleneck.initial_tensors(), file)
 
     def resume_start(self, run: Path) -> None:
@@ -139,7 +140,7 @@ class CodecStage(nn.Module):
             raise GnvcError(f"{run / START}: missing, and no checkpoint has these statistics")
 
     def _rotation(self, step: Step, latents: int) -> int:
-        """This step's rotation length: all are trained, the usual ones most. 0 for a codec without rotations."""
+        """Draw this step's rotation length, mostly a usual one; 0 for a codec without rotations."""
         if not self.bottleneck.usual_rotation(latents):
             return 0
         return min(latents, ROTATIONS[step.shared(ROTATION).below(len(ROTATIONS))])
@@ -159,7 +160,7 @@ class CodecStage(nn.Module):
         uniform: Tensor,
         context: Tensor | None,
     ) -> Tensor:
-        """L_CFM; the codec is trained too unless what it decoded comes detached."""
+        """L_CFM, which also trains the codec unless `decoded` and `features` are detached."""
         start, sigma = flow.start_point(decoded, noise, sigma_0), sigma_0 * uniform
         x = flow.path(clean, start, sigma, sigma_0)
         if context is not None:
@@ -178,7 +179,7 @@ class CodecStage(nn.Module):
             sent: the latent codec's output.
         """
         if clips.shape[1] == LATENT_CHANNELS:
-            raise GnvcError("latents made before have no pixels to compare: train with the videos themselves")
+            raise GnvcError("precomputed latents have no pixels to compare: train with videos")
         past = 1 + 4 * (first - 1) if first else 0
         decoded = self.vae.reconstruction(latents * self.vae.std + self.vae.mean)[:, :, past:]
         video, weights = to_model(clips)[:, :, past:], self.stage.weights
