@@ -167,3 +167,15 @@ def test_a_thousand_videos_killed_twice_are_each_coded_once(tmp_path: Path) -> N
         kinds_made.setdefault(kind, set()).add((out / "streams" / f"{row['name']}.gnvc").read_bytes())
     assert len(kinds_made) == 8 and all(len(streams) == 1 for streams in kinds_made.values())  # whoever made them
     assert len(list((out / "decoded").glob("*/*.mkv"))) == 999
+
+
+@pytest.mark.slow
+def test_processes_of_torchrun_share_it_and_wait_for_one_another(tmp_path: Path) -> None:
+    """A share with a failure does not end the other's process."""
+    manifest, out = small(tmp_path / "films"), tmp_path / "out"
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", str(SCRIPT)]
+    call = [*launch, str(manifest), str(out), "--model", "nano", "--device", "cpu", "--no-refine"]
+    done = subprocess.run(call, capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and "code_corpus: b.mkv: " in done.stderr
+    assert "share 1 of 2: 3 videos coded here" in done.stdout and "share 2 of 2: 1 videos coded here" in done.stdout
+    assert [row["name"] for row in rows(out / "failed.csv")] == ["b.mkv"] and len(rows(out / "table.csv")) == 5
