@@ -1,10 +1,10 @@
-"""How a clip is cut into GOPs and windows, padded and cropped. Integer arithmetic only.
+"""GOPs and windows of a clip, padding and cropping, in integer arithmetic only.
 
 frames   0 ............ 24 | 25 ........... 49 | 50 ...          a GOP is what can be decoded alone
 padded   1 + 4k            | 1 + 4k            |                 its last frame repeated
-latents  l0 l1 ........ l6 | l0 l1 ....... l6  |                 l0 is one frame, every later one four
-windows  [7]               | [7]                                 what the refiner sees at once
-long GOP [7][c+6][c+6][c+6]                                      c: context, the window before's last latent
+latents  l0 l1 ........ l6 | l0 l1 ....... l6  |                 l0 holds one frame, later ones four each
+windows  [7]               | [7]                                 frames refined at once
+long GOP [7][c+6][c+6][c+6]                                      c: context, the last latent before
 """
 
 from collections import deque
@@ -17,7 +17,7 @@ import numpy as np
 from gnvc_vd.common.strict import require
 from gnvc_vd.conventions import PIXEL_MULTIPLE, SPATIAL_STRIDE, TEMPORAL_STRIDE, Frame, UsageError
 
-MIN_TAIL = 9  # a shorter last GOP costs more as an anchor than as a longer GOP before it
+MIN_TAIL = 9  # a shorter last GOP would take more bits than a longer GOP before it
 MAX_GOP = 253  # frames; 64 latents, and the container counts a GOP's frames in one byte
 MAX_REQUESTED_GOP = MAX_GOP - (MIN_TAIL - 1)  # a tail may still join it
 DEFAULT_WINDOW = 25
@@ -26,13 +26,13 @@ T = TypeVar("T")
 
 
 def latents_of(frames: int) -> int:
-    """Latents that carry this many frames: 1 for the first, then one per four begun."""
+    """Number of latents for this many frames: one for the first, and one for every four after it, rounded up."""
     require(frames >= 1, f"{frames} frames have no latents", ValueError)
     return 1 + (frames - 1 + TEMPORAL_STRIDE - 1) // TEMPORAL_STRIDE
 
 
 def frames_of(latents: int) -> int:
-    """Frames that this many latents decode to: always 1 + 4k."""
+    """Number of frames that this many latents decode to: 1 + 4k."""
     require(latents >= 1, f"{latents} latents have no frames", ValueError)
     return 1 + TEMPORAL_STRIDE * (latents - 1)
 

@@ -1,10 +1,10 @@
-"""What the bytes of a .gnvc stream mean (docs/format.md): pure functions between values and bytes.
+"""The byte format of a .gnvc stream (docs/format.md): functions that pack values to bytes and parse them.
 
-What is parsed is believed only after its bounds and its CRC have been checked. A unit's CRC goes on from the
-header's, so that a unit from another file does not pass.
+Parsed values are used only after checks of their bounds and the CRC. A unit's CRC continues the header's, so that a
+unit of another file does not pass.
 
-Version 2 is written. Version 1 is read too: its header has no transfer function, and its units are those of version 2
-that have no rotation, no canvas, no σ_0 of their own and no enhancement.
+Version 2 is written, versions 1 and 2 are read. A header of version 1 has no transfer function, and its units have no
+rotation, no canvas, no σ_0 of their own and no enhancement.
 """
 
 import zlib
@@ -29,31 +29,31 @@ from gnvc_vd.conventions import (
 )
 
 MAGIC = b"GNVC"
-VERSION = 2  # of what is written
+VERSION = 2  # of streams that are written
 VERSIONS = (1, VERSION)
 MAX_HEADER = 41
 MAX_PARAMETERS = 7
 MAX_NUMERATOR = (1 << 21) - 1
 MAX_COUNT = (1 << 35) - 1
 POLICIES = 8
-CANVAS_FLAG = 1 << 3  # beside the policy
+CANVAS_FLAG = 1 << 3  # in the policy's byte
 MAX_ROTATION = 9  # latents
-SIGMA_STEPS = 200  # σ_0 is stored in 1/200, as the noise's scale is
-MAX_BODY = (1 << 23) - 1  # of a unit: what lies between its symbol hash and its CRC
+SIGMA_STEPS = 200  # σ_0 and the noise's scale are stored in 1/200
+MAX_BODY = (1 << 23) - 1  # bytes of a unit between its symbol hash and its CRC
 
-UNIT_MARKER = 0xE7  # then the unit's number modulo 256
+UNIT_MARKER = 0xE7  # followed by the unit's number modulo 256
 END_MARKER = b"\xe8\x1d"
 CRC_BYTES = 4
-UNIT_OVERHEAD = 16  # at most, beside the body
+UNIT_OVERHEAD = 16  # largest number of bytes beside the body
 SHORT_BODY = 1 << 15
-SIGMA_FLAG, ENHANCEMENT_FLAG = 1 << 6, 1 << 7  # beside the quality, in its byte
+SIGMA_FLAG, ENHANCEMENT_FLAG = 1 << 6, 1 << 7  # in the quality's byte
 
 MATRICES = get_args(Matrix)
 RANGES = get_args(ColourRange)
 
 
 class BitstreamError(GnvcError):
-    """Not a .gnvc stream, or one that this program cannot or will not read."""
+    """The stream is damaged, not a .gnvc stream, or one that this program refuses."""
 
 
 class CodecId(IntEnum):
@@ -63,7 +63,7 @@ class CodecId(IntEnum):
 
 @dataclass(frozen=True)
 class Header:
-    """What holds for the whole stream."""
+    """The stream's header: codec, model and video."""
 
     codec: CodecId
     coded_identity: bytes  # 8 bytes over everything that decides a symbol
@@ -80,7 +80,7 @@ class Header:
         require(self.version in VERSIONS, f"there is no version {self.version}", ValueError)
         require(transfer in TRANSFERS, f"H.273 has no transfer function {transfer}", ValueError)
         silent = self.version == 1 and transfer != UNSPECIFIED
-        require(not silent, "a header of version 1 cannot say a transfer function", ValueError)
+        require(not silent, "a header of version 1 cannot hold a transfer function", ValueError)
         if len(self.coded_identity) != 8 or len(self.shown_identity) != 4:
             raise ValueError("identities are 8 and 4 bytes")
         if not (1 <= self.width <= MAX_SIDE and 1 <= self.height <= MAX_SIDE):
@@ -91,7 +91,7 @@ class Header:
 
 @dataclass(frozen=True)
 class Unit:
-    """One GOP."""
+    """A unit: one coded GOP."""
 
     index: int
     frames: int
@@ -99,21 +99,21 @@ class Unit:
     policy: int  # 0 … 7
     symbol_hash: bytes  # 4 bytes over the decoded symbols
     payload: bytes
-    rotation: int = 0  # latents that a rotation of the transform codec takes, up to 9; 0 where there is none
-    sigma_0: float | None = None  # where refinement starts, in steps of 1/200; None is what the header's parameters say
-    enhancement: bytes = b""  # a second payload, which a decoder that does not know it skips
-    canvas: bool = False  # whether the payload begins with a canvas that takes a camera's pan out
+    rotation: int = 0  # latents per rotation of the transform codec, up to 9; 0: no rotation
+    sigma_0: float | None = None  # start of refinement, a multiple of 1/200; None: the header's
+    enhancement: bytes = b""  # a second payload, which decoders may skip
+    canvas: bool = False  # whether the payload begins with a canvas (learned/canvas.py)
 
     @property
     def size(self) -> int:
-        """Its bytes in the stream."""
+        """Size of the unit in the stream, in bytes."""
         body = len(_before_payload(self)) + len(self.payload) + len(self.enhancement)
         return body + (UNIT_OVERHEAD - 1 if body < SHORT_BODY else UNIT_OVERHEAD)
 
 
 @dataclass(frozen=True)
 class Damage:
-    """A stretch that holds no readable unit. `lost` counts the GOPs missing there, None where nothing tells."""
+    """A part of the stream without a readable unit; `lost` is the number of lost GOPs, None if it is unknown."""
 
     offset: int
     size: int
@@ -124,7 +124,7 @@ class Damage:
 
 @dataclass(frozen=True)
 class End:
-    """The closing unit: what the whole stream holds."""
+    """The closing unit: the number of frames and GOPs in the stream."""
 
     frames: int
     gops: int
@@ -146,7 +146,7 @@ def pack_header(header: Header) -> bytes:
 
 
 def parse_header(head: bytes) -> tuple[Header, int]:
-    """The header and its size, from the stream's first 41 bytes (or fewer, if it is shorter)."""
+    """Parse the header from the stream's first 41 bytes, or all if it is shorter; also return its size."""
     if head[: len(MAGIC)] != MAGIC:
         raise BitstreamError("not a .gnvc stream" if head else "an empty file, not a .gnvc stream")
     fields = Fields(head, len(MAGIC))
@@ -179,10 +179,10 @@ def pack_unit(unit: Unit, header_crc: int, version: int = VERSION) -> bytes:
     within = unit.quality < QUALITIES and unit.policy < POLICIES and unit.rotation <= MAX_ROTATION
     require(within, f"quality, policy or rotation of GOP {unit.index} is out of bounds", ValueError)
     allowed = version > 1 or not (flags or unit.rotation or unit.canvas)
-    require(allowed, f"version 1 cannot say what GOP {unit.index} is", ValueError)
+    require(allowed, f"version 1 cannot hold GOP {unit.index}", ValueError)
     body = _before_payload(unit) + unit.payload + unit.enhancement
     if len(body) > MAX_BODY:
-        raise BitstreamError(f"GOP {unit.index} takes {len(body)} bytes, a unit holds {MAX_BODY}: use shorter GOPs")
+        raise BitstreamError(f"GOP {unit.index} takes {len(body)} bytes, but a unit holds {MAX_BODY}: use shorter GOPs")
     long = len(body) >= SHORT_BODY
     packed = bytes([UNIT_MARKER, unit.index & 255]) + (len(body) | long << 23).to_bytes(2 + long, "big")
     policy = unit.rotation << 4 | CANVAS_FLAG * unit.canvas | unit.policy
@@ -191,13 +191,13 @@ def pack_unit(unit: Unit, header_crc: int, version: int = VERSION) -> bytes:
 
 
 def _before_payload(unit: Unit) -> bytes:
-    """σ_0 and the enhancement's size, where a unit has them."""
+    """The bytes before the payload: σ_0 and the enhancement's size, if the unit has them."""
     start = b"" if unit.sigma_0 is None else bytes([sigma_code(unit.sigma_0)])
     return start + varint(len(unit.enhancement)) if unit.enhancement else start
 
 
 def sigma_code(sigma_0: float) -> int:
-    """The byte that says where refinement starts; the start is never 0."""
+    """The byte for σ_0, which is never 0."""
     require(0 < sigma_0 <= 1, f"σ_0 is above 0 up to 1, not {sigma_0}", ValueError)
     return max(1, round(sigma_0 * SIGMA_STEPS))
 
@@ -208,7 +208,7 @@ def pack_end(end: End, header_crc: int) -> bytes:
 
 
 def claimed_size(head: bytes) -> int | None:
-    """The size that the unit beginning here claims; None if none can begin here."""
+    """The size that a unit at the start of `head` claims; None if no unit can begin here."""
     if len(head) < 5 or head[0] != UNIT_MARKER:
         return None
     if head[2] < 128:
@@ -217,7 +217,7 @@ def claimed_size(head: bytes) -> int | None:
 
 
 def parse_unit(data: bytes, expected: int, header_crc: int, version: int = VERSION) -> Unit | None:
-    """The unit that fills `data`, or None. Its number is the nearest to the expected one with this last byte."""
+    """Parse the unit that fills `data`; None if it is invalid. Its number is the one nearest to `expected`."""
     if len(data) != claimed_size(data) or _crc(data[:-CRC_BYTES], header_crc) != data[-CRC_BYTES:]:
         return None
     fields = Fields(data[:-CRC_BYTES], 4 if data[2] < 128 else 5)
@@ -239,7 +239,7 @@ def parse_unit(data: bytes, expected: int, header_crc: int, version: int = VERSI
 
 
 def parse_end(head: bytes, header_crc: int) -> tuple[End | None, int]:
-    """The closing unit at the start of `head` and its size, or None."""
+    """Parse the closing unit at the start of `head`: the unit, or None, and its size."""
     fields = Fields(head, len(END_MARKER))
     try:
         end = End(fields.varint(MAX_COUNT), fields.varint(MAX_COUNT))
@@ -250,7 +250,7 @@ def parse_end(head: bytes, header_crc: int) -> tuple[End | None, int]:
 
 
 def representable_rate(rate: Fraction) -> Fraction:
-    """The nearest frame rate that the header can say; exact for every rate in use."""
+    """The nearest frame rate that a header can hold; exact for all common rates."""
     for limit in (MAX_RATE_DENOMINATOR, 1001, 1):
         near = rate.limit_denominator(limit)
         if 0 < near.numerator <= MAX_NUMERATOR:
@@ -259,7 +259,7 @@ def representable_rate(rate: Fraction) -> Fraction:
 
 
 def varint(value: int) -> bytes:
-    """Seven bits a byte, lowest first, the top bit set on all but the last."""
+    """Pack a number, seven bits per byte, lowest first; the top bit is set on all bytes but the last."""
     out = bytearray()
     while value >= 128:
         out.append(value & 127 | 128)
@@ -269,11 +269,11 @@ def varint(value: int) -> bytes:
 
 
 class FieldError(Exception):
-    """A field that is cut short, a number that is too large or not in its shortest spelling, or a wrong CRC."""
+    """A field is cut short, a number is too large or not in its shortest form, or a CRC is wrong."""
 
 
 class Fields:
-    """Bytes, which may be hostile, read field by field."""
+    """Parses bytes, which may be hostile, field by field."""
 
     def __init__(self, data: bytes, place: int = 0) -> None:
         self._data, self.place = data, place
@@ -292,7 +292,7 @@ class Fields:
         return self.take(1)[0]
 
     def varint(self, maximum: int) -> int:
-        """Only the shortest spelling of a value up to the maximum is accepted."""
+        """Parse a number up to the maximum, in its shortest form."""
         value = shift = 0
         while True:
             byte = self.byte()
@@ -304,7 +304,7 @@ class Fields:
                 return value
 
     def check_crc(self, start: int) -> None:
-        """The next field must be the CRC of all before it."""
+        """Check that the next field is the CRC of all bytes before it."""
         body = self._data[: self.place]
         if self.take(CRC_BYTES) != _crc(body, start):
             raise FieldError

@@ -1,11 +1,11 @@
-"""Writing and reading .gnvc streams, on any binary stream: a file or a pipe, never seeking.
+"""Write and read .gnvc streams, on files or pipes, without seeking.
 
     Writer(stream, header).write(unit) … .close()
     Reader(stream).header; for part in reader: …           Unit | Damage | End
 
-Damage is confined to its unit. After it the reader looks for the next place where a whole unit parses; how many bytes
-it may check on the way is bounded, so that a crafted file costs linear time. A claimed length costs no memory: the
-buffer grows only with bytes that are there, and never beyond one unit.
+Damage affects its own unit only: the reader searches for the next position at which a whole unit can be parsed. The
+number of bytes that it checks is limited, so that crafted files take linear time. A claimed length takes no memory: the
+buffer grows only with bytes that are read, up to one unit.
 """
 
 import io
@@ -24,7 +24,7 @@ SEARCH_FACTOR = 32  # … and for every byte that it passes; in random bytes, ca
 
 
 def _candidate(quality_and_policy: bytes) -> re.Pattern[bytes]:
-    """Where a unit or the closing unit may begin: marker, number, size, frames, quality, policy within their bounds."""
+    """Pattern of the start of a unit or the closing unit: marker, number, size, frames, quality, policy in bounds."""
     unit = rb"\xe7.(?:[\x00-\x7f].|[\x80-\xff]..)[\x01-\xfd]" + quality_and_policy
     return re.compile(unit + b"|" + re.escape(END_MARKER) + rb"(?:[\x80-\xff]{0,4}[\x00-\x7f]){2}", re.DOTALL)
 
@@ -33,7 +33,7 @@ CANDIDATES = {1: _candidate(rb"[\x00-\x3f][\x00-\x07]"), 2: _candidate(rb".[\x00
 
 
 class Writer:
-    """Writes a stream front to back. `close()` is what makes it whole."""
+    """Writes a stream from front to back; `close()` completes it."""
 
     def __init__(self, stream: BinaryIO, header: Header) -> None:
         packed = layout.pack_header(header)
@@ -60,7 +60,7 @@ class Writer:
 
 
 def pack_stream(header: Header, units: Iterable[Unit]) -> bytes:
-    """A stream in memory."""
+    """Pack header and units to a complete stream."""
     stream = io.BytesIO()
     writer = Writer(stream, header)
     for unit in units:
@@ -70,13 +70,13 @@ def pack_stream(header: Header, units: Iterable[Unit]) -> bytes:
 
 
 class Reader:
-    """Reads a stream front to back.
+    """Reads a stream from front to back.
 
-    Iterating yields every whole unit, a Damage for every stretch that is none, and the End if there is one; a
-    stream that was cut ends with a Damage.
+    Iteration yields every intact unit, a Damage for every part without one, and the End if there is one. A truncated
+    stream ends with a Damage.
 
     Args:
-        max_pixels: the largest picture that is accepted.
+        max_pixels: limit of width × height.
     """
 
     def __init__(self, stream: BinaryIO, max_pixels: int = MAX_PIXELS) -> None:
@@ -95,7 +95,7 @@ class Reader:
 
     @property
     def bytes_read(self) -> int:
-        """All bytes passed so far; the file's size once the iteration has ended."""
+        """Number of bytes read so far; the stream's size after the iteration."""
         return self._input.offset
 
     def __iter__(self) -> Iterator[Unit | Damage | End]:
@@ -129,7 +129,7 @@ class Reader:
             yield part
 
     def _parse(self) -> tuple[Unit | End | None, int]:
-        """The unit or closing unit at the present place and its size; not yet consumed."""
+        """Parse the unit or closing unit at the current position, without consuming it; also return its size."""
         head = self._input.peek(UNIT_OVERHEAD)
         if head[:2] == END_MARKER:
             return layout.parse_end(head, self._header_crc)
@@ -144,7 +144,7 @@ class Reader:
         return "cut short" if len(self._input.peek(wanted)) < wanted else "damaged"
 
     def _search(self) -> tuple[Unit | End | None, int]:
-        """Step forward to the next part that parses, or to the end of the stream."""
+        """Advance to the next part that can be parsed, or to the end of the stream."""
         while True:
             start = self._input.offset
             match = self._input.skip_to(self._candidate)
@@ -152,7 +152,7 @@ class Reader:
             if not match:
                 return None, 0
             size = layout.claimed_size(self._input.peek(UNIT_OVERHEAD)) or UNIT_OVERHEAD
-            # Checked where the allowance covers it, and where it is short or another part follows it.
+            # It is checked if the allowance covers it, and if it is short or another part follows it.
             if size <= self._allowance and (size <= CHUNK or self._input.follows(self._candidate, size)):
                 self._allowance -= size
                 part, size = self._parse()
@@ -178,17 +178,17 @@ def _gops_before(part: Unit | End | None) -> int | None:
 
 
 class _Buffer:
-    """A forward reader that can look ahead."""
+    """A buffer over a forward stream, with lookahead."""
 
     def __init__(self, stream: BinaryIO) -> None:
-        self._read = getattr(stream, "read1", stream.read)  # what a pipe has now, not all that was asked for
+        self._read = getattr(stream, "read1", stream.read)  # returns what a pipe has now
         self._held = bytearray()
-        self._start = 0  # of what is not yet consumed, in _held
+        self._start = 0  # of unconsumed bytes in _held
         self._ended = False
-        self.offset = 0  # of the same place, in the stream
+        self.offset = 0  # the same position in the stream
 
     def peek(self, count: int) -> bytes:
-        """The next bytes, fewer only at the end."""
+        """The next `count` bytes without consuming them; fewer only at the end."""
         self._fill(count)
         return bytes(self._held[self._start : self._start + count])
 
@@ -202,7 +202,7 @@ class _Buffer:
             self._start = 0
 
     def skip_to(self, candidate: re.Pattern[bytes]) -> bool:
-        """To the next place where a part may begin; False at the end of the stream."""
+        """Advance to the next position at which a part may begin; False at the end of the stream."""
         while True:
             self._fill(CHUNK)
             match = candidate.search(self._held, self._start)
@@ -216,7 +216,7 @@ class _Buffer:
             self.skip(held - UNIT_OVERHEAD)
 
     def follows(self, candidate: re.Pattern[bytes], size: int) -> bool:
-        """Whether a part may begin, or the stream ends, this many bytes on."""
+        """Whether a part may begin, or the stream ends, `size` bytes ahead."""
         self._fill(size + UNIT_OVERHEAD)
         place = self._start + size
         return place == len(self._held) or candidate.match(self._held, place) is not None

@@ -1,4 +1,4 @@
-"""ColorVideoVDP: how visible differences are to somebody before a certain display, by the authors' package.
+"""ColorVideoVDP: the visibility of differences on a given display, by the authors' package.
 
     frame of both ──display, opponent colours──▶ filtered over ¼ s ──contrast pyramid, masking──▶ visibility per band
     visibilities of all frames ──pooled──▶ JOD: 10 where nothing is seen, less by one just-objectionable difference each

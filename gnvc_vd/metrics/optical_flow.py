@@ -1,4 +1,4 @@
-"""How a picture moves: dense optical flow, warping along it, and what stays visible.
+"""Dense optical flow, warping along it, and masks of visible pixels.
 
 A flow F from a first frame to a second says, in pixels (x, y), that what is at p in the first is at p + F(p) in the
 second. Warping is backward: W(z)(p) = z(p + F(p)), bilinear, so it brings the second frame to where the first is.

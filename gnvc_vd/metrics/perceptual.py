@@ -1,4 +1,4 @@
-"""Perceptual distances as frozen networks: LPIPS, ST-LPIPS, DISTS. To measure with, and to train against.
+"""Perceptual distances as frozen networks, for evaluation and as losses: LPIPS, ST-LPIPS, DISTS.
 
     loss = st_lpips("vgg").to(device)                       # or lpips("vgg"), dists()
     distance = loss(decoded, original).mean()               # B 3 H W or B 3 T H W, RGB in [−1, 1]  →  (B,)

@@ -1,4 +1,4 @@
-"""The convolutional trunks that perceptual metrics look through, as five stages each.
+"""Convolutional networks of perceptual metrics, as five stages each.
 
     stage     AlexNet                      VGG16
     1         conv 11×11 /4                conv conv

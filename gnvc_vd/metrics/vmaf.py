@@ -1,4 +1,4 @@
-"""VMAF through the packaged ffmpeg, on frames as they come.
+"""VMAF, by the packaged ffmpeg, frame by frame.
 
     Y U V of both videos, frame about frame ──pipe──▶ ffmpeg: split, select, libvmaf ──▶ its log ──▶ pooled mean
 

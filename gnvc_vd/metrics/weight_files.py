@@ -1,4 +1,4 @@
-"""Where metric networks find their weights: inside packages, or in torchvision's cache. Tensors only are read."""
+"""Weight files of metric networks, in packages or torchvision's cache; only tensors are read."""
 
 import importlib.util
 from dataclasses import dataclass

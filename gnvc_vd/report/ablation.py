@@ -1,4 +1,4 @@
-"""A folder of runs as a study: variants of one codec, their curves, and BD-rates against one of them.
+"""Compare the runs of a study: variants of one codec, their curves, and BD-rates against one of them.
 
     folder ──▶ a variant for each run in it ──▶ ablation.md  ablation.csv  METRIC.png  METRIC.pdf
 

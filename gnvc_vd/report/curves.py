@@ -1,4 +1,4 @@
-"""Points as rate–distortion curves, and their BD-rates.
+"""Rate–distortion curves of points, and their BD-rates.
 
 The mean curve averages rate and figures over sequences at equal levels. A BD-rate is of one sequence, or of the mean
 curve; a third figure is the mean of the sequences' BD-rates, given only where every sequence has one.

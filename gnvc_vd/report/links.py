@@ -1,4 +1,4 @@
-"""What a page links to: the papers of our codecs, their models' cards, and the commit that made the points."""
+"""Links of a page: the codecs' papers, the models' cards, and the commit that made the points."""
 
 import re
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""HTML of a page's parts that stand still: links, tables that fold, commands."""
+"""HTML of a page's static parts: links, folded tables, commands."""
 
 import json
 import shlex

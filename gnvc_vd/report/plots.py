@@ -1,4 +1,4 @@
-"""Rate–distortion curves on paper, PNG and PDF for each metric."""
+"""Plots of rate–distortion curves, as PNG and PDF for each metric."""
 
 from collections.abc import Sequence
 from pathlib import Path

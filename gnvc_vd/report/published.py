@@ -1,4 +1,4 @@
-"""What others printed or published, as data to be set beside our own figures; never mixed with them."""
+"""Published figures of papers, as data beside our own figures, and never mixed with them."""
 
 import math
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Figures as tables: Markdown to read, CSV to compute with, LaTeX to print."""
+"""Tables of figures, in Markdown, CSV and LaTeX."""
 
 import csv
 import io

@@ -1,16 +1,16 @@
-"""Frames in: one pass over any video file, folder of PNGs or pipe, one frame in memory at a time.
+"""Read videos: one pass over a video file, folder of PNGs or pipe, with one frame in memory at a time.
 
     source ──libav demux, decode──▶ frame ──colour.to_rgb──▶ H W 3 uint8 ──alpha, rotation──▶ yield
 
-Policies, for what a codec with one frame size and one frame rate has to decide:
+Rules for features that a codec with one frame size and one frame rate does not have:
     variable frame rate   every coded frame exactly once, at the stream's average rate; a notice says so
     rotation, mirroring   applied; size is the size as shown
     alpha                 composited onto black
     pixel aspect, HDR     sample values pass through as they are; a notice says so, and `Colour` which transfer function
     audio, subtitles      not carried; a notice says so
     interlaced            frames as coded, not deinterlaced; a notice says so
-Where libav notices damage or a cut, the frames before it come out and then an error. It does not notice everything:
-flipped bits inside H.264, HEVC or VP9 pictures decode to wrong pixels without a word, and a cut y4m or MPEG-TS pipe
+If libav detects damage or truncation, the frames before it are yielded, then an error is raised. It does not detect
+everything: flipped bits inside H.264, HEVC or VP9 pictures decode to wrong pixels, and a truncated y4m or MPEG-TS pipe
 just ends.
 """
 
@@ -45,12 +45,12 @@ from gnvc_vd.video.planes import Planes, planes_of
 
 RawFormat = Literal["yuv420p", "yuv420p10le"]
 RAW_SUFFIXES = frozenset({".yuv", ".raw"})
-DEFAULT_RATE = Fraction(25)  # of a folder of pictures that nobody gave a rate
+DEFAULT_RATE = Fraction(25)  # of folders of pictures and raw YUV without a given rate
 HEADED_SUFFIXES = frozenset({".mp4", ".mov", ".mkv", ".webm", ".avi", ".y4m", ".png"})
-RATE_TOLERANCE = Fraction(1, 4000)  # a quarter of what parts 30 from 30000/1001
+RATE_TOLERANCE = Fraction(1, 4000)  # a quarter of the relative difference of 30 and 30000/1001
 SAMPLED_PACKETS = 300
 
-# What strangers' files may make libav do: read this file, as one of these formats. No playlists, no network.
+# Restrictions for untrusted files: libav reads this file only, in one of these formats; no playlists, no network.
 OPEN_OPTIONS = {
     "protocol_whitelist": "file,pipe",
     "max_pixels": str(MAX_PIXELS),
@@ -68,7 +68,7 @@ class VideoError(GnvcError):
 
 @dataclass(frozen=True)
 class RawVideo:
-    """What a headerless YUV file does not say itself."""
+    """Size, rate and format of a raw YUV file, which has no header."""
 
     width: int
     height: int
@@ -81,18 +81,18 @@ class RawVideo:
 
 
 def is_raw(source: str | Path) -> bool:
-    """Whether a name says headerless YUV, which needs a RawVideo beside it."""
+    """Whether a file name is that of raw YUV, which needs a RawVideo."""
     return Path(source).suffix.lower() in RAW_SUFFIXES
 
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What is known of a video once its first frame is read."""
+    """Properties of a video, known after its first frame is read."""
 
     width: int
     height: int
     rate: Fraction
-    frames: int | None  # as the container counts them; None where only reading to the end tells
+    frames: int | None  # by the container; None if that does not store it
     colour: Colour
     pixel_format: str
     codec: str
@@ -101,13 +101,13 @@ class VideoInfo:
 
 @dataclass(frozen=True)
 class Picture:
-    """A frame as shown, and the codes it is stored as: None where those are not planes of YUV, or are turned."""
+    """A frame in RGB, and its stored YUV planes; None if it is not stored as YUV, or rotated."""
 
     rgb: Frame
     planes: Planes | None
 
 
-DecodedFrame = tuple[av.VideoFrame, VideoInfo]  # a frame as libav decoded it, and what its stream says
+DecodedFrame = tuple[av.VideoFrame, VideoInfo]  # libav's frame, and the properties of its stream
 
 
 class Video(AbstractContextManager["Video"]):
@@ -179,11 +179,11 @@ def _rgb_frames(
 def open_container(
     path: Path | None, raw: RawVideo | None = None, threads: int | None = None, damage: str = "damaged or cut"
 ) -> Iterator[tuple["av.container.InputContainer", av.VideoStream]]:
-    """A file or standard input, and the film in it: the first video stream that is no cover picture.
+    """Open a file or standard input, and its first video stream that is no cover picture.
 
     Args:
-        threads: of the decoder; None leaves that to libav.
-        damage: what to say of the file where libav finds an error in it.
+        threads: number of decoder threads; None: libav's default.
+        damage: error message if libav finds an error in the file.
     """
     name, options = _name(path), dict(OPEN_OPTIONS)
     if raw is not None:
@@ -243,7 +243,7 @@ def _file_frames(path: Path | None, raw: RawVideo | None) -> Iterator[DecodedFra
 
 
 def _cut_short(stream: av.VideoStream, end: float, end_byte: int, path: Path | None) -> bool:
-    """For the formats whose demuxers take a cut for an end: y4m fills its file, Matroska states its duration."""
+    """Whether a y4m or Matroska file is truncated, which their demuxers do not report."""
     if stream.container.format.name == "yuv4mpegpipe" and path is not None and path.is_file():
         return end_byte < path.stat().st_size
     stated = re.fullmatch(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)", stream.metadata.get("DURATION", ""))
@@ -254,9 +254,9 @@ def _cut_short(stream: av.VideoStream, end: float, end_byte: int, path: Path | N
 
 
 def _uneven_rate(path: Path) -> Fraction | None:
-    """The average rate over the whole file where frame times vary, else None.
+    """The average rate of a file with a variable frame rate, else None.
 
-    A look at the packets without decoding: the first few hundred, and all of them only where those are uneven.
+    Reads packets without decoding: the first few hundred, and all of them only if those are uneven.
     """
     if not path.is_file():
         return None
@@ -292,7 +292,7 @@ def _check_raw(path: Path | None, raw: RawVideo | None) -> None:
 
 
 def check_shape(width: int, height: int, rate: Fraction) -> None:
-    """Refuse what no video is."""
+    """Refuse sizes and rates out of bounds."""
     if not (0 < width <= MAX_SIDE and 0 < height <= MAX_SIDE and 0 < rate <= MAX_RATE):
         raise UsageError(f"{width}×{height} at {rate}/s is not 1 to {MAX_SIDE} pixels, up to {MAX_RATE}/s")
 
@@ -334,7 +334,7 @@ def _stream_info(frame: av.VideoFrame, stream: av.VideoStream, uneven_rate: Frac
 
 
 def _constant_rate(stream: av.VideoStream) -> Fraction:
-    """The container's average, corrected to a rate in use where millisecond timestamps have blurred it."""
+    """The container's average rate, corrected to a common rate if it differs by rounded timestamps only."""
     average, base = stream.average_rate, stream.base_rate
     if not average:
         return Fraction(base or DEFAULT_RATE)

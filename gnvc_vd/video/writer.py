@@ -1,4 +1,4 @@
-"""Frames out: mp4, lossless mkv, y4m, raw YUV, a folder of PNGs, or y4m on standard output.
+"""Write videos: mp4, lossless mkv, y4m, raw YUV, a folder of PNGs, or y4m on standard output.
 
 H W 3 uint8 ──colour.to_yuv──▶ YUV frame ──libav encode, mux──▶ file beside the target ──rename──▶ target
 
@@ -47,9 +47,9 @@ Put = Callable[[Frame, int], object]  # writes one frame, with its number
 
 
 class FrameWriter:
-    """Takes frames of one size, one by one. Made by `create_video`, which decides how they are stored.
+    """Writes frames of one size, one by one; made by `create_video`.
 
-    `notices`: what the file cannot hold, or what may not play it.
+    `notices`: messages about what the file cannot hold, or about players that may refuse it.
     """
 
     def __init__(self, width: int, height: int, put: Put, notices: tuple[str, ...] = ()) -> None:
@@ -73,7 +73,7 @@ def create_video(
     colour: Colour | None = None,
     pixel_format: RawFormat = "yuv420p",
 ) -> Iterator[FrameWriter]:
-    """Write a video; what was at `target` is replaced when the block ends well, and untouched when it does not.
+    """Context that writes a video; `target` is replaced if the block succeeds, and untouched if it raises.
 
     Args:
         target: decides the format by its suffix; no suffix means a folder of PNGs, `-` y4m on standard output.
@@ -86,7 +86,7 @@ def create_video(
     path = Path(target).absolute()
     suffix = path.suffix.lower()
     header = b""
-    if suffix == ".y4m" or str(target) == "-":  # y4m cannot state a matrix: write the one that readers assume
+    if suffix == ".y4m" or str(target) == "-":  # y4m cannot hold a matrix: use the one that readers assume
         colour = Colour(assumed_matrix(width, height), colour.range, colour.transfer)
         size, kind = f"W{width} H{height} F{rate.numerator}:{rate.denominator}", Y4M_FORMATS[pixel_format]
         header = f"YUV4MPEG2 {size} Ip A1:1 C{kind} XCOLORRANGE={colour.range.upper()}\n".encode()
@@ -129,7 +129,7 @@ def _notices(suffix: str, width: int, height: int, colour: Colour) -> Iterator[s
 def _encode_with_libav(
     path: Path, suffix: str, width: int, height: int, rate: Fraction, colour: Colour
 ) -> Iterator[Put]:
-    """mp4, mov and mkv through libav."""
+    """Encode mp4, mov and mkv with libav."""
     container_format, codec, options = CONTAINERS[suffix]
     options_of_muxer = {} if suffix == ".mkv" else {"movflags": "+faststart"}
     container = av.open(f"file:{path.absolute()}", "w", format=container_format, options=options_of_muxer)
@@ -174,13 +174,13 @@ def _planes(stream: BinaryIO, colour: Colour, pixel_format: str, y4m_header: byt
 
 @contextmanager
 def _pictures(folder: Path) -> Iterator[Put]:
-    """PNGs, each of them whole when it is written."""
+    """Write a folder of PNGs."""
     folder.mkdir()
     yield lambda frame, number: write_picture(folder / f"{number:06d}.png", frame)
 
 
 def _check_replaceable(folder: Path) -> None:
-    """A folder is replaced as a whole, so it may hold nothing but an earlier output."""
+    """Refuse to replace a folder that holds anything but frames of an earlier output."""
     if folder.is_file():
         raise UsageError(f"{folder} is a file; give the output a suffix, or another name for a folder of PNGs")
     strangers = [p.name for p in folder.iterdir() if not PICTURE_NAME.fullmatch(p.name)] if folder.is_dir() else []

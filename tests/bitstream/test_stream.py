@@ -272,7 +272,7 @@ def test_version_1_is_not_written_with_what_it_cannot_say() -> None:
     for more in ({"rotation": 1}, {"sigma_0": 0.3}, {"enhancement": b"e"}, {"canvas": True}):
         with pytest.raises(ValueError, match="version 1 cannot say"):
             writer.write(replace(good, **more))  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="version 1 cannot say a transfer function"):
+    with pytest.raises(ValueError, match="version 1 cannot hold a transfer function"):
         replace(HEADERS[1], colour=replace(HEADER.colour, transfer=16))
     with pytest.raises(ValueError, match="no transfer function 3"):
         replace(HEADER, colour=replace(HEADER.colour, transfer=3))
