@@ -270,7 +270,7 @@ def test_what_does_not_fit_a_unit_is_refused_when_written() -> None:
 def test_version_1_is_not_written_with_what_it_cannot_say() -> None:
     writer, good = Writer(io.BytesIO(), HEADERS[1]), Unit(0, 25, 0, 0, b"hash", b"")
     for more in ({"rotation": 1}, {"sigma_0": 0.3}, {"enhancement": b"e"}, {"canvas": True}):
-        with pytest.raises(ValueError, match="version 1 cannot say"):
+        with pytest.raises(ValueError, match="version 1 cannot hold"):
             writer.write(replace(good, **more))  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="version 1 cannot hold a transfer function"):
         replace(HEADERS[1], colour=replace(HEADER.colour, transfer=16))
