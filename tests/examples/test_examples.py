@@ -1,4 +1,4 @@
-"""Every example runs as its first line says, and the notebook cell by cell."""
+"""Every example runs as its first line says (decode_onnx.py in tests/train/test_onnx.py), and the notebook cell by cell."""
 
 import csv
 import json
@@ -42,7 +42,7 @@ def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_examples_are_short_and_their_page_links_them() -> None:
     page = (CHECKOUT / "docs" / "examples.md").read_text(encoding="utf-8")
     scripts = sorted(EXAMPLES.glob("*.py"))
-    assert [path.name for path in scripts] == ["encode_decode.py", "rd_curve.py", "target_rate.py"]
+    assert [path.name for path in scripts] == ["decode_onnx.py", "encode_decode.py", "rd_curve.py", "target_rate.py"]
     for path in scripts:
         text = path.read_text(encoding="utf-8")
         assert len(text.splitlines()) <= LONGEST, path.name
