@@ -1,4 +1,4 @@
-"""Every example runs as its first line says (decode_onnx.py in tests/train/test_onnx.py), and the notebook cell by cell."""
+"""Every example runs as its first line says (decode_onnx.py in tests/train/test_onnx.py), the notebook cell by cell."""
 
 import csv
 import json
