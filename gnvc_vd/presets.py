@@ -18,6 +18,7 @@ class VaePreset:
     latents_mean: tuple[float, ...]
     latents_std: tuple[float, ...]
     architecture: str = "wan"  # Wan's 3-D convolutions, or "light": 2-D ones (backbone/light_vae.py)
+    light_decoder: int | None = None  # width of a light decoder behind Wan's encoder, in place of Wan's own
 
 
 @dataclass(frozen=True)

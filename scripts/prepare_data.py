@@ -17,9 +17,10 @@ from tqdm import tqdm
 from gnvc_vd.common.files import file_sha256
 from gnvc_vd.common.strict import require
 from gnvc_vd.conventions import GnvcError, UsageError
-from gnvc_vd.data.manifests import Entry, candidates, scan, write_manifest
-from gnvc_vd.evaluate.test_sets import Manifest, problem_of
+from gnvc_vd.data.manifests import Entry, candidates, inside, scan, write_manifest
+from gnvc_vd.evaluate.test_sets import Manifest, Sequence
 from gnvc_vd.evaluate.test_sets import read_manifest as read_test_set
+from gnvc_vd.video import open_video
 
 
 def main() -> int:
@@ -84,6 +85,27 @@ def check_set(test_set: Manifest, folder: Path, with_hash: bool) -> int:
         print(f"checksums: {test_set.checksums}")
     print(f"{problems} of {len(test_set.sequences)} sequences lack" if problems else "nothing lacks")
     return 1 if problems else 0
+
+
+def problem_of(sequence: Sequence, root: Path, frames: int) -> str | None:
+    """A problem of a sequence's file for an evaluation of this many frames, in words; None if none is found."""
+    path = inside(root, sequence.file)
+    if not path.is_file():
+        near = sorted(one.relative_to(root) for one in root.rglob("*") if sequence.name.lower() in one.name.lower())
+        return f"missing{f'; there is {near[0]}: unpack it, or rename it' if near else ''}"
+    if sequence.sha256 not in (None, file_sha256(path)):
+        return "another file: its sha256 is not the manifest's"
+    if sequence.raw is None:
+        with open_video(path) as video:
+            size = video.info.width, video.info.height
+        if size != (sequence.width, sequence.height):
+            return f"{size[0]}×{size[1]}, but the manifest says {sequence.width}×{sequence.height}"
+        return None
+    held, rest = divmod(path.stat().st_size, sequence.raw.frame_bytes())
+    of = f"{sequence.width}×{sequence.height} {sequence.pixel_format}"
+    if rest or held < min(frames, sequence.frames):
+        return f"{path.stat().st_size} bytes: {held} frames of {of} and {rest} bytes; cut short, or of another format"
+    return None if held >= sequence.frames else f"{held} frames of {of}, but the manifest says {sequence.frames}"
 
 
 raise SystemExit(main())

@@ -74,9 +74,7 @@ class WanDit(nn.Module):
     def _pad_text(self, text: Tensor) -> Tensor:
         tokens, width = self.preset.text_tokens, self.preset.text_dim
         if text.ndim != 2 or text.shape[0] > tokens or text.shape[1] != width:
-            raise GnvcError(
-                f"a prompt's embedding is {tuple(text.shape)}, the transformer takes up to {tokens} × {width}"
-            )
+            raise GnvcError(f"a prompt's embedding is {tuple(text.shape)}, the model takes up to {tokens} × {width}")
         return nn.functional.pad(text, (0, 0, 0, tokens - text.shape[0]))[None]
 
     def _with_condition(self, x: Tensor, condition: Condition | None) -> Tensor:

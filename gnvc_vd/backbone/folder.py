@@ -29,7 +29,7 @@ from gnvc_vd.presets import AdaptorPreset, BottleneckPreset, DitPreset, VaePrese
 DESCRIPTION = "model.json"
 FORMAT = 1
 BOUNDS = {  # largest sizes that a description may ask for
-    "base_dim": 256,
+    **dict.fromkeys(("base_dim", "light_decoder"), 256),
     "layers": 100,
     "heads": 128,
     "head_dim": 512,
@@ -113,6 +113,8 @@ def check_sizes(vae: VaePreset, dit: DitPreset, where: str) -> None:
     _check_bounds(vars(vae) | vars(dit), where)
     require(vae.architecture in ("wan", "light"), f"{where}: there is no VAE {vae.architecture[:40]!r}", GnvcError)
     require(vae.base_dim % 2 == 0, f"{where}: base_dim = {vae.base_dim} is odd", GnvcError)
+    if vae.light_decoder is not None and (vae.architecture != "wan" or vae.light_decoder % 2):
+        raise GnvcError(f"{where}: light_decoder is an even width, and goes with the architecture 'wan'")
     if dit.condition_channels not in (0, 20):
         raise GnvcError(f"{where}: condition_channels is 0 or 20, not {dit.condition_channels}")
     if len(vae.latents_mean) != LATENT_CHANNELS or len(vae.latents_std) != LATENT_CHANNELS or min(vae.latents_std) <= 0:

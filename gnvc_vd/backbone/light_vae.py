@@ -42,7 +42,7 @@ class FrameCache:
 class LightVae(VideoVae):
     """`LightNetwork` as a streaming VAE; `encode` processes all frames after the first at once."""
 
-    takes_any_length = True
+    encoder_step = decoder_step = None
     model: "LightNetwork"
 
     def __init__(self, preset: VaePreset) -> None:
@@ -56,8 +56,7 @@ class LightVae(VideoVae):
         return self.model.encoder(frames, past), tuple(past.after)
 
     def decode_unnormalised(self, state: State | None, z: Tensor) -> tuple[Tensor, State]:
-        past = FrameCache(state)
-        return self.model.decoder(z, past), tuple(past.after)
+        return self.model.decoder.step(state, z)
 
 
 class LightNetwork(nn.Module):
@@ -65,9 +64,8 @@ class LightNetwork(nn.Module):
 
     def __init__(self, preset: VaePreset) -> None:
         super().__init__()
-        fine, coarse, last = preset.base_dim, 2 * preset.base_dim, preset.base_dim // 2
-        self.encoder = Encoder(fine, coarse)
-        self.decoder = Decoder(fine, coarse, last)
+        self.encoder = Encoder(preset.base_dim, 2 * preset.base_dim)
+        self.decoder = Decoder(preset.base_dim)
 
 
 class Encoder(nn.Module):
@@ -95,10 +93,11 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Decode z B 16 T h w to video B 3 4T 8h 8w."""
+    """Decode z B 16 T h w, this VAE's or Wan's (wan_vae.py), to video B 3 4T 8h 8w."""
 
-    def __init__(self, fine: int, coarse: int, last: int) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
+        fine, coarse, last = width, 2 * width, width // 2
         self.enter = picture_layer(LATENT_CHANNELS, coarse)
         self.every_fourth = Blocks(coarse, 4)
         self.split_coarse = Split(coarse, fine, time=2, space=2)
@@ -108,6 +107,10 @@ class Decoder(nn.Module):
         self.up = Split(fine, last, space=2)
         self.polish = picture_layer(last, last)
         self.leave = picture_layer(last, 3 * 2**2)
+
+    def step(self, state: State | None, z: Tensor) -> tuple[Tensor, State]:
+        past = FrameCache(state)
+        return self(z, past), tuple(past.after)
 
     def forward(self, z: Tensor, past: FrameCache) -> Tensor:
         x = self.every_fourth(on_frames(self.enter, z.permute(0, 2, 3, 4, 1).contiguous()), past)  # B T h w coarse

@@ -31,7 +31,8 @@ class VideoVae(nn.Module):
         mean, std: mean and standard deviation of its latents, per channel.
     """
 
-    takes_any_length = False  # whether steps after the first may process more than one latent
+    encoder_step: int | None = TEMPORAL_STRIDE  # frames of a step after the first, in training; None: all that follow
+    decoder_step: int | None = 1  # latents, likewise
     model: nn.Module
     mean: Tensor
     std: Tensor
@@ -87,15 +88,15 @@ class VideoVae(nn.Module):
 
     def posterior(self, video: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log-variance of the latents, not normalised, for training the VAE itself."""
-        mean, log_variance = self._run(self.moments, video.to(self.encoder_type), TEMPORAL_STRIDE).chunk(2, dim=1)
+        mean, log_variance = self._run(self.moments, video.to(self.encoder_type), self.encoder_step).chunk(2, dim=1)
         return mean, log_variance
 
     def reconstruction(self, z: Tensor) -> Tensor:
         """Decode latents that are not normalised, without clamping video to ±1, which would stop gradients."""
-        return self._run(self.decode_unnormalised, z.to(self.decoder_type), 1)
+        return self._run(self.decode_unnormalised, z.to(self.decoder_type), self.decoder_step)
 
-    def _run(self, step: Step, clip: Tensor, length: int) -> Tensor:
-        chunks = chunk_clip(clip, clip.shape[2] if self.takes_any_length else length)
+    def _run(self, step: Step, clip: Tensor, length: int | None) -> Tensor:
+        chunks = chunk_clip(clip, length or clip.shape[2])
         return torch.cat([part.float() for part in stream_steps(step, chunks)], dim=2)
 
 

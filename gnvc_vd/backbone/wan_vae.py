@@ -13,6 +13,7 @@ from diffusers import AutoencoderKLWan
 from diffusers.models.autoencoders.autoencoder_kl_wan import WanCausalConv3d, WanRMS_norm
 from torch import Tensor, nn
 
+from gnvc_vd.backbone.light_vae import Decoder
 from gnvc_vd.backbone.streaming import State, VideoVae
 from gnvc_vd.backbone.tiles import Tiling, cut, join
 from gnvc_vd.conventions import LATENT_CHANNELS, SPATIAL_STRIDE
@@ -47,6 +48,7 @@ class WanVae(VideoVae):
         self.tiling = tiling
         if kernels != "stock":
             use_fast_kernels(model)
+        self.decoder_step = None if isinstance(model.decoder, Decoder) else 1
         self._encoder_caches = _count_caches(model.encoder)
         self._decoder_caches = _count_caches(model.decoder)
 
@@ -57,6 +59,9 @@ class WanVae(VideoVae):
         return self._in_tiles(encode, self._encoder_caches, state, frames, 1, 1 / SPATIAL_STRIDE)
 
     def decode_unnormalised(self, state: State | None, z: Tensor) -> tuple[Tensor, State]:
+        if isinstance(self.model.decoder, Decoder):
+            return self.model.decoder.step(state, z)
+
         def decode(tile: Tensor, caches: Caches) -> Tensor:
             x = self.model.post_quant_conv(tile)
             return self.model.decoder(x, feat_cache=caches, feat_idx=[0], first_chunk=state is None)
@@ -92,12 +97,15 @@ def tiling_that_fits(size: Sequence[float], base_dim: int, bytes_each: int, memo
 
 def build_vae(preset: VaePreset) -> AutoencoderKLWan:
     """Build a preset's VAE with random weights."""
-    return AutoencoderKLWan(
+    model = AutoencoderKLWan(
         base_dim=preset.base_dim,
         z_dim=LATENT_CHANNELS,
         latents_mean=list(preset.latents_mean),
         latents_std=list(preset.latents_std),
     )
+    if preset.light_decoder is not None:  # nothing stands before it
+        model.decoder, model.post_quant_conv = Decoder(preset.light_decoder), nn.Identity()
+    return model
 
 
 class FastCausalConv3d(WanCausalConv3d):

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar, cast
@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from gnvc_vd.backbone.encoders import IMAGE_ENCODER, ImageEncoder, NoTextEncoderError, embed
-from gnvc_vd.backbone.folder import BackboneReference, ModelDescription, write_description
+from gnvc_vd.backbone.folder import BackboneReference, ModelDescription, check_sizes, write_description
 from gnvc_vd.backbone.lean_diffusers import import_diffusers
 from gnvc_vd.backbone.light_vae import LightVae
 from gnvc_vd.backbone.sources import DIT_FILE, EMPTY_PROMPT, VAE_FILE, Tensors, WeightSource, fill, find, from_seed
-from gnvc_vd.backbone.streaming import VideoVae
+from gnvc_vd.backbone.streaming import ENCODER_PARTS, VideoVae
 from gnvc_vd.backbone.tiles import Tiling
 from gnvc_vd.common.files import file_sha256, replacing
 from gnvc_vd.common.strict import without_defaults
@@ -131,6 +131,16 @@ def new_vae(preset: VaePreset, options: Options) -> VideoVae:
     return LightVae(preset)
 
 
+def with_light_decoder(backbone: Backbone, width: int) -> Backbone:
+    """A backbone of Wan's VAE with a new light decoder, not yet trained, in place of the one that it has."""
+    sizes = replace(backbone.vae_preset, light_decoder=width)
+    check_sizes(sizes, backbone.dit_preset, backbone.name)
+    vae = _with_weights(lambda: new_vae(sizes, Options()), None, RANDOM_SEED, backbone.name)
+    encoder = {name: one for name, one in backbone.vae.model.state_dict().items() if name.startswith(ENCODER_PARTS)}
+    vae.model.load_state_dict(encoder, strict=False)
+    return replace(backbone, vae=vae, vae_preset=sizes)
+
+
 def save_backbone(backbone: Backbone, folder: Path, name: str, half: bool = False, location: str | None = None) -> None:
     """Write a model folder with the backbone's weights, in their own precision or, with `half`, in float16.
 
@@ -141,23 +151,21 @@ def save_backbone(backbone: Backbone, folder: Path, name: str, half: bool = Fals
 
     with replacing(folder) as part:
         part.mkdir()
+        repository, _, revision = (location or "").partition("@")
         if location is not None:
-            repository, _, revision = location.partition("@")
-            reference = BackboneReference(
-                backbone.vae_preset, backbone.dit_preset, backbone.hashes, repository, revision or None
-            )
-            write_description(part, ModelDescription(name, reference, note=backbone.note))
-            return
-        tensors = {
-            VAE_FILE: backbone.vae.model.state_dict(),
-            DIT_FILE: backbone.dit.model.state_dict(),
-            EMPTY_PROMPT: {"text": backbone.dit.text[0]},
-        }
-        for file, state in tensors.items():
-            held = {key: value.half() if half else value for key, value in state.items()}
-            save_file({key: value.detach().cpu().contiguous() for key, value in held.items()}, part / file)
-        files = {file: file_sha256(part / file) for file in tensors}
-        reference = BackboneReference(backbone.vae_preset, backbone.dit_preset, files)
+            files = backbone.hashes
+        else:
+            tensors = {
+                VAE_FILE: backbone.vae.model.state_dict(),
+                DIT_FILE: backbone.dit.model.state_dict(),
+                EMPTY_PROMPT: {"text": backbone.dit.text[0]},
+            }
+            for file, state in tensors.items():
+                held = {key: value.half() if half else value for key, value in state.items()}
+                save_file({key: value.detach().cpu().contiguous() for key, value in held.items()}, part / file)
+            files = {file: file_sha256(part / file) for file in tensors}
+        where = repository or None, revision or None
+        reference = BackboneReference(backbone.vae_preset, backbone.dit_preset, files, *where)
         write_description(part, ModelDescription(name, reference, note=backbone.note))
 
 

@@ -172,8 +172,7 @@ def run(command: Sequence[str], folder: Path, threads: int | None = None) -> flo
 def only_item(folder: Path, pattern: str) -> Path:
     """The only file or folder that matches the pattern."""
     matches = glob.glob(pattern, root_dir=folder)  # noqa: PTH207 - an absolute pattern is one too
-    if len(matches) != 1:
-        raise GnvcError(f"{len(matches)} files match {pattern}; the commands should make one")
+    require(len(matches) == 1, f"{len(matches)} files match {pattern}; the commands should make one", GnvcError)
     return folder / matches[0]
 
 

@@ -189,8 +189,7 @@ def _tiling(tile: int | None) -> "Tiling | Literal['auto'] | None":
 def _refuse(arguments: argparse.Namespace, names: Sequence[str], whose: str) -> None:
     """Refuse options of the other codec."""
     options = [f"--{name.replace('_', '-')}" for name in gvc.explicit_options(arguments, names)]
-    if options:
-        raise UsageError(f"{', '.join(options)}: {'an option' if len(options) == 1 else 'options'} {whose}")
+    require(not options, f"{', '.join(options)}: {'an option' if len(options) == 1 else 'options'} {whose}")
 
 
 def _settings(arguments: argparse.Namespace, codec: "GnvcVd") -> "EncodeOptions":

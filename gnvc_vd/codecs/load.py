@@ -14,13 +14,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from gnvc_vd.backbone.folder import (
-    DESCRIPTION,
-    CodecReference,
-    check_file,
-    read_description,
-    write_description,
-)
+from gnvc_vd.backbone.folder import DESCRIPTION, CodecReference, check_file, read_description, write_description
 from gnvc_vd.backbone.sources import fill, model_folder, read_tensors
 from gnvc_vd.backbone.weights import Backbone, Options, load_backbone, save_backbone
 from gnvc_vd.bitstream import CodecId, Header

@@ -12,7 +12,8 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from pathlib import Path
 from typing import BinaryIO
 
-from gnvc_vd.conventions import GnvcError, UsageError
+from gnvc_vd.common.strict import require
+from gnvc_vd.conventions import GnvcError
 
 try:
     from fcntl import LOCK_EX, LOCK_NB, flock
@@ -25,10 +26,8 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 def input_stream(source: str) -> AbstractContextManager[BinaryIO]:
     """A file to read, or standard input by the name -."""
-    if source == "-" and sys.stdin is None:
-        raise UsageError("standard input is closed")
-    if "\0" in source:
-        raise UsageError("a file name cannot hold a NUL")
+    require(source != "-" or sys.stdin is not None, "standard input is closed")
+    require("\0" not in source, "a file name cannot hold a NUL")
     return nullcontext(sys.stdin.buffer) if source == "-" else Path(source).open("rb")
 
 
@@ -53,8 +52,7 @@ def replacing(target: Path) -> Iterator[Path]:
 
 @contextmanager
 def _rename_when_done(target: Path) -> Iterator[Path]:
-    if not target.parent.is_dir():
-        raise GnvcError(f"cannot write {target}: there is no folder {target.parent}")
+    require(target.parent.is_dir(), f"cannot write {target}: there is no folder {target.parent}", GnvcError)
     try:
         with suppress(OSError):  # the folder may be writable but not readable
             _remove_leftovers(target)

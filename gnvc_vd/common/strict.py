@@ -34,8 +34,7 @@ def parse(kind: type[D], data: object, where: str) -> D:
     hints = typing.get_type_hints(kind)
     fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
     for key in data:
-        if key not in fields:
-            raise GnvcError(f"{where} holds an unknown key {str(key)[:40]!r}")
+        require(key in fields, f"{where} holds an unknown key {str(key)[:40]!r}", GnvcError)
     values = {}
     for name, field in fields.items():
         if name in data:

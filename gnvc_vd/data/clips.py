@@ -155,9 +155,8 @@ def draw_area(draws: Draws, height: int, width: int, spec: ClipSpec) -> Area:
     """Draw a clip's crop in a picture; it is larger than the clip if the picture is to be downscaled."""
     shrink = max(1.0, min(height, width) / spec.short_side) if spec.short_side else 1.0
     tall, wide = int(spec.height * shrink), int(spec.width * shrink)
-    require(
-        tall <= height and wide <= width, f"{width}×{height} pixels, but a clip needs {wide}×{tall}", UnsuitableError
-    )
+    fits = tall <= height and wide <= width
+    require(fits, f"{width}×{height} pixels, but a clip needs {wide}×{tall}", UnsuitableError)
     return Area(draws.below(height - tall + 1), draws.below(width - wide + 1), tall, wide)
 
 

@@ -134,9 +134,7 @@ class LatentClips(Clips):
         self.folder, self.seed = Path(folder), seed
         self.index = read_index(self.folder)
         if identity != self.index.vae:
-            raise GnvcError(
-                f"{folder}: latents of VAE {self.index.vae[:12]}…, not of {identity[:12]}…; compute them again"
-            )
+            raise GnvcError(f"{folder} is of VAE {self.index.vae[:12]}…, not of {identity[:12]}…; compute them again")
         missing = [shard for shard in range(self.index.shards) if not (self.folder / _name(shard)).is_file()]
         require(not missing, f"{folder}: {len(missing)} of {self.index.shards} shards are not computed yet", GnvcError)
         for shard in range(self.index.shards):
@@ -186,9 +184,7 @@ def _begin(folder: Path, index: LatentIndex) -> None:
     existing = read_index(folder)
     different = [name for name, value in vars(index).items() if getattr(existing, name) != value]
     if different:
-        raise UsageError(
-            f"{folder} holds latents with another {', '.join(different)}; give another folder, or empty it"
-        )
+        raise UsageError(f"{folder} has latents with another {', '.join(different)}; give another folder, or empty it")
 
 
 def _name(shard: int) -> str:

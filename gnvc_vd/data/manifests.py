@@ -102,9 +102,7 @@ def entries_of(source: Path, kind: Kind, split: str | None) -> tuple[Path, list[
     """The root and the entries of a manifest or a folder; all files of a folder are of the split "train"."""
     if source.is_dir():
         if split not in (None, "train"):
-            raise UsageError(
-                f"{source}: a folder has no split {split!r}; make a manifest of it (scripts/prepare_data.py)"
-            )
+            raise UsageError(f"{source}: a folder has no split {split!r}; make a manifest (scripts/prepare_data.py)")
         root, entries = source, [Entry(path) for path in candidates(source, kind) if relative(path)]
     else:
         root, entries = source.parent, read_manifest(source, kind, split)

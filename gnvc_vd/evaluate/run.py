@@ -85,11 +85,7 @@ class RunSummary:
 
 
 def evaluate(
-    evaluation: Evaluation,
-    device: str,
-    rank: int = 0,
-    processes: int = 1,
-    barrier: Callable[[], object] = lambda: None,
+    evaluation: Evaluation, device: str, rank: int = 0, processes: int = 1, barrier: Callable[[], object] = lambda: None
 ) -> RunSummary:
     """Make this process's share of the points.
 

@@ -69,12 +69,7 @@ def describe_clip(clip: Clip) -> dict[str, object]:
 
 
 def make_source(
-    film: Path,
-    target: Path,
-    frames: int,
-    raw: RawVideo | None = None,
-    colour: Colour | None = None,
-    crop: Crop = None,
+    film: Path, target: Path, frames: int, raw: RawVideo | None = None, colour: Colour | None = None, crop: Crop = None
 ) -> Clip:
     """Write the first frames of a film losslessly; `colour` overrides the film's own."""
     with replacing(target) as part, open_video(film, raw, colour=colour) as video:

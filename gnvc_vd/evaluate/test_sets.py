@@ -12,7 +12,7 @@ from gnvc_vd.common.files import file_sha256
 from gnvc_vd.common.strict import parse, read_object, require
 from gnvc_vd.conventions import Colour, ColourRange, GnvcError, Matrix
 from gnvc_vd.data.manifests import inside
-from gnvc_vd.video import RawVideo, open_video
+from gnvc_vd.video import RawVideo
 from gnvc_vd.video.reader import RawFormat, is_raw
 
 ASSETS = Path(__file__).parents[1] / "assets"
@@ -102,24 +102,3 @@ def film_of(sequence: Sequence, root: Path) -> tuple[Path, str]:
     if sequence.sha256 not in (None, digest):
         raise GnvcError(f"{path} is not the manifest's file: its sha256 begins with {digest[:12]}")
     return path, digest
-
-
-def problem_of(sequence: Sequence, root: Path, frames: int) -> str | None:
-    """A problem of a sequence's file for an evaluation of this many frames, in words; None if none is found."""
-    path = inside(root, sequence.file)
-    if not path.is_file():
-        near = sorted(one.relative_to(root) for one in root.rglob("*") if sequence.name.lower() in one.name.lower())
-        return f"missing{f'; there is {near[0]}: unpack it, or rename it' if near else ''}"
-    if sequence.sha256 not in (None, file_sha256(path)):
-        return "another file: its sha256 is not the manifest's"
-    if sequence.raw is None:
-        with open_video(path) as video:
-            size = video.info.width, video.info.height
-        if size != (sequence.width, sequence.height):
-            return f"{size[0]}×{size[1]}, but the manifest says {sequence.width}×{sequence.height}"
-        return None
-    held, rest = divmod(path.stat().st_size, sequence.raw.frame_bytes())
-    of = f"{sequence.width}×{sequence.height} {sequence.pixel_format}"
-    if rest or held < min(frames, sequence.frames):
-        return f"{path.stat().st_size} bytes: {held} frames of {of} and {rest} bytes; cut short, or of another format"
-    return None if held >= sequence.frames else f"{held} frames of {of}, but the manifest says {sequence.frames}"

@@ -234,8 +234,7 @@ class GnvcVd:
             pictures: False to verify symbols only, which works with any float weights.
         """
         decoding = decoding or DecodeOptions()
-        if (decoding.steps or decoding.apart) and not self.refines:
-            raise UsageError(f"{self.name} {NO_REFINER}")
+        require(self.refines or not (decoding.steps or decoding.apart), f"{self.name} {NO_REFINER}")
         refinement = self.check(header, decoding.allow_other_weights or not pictures)
         if pictures and decoding.refine and refinement.steps and not self.refines:
             message = f"the header asks for {refinement.steps} steps of refinement"

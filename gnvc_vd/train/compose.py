@@ -63,8 +63,7 @@ def sources_of(config: DictConfig | None) -> Sources | None:
     parts = list(config.parts)
     require(parts, "data has no parts to draw clips from")
     strange = [part.source["_target_"] for part in parts if not str(part.source["_target_"]).startswith(OURS)]
-    if strange:
-        raise UsageError(f"clips come from {' or '.join(OURS)}*, not from {strange[0]}")
+    require(not strange, f"clips come from {' or '.join(OURS)}*, not from {', '.join(strange)}")
     given = config.get("bank")
     bank = None if given is None else strict.parse(Bank, OmegaConf.to_container(given, resolve=True), "data.bank")
     material = Material()

@@ -335,6 +335,6 @@ def _accelerator(run: RunSettings, precision: str, folder: Path) -> Accelerator:
     )
     if accelerator.distributed_type == DistributedType.FSDP:
         raise UsageError(
-            "Accelerate's own sharding would cast the latent codec too; launch as for DDP, with run.shard=true"
+            "Accelerate's sharding would cast the latent codec too; launch as for DDP, with run.shard=true"
         )
     return accelerator

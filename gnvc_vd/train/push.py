@@ -69,7 +69,5 @@ def files_to_push(folder: Path) -> dict[str, Path]:
     }
     linked = {name: path for name, path in here.items() if name in links and path.suffix.lower() in LINKED}
     others = sorted(here.keys() - files.keys() - linked.keys() - {DESCRIPTION, card.name})
-    require(
-        not others, f"{folder}: holds {', '.join(others)}, which {DESCRIPTION} does not name and the card does not show"
-    )
+    require(not others, f"{folder}: holds {', '.join(others)}, which {DESCRIPTION} does not name nor the card show")
     return files | linked | {DESCRIPTION: folder / DESCRIPTION, HUB_CARD: card}

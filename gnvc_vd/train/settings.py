@@ -49,6 +49,7 @@ class Weights:
     squared: float = 0.0  # VAE: ‖Ṽ − V‖²
     divergence: float = 0.0  # VAE: KL divergence of the posterior from the unit normal
     temporal: float = 0.0  # VAE: |ΔṼ − ΔV|, Δ from frame to frame
+    features: float = 0.0  # light decoder: distance of its features from the teacher's (stages/teacher.py)
     rate: float = 0.0  # VAE: bits per pixel of its latents in a transform code, times the code's level
 
     @property
@@ -182,10 +183,8 @@ class Stage:
     def _check_adversary(self, weights: Weights) -> None:
         if not weights.adversarial:
             return
-        require(
-            set(self.trains) <= set(BEHIND_SYMBOLS),
-            f"weights.adversarial is for parts behind the symbols, {', '.join(BEHIND_SYMBOLS)}: not {self.trains}",
-        )
+        behind = set(self.trains) <= set(BEHIND_SYMBOLS)
+        require(behind, f"adversarial is for parts behind the symbols, {', '.join(BEHIND_SYMBOLS)}: not {self.trains}")
         plain = weights.absolute + weights.squared if self.phase == "vae" else weights.pixel
         require(plain, "weights.adversarial is relative to weights.pixel (vae: absolute, squared): set that too")
         require(all(span.frames >= 5 for span in self.spans), "weights.adversarial needs clips of at least 5 frames")
@@ -207,9 +206,8 @@ class Stage:
 
     def without_perceptual(self) -> "Stage":
         """A copy without perceptual losses, whose networks only training needs."""
-        return replace(
-            self, weights=_without_perceptual(self.weights), spans=tuple(map(_span_without_perceptual, self.spans))
-        )
+        spans = (replace(span, weights=span.weights and _without_perceptual(span.weights)) for span in self.spans)
+        return replace(self, weights=_without_perceptual(self.weights), spans=tuple(spans))
 
     @property
     def refines(self) -> bool:
@@ -239,10 +237,6 @@ def _without_perceptual(weights: Weights) -> Weights:
     return replace(weights, perceptual=0.0, perceptual_half=0.0)
 
 
-def _span_without_perceptual(span: Span) -> Span:
-    return replace(span, weights=None if span.weights is None else _without_perceptual(span.weights))
-
-
 @dataclass(frozen=True)
 class Model:
     """The model to train: a preset's sizes, and initial weights from its source, a model folder, or at random."""
@@ -254,6 +248,8 @@ class Model:
     bfloat16: bool = False  # keep the frozen backbone in bfloat16
     vace: str | None = None  # folder or hub id of VACE weights that initialise the adaptor
     checkpointing: bool = False  # gradient checkpointing of the transformer's blocks
+    teacher: str | None = None  # vae: backbone whose decoding of the latents the decoder learns
+    light_decoder: int | None = None  # width of a new light decoder in place of the one of `start`
 
 
 @dataclass(frozen=True)
@@ -302,3 +298,9 @@ class Training:
     seed: int = 0
     data: str = ""  # description of the data; must change whenever the data does
     run: RunSettings = RunSettings()
+
+    def __post_init__(self) -> None:
+        alone = self.stage.phase == "vae" and self.stage.trains == ("decoder",)
+        require(alone or not self.model.teacher, "model.teacher is for the phase vae where the decoder alone trains")
+        needs = self.model.light_decoder or any(weights.features for weights in self.stage.all_weights)
+        require(self.model.teacher or not needs, "model.light_decoder and weights.features need model.teacher")

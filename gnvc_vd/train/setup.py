@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import torch
 
-from gnvc_vd.backbone.weights import Backbone, Options, load_backbone, random_backbone
+from gnvc_vd.backbone.weights import Backbone, Options, load_backbone, random_backbone, with_light_decoder
 from gnvc_vd.conventions import UsageError
 from gnvc_vd.data.latents import DECODER
 from gnvc_vd.presets import preset
@@ -42,11 +42,9 @@ def group_of(name: str) -> str | None:
         return "adaptor" if is_trained(name.removeprefix("refiner.dit.model.")) else None
     if name.startswith("vae."):
         return "decoder" if name.removeprefix("vae.model.").startswith(DECODER) else "encoder"
-    if name.startswith("bottleneck.correction."):
-        return CORRECTION
-    if name.startswith("pictures.adversary."):
-        return DISCRIMINATOR
-    return {"dit": "dit", "bottleneck": "codec"}.get(name.partition(".")[0])
+    parts = {"bottleneck.correction.": CORRECTION, "pictures.adversary.": DISCRIMINATOR, "teacher.matrices.": "decoder"}
+    groups = parts | {"bottleneck.": "codec", "dit.": "dit"}
+    return next((group for prefix, group in groups.items() if name.startswith(prefix)), None)
 
 
 def backbone_of(model: Model) -> Backbone:
@@ -54,9 +52,9 @@ def backbone_of(model: Model) -> Backbone:
     kind = torch.bfloat16 if model.bfloat16 else torch.float32
     # The VAE's encoder stays in float32, as in a codec.
     sizes, options = preset(model.name), Options(vae_decoder=kind, transformer=kind)
-    if model.start is None and sizes.source is None:
-        return random_backbone(sizes, options)
-    return load_backbone(model.start or sizes.name, options)
+    random = model.start is None and sizes.source is None
+    start = random_backbone(sizes, options) if random else load_backbone(model.start or sizes.name, options)
+    return start if model.light_decoder is None else with_light_decoder(start, model.light_decoder)
 
 
 def compile_blocks(stage: AnyStage, run: RunSettings) -> None:

@@ -22,15 +22,7 @@ from typing import BinaryIO
 import av
 
 from gnvc_vd.common.files import replacing
-from gnvc_vd.conventions import (
-    HDR_TRANSFERS,
-    TRANSFER_NAMES,
-    UNSPECIFIED,
-    Colour,
-    Frame,
-    UsageError,
-    assert_frame,
-)
+from gnvc_vd.conventions import HDR_TRANSFERS, TRANSFER_NAMES, UNSPECIFIED, Colour, Frame, UsageError, assert_frame
 from gnvc_vd.video.colour import ASSUMED_TRANSFER, MATRIX_OUT, RANGE_OUT, assumed_matrix, to_yuv
 from gnvc_vd.video.pictures import write_picture
 from gnvc_vd.video.planes import PlaneConverter

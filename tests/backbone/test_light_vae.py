@@ -1,15 +1,27 @@
 """The light VAE: a stream equal to the whole, causal, with Wan's latent shape."""
 
+import json
+from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from gnvc_vd.backbone.light_vae import START_LOG_VARIANCE, FrameCache, LightVae, Merge, Split
+from gnvc_vd.backbone.light_vae import START_LOG_VARIANCE, Decoder, FrameCache, LightVae, Merge, Split
 from gnvc_vd.backbone.streaming import chunk_clip, stream_steps
-from gnvc_vd.backbone.weights import Options, load_backbone, random_backbone, save_backbone
+from gnvc_vd.backbone.weights import (
+    Backbone,
+    Options,
+    load_backbone,
+    random_backbone,
+    save_backbone,
+    with_light_decoder,
+)
 from gnvc_vd.conventions import GnvcError
+from gnvc_vd.data.latents import encoder_identity
 from gnvc_vd.presets import VaePreset, preset
 
 PRESET = VaePreset(16, tuple(0.1 * i for i in range(16)), tuple(0.5 + 0.1 * i for i in range(16)))
@@ -128,12 +140,64 @@ def test_a_model_folder_keeps_a_light_vae(tmp_path: Path) -> None:
             assert rounded.dtype == torch.float32 and (0 < apart < 0.1 * exact.std() if name == half else apart == 0)
 
 
-def test_a_vae_of_no_known_kind_is_refused(tmp_path: Path) -> None:
+@pytest.fixture
+def lightly_decoded() -> Backbone:
+    """Wan's encoder at nano size and a light decoder whose blocks say something."""
+    made = with_light_decoder(random_backbone(preset("nano")), 16)
+    torch.manual_seed(0)
+    for parameter in made.vae.model.get_submodule("decoder").parameters():
+        parameter.add_(0.05 * torch.randn_like(parameter))
+    return made
+
+
+@pytest.mark.parametrize("frames", [1, 5, 13])
+def test_a_light_decoder_behind_wans_encoder_streams_as_a_whole(lightly_decoded: Backbone, frames: int) -> None:
+    vae, wans = lightly_decoded.vae, random_backbone(preset("nano")).vae
+    clip = video(frames)
+    latents = vae.encode(clip)
+    assert torch.equal(latents, wans.encode(clip)) and encoder_identity(vae) == encoder_identity(wans)
+    shown = vae.decode(latents)
+    assert shown.shape == clip.shape and not torch.allclose(shown, wans.decode(latents), atol=0.1)
+    at_once = vae.reconstruction(latents * vae.std + vae.mean)
+    assert torch.allclose(shown, at_once.clamp(-1, 1), atol=1e-5)
+    alone = cast(Decoder, vae.model.decoder)(latents[:, :, :1] * vae.std + vae.mean, FrameCache(None))
+    assert torch.allclose(alone.clamp(-1, 1), shown[:, :, :1], atol=1e-5)
+
+
+def test_a_model_folder_keeps_wans_encoder_with_a_light_decoder(lightly_decoded: Backbone, tmp_path: Path) -> None:
+    save_backbone(lightly_decoded, tmp_path / "model", "ours")
+    described = json.loads((tmp_path / "model" / "model.json").read_text())["backbone"]["vae"]
+    assert (described["architecture"], described["base_dim"], described["light_decoder"]) == ("wan", 8, 16)
+    parts = {name.partition(".")[0] for name in load_file(tmp_path / "model" / "vae.safetensors")}
+    assert parts == {"encoder", "quant_conv", "decoder"}
+    loaded, before = load_backbone(tmp_path / "model"), lightly_decoded
+    assert loaded.vae_preset == replace(preset("nano").vae, light_decoder=16)
+    latents = before.vae.encode(video(5))
+    assert torch.equal(loaded.vae.encode(video(5)), latents)
+    assert torch.equal(loaded.vae.decode(latents), before.vae.decode(latents))
+    low = load_backbone(tmp_path / "model", Options(vae_decoder=torch.bfloat16)).vae
+    assert low.decoder_type == torch.bfloat16 and torch.equal(low.encode(video(5)), latents)
+    assert 0 < (low.decode(latents) - before.vae.decode(latents)).abs().max() < 0.1
+
+
+def test_a_vae_of_no_known_kind_is_refused(lightly_decoded: Backbone, tmp_path: Path) -> None:
+    save_backbone(lightly_decoded, tmp_path / "light", "ours")
+    described = tmp_path / "light" / "model.json"
+    for width, sentence in (("15", "even width"), ("0", "not between 1 and 256"), ("10000", "not between 1 and 256")):
+        text = described.read_text()
+        described.write_text(text.replace('"light_decoder": 16', f'"light_decoder": {width}'))
+        with pytest.raises(GnvcError, match=sentence):
+            load_backbone(tmp_path / "light")
+        described.write_text(text)
     save_backbone(random_backbone(preset("tiny")), tmp_path / "model", "ours")
     described = tmp_path / "model" / "model.json"
-    for was, now in (('"light"', '"heavy"'), ('"base_dim": 64', '"base_dim": 63')):
+    for was, now in (
+        ('"light"', '"heavy"'),
+        ('"base_dim": 64', '"base_dim": 63'),
+        ('"light_decoder": null', '"light_decoder": 16'),
+    ):
         text = described.read_text()
         described.write_text(text.replace(was, now))
-        with pytest.raises(GnvcError, match=r"no VAE 'heavy'|63 is odd"):
+        with pytest.raises(GnvcError, match=r"no VAE 'heavy'|63 is odd|goes with the architecture 'wan'"):
             load_backbone(tmp_path / "model")
         described.write_text(text)

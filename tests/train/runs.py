@@ -28,7 +28,9 @@ PHASES = {
     "pixel": Stage("codec", ("codec", "adaptor"), (), Weights(decoded=1, refined=1, pixel=1), unrolled=1,
                    continuation=0.5),
     "opposed": Stage("vae", ("decoder",), (), Weights(absolute=1, lattice=5, adversarial=0.5)),
+    "light": Stage("vae", ("decoder",), (), Weights(absolute=1, temporal=0.5, features=0.1)),
 }  # fmt: skip
+MODELS = {"light": Model("nano", teacher="nano", light_decoder=8)}
 
 
 def training(
@@ -39,7 +41,7 @@ def training(
         spans=(Span(steps, frames, size, batch),),
         optimisation=Optimisation(rate=1e-3, schedule="cosine", warmup=2),
     )
-    return Training(f"test-{phase}", Model("nano", begin="random"), stage, Rate(), run=run)
+    return Training(f"test-{phase}", MODELS.get(phase, Model("nano", begin="random")), stage, Rate(), run=run)
 
 
 def clips(spec: ClipSpec) -> ProceduralClips:

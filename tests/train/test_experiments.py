@@ -128,6 +128,18 @@ def test_every_experiment_composes_and_is_called_as_its_file(name: str) -> None:
     assert whole.name.startswith(name) and whole.stage.steps >= 60
 
 
+def test_a_light_decoder_of_wan_learns_alone_from_wans_own() -> None:
+    one = training("experiment=wan_light")
+    assert (one.model.name, one.model.start, one.model.teacher) == ("wan2.1-1.3b", None, "wan2.1-1.3b")
+    assert one.model.light_decoder == 128 and one.stage.trains == ("decoder",) and one.stage.perceptual == "lpips_vgg"
+    weights = one.stage.weights
+    assert all((weights.absolute, weights.perceptual, weights.features, weights.temporal))
+    assert not any((weights.squared, weights.divergence, weights.adversarial, one.stage.coarsest))
+    assert training("experiment=wan_light", "stage.weights.adversarial=0.5").stage.weights.adversarial == 0.5
+    small = training("experiment=wan_light", *TRY)
+    assert small.model == replace(one.model, name="nano", teacher="nano", bfloat16=False, checkpointing=False)
+
+
 def test_any_experiment_can_be_tried_without_files() -> None:
     whole, small = training("experiment=paper_stage2"), training("experiment=paper_stage2", *TRY)
     assert small.model.name == "nano" and small.model.start is None and small.stage.steps == 2

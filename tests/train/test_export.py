@@ -6,27 +6,33 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from gnvc_vd.backbone.weights import load_backbone
+from gnvc_vd.bitstream import Unit
 from gnvc_vd.codecs.load import load
 from gnvc_vd.common.files import file_sha256
 from gnvc_vd.conventions import GnvcError, UsageError
 from gnvc_vd.data.clips import ClipSpec
 from gnvc_vd.learned.bottleneck.base import Payload
+from gnvc_vd.learned.codec import EncodeOptions
+from gnvc_vd.metrics.fidelity import psnr
 from gnvc_vd.train.checkpoint import EMA, STATE, WEIGHTS
 from gnvc_vd.train.export import HYDRA, export, load_run
-from gnvc_vd.train.log import RUN
+from gnvc_vd.train.log import FIGURES, RUN, read_figures
 from gnvc_vd.train.loop import train
 from gnvc_vd.train.settings import Model, Rate
 from gnvc_vd.train.setup import build
 from gnvc_vd.train.stages.codec_stage import CodecStage
 from gnvc_vd.video.pictures import write_picture
-from gnvc_vd.video.pixels import to_model
-from tests.conftest import Cli, smooth_clip
+from gnvc_vd.video.pixels import to_frames, to_model
+from tests.bitstream.streams import read
+from tests.conftest import Cli, largest_difference, smooth_clip
+from tests.learned.test_codec import decoded, encoded
 from tests.train.runs import clips, training
 
 UNFIT = "do not fit the described network"
@@ -99,6 +105,57 @@ def test_a_decoder_that_trained_alone_leaves_the_latents_and_their_transformer_a
         if not torch.equal(value, other)
     }
     assert moved and all(name.startswith(("decoder.", "post_quant_conv.")) for name in moved)
+
+
+@pytest.fixture(scope="module")
+def light(runs: Path) -> Path:
+    """A light decoder that learned for two steps from the VAE of these runs, beside their transformer."""
+    start = str(runs / "models" / "prior")
+    one = replace(training("light", 2, frames=5), model=Model("nano", start, teacher=start, light_decoder=16))
+    train(one, clips, clips, runs / "light")
+    export(runs / "light", runs / "models" / "light", clips=[])
+    return runs / "models" / "light"
+
+
+def test_a_light_decoder_is_exported_behind_wans_encoder_and_beside_wans_transformer(runs: Path, light: Path) -> None:
+    before, after = load_backbone(runs / "models" / "prior"), load_backbone(light)
+    assert after.vae_preset == replace(before.vae_preset, light_decoder=16)
+    assert after.hashes["dit.safetensors"] == before.hashes["dit.safetensors"]
+    encoders = (one.vae.model.get_submodule("encoder").state_dict() for one in (before, after))
+    assert all(torch.equal(a, b) for a, b in zip(*(one.values() for one in encoders), strict=True))
+    average = load_file(last(runs / "light") / EMA)
+    learned = {name for name in average if not name.startswith("teacher.matrices.")}
+    decoder = dict(after.vae.model.get_submodule("decoder").named_parameters())
+    assert learned == {f"vae.model.decoder.{name}" for name in decoder} and len(average) == len(learned) + 4
+    assert all(torch.equal(value, average[f"vae.model.decoder.{name}"]) for name, value in decoder.items())
+    validated = read_figures(runs / "light" / FIGURES)[-1]["validation_psnr"]
+    assert validated == -json.loads((last(runs / "light") / STATE).read_text())["score"]
+    clip = to_model(clips(ClipSpec(5, 32, 32, flip=False, seed=1))[0][None])
+    with torch.inference_mode():  # against the teacher's pictures, as levels
+        latents = before.vae.encode(clip)
+        shown = [to_frames(one.vae.decode(latents)[0]) for one in (before, after)]
+    assert validated == pytest.approx(psnr(*shown), abs=1e-3)
+    again = training("light")
+    with pytest.raises(UsageError, match="its encoder is not the one"):
+        build(replace(again, model=Model("nano", str(light), teacher="nano")))
+    goes_on = build(replace(again, model=Model("nano", str(light), teacher=str(runs / "models" / "prior"))))
+    found = dict(goes_on.vae.model.get_submodule("decoder").named_parameters())
+    assert all(torch.equal(value, found[name]) for name, value in decoder.items())
+
+
+def test_symbols_of_a_codec_on_wans_vae_are_the_same_with_a_light_decoder(
+    runs: Path, light: Path, tmp_path: Path
+) -> None:
+    """As the encoder is the same; what is shown is the light decoder's."""
+    export(runs / "warmup", tmp_path / "codec", backbone=str(light))
+    wans, fast = load(runs / "models" / "warmup"), load(tmp_path / "codec")
+    assert fast.coded_identity == wans.coded_identity and fast.backbone.vae_preset.light_decoder == 16
+    streams = [encoded(codec, smooth_clip(32, 48, 5), EncodeOptions(40)) for codec in (wans, fast)]
+    payloads = [[one.payload for one in read(stream) if isinstance(one, Unit)] for stream in streams]
+    assert payloads[0] == payloads[1] and len(payloads[0][0]) > 20
+    shown = [decoded(codec, stream) for codec, stream in zip((wans, fast), streams, strict=True)]
+    assert shown[1].shape == (5, 32, 48, 3) and largest_difference(*shown) > 8
+    assert np.array_equal(decoded(fast, streams[0], allow_other_weights=True), shown[1])  # streams that were there
 
 
 def test_a_trained_codec_codes_as_the_run_that_it_was_exported_from(runs: Path) -> None:
@@ -254,11 +311,18 @@ def test_a_packed_stranger_is_refused_in_one_sentence(
 
 
 @pytest.mark.slow
-def test_the_command_line_codes_with_an_exported_folder(runs: Path, tmp_path: Path, cli: Cli) -> None:
+@pytest.mark.parametrize("light_decoder", [False, True])
+def test_the_command_line_codes_with_an_exported_folder(
+    runs: Path, light: Path, light_decoder: bool, tmp_path: Path, cli: Cli
+) -> None:
+    folder = runs / "models" / "warmup"
+    if light_decoder:
+        folder = tmp_path / "codec"
+        export(runs / "warmup", folder, backbone=str(light))
     (tmp_path / "frames").mkdir()
     for number, frame in enumerate(smooth_clip(32, 48, 5)):
         write_picture(tmp_path / "frames" / f"{number:03}.png", frame)
-    model = ("--model", runs / "models" / "warmup")
+    model = ("--model", folder)
     done = cli("encode", tmp_path / "frames", tmp_path / "a.gnvc", "--quality", 20, *model)
     assert done.returncode == 0, done.stderr
     done = cli("decode", tmp_path / "a.gnvc", tmp_path / "out", "--no-refine", *model)

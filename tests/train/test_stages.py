@@ -14,14 +14,17 @@ from gnvc_vd.backbone.weights import load_backbone
 from gnvc_vd.conventions import Frame, GnvcError, UsageError
 from gnvc_vd.learned.bottleneck.base import BottleneckOutput
 from gnvc_vd.train import losses
+from gnvc_vd.train.log import FIGURES, read_figures
+from gnvc_vd.train.loop import train, validation_clips
 from gnvc_vd.train.settings import Span, Weights
 from gnvc_vd.train.setup import build, group_of
 from gnvc_vd.train.stages.codec_stage import CodecStage
 from gnvc_vd.train.stages.prior_stage import PriorStage
 from gnvc_vd.train.stages.stage import Step
+from gnvc_vd.train.stages.teacher import features_of
 from gnvc_vd.train.stages.vae_stage import VaeStage
 from tests.learned.refine.test_refiner import published_vace
-from tests.train.runs import training
+from tests.train.runs import clips, training
 
 STEP = Step(seed=0, number=3, steps=10, samples=[6, 7])
 
@@ -434,6 +437,98 @@ def test_a_decoder_may_train_against_a_discriminator_and_its_encoder_may_not() -
     expected = terms["absolute"] + 0.5 * terms["adversarial"] + 0.01 * terms["discriminator"]
     assert loss.total.item() == pytest.approx(expected.item(), rel=1e-5)
     assert set(gradients(stage, loss.total)) == {"decoder", "discriminator"}
+
+
+def test_a_light_decoder_is_judged_by_what_wans_own_makes_of_the_same_latents() -> None:
+    told = training("light")
+    weights = replace(told.stage.weights, adversarial=0.5)
+    stage = build(replace(told, stage=replace(told.stage, weights=weights)))
+    assert isinstance(stage, VaeStage) and stage.teacher is not None
+    loss, clips = stage(video(), STEP), video().float() / 127.5 - 1
+    wans = load_backbone("nano").vae
+    mean, log_variance = wans.posterior(clips)
+    z = mean + (log_variance / 2).exp() * STEP.draws(torch.device("cpu")).normal_like(mean)
+    shown, decoded = wans.reconstruction(z).clamp(-1, 1), stage.vae.reconstruction(z)
+    assert shown.std() > 0.2 and not torch.allclose(decoded, shown, atol=0.1)
+    assert torch.allclose(loss.terms["absolute"], (decoded - shown).abs().flatten(1).mean(1), rtol=1e-4)
+    steps = decoded.diff(dim=2) - shown.diff(dim=2)
+    assert torch.allclose(loss.terms["temporal"], steps.abs().flatten(1).mean(1), rtol=1e-4)
+    terms = {name: one.mean() for name, one in loss.terms.items()}
+    expected = terms["absolute"] + 0.5 * terms["temporal"] + 0.1 * terms["features"]
+    expected = expected + 0.5 * terms["adversarial"] + 0.01 * terms["discriminator"]
+    assert loss.total.item() == pytest.approx(expected.item(), rel=1e-5)
+    assert set(gradients(stage, loss.total)) == {"decoder", "discriminator"}
+    assert all(one.grad is not None for one in stage.vae.model.decoder.parameters())
+
+
+def test_features_of_a_light_decoder_are_compared_at_wans_own_places() -> None:
+    """By Wan's decoder run by hand on the first latent, which is a frame at every resolution."""
+    stage = build(training("light"))
+    assert isinstance(stage, VaeStage) and stage.teacher is not None
+    z = torch.randn(2, 16, 3, 4, 4, generator=torch.Generator().manual_seed(1))
+    wide, light = stage.teacher.vae.model, stage.vae.model.decoder
+    coarse, fine = wide.decoder.mid_block, wide.decoder.up_blocks[0]
+    with features_of(coarse, fine) as read:
+        stage.teacher.vae.reconstruction(z)
+    places = [[tuple(one.shape[2:]) for one in each] for each in read]
+    assert places == [[(1, 4, 4)] * 3, [(1, 8, 8), (2, 8, 8), (2, 8, 8)]]
+    first = coarse(wide.decoder.conv_in(wide.post_quant_conv(z[:, :, :1])))
+    assert torch.allclose(read[0][0], first, atol=1e-5)
+    with features_of(light.every_fourth, light.every_second) as own:
+        stage.vae.reconstruction(z)
+    apart = []
+    for matrix, given, wanted in zip(stage.teacher.matrices, own, read, strict=True):
+        theirs = torch.cat(wanted, 2).permute(0, 2, 3, 4, 1)
+        wrong = (matrix(torch.cat(given, 1)) - theirs).square().flatten(1).sum(1)
+        apart.append(wrong / theirs.square().flatten(1).sum(1))
+    terms = stage.teacher(stage.vae, z)[2]
+    assert torch.allclose(terms["features"], (apart[0] + apart[1]) / 2, rtol=1e-4)
+    assert not coarse._forward_hooks and not light.every_fourth._forward_hooks
+    with torch.no_grad():  # a matrix that knows nothing is as far off as the features are large
+        for parameter in stage.teacher.matrices.parameters():
+            parameter.zero_()
+    assert torch.allclose(stage.teacher(stage.vae, z)[2]["features"], torch.ones(2))
+
+
+@pytest.mark.parametrize(
+    ("fields", "sentence"),
+    [
+        ({"teacher": None}, "need model.teacher"),
+        ({"teacher": "tiny"}, "learns from a backbone with Wan's own"),
+        ({"light_decoder": None}, "give model.light_decoder"),
+        ({"light_decoder": 7}, "even width"),
+        ({"light_decoder": 512}, "not between 1 and 256"),
+        ({"name": "tiny", "start": "tiny"}, "goes with the architecture 'wan'"),
+    ],
+)
+def test_a_teacher_that_cannot_be_meant_is_refused(fields: dict[str, object], sentence: str) -> None:
+    told = training("light")
+    with pytest.raises(GnvcError, match=sentence):
+        build(replace(told, model=replace(told.model, **fields)))  # type: ignore[arg-type]
+
+
+@pytest.mark.slow
+def test_a_light_decoder_learns_what_a_small_vae_of_wans_class_decodes(tmp_path: Path) -> None:
+    """Against random weights, whose pictures are a texture of their own that no start resembles."""
+    torch.set_num_threads(1)
+    told = training("light", 60)
+    stage = replace(told.stage, optimisation=replace(told.stage.optimisation, rate=2e-3, ema=0.9))
+    told = replace(told, stage=stage, model=replace(told.model, light_decoder=16))
+    before = build(told).eval().validate(validation_clips(clips, told, 1)).figures
+    train(told, clips, clips, tmp_path)
+    lines = read_figures(tmp_path / FIGURES)
+    after = lines[-1]
+    assert after["validation_psnr"] > before["psnr"] + 2
+    features = [line["features"] for line in lines if "features" in line]
+    assert features[-1] < 1 < features[0]  # better than no features at all
+
+
+def test_a_teacher_teaches_the_decoder_alone() -> None:
+    told = training("light")
+    with pytest.raises(UsageError, match="where the decoder alone trains"):
+        replace(told, stage=replace(told.stage, trains=("encoder", "decoder")))
+    with pytest.raises(UsageError, match="where the decoder alone trains"):
+        replace(training("prior"), model=told.model)
 
 
 def test_latents_made_before_serve_where_no_pixel_is_needed() -> None:

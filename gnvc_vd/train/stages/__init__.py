@@ -1,6 +1,7 @@
 """What each phase minimises and what it is judged by, a file each: clips in, one number and its terms out.
 
-    vae_stage.py    V ─▶ posterior ─▶ z ─▶ Ṽ                                    a VAE of our own
+    vae_stage.py    V ─▶ posterior ─▶ z ─▶ Ṽ                                    a VAE of our own, or
+    teacher.py      z ─▶ teacher ─▶ V′                                           a light decoder of Wan's latents
     prior_stage.py  x_1, ε ─▶ x_σ ─▶ velocity(x_σ, σ | given frames)            a transformer of our own
     codec_stage.py  x_1 ─▶ bottleneck ─▶ x_c, f ─▶ refiner ─▶ x̃_1 ─▶ VAE ─▶ Ṽ   warm-up, Stage I, Stage II, by weights
 

@@ -1,4 +1,6 @@
-"""A video VAE of our own: how far its reconstructions are off, judged by their PSNR.
+"""A video VAE of our own, or a light decoder of another's latents: how far pictures are off, judged by their PSNR.
+
+What is decoded is compared with the clip or, where there is a teacher, with the teacher's decoding of the same latents.
 
 PSNR is of a whole clip's squared error, then the mean over clips; `gnvc-vd compare` takes the mean over frames.
 """
@@ -19,6 +21,7 @@ from gnvc_vd.train.adversary import Pictures
 from gnvc_vd.train.settings import Training
 from gnvc_vd.train.stages.picture_terms import PictureTerms
 from gnvc_vd.train.stages.stage import Losses, Step, Validation
+from gnvc_vd.train.stages.teacher import Teacher
 from gnvc_vd.video.pictures import sheets
 from gnvc_vd.video.pixels import pixels_of, to_frames, to_model
 
@@ -33,6 +36,7 @@ class VaeStage(nn.Module):
         self.settings, self.backbone = training, backbone
         self.stage, self.vae = training.stage, backbone.vae
         self.pictures = PictureTerms(training.stage)
+        self.teacher = None if training.model.teacher is None else Teacher(training, backbone)
 
     def variant(self, clips: Tensor, step: Step) -> tuple[int, ...]:
         """What the step's numbers decide about its shapes: nothing."""
@@ -48,36 +52,40 @@ class VaeStage(nn.Module):
         if coarsest:
             level = losses.level_of(draws.uniform(1, 1, 1, 1), coarsest)
             z, bits = losses.code_latents(z, level, draws.normal_like(mean))
-        decoded = self.vae.reconstruction(z)
+        taught = self.teacher(self.vae, z) if self.teacher else (self.vae.reconstruction(z), video, {})
+        decoded, target, learned = taught
 
         def plain(decoded: Tensor) -> dict[str, Tensor]:
             return {
-                "absolute": losses.absolute_error(decoded, video),
-                "squared": losses.squared_error(decoded, video),
-                "temporal": losses.temporal_error(decoded, video),
+                "absolute": losses.absolute_error(decoded, target),
+                "squared": losses.squared_error(decoded, target),
+                "temporal": losses.temporal_error(decoded, target),
             }
 
         def weighted(terms: dict[str, Tensor]) -> Tensor:
             return torch.stack([getattr(weights, name) * term for name, term in terms.items()]).sum(0)
 
-        terms = plain(decoded) | {"divergence": losses.divergence(mean, log_variance)}
+        terms = plain(decoded) | {"divergence": losses.divergence(mean, log_variance)} | learned
         if weights.rate:
             terms["rate"] = level.flatten() * bits
-        pictures = Pictures(decoded, video, (z - self.vae.mean) / self.vae.std)
+        pictures = Pictures(decoded, target, (z - self.vae.mean) / self.vae.std)
         terms |= self.pictures(weights, pictures, lambda decoded: weighted(plain(decoded)), draws)
         return Losses(weighted(terms).mean(), terms)
 
     @torch.no_grad()
     def validate(self, clips: Sequence[Tensor]) -> Validation:
-        """Clips are uint8, 3 T H W; each is shown as it comes back uncoded and from an ideal transform code."""
+        """Clips are uint8, 3 T H W; each is shown as it comes back uncoded and from an ideal transform code.
+
+        With a teacher, its decoding of the same latents stands for the clip.
+        """
         vae = self.vae
-        uncoded, coded = [], []
+        originals, uncoded, coded = [], [], []
         for clip in clips:
             latents = vae.encode(to_model(clip[None].to(vae.mean.device)))
             cheap = IdealCode(latents.cpu()).at_bits(JUDGED_RATE * clip[0].numel()).latents.to(latents.device)
             uncoded.append(to_frames(vae.decode(latents)[0]))
             coded.append(to_frames(vae.decode(cheap)[0]))
-        originals = [pixels_of(clip) for clip in clips]
+            originals.append(to_frames(self.teacher.vae.decode(latents)[0]) if self.teacher else pixels_of(clip))
         figures = {
             "psnr": _mean_psnr(originals, uncoded),
             "psnr_first_frame": _mean_psnr([clip[:1] for clip in originals], [clip[:1] for clip in uncoded]),
