@@ -36,6 +36,8 @@ def main() -> None:
     unknown = [name for name in names if name not in PRESETS]
     if unknown:
         parser.error(f"there is no preset {unknown[0]}; there are {', '.join(PRESETS)}")
+    if arguments.measure and light is None:
+        parser.error("--measure compares Wan's decoder with a light one: give --light-decoder too")
     if light is not None and any(PRESETS[name].vae.architecture != "wan" for name in names):
         parser.error("a light decoder takes the place of Wan's own: name presets that have that, as wan2.1-1.3b")
     for name in names:
