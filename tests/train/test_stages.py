@@ -520,7 +520,7 @@ def test_a_light_decoder_learns_what_a_small_vae_of_wans_class_decodes(tmp_path:
     after = lines[-1]
     assert after["validation_psnr"] > before["psnr"] + 2
     features = [line["features"] for line in lines if "features" in line]
-    assert features[-1] < 1 < features[0]  # better than no features at all
+    assert features[-1] < features[0] / 3
 
 
 def test_a_teacher_teaches_the_decoder_alone() -> None:
