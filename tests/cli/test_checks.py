@@ -1,5 +1,6 @@
 """Wrong calls and files: refused early, in one sentence, and nothing is lost."""
 
+import ast
 import os
 import subprocess
 import sys
@@ -138,7 +139,11 @@ def test_programs_let_idle_threads_sleep_and_the_library_says_nothing_of_them() 
     "script", sorted((Path(__file__).parents[2] / "scripts").glob("*.py")), ids=lambda one: one.stem
 )
 def test_every_script_says_so_before_torch_is_imported(script: Path) -> None:
-    lines = script.read_text(encoding="utf-8").splitlines()
-    (place,) = (at for at, line in enumerate(lines) if line.startswith("import gnvc_vd.common.sleeping_threads"))
-    before = {line.split()[1].split(".")[0] for line in lines[:place] if line.startswith(("import ", "from "))}
+    imports = [
+        node
+        for node in ast.parse(script.read_text(encoding="utf-8")).body
+        if isinstance(node, ast.Import | ast.ImportFrom)
+    ]
+    modules = [node.module or "" if isinstance(node, ast.ImportFrom) else node.names[0].name for node in imports]
+    before = {name.split(".")[0] for name in modules[: modules.index("gnvc_vd.common.sleeping_threads")]}
     assert before <= sys.stdlib_module_names

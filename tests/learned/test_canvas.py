@@ -331,7 +331,7 @@ def test_a_unit_of_version_1_has_no_canvas(codec: GnvcVd) -> None:
     body[6] = 8
     found = read(signed([parts[0], bytes(body), parts[2]]))
     assert isinstance(found[0], Damage) and not any(isinstance(part, Unit) for part in found)
-    with pytest.raises(ValueError, match="version 1 cannot say"):
+    with pytest.raises(ValueError, match="version 1 cannot hold GOP 0"):
         packed([replace(unit, canvas=True)], header)
 
 

@@ -184,7 +184,7 @@ def test_a_wrong_hash_or_quality_is_noticed(kind: BottleneckKind) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_unfrozen_model_says_so(kind: BottleneckKind) -> None:
-    with pytest.raises(GnvcError, match="no frozen integers"):
+    with pytest.raises(GnvcError, match="no integers to code with"):
         bottleneck_of(PRESETS["nano"].bottleneck(kind)).eval().compress(latents(1, 1, 2, 2), [0])
 
 
