@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 NOISE_KEY = 0x474E5643  # second half of the noise generator's key; the first is the stream's seed
 DEFAULT_QUALITY = 32
-NO_REFINER = "was trained without a refiner: its streams are shown as decoded, in no steps"
+NO_REFINER = "was trained without a refiner: its streams cannot be refined, so steps must be 0"
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class EncodeOptions:
         require(self.canvas in ("auto", "off"), f"a canvas is auto or off, not {self.canvas!r}")
         require(0 <= self.quality < QUALITIES, f"quality is 0 to {QUALITIES - 1}, not {self.quality}")
         several = sum(rate is not None for rate in self._rates()) > 1
-        require(not several, "of a rate in bits per pixel, one in kbit/s and a size one can be asked for")
+        require(not several, "give only one of a rate in bits per pixel, a rate in kbit/s and a size")
 
     @property
     def searches(self) -> bool:
@@ -110,7 +110,7 @@ class GnvcVd:
         name: the model's name in error messages.
         shown_identity: hash of the float weights, written to its streams (`shown_identity_of`).
         load_refiner: called at the first refinement; encoding never needs it.
-        note: a warning for users (nano's: its pictures mean nothing).
+        note: a warning for users, e.g. nano's that its pictures mean nothing.
         refinement: refinement settings written to its streams, unless `EncodeOptions.refinement` is set.
     """
 
@@ -121,7 +121,7 @@ class GnvcVd:
     load_refiner: Callable[[], "Refiner"]
     note: str = ""
     refinement: Refinement = field(default_factory=Refinement)
-    late_seconds = 0.0  # taken to load the refiner
+    late_seconds = 0.0  # time spent loading the refiner, which does not count as coding
 
     def __post_init__(self) -> None:
         self.coded_identity = coded_identity(self.bottleneck.eval())
@@ -129,7 +129,7 @@ class GnvcVd:
     @cached_property
     def refiner(self) -> "Refiner":
         begun = time.perf_counter()
-        with torch.inference_mode(False):  # usable outside inference mode too
+        with torch.inference_mode(False):  # normal tensors, so that it also works outside inference mode
             loaded = self.load_refiner().eval().to(self.device)
         self.late_seconds = time.perf_counter() - begun
         return loaded
@@ -178,8 +178,9 @@ class GnvcVd:
             on_trial: called with each quality that the rate search has tried (seven at most) and its bits per pixel.
             notify: called with a message if the target is out of reach.
         """
-        several = qualities(settings.quality, 2, settings.policy)
-        reason = self.bottleneck.unsupported_reason(several, settings.rotation or self.bottleneck.usual_rotation(2))
+        # Of two latents, which show whether the policy varies the quality.
+        levels = qualities(settings.quality, 2, settings.policy)
+        reason = self.bottleneck.unsupported_reason(levels, settings.rotation or self.bottleneck.usual_rotation(2))
         if reason:
             raise UsageError(reason)
         clip: Iterable[Gop] = self.latents(frames, settings)
@@ -192,7 +193,7 @@ class GnvcVd:
             yield from coded(settings.quality)
             return
         if info is None:
-            raise UsageError("a target rate counts the whole file: say what video it is of")
+            raise UsageError("a target rate or size counts the whole file, so `info` is needed")
         clip = list(clip)
         total = settings.target_bytes(info, sum(gop.frames for gop in clip))
         wanted = TargetSize(total or 0, is_limit=settings.bpp is None)
@@ -210,7 +211,7 @@ class GnvcVd:
     def encode_gop(self, index: int, gop: Gop, quality: int, settings: EncodeOptions | None = None) -> Unit:
         settings = settings or EncodeOptions()
         policy, rotation, refinement = settings.policy, settings.rotation, settings.refinement or self.refinement
-        count, number = gop.latents.shape[2], POLICIES.index(policy)
+        count, policy_number = gop.latents.shape[2], POLICIES.index(policy)
         taken = rotation or self.bottleneck.usual_rotation(count)
         (coded,), decoded = self.bottleneck.compress(gop.latents, qualities(quality, count, policy), taken)
         payload = coded.data if gop.canvas is None else gop.canvas.pack() + coded.data
@@ -219,7 +220,9 @@ class GnvcVd:
         if refinement.steps and refinement.sigma_ratio is not None:
             error = torch.stack([one.latent for one in decoded], dim=2) - gop.latents
             sigma_0 = flow.sigma_0_for(error, refinement.sigma_ratio).item()
-        return Unit(index, gop.frames, quality, number, coded.symbol_hash, payload, taken, sigma_0, canvas=has_canvas)
+        return Unit(
+            index, gop.frames, quality, policy_number, coded.symbol_hash, payload, taken, sigma_0, canvas=has_canvas
+        )
 
     def decode(
         self, stream: bytes | BinaryIO, decoding: DecodeOptions | None = None, **options: Any
@@ -244,7 +247,7 @@ class GnvcVd:
     def check(self, header: Header, allow_other_weights: bool = False) -> Refinement:
         """Refuse streams that this model would decode wrongly; returns the stream's refinement settings."""
         if header.codec is not CodecId.GNVC_VD:
-            raise BitstreamError(f"a stream of {header.codec.name}; this is {CodecId.GNVC_VD.name}")
+            raise BitstreamError(f"this is a stream of {header.codec.name}, but the codec is {CodecId.GNVC_VD.name}")
         if header.coded_identity != self.coded_identity:
             raise BitstreamError(
                 f"coded with model {header.coded_identity.hex()}; {self.name} is {self.coded_identity.hex()}"
@@ -274,8 +277,8 @@ class GnvcVdDecoder:
             raise BitstreamError(f"GOP {unit.index} has policy {unit.policy}, which this program does not know")
         size, canvas, symbols = (self._header.height, self._header.width), None, unit.payload
         if unit.canvas:
-            canvas, place = Canvas.parse(unit.payload, unit.frames, *size)
-            size, symbols = canvas.size, unit.payload[place:]
+            canvas, length = Canvas.parse(unit.payload, unit.frames, *size)
+            size, symbols = canvas.size, unit.payload[length:]
             limit = self._decoding.max_pixels
             within = size[0] * size[1] <= limit
             require(within, f"a canvas of {size[1]}×{size[0]} is above the limit of {limit} pixels", BitstreamError)
@@ -296,7 +299,7 @@ class GnvcVdDecoder:
         """Decode a GOP's frames, window by window."""
         canvas, decoded_latents = self._parse_unit(unit)
         count = gops.latents_of(unit.frames)
-        held: list[DecodedLatent] = []  # the window's latents, after the last of the previous window
+        held: list[DecodedLatent] = []  # the last latent of the previous window, then this window's latents
         refined: Tensor | None = None
         state: State | None = None
         for number, window in enumerate(gops.windows(count, self._refinement.window)):
@@ -335,7 +338,7 @@ class GnvcVdDecoder:
         return out
 
     def _steps(self, unit: Unit) -> int:
-        """Refinement steps: the decoder's if set, else the stream's; none above the model's highest refined quality."""
+        """Refinement steps: the decoder's if set; else the stream's, or 0 above the model's highest refined quality."""
         if not self._decoding.refine:
             return 0
         if self._decoding.steps is not None:

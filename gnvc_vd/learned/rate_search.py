@@ -61,4 +61,4 @@ def _stated(which: str, header: Header, units: list[Unit], size: int) -> str:
     frames = sum(unit.frames for unit in units)
     bpp = bits_per_pixel(size, header.width, header.height, frames)
     kbps = kilobits_per_second(size, frames, header.rate)
-    return f"the {which} rate here is {bpp:.4g} bpp ({kbps:.4g} kbit/s, {size} bytes)"
+    return f"the {which} rate for this video is {bpp:.4g} bpp ({kbps:.4g} kbit/s, {size} bytes)"

@@ -1,8 +1,8 @@
-"""GVC assembled: frames to units of a .gnvc stream, and back. No part of it is trained.
+"""The GVC codec: encodes frames to the units of a .gnvc stream, and decodes them. Nothing is trained for it.
 
 frames ─scenes, GOPs─▶ VAE ─▶ x_0 ─▶ trajectory, choosing atoms ─▶ unit …
 unit … ─▶ the same trajectory, atoms given ─▶ latents ─▶ VAE ─▶ frames
-                  ▲ stills, or the GOP before (modes.py)
+                  ▲ given frames: coded stills, or a frame of the GOP before (modes.py)
 """
 
 import hashlib
@@ -36,11 +36,11 @@ from gnvc_vd.zeroshot.stills import Av1, StillCodec
 from gnvc_vd.zeroshot.trajectory import Gop, drift, sketch
 
 STILL_NEEDS: dict[StillName, str] = {
-    "av1": "they need no still weights",
-    "factorized": "--still-weights names the file of weights that they need",
+    "av1": "decode it without --still-weights",
+    "factorized": "give the file of their weights with --still-weights",
 }
 HEADER_AND_END = 45  # bytes
-BPP_TOLERANCE = 0.05  # further off, a rate is out of reach
+BPP_TOLERANCE = 0.05  # relative error; a target rate missed by more is reported as out of reach
 ARITHMETIC = b"GVC 1: affine codes of Philox words, halving ranks, geometric tails"
 
 
@@ -49,15 +49,15 @@ class Gvc:
 
     Args:
         prior: a pretrained video model.
-        stills: what codes given frames.
+        stills: codec of the given frames; None: AV1.
     """
 
-    late_seconds = 0.0  # its transformer, loaded at the first step, counts as coding
+    late_seconds = 0.0  # nothing is timed apart: loading the transformer, at the first step, counts as coding time
 
     def __init__(self, prior: Backbone, stills: StillCodec | None = None) -> None:
         self.prior, self.stills = prior, stills or Av1()
         self.name, self.note = prior.name, prior.note
-        # Kept for the next GOP, which mostly has the same caption.
+        # Keeps one embedding, as the next GOP mostly has the same caption.
         self.embed = lru_cache(maxsize=1)(lambda caption: prior.embed(caption))
         self.coded_identity = hashlib.blake2b(ARITHMETIC, digest_size=8).digest()
         self.shown_identity = hashlib.sha256(prior.identity + self.stills.identity).digest()[:4]
@@ -73,12 +73,12 @@ class Gvc:
     def header(self, info: VideoInfo, settings: GvcEncodeOptions) -> Header:
         self._check_mode(settings.parameters)
         if settings.parameters.still != self.stills.name:
-            raise UsageError(f"stills of {settings.parameters.still} are asked for, and here is {self.stills.name}")
+            raise UsageError(f"stills of {settings.parameters.still} are asked for; the codec has {self.stills.name}")
         identities, packed = (self.coded_identity, self.shown_identity), settings.parameters.pack()
         return Header(CodecId.GVC, *identities, info.width, info.height, info.rate, info.colour, packed)
 
     def encode(self, video: Video, settings: GvcEncodeOptions | None = None, **options: Any) -> bytes:
-        """A whole stream; options are fields of `GvcEncodeOptions`."""
+        """Encode a video to a whole stream; options are fields of `GvcEncodeOptions`."""
         settings = replace(settings or GvcEncodeOptions(), **options)
         return pack_stream(self.header(video.info, settings), self.encode_units(video, settings))
 
@@ -90,7 +90,7 @@ class Gvc:
         on_trial: object = None,
         notify: Callable[[str], object] = lambda sentence: None,
     ) -> Iterator[Unit]:
-        """Unit by unit, as the frames come; each GOP takes its share of a rate, so nothing is tried.
+        """Encode unit by unit as frames arrive; each GOP gets its share of a target rate, so there is no rate search.
 
         Args:
             notify: called with a message if the target is out of reach.
@@ -104,39 +104,39 @@ class Gvc:
                 yield unit
         rate = 8 * taken / max(pixels, 1)
         if settings.bpp is not None and abs(rate / settings.bpp - 1) > BPP_TOLERANCE:
-            notify(f"the {'highest' if rate < settings.bpp else 'lowest'} rate here is about {rate:.4g} bpp")
+            notify(f"the {'highest' if rate < settings.bpp else 'lowest'} rate for this video is about {rate:.4g} bpp")
 
     def decode(
         self, stream: bytes | BinaryIO, decoding: DecodeOptions | None = None, **options: Any
     ) -> Iterator[Frame]:
-        """Frames T H W 3, GOP by GOP; options are fields of `DecodeOptions`."""
+        """Decode to frames T H W 3, GOP by GOP; options are fields of `DecodeOptions`."""
         return decode_stream(stream, self.decoder, decoding, **options)
 
     def decoder(self, header: Header, decoding: DecodeOptions | None = None, pictures: bool = True) -> "GvcDecoder":
-        """For a stream with this header.
+        """A decoder for a stream with this header.
 
         Args:
-            pictures: whether any are wanted; without, units are verified as far as the model is here.
+            pictures: False to verify only; symbols are always checked, and GOPs replayed if this model encoded them.
         """
         decoding = decoding or DecodeOptions()
         if decoding.steps is not None or decoding.apart or not decoding.refine:
-            raise UsageError("steps and refinement are a GNVC-VD decoder's to choose; a GVC stream fixes its own steps")
+            raise UsageError("only a GNVC-VD decoder can set steps or refinement; a GVC stream fixes its own steps")
         if header.codec is not CodecId.GVC:
-            raise BitstreamError(f"a stream of {header.codec.name}; this is {CodecId.GVC.name}")
+            raise BitstreamError(f"this is a stream of {header.codec.name}, but the codec is {CodecId.GVC.name}")
         if header.coded_identity != self.coded_identity:
-            raise BitstreamError("a GVC stream of another version of the method")
+            raise BitstreamError("this GVC stream was coded by another version of GVC")
         parameters = Parameters.parse(header.parameters)
         self._check_mode(parameters, pictures)
         if pictures and parameters.chained and parameters.still != self.stills.name:
             needs = STILL_NEEDS[parameters.still]
-            raise BitstreamError(f"its given frames are stills of {parameters.still!r}: {needs}")
+            raise BitstreamError(f"the stream's given frames are stills of {parameters.still!r}: {needs}")
         if pictures and not decoding.allow_other_weights:
             codec_name = f"{self.name} with these still weights" if self.stills.identity else self.name
             check_weights(header, self.shown_identity, codec_name)
         return GvcDecoder(self, header, parameters)
 
     def velocity(self, given: GopCondition, latents: int) -> Velocity:
-        """The prior's, under what a GOP is given."""
+        """The prior's velocity, conditioned on a GOP's caption and given frames."""
         condition = given.condition(self.prior, latents)
         text = self.embed(given.caption) if given.caption else None
         return lambda x, sigma: self.prior.dit.velocity(x, sigma, condition, text=text)
@@ -144,21 +144,23 @@ class Gvc:
     def _check_mode(self, parameters: Parameters, pictures: bool = True) -> None:
         preset = self.prior.dit_preset
         if parameters.chained and not preset.condition_channels:
-            raise UsageError(f"mode {parameters.mode} gives the model frames, and {self.name} takes none")
+            raise UsageError(f"mode {parameters.mode} conditions the model on frames, and {self.name} takes none")
         if parameters.chained and preset.image_dim is not None:
             given, taken = parameters.given, (preset.image_tokens or CLIP_TOKENS) // CLIP_TOKENS
             require(given == taken, f"mode {parameters.mode} gives the model {given} frames; {self.name} takes {taken}")
-            _ = pictures and self.prior.image_encoder  # which must be here
+            # Loaded now, so that a missing one is reported before any work.
+            _ = pictures and self.prior.image_encoder
 
 
 class _Encoder:
-    """What an encoder carries from GOP to GOP."""
+    """Encodes GOPs in order; keeps the frame that one passes on to the next, and the bytes left of a target rate."""
 
     def __init__(self, codec: Gvc, encoding: GvcEncodeOptions) -> None:
         self._codec, self._encoding, self._parameters = codec, encoding, encoding.parameters
         self._chain = Chain()
         self._index = 0
-        self._credit = -float(HEADER_AND_END)  # bytes that the rate has promised and no unit has taken
+        # Bytes that the target rate allows for the GOPs so far, minus those used.
+        self._credit = -float(HEADER_AND_END)
 
     def encode_gop(self, frames: Frame, fresh: bool) -> Unit:
         codec, encoding, parameters = self._codec, self._encoding, self._parameters
@@ -178,8 +180,8 @@ class _Encoder:
             target = latents_of_frames(codec.prior.vae, padded, codec.device)
             velocity = codec.velocity(GopCondition(**given, caption=encoding.caption), latents)
             sampled = Gop(parameters, self._index, target.shape, counts, codec.device).encode(velocity, target)
-        residual, reached = None, sampled.latents
-        if parameters.mode == "i2v" and encoding.tail_step is not None:
+        residual, reached, is_i2v = None, sampled.latents, parameters.mode == "i2v"
+        if is_i2v and encoding.tail_step is not None:
             residual = tail.encode((target - reached)[0, :, -1], encoding.tail_step)
             reached = with_residual(reached, residual)
         content = Content(
@@ -187,13 +189,13 @@ class _Encoder:
         )
         payload = pack(content, parameters.codebook)
         unit = Unit(self._index, count, quality_of(atoms), 0, symbol_hash(content), payload)
-        left = last_frame(codec.prior.vae, reached, len(frames)) if parameters.mode == "i2v" else given.get("last")
-        self._chain = Chain(self._index, left)
+        passed_on = last_frame(codec.prior.vae, reached, len(frames)) if is_i2v else given.get("last")
+        self._chain = Chain(self._index, passed_on)
         self._index, self._credit = self._index + 1, budget - unit.size
         return unit
 
     def _stills(self, padded: Frame, fresh: bool, room: float) -> tuple[dict[str, bytes], dict[str, Frame]]:
-        """The stills coded in this unit, and all given frames as the decoder has them: first, last."""
+        """This unit's coded stills, and all its given frames as decoded; the keys are "first" and "last"."""
         stills, (height, width) = self._codec.stills, padded.shape[1:3]
         wanted: dict[str, Frame] = {"first": padded[0]} if fresh and self._parameters.chained else {}
         if self._parameters.mode == "flf2v":
@@ -206,7 +208,10 @@ class _Encoder:
         return coded, given
 
     def _still_quality(self, frames: list[Frame], count: int, room: float) -> int:
-        """As set, else as the atoms'; with a target rate, the highest that leaves bytes for atoms as good."""
+        """The stills' quality: as set, else that of the fixed number of atoms.
+
+        With a target rate, it is the highest that leaves bytes for atoms of at least the same quality.
+        """
         if not (frames and self._codec.stills.adjustable):
             return 0
         if self._encoding.still_quality is not None:
@@ -216,32 +221,33 @@ class _Encoder:
 
         def leaves_as_much(quality: int) -> bool:
             stills = sum(len(self._codec.stills.encode(one, quality)) for one in frames)
-            buys = self._encoding.largest_within(room - stills, gops.latents_of(count), ())
-            return quality_of(buys) >= quality
+            atoms = self._encoding.largest_within(room - stills, gops.latents_of(count), ())
+            return quality_of(atoms) >= quality
 
         return largest(0, QUALITIES - 1, leaves_as_much)
 
 
 class GvcDecoder:
-    """Units in order to frames; what one GOP leaves for the next stays here."""
+    """Decodes a stream's units to frames, in order; keeps the frame that one GOP passes on to the next."""
 
     def __init__(self, codec: Gvc, header: Header, parameters: Parameters) -> None:
         self._codec, self._header, self._parameters = codec, header, parameters
         self._chain = Chain()
         self._padded = gops.padded_size(header.width, header.height)
         self._replays = header.shown_identity == codec.shown_identity
-        self.drifts: dict[int, float] = {}  # of each GOP replayed: how far its latents are from the encoder's
+        # By GOP: estimated RMS difference of its replayed latents from the encoder's.
+        self.drifts: dict[int, float] = {}
 
     def symbols(self, unit: Unit) -> Content:
         """A unit's content, checked against its hash."""
         return self._parameters.open(unit)
 
     def verify(self, unit: Unit) -> None:
-        """Read every symbol, and replay the GOP where its model is here."""
+        """Decode all symbols, which checks their hash; also replay the GOP if this model encoded it."""
         self.symbols(unit)
         try:
             if self._replays:
-                for _ in self.frames(unit):  # the next GOP may begin with its last picture
+                for _ in self.frames(unit):  # decoded to the end, as the next GOP may begin with the last frame
                     pass
         except NoTextEncoderError:
             self._replays = False
@@ -250,12 +256,12 @@ class GvcDecoder:
         return self.decode_frames(unit, *self.replay(unit))
 
     def replay(self, unit: Unit) -> tuple[Tensor, int]:
-        """A unit's latents, and how many frames at their beginning the GOP before has shown."""
+        """A unit's latents, and how many of their first frames the GOP before has already shown."""
         codec, parameters, before = self._codec, self._parameters, self._chain
         content = self.symbols(unit)
         last = self._still(content.last)
         if parameters.mode == "flf2v":
-            self._chain = Chain(unit.index, last)  # the next GOP needs no more of this one
+            self._chain = Chain(unit.index, last)  # set before sampling, as the next GOP needs only this still
         first = self._still(content.first)
         if first is None and parameters.chained:
             first = before.first_frame(unit.index)
@@ -272,6 +278,7 @@ class GvcDecoder:
 
     def decode_frames(self, unit: Unit, latents: Tensor, repeated: int) -> Iterator[Frame]:
         """A replayed unit's frames, without those that the GOP before has shown."""
+        # place: the part's first frame, counted in the unit's frames.
         place, wanted = -repeated, unit.frames
         for part in frames_of_latents(self._codec.prior.vae, latents):
             frames = part[max(0, -place) : max(0, wanted - place)]
@@ -282,7 +289,7 @@ class GvcDecoder:
                 yield gops.crop(frames, len(frames), self._header.width, self._header.height)
 
     def skip(self, unit: Unit) -> None:
-        """Only what later units need of one that is not shown."""
+        """Decode only what later units need of a unit that is not shown."""
         if self._parameters.mode == "i2v":
             for _ in self.frames(unit):
                 pass
@@ -300,6 +307,6 @@ def with_residual(latents: Tensor, coded: bytes) -> Tensor:
 
 
 def last_frame(vae: VideoVae, latents: Tensor, count: int) -> Frame:
-    """Frame `count` − 1 of a GOP, padded."""
+    """The last of a GOP's `count` frames, decoded and still padded."""
     frames = (frame for part in frames_of_latents(vae, latents) for frame in part)
     return next(islice(frames, count - 1, None))

@@ -165,7 +165,7 @@ def test_a_rate_is_reached_from_the_command_line(capfd: pytest.CaptureFixture[st
     for option, rate in (("--bpp", "bpp"), ("--target-kbps", "kbps"), ("--target-size", "bytes")):
         code, out, messages = here(capfd, "encode", source, target, option, wanted[rate], "--json")
         found = json.loads(out)
-        assert code == 0 and found["bytes"] == wanted["bytes"] and "rate here" not in messages
+        assert code == 0 and found["bytes"] == wanted["bytes"] and "rate for this video" not in messages
         assert found["target_bytes"] == pytest.approx(wanted["bytes"])
     assert wanted["target_bytes"] is None and wanted["kbps"] == pytest.approx(8 * wanted["bytes"] * 24 / 1.001 / 12000)
 
@@ -176,12 +176,12 @@ def test_a_rate_that_is_out_of_reach_is_said(capfd: pytest.CaptureFixture[str], 
         code, out, messages = here(capfd, "encode", source, target, *rate, "--json")
         found = json.loads(out)
         assert (code, found["quality"]) == (0, 63)
-        assert f"the highest rate here is {found['bpp']:.4g} bpp" in messages
+        assert f"the highest rate for this video is {found['bpp']:.4g} bpp" in messages
     target.unlink()
     code, _, messages = here(capfd, "encode", source, target, "--target-size", 10)
-    assert code == 1 and "the lowest rate here is" in messages and not target.exists()
+    assert code == 1 and "the lowest rate for this video is" in messages and not target.exists()
     code, out, messages = here(capfd, "encode", source, target, "--bpp", 1e-9, "--json")
-    assert code == 0 and f"the lowest rate here is {json.loads(out)['bpp']:.4g} bpp" in messages
+    assert code == 0 and f"the lowest rate for this video is {json.loads(out)['bpp']:.4g} bpp" in messages
     code, _, messages = here(capfd, "encode", source, target, "--codec", "gvc", "--target-size", 1000)
     assert code == 2 and "--target-size: an option of GNVC-VD" in messages
 

@@ -157,7 +157,7 @@ def test_quality_raises_the_rate_and_bpp_finds_it(codec: GnvcVd) -> None:
     size = len(pack_stream(codec.header(info(32, 32), far_off), [far]))
     assert heard[-1][1] == 8 * size / (13 * 32 * 32)
     assert far.quality == 63
-    with pytest.raises(UsageError, match="what video it is of"):
+    with pytest.raises(UsageError, match="so `info` is needed"):
         next(codec.encode_units(iter(clip), far_off))
 
 

@@ -57,11 +57,11 @@ def test_what_is_out_of_reach_is_said() -> None:
         searched = Searched()
         assert searched.best(size, is_limit) == quality
         (said,) = searched.said
-        assert said.startswith(f"the {which} rate here is ") and f"{FILES[quality]} bytes" in said
-    with pytest.raises(GnvcError, match=f"the lowest rate here is .* {FILES[0]} bytes.; at most 10 bytes"):
+        assert said.startswith(f"the {which} rate for this video is ") and f"{FILES[quality]} bytes" in said
+    with pytest.raises(GnvcError, match=f"the lowest rate for this video is .* {FILES[0]} bytes.; at most 10 bytes"):
         Searched().best(10, is_limit=True)
 
 
 def test_one_rate_is_asked_for_at_most() -> None:
-    with pytest.raises(UsageError, match="one in kbit/s"):
+    with pytest.raises(UsageError, match="give only one of a rate in bits per pixel"):
         EncodeOptions(bpp=1, target_size=100)

@@ -82,7 +82,7 @@ def test_a_stream_names_its_still_codec_and_its_weights(
     data = stream(codec, frames, how(mode, still="factorized"))  # type: ignore[arg-type]
     assert shown(codec, data).shape == (5, 32, 32, 3)
     for asked in (False, True):
-        with pytest.raises(BitstreamError, match="stills of 'factorized': --still-weights names the file"):
+        with pytest.raises(BitstreamError, match="stills of 'factorized': give the file of their weights"):
             shown(Gvc(prior), data, allow_other_weights=asked)
     other = copy.deepcopy(network)
     other.g_s[6].bias += 0.1
@@ -144,7 +144,7 @@ def test_still_weights_from_the_command_line(
     code, out, _ = here(capfd, "verify", coded, "--json")
     assert code == 0 and "drifts" not in json.loads(out)
     code, _, messages = here(capfd, "decode", coded, tmp_path / "x.mkv")
-    assert code == 1 and "--still-weights names the file" in messages
+    assert code == 1 and "give the file of their weights with --still-weights" in messages
     code, _, messages = here(capfd, "encode", source, coded, "--mode", "t2v", *gvc)
     assert code == 2 and "modes with given frames" in messages
     code, _, messages = here(capfd, "encode", source, coded, "--mode", "i2v", *gvc, "--still-quality", "3")

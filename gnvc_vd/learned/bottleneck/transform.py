@@ -1,11 +1,11 @@
-"""The transform latent codec: a learned transform code of rotations, which are groups of latents.
+"""The transform latent codec: codes rotations, which are groups of latents, by a learned transform.
 
     l − mean ─2×2 blocks─▶ ─DCT over the rotation─▶ ─basis U─▶ slices y_0 (lowest frequency) … y_T−1
     y_0 ─▶ four bands; bands and other y_a ─gain of the quality─▶ entropy model, given earlier slices ─▶ ŷ_a
     ŷ ─Uᵀ─▶ ─inverse DCT─▶ blocks ─+ correction, in steps of the quantiser─▶ l̂, f
 
-DCT and U are orthonormal, so errors of symbols are errors of latents. Before training (`measure`), U is the principal
-components of 2×2 blocks, scales are the measured ones, and the correction is zero.
+DCT and U are orthonormal, so the squared error of slices is that of latents. Before training (`measure`), U is the
+principal components of 2×2 blocks, scales are the measured ones, and the correction is zero.
 
 A GOP is one rotation, or several of equal length, of which the last may be shorter. The lowest slice of a later
 rotation is predicted from the blocks before it, as if nothing moved, in float32; only the difference is coded. The
@@ -66,7 +66,7 @@ class Transform(Bottleneck):
     def __init__(self, preset: TransformPreset, thrift: float = 0.0) -> None:
         super().__init__(thrift)
         self.preset = preset
-        self.rotation = OrthonormalTransform()
+        self.rotation = OrthonormalTransform()  # the transform of a rotation; stored weights have this name
         self.smooth = SliceEntropy(preset, "smooth", thrift)
         self.details = SliceEntropy(preset, "details", thrift)
         self.higher = SliceEntropy(preset, "higher", thrift)
@@ -96,7 +96,7 @@ class Transform(Bottleneck):
         return {name: self.state_dict()[name] for name in names}
 
     def usual_rotation(self, latents: int) -> int:
-        """The rotation that gives the fewest rotations, of nearly equal lengths."""
+        """The rotation length that gives the fewest rotations, all of nearly equal length."""
         return -(-latents // -(-latents // LONGEST))
 
     def unsupported_reason(self, quality: Sequence[int], rotation: int) -> str | None:
@@ -110,14 +110,14 @@ class Transform(Bottleneck):
     def forward(
         self, latents: Tensor, quality: Tensor, uniform: Uniform = torch.rand_like, rotation: int = 0
     ) -> BottleneckOutput:
-        """As in the base class, with the quality of each clip's first latent for the whole clip, and without noise."""
+        """As in the base class, but with one quality per clip, that of its first latent, and without noise."""
         check_latents(latents)
         quality = quality[:, 0]
-        spent = list[Tensor]()
+        slice_bits = list[Tensor]()
 
         def code(model: SliceEntropy, at: SliceIndex, y: Tensor | None, size: Size, seen: Tensor | None) -> CodedSlice:
             likely = model(cast(Tensor, y), at, quality, seen)
-            spent.append(likely.bits)
+            slice_bits.append(likely.bits)
             return CodedSlice(likely.symbols, likely.values, likely.levels)
 
         past: RotationState | None = None
@@ -128,9 +128,10 @@ class Transform(Bottleneck):
                 shown, past = self._code_rotation(self.rotation(part), part.shape[2], past, size, quality, code)
                 decoded.append(shown.latent)
                 features.append(shown.feature)
-                first = len(spent) - part.shape[2] + 1  # all entries before it are one slice's bands
-                bits += [torch.stack(spent[:first]).sum(0), *spent[first:]]
-                spent.clear()
+                # Entries before `first` are of the lowest slice: its four bands, or one entry if it is predicted.
+                first = len(slice_bits) - part.shape[2] + 1
+                bits += [torch.stack(slice_bits[:first]).sum(0), *slice_bits[first:]]
+                slice_bits.clear()
         return BottleneckOutput(torch.cat(decoded, 2), torch.cat(features, 2), torch.stack(bits, 1))
 
     def _freeze(self, places: Tensor) -> None:
@@ -176,46 +177,47 @@ class Transform(Bottleneck):
         quality: Tensor,
         code: "Code",
     ) -> tuple[DecodedLatent, "RotationState"]:
-        """Code one rotation, slice by slice: l̂ B 16 T h w and f B F T h w, and the next one's state.
+        """Code one rotation slice by slice; returns l̂ B 16 T h w and f B F T h w, and the state for the next one.
 
         Args:
             slices: slices to encode, B T 64 h w; None in decoding.
-            code: codes one slice, by the training forward or by entropy coders.
+            code: codes one slice: estimates its bits in training, or calls the entropy coders.
         """
         prediction = self._prediction(past, count)
         seen = None if past is None else past.history
-        symbols, errors = [], []
+        coefficients, errors = [], []
 
-        def one(
+        def code_slice(
             model: SliceEntropy, at: SliceIndex, y: Tensor | None, size: "Size", seen: SliceHistory | None
         ) -> DecodedSlice:
             gain = model.gain(quality, at)
-            said = code(model, at, None if y is None else y * gain, size, None if seen is None else seen.context())
-            return DecodedSlice(said.symbols / gain, said.values.detach(), _expected_error(said.levels, gain.detach()))
+            coded = code(model, at, None if y is None else y * gain, size, None if seen is None else seen.context())
+            error = _expected_error(coded.levels, gain.detach())
+            return DecodedSlice(coded.symbols / gain, coded.values.detach(), error)
 
         for number in range(count):
             y = None if slices is None else slices[:, number] - (0 if number else prediction)
             if number or past is not None:
-                found = one(self.higher, (count, number), y, size, seen)
+                found = code_slice(self.higher, (count, number), y, size, seen)
             else:
-                found = self._code_bands(y, count, size, one)
+                found = self._code_bands(y, count, size, code_slice)
             seen = _append_history(seen if number else None, found.values)
-            symbols.append(found.symbols if number else found.symbols + prediction)
+            coefficients.append(found.coefficients if number else found.coefficients + prediction)
             errors.append(found.errors)
-        shown, blocks = self._decode_blocks(torch.stack(symbols, 1), torch.stack(errors, 1), quality)
+        shown, blocks = self._decode_blocks(torch.stack(coefficients, 1), torch.stack(errors, 1), quality)
         return shown, RotationState(blocks[:, -1].detach(), cast(SliceHistory, seen))
 
-    def _code_bands(self, y: Tensor | None, count: int, size: "Size", one: "One") -> "DecodedSlice":
-        """A first rotation's lowest slice: smooth band, then details, each conditioned on those before."""
+    def _code_bands(self, y: Tensor | None, count: int, size: "Size", code_slice: "SliceCoder") -> "DecodedSlice":
+        """Code a first rotation's lowest slice: its smooth band, then its details, each given the bands before it."""
         half, seen = (-(-size[0] // 2), -(-size[1] // 2)), None
         wanted = [None] * 4 if y is None else split_bands(y).unbind(1)
         bands = list[DecodedSlice]()
         for number, band in enumerate(wanted):
-            bands.append(one(self.details if number else self.smooth, (count, number), band, half, seen))
+            bands.append(code_slice(self.details if number else self.smooth, (count, number), band, half, seen))
             seen = _append_history(seen, bands[-1].values)
-        symbols, values, errors = (torch.stack(parts, 1) for parts in zip(*bands, strict=True))
+        coefficients, values, errors = (torch.stack(parts, 1) for parts in zip(*bands, strict=True))
         whole = self.pyramid.values(values, self._band_scales(), count, size)
-        return DecodedSlice(join_bands(symbols, size), whole, spread(errors, size))
+        return DecodedSlice(join_bands(coefficients, size), whole, spread(errors, size))
 
     def _band_scales(self) -> Tensor:
         """Logarithms of the bands' scales, lengths 4 64."""
@@ -243,15 +245,15 @@ class Transform(Bottleneck):
         return torch.cat([deviation, step.expand_as(deviation[:, :, :1])], dim=2)
 
     def _prediction(self, past: "RotationState | None", count: int) -> Tensor:
-        """Prediction of the lowest slice from the last rotation; zero for a GOP's first."""
+        """Prediction of the lowest slice from the previous rotation; zero for a GOP's first rotation."""
         if past is None:
             return torch.zeros((), device=self.table_frequencies.device)
         return self.rotation.predict_blocks(past.blocks, count)
 
     def _samples_at(self, latents: Tensor, at: SliceIndex, part: Part) -> Tensor:
-        """The bands or slices `at` an index in training clips, or the nearest that their length allows.
+        """Slices (or bands) of training clips at an index, or at the nearest index that the clips' length allows.
 
-        For the lowest slice of a later rotation, it is the difference from its prediction, which is coded.
+        For the lowest slice of a later rotation, the difference from its prediction, since that is what is coded.
         """
         length, number = at
         if part == "higher" and number == 0 and latents.shape[2] > 1:
@@ -263,9 +265,9 @@ class Transform(Bottleneck):
 
 
 class DecodedSlice(NamedTuple):
-    """A decoded slice, the whitened slice and its expected squared error."""
+    """A slice as decoded (divided by its gain), its whitened values for the context, and its expected squared error."""
 
-    symbols: Tensor
+    coefficients: Tensor
     values: Tensor
     errors: Tensor
 
@@ -274,12 +276,12 @@ class RotationState(NamedTuple):
     """State that one rotation passes to the next."""
 
     blocks: Tensor  # blocks of its last latent, before the correction
-    history: SliceHistory  # context from its integers
+    history: SliceHistory  # context for the next rotation's entropy model; integers in coding
 
 
 Size = tuple[int, int]
 Code = Callable[[SliceEntropy, SliceIndex, Tensor | None, Size, Tensor | None], CodedSlice]
-One = Callable[[SliceEntropy, SliceIndex, Tensor | None, Size, SliceHistory | None], DecodedSlice]
+SliceCoder = Callable[[SliceEntropy, SliceIndex, Tensor | None, Size, SliceHistory | None], DecodedSlice]
 
 
 class OrthonormalTransform(nn.Module):
@@ -299,7 +301,8 @@ class OrthonormalTransform(nn.Module):
         self.register_buffer("measured", torch.eye(CHANNELS, device="cpu"))
         self.register_buffer("basis", torch.eye(CHANNELS, device="cpu"))
         self.turn = nn.Parameter(torch.zeros(CHANNELS, CHANNELS))
-        self.carry = nn.Parameter(torch.zeros(LONGEST, CHANNELS))  # gain of the prediction from the last latent
+        # Gain of the prediction from the previous rotation's last latent.
+        self.carry = nn.Parameter(torch.zeros(LONGEST, CHANNELS))
 
     def measure(self, latents: Tensor) -> None:
         self.mean.copy_(latents.mean((0, 2, 3, 4)))
@@ -311,7 +314,7 @@ class OrthonormalTransform(nn.Module):
         self.freeze()
 
     def measure_carry(self, latents: Tensor) -> None:
-        """Measure each channel's gain of the prediction from the last latent; zero if clips have one latent."""
+        """Measure each channel's gain of the prediction from the previous latent; zero if clips have one latent."""
         self.carry.zero_()
         for length in range(1, LONGEST + 1) if latents.shape[2] > 1 else ():
             known, wanted = self.prediction_pair(latents, length)
@@ -319,7 +322,7 @@ class OrthonormalTransform(nn.Module):
             self.carry[length - 1] = share.clamp(0, 1)
 
     def prediction_pair(self, latents: Tensor, length: int) -> tuple[Tensor, Tensor]:
-        """The lowest slice if a clip's first latent were repeated, and that of the latents after it.
+        """Two lowest slices: of a clip's first latent repeated, and of the latents that follow it.
 
         The first is quantised as at λ = 1. The second covers `length` latents, or as many as there are.
         """
@@ -336,7 +339,7 @@ class OrthonormalTransform(nn.Module):
         """Transform slices back to blocks B T 64 h/2 w/2.
 
         Args:
-            squared: whether slices are expected squared errors, which add up; so are the blocks then.
+            squared: whether slices are expected squared errors; the returned blocks are then such errors too.
         """
         matrix, basis = dct_like(slices, slices.shape[1]), self._basis()
         matrix, basis = (matrix.square(), basis.detach().square()) if squared else (matrix, basis)
@@ -356,7 +359,7 @@ class OrthonormalTransform(nn.Module):
 
     def learned_basis(self) -> Tensor:
         skew, one = BASIS_PACE * (self.turn - self.turn.T), torch.eye(CHANNELS, device=self.turn.device)
-        # Never singular; torch.linalg.solve would check that, and wait for the device.
+        # I + A is never singular; torch.linalg.solve would check that and wait for the device.
         solved, _ = torch.linalg.solve_ex(one + skew, one - skew)
         return solved @ self.measured
 
