@@ -1,10 +1,11 @@
-"""From a name to a backbone's sizes and to where its tensors are; nothing is downloaded.
+"""Find a backbone by name: its sizes and the files of its tensors. Nothing is downloaded.
 
-preset             nano: from a seed · tiny: with the package · wan2.1-…: where scripts/fetch_weights.py put them
-hub id             owner/name or owner/name@revision, likewise: a model folder of ours or a diffusers folder
+preset             nano: random, from a seed · tiny: in the package
+                   wan2.1-…: in the folder that scripts/fetch_weights.py filled
+hub id             owner/name or owner/name@revision, fetched by the same script: a model folder or a diffusers folder
 model folder       model.json beside safetensors (ours; hashes checked)
 diffusers folder   vae/ and transformer/, with config.json and safetensors; image_encoder/ and image_processor/
-                   where the transformer wants CLIP's embedding of given frames
+                   if the transformer needs CLIP's embedding of given frames
 original folder    Wan2.1_VAE.pth, config.json, diffusion_pytorch_model*.safetensors
 
 find("wan2.1-1.3b") ──▶ WeightSource(sizes, files) ──▶ vae_tensors(), dit_tensors(), text() ──fill──▶ a module
@@ -136,15 +137,15 @@ def repository_of(name: str) -> tuple[Source, Path]:
     """The repository of a preset or hub id, and its folder in $GNVC_VD_WEIGHTS or the user's cache."""
     preset = PRESETS.get(name)
     if preset is not None and preset.source is not None:
-        source, own = preset.source, name
+        source, folder_name = preset.source, name
     elif HUB_ID.fullmatch(name):
         repository, _, revision = name.partition("@")
         source = Source(repository, revision or "main")
-        own = f"{repository}@{source.revision}".replace("/", "--")
+        folder_name = f"{repository}@{source.revision}".replace("/", "--")
     else:
         raise GnvcError(f"{name}: no such preset or folder; the presets are {', '.join(PRESETS)}")
     home = os.environ.get(WEIGHTS_HOME)
-    return source, (Path(home) if home else user_cache() / "weights") / own
+    return source, (Path(home) if home else user_cache() / "weights") / folder_name
 
 
 def user_cache() -> Path:
@@ -202,9 +203,9 @@ def _diffusers_folder(folder: Path) -> WeightSource:
 
 
 def _dit_tensors(files: Sequence[Path], dit: DitPreset) -> Tensors:
-    """The transformer's tensors, without those of Wan's image-conditioned folders that no version of it uses."""
-    unread = {f"blocks.{layer}.attn2.norm_added_q.weight" for layer in range(dit.layers if dit.image_dim else 0)}
-    return {name: tensor for name, tensor in read_tensors(files).items() if name not in unread}
+    """The transformer's tensors, except norm_added_q, which image-conditioned folders hold and Wan never uses."""
+    unused = {f"blocks.{layer}.attn2.norm_added_q.weight" for layer in range(dit.layers if dit.image_dim else 0)}
+    return {name: tensor for name, tensor in read_tensors(files).items() if name not in unused}
 
 
 def _original_folder(folder: Path) -> WeightSource:
@@ -282,12 +283,12 @@ def fill(
         resized = sorted(name for name in wanted.keys() & shapes.keys() if wanted[name] != shapes[name])
         raise GnvcError(
             f"{where}: the weights do not fit the described network: {len(missing)} tensors missing, "
-            f"{len(strange)} unknown, {len(resized)} of another size (for one {[*missing, *strange, *resized][0]!r})"
+            f"{len(strange)} unknown, {len(resized)} of another size (e.g. {[*missing, *strange, *resized][0]!r})"
         )
     for path, value in state.items():
         found_type, wanted_type = tensors[names[path]].dtype, value.dtype
         fits = found_type.is_floating_point if wanted_type.is_floating_point else found_type == wanted_type
-        require(fits, f"{where}: {names[path]} holds {found_type} in place of {wanted_type}", GnvcError)
+        require(fits, f"{where}: {names[path]} is {found_type}, but the module needs {wanted_type}", GnvcError)
     module.load_state_dict({path: tensors[name] for path, name in names.items()}, strict=True, assign=True)
 
 

@@ -19,8 +19,9 @@ from gnvc_vd.bitstream.layout import END_MARKER, UNIT_OVERHEAD, BitstreamError, 
 from gnvc_vd.conventions import MAX_PIXELS
 
 CHUNK = 1 << 16
-SEARCH_ALLOWANCE = 1 << 26  # bytes that a search may check at once …
-SEARCH_FACTOR = 32  # … and for every byte that it passes; in random bytes, candidates of version 2 claim 20
+# Bytes that all searches in a stream may check, plus SEARCH_FACTOR for every byte that they pass.
+SEARCH_ALLOWANCE = 1 << 26
+SEARCH_FACTOR = 32  # in random bytes, false candidates of version 2 claim 20 for every byte passed
 
 
 def _candidate(quality_and_policy: bytes) -> re.Pattern[bytes]:
@@ -104,11 +105,11 @@ class Reader:
             start = self._input.offset
             part, size = self._parse()
             if part is None:
-                reason = self._why_not()
+                reason = self._damage_reason()
                 part, size = self._search()
             elif isinstance(part, Unit) and part.index < self._gops:
                 self._input.skip(size)
-                yield Damage(start, size, self._gops, 0, f"GOP {part.index} again")
+                yield Damage(start, size, self._gops, 0, f"GOP {part.index} is repeated")
                 whole = False
                 continue
             else:
@@ -138,7 +139,7 @@ class Reader:
             return None, 0
         return layout.parse_unit(self._input.peek(size), self._gops, self._header_crc, self.header.version), size
 
-    def _why_not(self) -> str:
+    def _damage_reason(self) -> str:
         size = layout.claimed_size(self._input.peek(UNIT_OVERHEAD))
         wanted = UNIT_OVERHEAD - 1 if size is None else size
         return "cut short" if len(self._input.peek(wanted)) < wanted else "damaged"
@@ -152,7 +153,7 @@ class Reader:
             if not match:
                 return None, 0
             size = layout.claimed_size(self._input.peek(UNIT_OVERHEAD)) or UNIT_OVERHEAD
-            # It is checked if the allowance covers it, and if it is short or another part follows it.
+            # A candidate is parsed if the allowance covers its size, and if it is short or another part may follow it.
             if size <= self._allowance and (size <= CHUNK or self._input.follows(self._candidate, size)):
                 self._allowance -= size
                 part, size = self._parse()
@@ -162,7 +163,7 @@ class Reader:
 
     def _at_end(self, end: End, offset: int, whole: bool) -> Iterator[Damage | End]:
         if whole and end.frames != self._frames:
-            yield Damage(offset, 0, self._gops, 0, f"{self._frames} frames are there, {end.frames} were written")
+            yield Damage(offset, 0, self._gops, 0, f"{self._frames} frames were read, but {end.frames} were written")
         yield end
         trailing = self._input.offset
         while self._input.peek(1):
@@ -181,9 +182,10 @@ class _Buffer:
     """A buffer over a forward stream, with lookahead."""
 
     def __init__(self, stream: BinaryIO) -> None:
-        self._read = getattr(stream, "read1", stream.read)  # returns what a pipe has now
+        # read1 returns what a pipe has now, without waiting for more.
+        self._read = getattr(stream, "read1", stream.read)
         self._held = bytearray()
-        self._start = 0  # of unconsumed bytes in _held
+        self._start = 0  # index in _held of the first unconsumed byte
         self._ended = False
         self.offset = 0  # the same position in the stream
 

@@ -1,8 +1,8 @@
-"""Latents computed once: what the VAE makes of sample numbers 0 … count − 1, in shards of safetensors.
+"""Precomputed latents: the VAE's latents of samples 0 … count − 1, in shards of safetensors.
 
     folder/
-      index.json                   which VAE, which clips, how many: written first, so that work can go on
-      latents-00000.safetensors    "latents", N 16 t h w; a shard that is there is whole
+      index.json                   which VAE, which clips, how many: written first, so that interrupted work can resume
+      latents-00000.safetensors    "latents", N 16 t h w; an existing shard is complete
       …
 
 The VAE is identified by a hash of its encoder in bfloat16, which is the same in whatever precision it is loaded.
@@ -33,16 +33,16 @@ from gnvc_vd.video.pixels import to_model
 INDEX = "index.json"
 FORMAT = 1
 SHARD = 256  # clips
-DECODER = ("decoder.", "post_quant_conv.")  # of a VAE
+DECODER = ("decoder.", "post_quant_conv.")  # prefixes of the names of tensors that only decode
 
 
 @dataclass(frozen=True)
 class LatentIndex:
-    """What `index.json` says."""
+    """The content of `index.json`."""
 
     vae: str  # hash of its encoder
     clip: ClipSpec
-    source: str  # what the clips are of, in the words of whoever computed them
+    source: str  # free text on where the clips come from
     count: int
     half: bool
     shard: int = SHARD
@@ -58,16 +58,16 @@ class LatentIndex:
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
-        """Of one clip's latents."""
+        """Shape of one clip's latents."""
         return shape_of(self.clip)
 
     def numbers(self, shard: int) -> range:
-        """The samples in a shard."""
+        """Sample numbers in a shard."""
         return range(self.count)[shard * self.shard :][: self.shard]
 
 
 def shape_of(clip: ClipSpec) -> tuple[int, int, int, int]:
-    """Of a clip's latents."""
+    """Shape of a clip's latents."""
     return LATENT_CHANNELS, latents_of(clip.frames), clip.height // SPATIAL_STRIDE, clip.width // SPATIAL_STRIDE
 
 
@@ -93,7 +93,7 @@ def precompute(
     loading: LoaderOptions = LoaderOptions(),  # noqa: B008 - frozen
     on_done: Callable[[int], None] = lambda clips: None,
 ) -> None:
-    """Encode the clips that the index says, but for the shards that are there already.
+    """Encode the index's clips, except those in shards that already exist.
 
     Args:
         on_done: called with the number of clips of each finished batch or shard.
@@ -121,12 +121,13 @@ def precompute(
 class LatentClips(Clips):
     """Precomputed latents by sample number, 16 t h w float32; a pass takes each once.
 
-    Smaller clips are cut out of larger ones: their first frames, which no later frame changes, at a place that is drawn
-    anew in every pass. Near its border, such a latent also depends on pixels outside the smaller clip.
+    A `clip` smaller than the stored ones is cut out of them: the first frames, whose latents do not depend on later
+    ones, at a position drawn anew in every pass. Near its border, a latent cut out in this way also depends on pixels
+    outside the smaller clip.
 
     Args:
         identity: `encoder_identity` of the VAE that will be used with them; latents of another are refused.
-        seed: for the order of each pass and the places.
+        seed: for the order of each pass and the positions.
         clip: frames and size to return; by default as computed.
     """
 
@@ -134,7 +135,9 @@ class LatentClips(Clips):
         self.folder, self.seed = Path(folder), seed
         self.index = read_index(self.folder)
         if identity != self.index.vae:
-            raise GnvcError(f"{folder} is of VAE {self.index.vae[:12]}…, not of {identity[:12]}…; compute them again")
+            raise GnvcError(
+                f"{folder} holds latents of VAE {self.index.vae[:12]}…, not of {identity[:12]}…; compute them again"
+            )
         missing = [shard for shard in range(self.index.shards) if not (self.folder / _name(shard)).is_file()]
         require(not missing, f"{folder}: {len(missing)} of {self.index.shards} shards are not computed yet", GnvcError)
         for shard in range(self.index.shards):
@@ -174,7 +177,7 @@ def read_index(folder: Path) -> LatentIndex:
 
 
 def _begin(folder: Path, index: LatentIndex) -> None:
-    """Write the index, or find the same one there."""
+    """Write the index, or check that the existing one is the same."""
     if not (folder / INDEX).is_file():
         if any(not path.name.startswith(".") for path in folder.iterdir()):
             raise UsageError(f"{folder} holds other things than latents; give another folder")

@@ -71,9 +71,9 @@ class Point:
         return self.kbps * 1000 * self.frames / (8 * self.bytes)
 
 
-def settings_of(contestant: CodecEntry, level: int, source: PreparedSource, evaluation: Evaluation) -> dict[str, Any]:
+def settings_of(entry: CodecEntry, level: int, source: PreparedSource, evaluation: Evaluation) -> dict[str, Any]:
     """All settings that a point's bytes and pictures depend on, as plain data."""
-    codec = contestant.codec
+    codec = entry.codec
     settings = {key: value for key, value in dataclasses.asdict(codec).items() if key not in ("levels", "models")}
     settings = {key: value for key, value in settings.items() if value or key not in ("values", "stated")}  # as before
     if isinstance(codec, Hybrid):
@@ -83,7 +83,7 @@ def settings_of(contestant: CodecEntry, level: int, source: PreparedSource, eval
         model = model_identity(codec.model_at(level) or DEFAULT_MODEL)
         settings |= {"model": model, "gop": evaluation.gop, "version": __version__}
     return {
-        contestant.kind: settings,
+        entry.kind: settings,
         "level": level,
         "sequence": {"name": source.sequence.name, "sha256": source.sha256, **describe_clip(source.clip)},
         "crop": None if evaluation.crop is None else list(evaluation.crop),

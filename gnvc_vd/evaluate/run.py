@@ -51,12 +51,12 @@ class Job:
         return f"{self.codec} {self.source.sequence.name} {self.level}"
 
     @property
-    def contestant(self) -> CodecEntry:
+    def entry(self) -> CodecEntry:
         return self.evaluation.codecs[self.codec]
 
     @property
     def settings(self) -> dict[str, object]:
-        return settings_of(self.contestant, self.level, self.source, self.evaluation)
+        return settings_of(self.entry, self.level, self.source, self.evaluation)
 
     @property
     def path(self) -> Path:
@@ -67,7 +67,10 @@ class Job:
         return folder / f"{self.level:02}{suffix}"
 
     def read_result(self) -> Point | None:
-        """Read the point's file; None if it is missing, of other settings or lacks a requested metric."""
+        """Read the point's file; None if it is missing, was made with other settings or lacks a requested metric.
+
+        A metric that could not be measured for want of weights counts as lacking only if they are there now.
+        """
         point, metrics = read_point(self.path), self.evaluation.metrics
         if point is None or point.key != key_of(self.settings) or not set(metrics) <= set(point.asked):
             return None
@@ -102,14 +105,14 @@ def evaluate(
     require(not lacking, f"{evaluation.manifest} has no sequence {', '.join(lacking)}")
     for one in sequences:  # missing films and models are reported before any work
         path_of_film(one, root_of(evaluation))
-    for name, contestant in evaluation.codecs.items():
-        if contestant.ours and (not evaluation.only or name in evaluation.only):
-            for level in contestant.ours.levels:
-                folder_of(contestant.ours.model_at(level) or DEFAULT_MODEL)
+    for name, entry in evaluation.codecs.items():
+        if entry.ours and (not evaluation.only or name in evaluation.only):
+            for level in entry.ours.levels:
+                folder_of(entry.ours.model_at(level) or DEFAULT_MODEL)
     codecs = {name: one for name, one in evaluation.codecs.items() if not is_redundant(one)}
     anchor = evaluation.report.anchor
     if anchor is not None and anchor not in codecs:
-        raise UsageError(f"{anchor} is the anchor, but its model does not refine: give another with report.anchor")
+        raise UsageError(f"the anchor {anchor} has no points, as its model does not refine: set another report.anchor")
     for one in sequences[rank::processes]:
         _prepare_copies(one, evaluation)
     barrier()
@@ -117,8 +120,8 @@ def evaluate(
     all_jobs = [
         Job(evaluation, name, level, source)
         for source in sources
-        for name, contestant in codecs.items()
-        for level in contestant.codec.levels
+        for name, entry in codecs.items()
+        for level in entry.codec.levels
     ]
     jobs = [job for job in all_jobs if not evaluation.only or job.codec in evaluation.only]
     waiting = [job for job in jobs if job.read_result() is None]
@@ -126,7 +129,7 @@ def evaluate(
     mine = waiting[rank::processes]
 
     def attempt(job: Job) -> GnvcError | None:
-        """Make a point; return its error, not raise it, so that other codecs' points are still made."""
+        """Make a point; return an error instead of raising it, so that the other points are still made."""
         try:
             make(job, device)
         except GnvcError as error:
@@ -135,7 +138,7 @@ def evaluate(
 
     failures = []
     with ThreadPoolExecutor(evaluation.at_once) as workers:  # threads that mostly wait for other processes
-        # In the main thread if one by one, where Ctrl-C also ends the running program.
+        # One at a time, points are made in the main thread, where Ctrl-C also ends the running program.
         each = map if evaluation.at_once == 1 else workers.map
         attempts = zip(mine, each(attempt, mine), strict=True)
         progress = tqdm(attempts, total=len(mine), unit="point", desc="evaluating", disable=None)
@@ -149,9 +152,9 @@ def evaluate(
     return RunSummary(len(mine) - len(failures), kept, tuple(failures), whole if len(whole) == len(points) else None)
 
 
-def is_redundant(contestant: CodecEntry) -> bool:
+def is_redundant(entry: CodecEntry) -> bool:
     """Whether a codec equals another: it turns refinement off, but its model refines none of its qualities anyway."""
-    ours = contestant.ours
+    ours = entry.ours
     if ours is None or ours.codec != "gnvc-vd" or ours.decode.get("no-refine") is not True:
         return False
     return all(level > highest_refined_quality(ours.model_at(level)) for level in ours.levels)
@@ -171,13 +174,14 @@ def make(job: Job, device: str) -> None:
         done = _code_or_reuse(job, commands, work)
         asked, flow = evaluation.metrics, evaluation.flow
         comparison = compare(str(work / SOURCE), str(done.decoded), metrics=asked, flow=flow, device=device)
+        # compare.py's notice of unequal lengths says that one video "goes on".
         whole = comparison.frames == clip.frames and not any("goes on" in notice for notice in comparison.notices)
-        notices = "; ".join(comparison.notices) or f"{comparison.frames} could be compared"
+        notices = "; ".join(comparison.notices) or f"{comparison.frames} frames could be compared"
         require(whole, f"it decodes to another number of frames than {clip.frames}: {notices}", GnvcError)
-        job.path.unlink(missing_ok=True)  # an older point's stream is replaced now
+        job.path.unlink(missing_ok=True)  # removed first, as the stream of an older point is replaced below
         write_player_copy(done.decoded, clip, player_path(folder, job.codec, name, job.level))
         size, digest = done.bytes, file_sha256(done.stream)
-        bottleneck = inspect(str(done.stream)).bottleneck if job.contestant.ours else None
+        bottleneck = inspect(str(done.stream)).bottleneck if job.entry.ours else None
         kept = job.stream_path(done.stream.suffix)
         kept.parent.mkdir(parents=True, exist_ok=True)
         with replacing(kept) as part:
@@ -213,7 +217,7 @@ def make(job: Job, device: str) -> None:
 
 
 def commands_of(job: Job, device: str, work: Path) -> Commands:
-    codec, clip = job.contestant.codec, job.source.clip
+    codec, clip = job.entry.codec, job.source.clip
     if isinstance(codec, Hybrid):
         return codec.commands(clip, job.level)
     if isinstance(codec, External):
@@ -223,22 +227,22 @@ def commands_of(job: Job, device: str, work: Path) -> Commands:
 
 def our_commands(codec: OwnCodec, level: int, gop: int | None, device: str) -> Commands:
     """Commands of one of our codecs, with GOPs of the protocol's length and without scene cuts."""
-    # A folder with a preset's name does not count, or the point's key would be wrong.
+    # A preset's name means the preset, even if a folder is called the same; the point's key assumes it too.
     name = codec.model_at(level)
     local = name is not None and name not in PRESETS and Path(name).is_dir()
     model = [] if name is None else ["--model", str(Path(name).absolute()) if local else name]
     which = [] if codec.codec == "gnvc-vd" else ["--codec", codec.codec]
     rate = [RATE_OPTIONS[codec.codec].option, str(level), *(["--gop", str(gop)] if gop else []), "--no-scenecut"]
-    on = ["--device", device]
+    device_options = ["--device", device]
     stream = "stream.gnvc"
-    encode = ["gnvc-vd", "encode", SOURCE, stream, *which, *model, *rate, *on, *words(codec.encode)]
-    decode = ["gnvc-vd", "decode", stream, DECODED, *model, *on, *words(codec.decode)]
+    encode = ["gnvc-vd", "encode", SOURCE, stream, *which, *model, *rate, *device_options, *words(codec.encode)]
+    decode = ["gnvc-vd", "decode", stream, DECODED, *model, *device_options, *words(codec.decode)]
     return Commands(tuple(encode), tuple(decode), stream)
 
 
 def _code_or_reuse(job: Job, commands: Commands, work: Path) -> CodingResult:
     at_once, all_threads = job.evaluation.at_once, int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
-    threads = None if at_once == 1 or job.contestant.external else max(1, all_threads // at_once)
+    threads = None if at_once == 1 or job.entry.external else max(1, all_threads // at_once)
     earlier = shared_encoding(job)
     if earlier is None:
         return code(commands, job.source.clip, work, threads)
@@ -248,8 +252,8 @@ def _code_or_reuse(job: Job, commands: Commands, work: Path) -> CodingResult:
 
 
 def shared_encoding(job: Job) -> tuple[Path, float] | None:
-    """Stream and encoding time of a codec of ours that differs in decoding alone, if it has a point."""
-    mine = job.contestant.ours
+    """Stream and encoding time of another entry that differs only in decoding options; None if none has a point."""
+    mine = job.entry.ours
     for name, other in job.evaluation.codecs.items():
         theirs = other.ours
         if name == job.codec or mine is None or theirs is None or job.level not in theirs.levels:
@@ -280,7 +284,7 @@ def _prepare_copies(sequence: Sequence, evaluation: Evaluation) -> PreparedSourc
 
 
 def _has_weights_now(point: Point, metric: str) -> bool:
-    """Whether a metric was missing for want of its network, which is there now."""
+    """Whether a metric is missing because its weights were not installed, and they are installed now."""
     if metric in NETWORKS:
         network, folder = NETWORKS[metric], repository_of(NETWORKS[metric].name)[1]
         return folder.is_dir() and point.missing.get(metric) == missing_network(network, folder)

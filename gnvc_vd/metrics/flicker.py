@@ -1,6 +1,6 @@
-"""Flicker by frequency: what changes in a test from frame to frame though neither motion nor the original explains it.
+"""Flicker by temporal frequency: changes between a test's frames that neither motion nor the original explains.
 
-    originals ──flow there and back──▶ Step ──▶ FlickerSpectrum     energy per temporal frequency, 8-bit levels squared
+    originals ──flow both ways──▶ Step ──▶ FlickerSpectrum     energy per temporal frequency, 8-bit levels squared
 
 Notation is that of temporal.py.
 """
@@ -18,7 +18,7 @@ from gnvc_vd.metrics.temporal import Step, Steps
 def unexplained(step: Step) -> NDArray[np.float32]:
     """e = M · [(W(y_t+1) − y_t) − (W(x_t+1) − x_t)] of luma, H W, in 8-bit levels.
 
-    What the flow misses and what truly changes is in both brackets and cancels: an exact copy gives 0 everywhere.
+    Errors of the flow and real changes are in both brackets and cancel: an exact copy gives 0 everywhere.
     """
     both = zip(step.reference, step.test, strict=True)
     error = [torch.from_numpy((y.astype(np.float64) - x) @ LUMA)[None, None] for x, y in both]
@@ -29,8 +29,8 @@ def unexplained(step: Step) -> NDArray[np.float32]:
 class FlickerSpectrum:
     """The spectrum of e over blocks of `window` steps, which follow one another without overlap.
 
-    S_k = c_k |Σ_t e_t exp(−2πi k t / N)|² / N², c = 1 at k = 0 and k = N / 2 and 2 between, summed over pixels and
-    divided by the number of visible ones (mean over the block); the mean of all blocks. Steps after the last whole
+    S_k = c_k Σ_p |Σ_t e_t(p) exp(−2πi k t / N)|² / (N² V), averaged over blocks. N is `window`, p a pixel, and V the
+    mean number of visible pixels per step; c is 1 at k = 0 and k = N / 2, and 2 between. Steps after the last whole
     block are left out. Σ_k S_k is the mean of e² over visible pixels (Parseval).
     """
 
@@ -40,7 +40,7 @@ class FlickerSpectrum:
         self.window = window
         self._steps = Steps(estimate)
         self._block: list[NDArray[np.float32]] = []
-        self._seen = 0
+        self._visible_pixels = 0
         self._spectra: list[NDArray[np.float64]] = []
 
     def add(self, pair: Pair) -> None:
@@ -48,18 +48,18 @@ class FlickerSpectrum:
         if step is None:
             return
         self._block.append(unexplained(step))
-        self._seen += int(step.visible.sum())
+        self._visible_pixels += int(step.visible.sum())
         if len(self._block) == self.window:
             self._close_block()
 
     def value(self) -> float:
-        """The energy of all bands above drift."""
+        """The energy of all bands except drift (k = 0)."""
         return sum(self.spectrum()[1:])
 
     def spectrum(self) -> tuple[float, ...]:
         """Energy of each band k / N, in cycles a frame from 0 (drift) to 0.5; together, the whole energy."""
         if not self._spectra:
-            raise UnavailableError(f"needs {self.window + 1} frames that show some of the same")
+            raise UnavailableError(f"needs {self.window + 1} frames in which part of the picture stays visible")
         return tuple(map(float, np.mean(self._spectra, axis=0)))
 
     def _close_block(self) -> None:
@@ -69,6 +69,6 @@ class FlickerSpectrum:
         for rows in np.array_split(np.arange(self._block[0].shape[0]), max(1, self._block[0].shape[0] // 64)):
             block = np.stack([residual[rows] for residual in self._block])  # a few rows at a time: transforms are large
             energy += np.square(np.abs(np.fft.rfft(block, axis=0))).sum((1, 2))
-        if self._seen:
-            self._spectra.append(weights * energy / self.window / self._seen)
-        self._block, self._seen = [], 0
+        if self._visible_pixels:
+            self._spectra.append(weights * energy / self.window / self._visible_pixels)
+        self._block, self._visible_pixels = [], 0

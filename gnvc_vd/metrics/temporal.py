@@ -1,6 +1,6 @@
 """Flicker: what changes from frame to frame though the original's motion does not explain it.
 
-    originals ──flow there and back──▶ Step (neighbouring frames, flow, what stays visible) ──▶ E_warp, levels squared
+    originals ──flow both ways──▶ Step (neighbouring frames, flow, what stays visible) ──▶ E_warp, levels squared
 
 x is the original and y the test; flow F_t leads from frame t to t + 1 and is computed on the originals alone; W_t
 warps along it; M_t is 1 where a pixel of frame t is visible in frame t + 1 (optical_flow.py).
@@ -66,5 +66,5 @@ class WarpingError:
 
     def value(self) -> float:
         if not self._errors:
-            raise UnavailableError("needs two frames that show some of the same")
+            raise UnavailableError("needs two frames in which part of the picture stays visible")
         return float(np.mean(self._errors))

@@ -61,7 +61,7 @@ def write_report(evaluation: Evaluation, points: Sequence[Point], folder: Path) 
     shown = main_sequence(rows)
     of = f"mean of {len({one.sequence for one in points})} sequences" if shown == MEAN else shown
     # A codec without points is another name of one that has them (evaluate/run.py).
-    thick = [labels[name] for name, contestant in evaluation.codecs.items() if contestant.ours and name in labels]
+    thick = [labels[name] for name, entry in evaluation.codecs.items() if entry.ours and name in labels]
     plot_metrics(named, metrics, f"{Path(evaluation.manifest).stem}, {of}", thick, folder, published)
     return folder / "index.html"
 

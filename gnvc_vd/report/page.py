@@ -2,8 +2,8 @@
 
     rows, tables, videos ──JSON, base64──▶ assets/report/page.html ◀── page.css and scripts
 
-The player offers each codec's point nearest to each of some rates, so that rates compared are about equal, and
-prints its rate. The videos in it are copies (evaluate/sequences.py).
+For each of a few rates, the player offers every codec's nearest point, so that compared rates are about equal; it shows
+each point's rate. The videos in it are copies (evaluate/sequences.py).
 """
 
 from collections.abc import Sequence
@@ -41,7 +41,7 @@ def page(
     tables: Sequence[Table],
     about: str,
 ) -> str:
-    """The whole file's text."""
+    """The whole HTML page as text."""
     folder = Path(evaluation.folder)
     metric = main_metric(evaluation.metrics, points)
     names = list(dict.fromkeys(one.codec for one in points))
@@ -51,7 +51,7 @@ def page(
     offered = player_levels(points, rates)
     shown = sequences_that_fit(offered, evaluation.report.shown, folder)
     if len(shown) < len(offered):
-        about += f" The player has {', '.join(shown)}; report.shown chooses."
+        about += f" The player shows only {', '.join(shown)}; the setting report.shown selects others."
     data = {
         "metrics": metrics_data(evaluation.metrics),
         "metric": metric,
@@ -71,23 +71,23 @@ def page(
     }
     texts = cards(entries)
     links = [*paper_links(entries), *(Link(f"model card: {name}", f"#card-{name}") for name in texts)]
-    made = environment_html([one.environment for one in points])
+    how_made = environment_html([one.environment for one in points])
     for name, text in texts.items():
-        made += fold(f"Model card: {name}", f"<pre>{escape(text)}</pre>", f"card-{name}") + "\n"
+        how_made += fold(f"Model card: {name}", f"<pre>{escape(text)}</pre>", f"card-{name}") + "\n"
     parts = [
         asset("curves.html"),
         asset("player.html"),
         section("tables", "Tables", tables_html(tables)),
-        section("commands", "How each point was made", made + points_html(points)),
+        section("commands", "How each point was made", how_made + points_html(points)),
     ]
     title = f"{evaluation.name}: video codecs side by side"
     return document(title, about, [*links, *commit_links(points)], parts, data)
 
 
 def metrics_data(metrics: Sequence[str]) -> list[dict[str, Any]]:
-    """With a short name for switches and the unit for axes."""
+    """Metrics for the page's scripts, each with a short name for switches and a unit for axes."""
     found: list[dict[str, Any]] = []
-    for key in sorted(metrics, key=list(METRICS).index):  # the measure that matters first
+    for key in sorted(metrics, key=list(METRICS).index):  # in the order of METRICS: the most important first
         label = METRICS[key].label
         name, _, unit = label.replace(f" ({DISPLAY})", "").partition(", ")
         found.append({"key": key, "label": label, "name": name, "unit": unit, "lower": METRICS[key].lower_is_better})
@@ -97,7 +97,7 @@ def metrics_data(metrics: Sequence[str]) -> list[dict[str, Any]]:
 def _codecs(
     evaluation: Evaluation, points: Sequence[Point], published: Sequence[PublishedPoint]
 ) -> list[dict[str, str]]:
-    """With what readers see each called and a colour, both the same as in the plots."""
+    """Codecs for the page's scripts, each with its label and colour, both the same as in the plots."""
     labels = labels_of(points)
     own = [(name, labels[name], one.kind) for name, one in evaluation.codecs.items() if name in labels]
     known = dict.fromkeys([*own, *((one.label, one.label, "published") for one in published)])

@@ -119,7 +119,7 @@ class CapturedSteps:
         if broken >= 0:
             raise GnvcError(
                 f"step {broken}: the loss or its gradient is not finite; samples {self._samples[broken]}; "
-                "no weight was moved since"
+                "no weight was changed since"
             )
         self._samples.clear()
         return figures

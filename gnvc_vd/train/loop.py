@@ -146,8 +146,8 @@ class Trainer:
 
     def _goes_on(self, stop: int) -> bool:
         """Whether the span that ends at step `stop` has steps or time left; a training has at least one step."""
-        never_begun = self.step == 0 and stop == self.training.stage.steps
-        return self.clock.planned_step(self.step) < stop or (never_begun and bool(self.training.run.budget))
+        needs_first_step = self.step == 0 and stop == self.training.stage.steps
+        return self.clock.planned_step(self.step) < stop or (needs_first_step and bool(self.training.run.budget))
 
     def _batches(self, sources: Sources, share: Share, stop: int) -> Batches:
         """Batches from the next step to the end of the span."""
@@ -160,7 +160,7 @@ class Trainer:
         """Measure the latent codec's initial statistics if needed; with a budget, time a validation and checkpoint."""
         begins = isinstance(self.stage, CodecStage) and self.stage.begin is not None
         if begins:
-            self._begin(cast(CodecStage, self.stage), sources)
+            self._measure_start(cast(CodecStage, self.stage), sources)
         if self.training.run.budget:
             begun = self.clock.now()
             self._end(log, clips)
@@ -185,7 +185,7 @@ class Trainer:
         if self._due(run.save_every) or self.clock.save_is_due():
             self._save(score)
 
-    def _begin(self, stage: CodecStage, sources: Sources) -> None:
+    def _measure_start(self, stage: CodecStage, sources: Sources) -> None:
         """Measure the codec's initial statistics on the first steps' clips; all processes load the same file."""
         span, start = self.training.stage.spans[0], self.folder / START
         if self.accelerator.is_main_process:
@@ -245,14 +245,14 @@ class Trainer:
         return dict(zip(["loss", *names], mean.tolist(), strict=True))
 
     def _refuse_non_finite(self, loss: Losses, norm: Tensor, passes: Sequence[tuple[list[int], Tensor]]) -> None:
-        """Raise, before the update, if loss or gradient is not finite, naming the batch's samples."""
+        """Raise an error that names the batch's samples, before the update, if the loss or gradient is not finite."""
         if torch.isfinite(norm) and torch.isfinite(loss.total):
             return
         terms = ", ".join(f"{name} {value.detach().mean():.3g}" for name, value in loss.terms.items())
         numbers = [number for batch, _ in passes for number in batch]
         raise GnvcError(
             f"step {self.step}: the loss ({loss.total.item():.3g}) or its gradient (norm {norm.item():.3g}) is not "
-            f"finite; {terms}; samples {numbers} of process {self.accelerator.process_index}; no weight was moved"
+            f"finite; {terms}; samples {numbers} of process {self.accelerator.process_index}; no weight was changed"
         )
 
     def _validate(self, log: Log, clips: Sequence[Tensor]) -> float | None:

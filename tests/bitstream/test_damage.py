@@ -57,7 +57,7 @@ def test_a_repeated_unit_is_dropped_and_costs_nothing_else() -> None:
     pieces = bodies(packed(parts))
     found = read(signed([*pieces[:3], pieces[2], *pieces[3:]]))
     assert [part for part in found if isinstance(part, Unit)] == parts
-    assert [(part.lost, part.reason) for part in found if isinstance(part, Damage)] == [(0, "GOP 1 again")]
+    assert [(part.lost, part.reason) for part in found if isinstance(part, Damage)] == [(0, "GOP 1 is repeated")]
 
 
 def test_much_damage_does_not_use_up_the_search(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,7 +150,7 @@ def test_what_follows_the_closing_unit_is_reported() -> None:
 def test_a_wrong_frame_count_in_the_closing_unit_is_reported() -> None:
     pieces = bodies(packed(units(2)))
     found = read(signed([*pieces[:3], pieces[3][:2] + b"\x63\x02"]))
-    assert [part.reason for part in found if isinstance(part, Damage)] == ["3 frames are there, 99 were written"]
+    assert [part.reason for part in found if isinstance(part, Damage)] == ["3 frames were read, but 99 were written"]
 
 
 # Hostile input

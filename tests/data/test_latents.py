@@ -135,7 +135,7 @@ def test_another_vaes_latents_are_refused(vae: WanVae, computed: Path) -> None:
     other = load_backbone("nano").vae
     with torch.no_grad():
         next(other.model.encoder.parameters()).add_(0.5)
-    with pytest.raises(GnvcError, match=r"is of VAE \w{12}…, not of \w{12}…; compute them again"):
+    with pytest.raises(GnvcError, match=r"holds latents of VAE \w{12}…, not of \w{12}…; compute them again"):
         LatentClips(computed, encoder_identity(other))
     with pytest.raises(GnvcError, match="not of 0000"):
         LatentClips(computed, "0" * 64)

@@ -321,7 +321,7 @@ def test_every_evaluation_composes(name: str) -> None:
     codec = "gvc" if name.startswith("gvc") else "gnvc-vd"
     found = evaluation_of(composed_of("evaluate", f"experiment={name}", f"codecs.{codec}.ours.model=other")[0])
     assert found.name == name and found.folder.startswith(f"outputs/evaluate/{found.name}")
-    ours = [contestant.ours for contestant in found.codecs.values() if contestant.ours]
+    ours = [entry.ours for entry in found.codecs.values() if entry.ours]
     own = [one for one in ours if one.model != "tiny-contextual"]  # which stands beside tiny in one of them
     assert own and all(one.model == "other" for one in own)  # one place says which
     if codec == "gvc":
@@ -343,7 +343,7 @@ def test_what_a_model_does_anyway_stands_under_one_name(tmp_path: Path, monkeypa
     monkeypatch.setattr("gnvc_vd.evaluate.run.make", lambda job, device: made.append(job.codec))
     evaluate(evaluation(tmp_path, codecs=codecs, report=ReportOptions()), "cpu")
     assert made == ["tiny-0", "nano-0", "nano-1"]
-    with pytest.raises(UsageError, match=r"tiny-1 is the anchor, .* give another with report\.anchor"):
+    with pytest.raises(UsageError, match=r"the anchor tiny-1 has no points, .*: set another report\.anchor"):
         evaluate(evaluation(tmp_path, codecs=codecs, report=ReportOptions(anchor="tiny-1")), "cpu")
 
 

@@ -377,11 +377,11 @@ def test_the_player_has_what_a_page_can_hold(tmp_path: Path, monkeypatch: pytest
         return list(data["shown"]), about[1]
 
     assert held() == (["s0", "s1"], "About.")
-    assert held(("s1",)) == (["s1"], "About. The player has s1; report.shown chooses.")
+    assert held(("s1",)) == (["s1"], "About. The player shows only s1; the setting report.shown selects others.")
     with pytest.raises(UsageError, match="no sequence s2; there are s0, s1"):
         held(("s2",))
     monkeypatch.setattr("gnvc_vd.report.player.MAX_VIDEO_BYTES", 60)  # 7 videos of 5 bytes for each sequence
-    assert held() == (["s0"], "About. The player has s0; report.shown chooses.")
+    assert held() == (["s0"], "About. The player shows only s0; the setting report.shown selects others.")
 
 
 def test_a_protocol_stands_beside_what_was_done(tmp_path: Path) -> None:

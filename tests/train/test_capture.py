@@ -138,7 +138,7 @@ def test_weights_stand_still_from_the_first_loss_that_is_not_finite(tmp_path: Pa
         rows.append([value.detach().clone() for value in live.values()])
 
     steps._update = update  # type: ignore[method-assign]
-    with pytest.raises(GnvcError, match=r"step 2: .*not finite; samples \[4, 5\]; no weight was moved"):
+    with pytest.raises(GnvcError, match=r"step 2: .*not finite; samples \[4, 5\]; no weight was changed"):
         trainer.run(clips, None)
     same = [all(map(torch.equal, rows[step], rows[step + 1])) for step in range(4)]
     assert same == [False, True, True, True] and all(one.isfinite().all() for one in rows[-1])
