@@ -101,7 +101,7 @@ def find(name: str, referring: tuple[str, ...] = ()) -> WeightSource:
 
 
 def folder_of(name: str) -> Path | None:
-    """The folder of a preset, folder or hub id, which must exist; None for presets with random weights."""
+    """The existing folder that a preset's name, a path or a hub id stands for; None for presets with random weights."""
     preset = PRESETS.get(name)
     if preset is not None and preset.shipped:
         return SHIPPED / name
@@ -125,7 +125,7 @@ def from_seed(sizes: Preset) -> WeightSource:
 
 
 def model_folder(name: str | Path) -> Path:
-    """The folder where a model's model.json would be: in the package, in the cache of a hub id, or a path."""
+    """The folder where a model's model.json would be: in the package, a hub id's in the cache, or the path itself."""
     preset = PRESETS.get(str(name))
     if preset is not None:
         return SHIPPED / str(name) if preset.shipped else Path(name)

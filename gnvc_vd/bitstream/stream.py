@@ -21,11 +21,11 @@ from gnvc_vd.conventions import MAX_PIXELS
 CHUNK = 1 << 16
 # Bytes that all searches in a stream may check, plus SEARCH_FACTOR for every byte that they pass.
 SEARCH_ALLOWANCE = 1 << 26
-SEARCH_FACTOR = 32  # in random bytes, false candidates of version 2 claim 20 for every byte passed
+SEARCH_FACTOR = 32  # in random bytes, false candidates of version 2 make it check 20 for every byte passed
 
 
 def _candidate(quality_and_policy: bytes) -> re.Pattern[bytes]:
-    """Pattern of the start of a unit or the closing unit: marker, number, size, frames, quality, policy in bounds."""
+    """Pattern of the start of a unit (marker, number, size, bounded frames, quality and policy) or the closing unit."""
     unit = rb"\xe7.(?:[\x00-\x7f].|[\x80-\xff]..)[\x01-\xfd]" + quality_and_policy
     return re.compile(unit + b"|" + re.escape(END_MARKER) + rb"(?:[\x80-\xff]{0,4}[\x00-\x7f]){2}", re.DOTALL)
 
@@ -73,7 +73,7 @@ def pack_stream(header: Header, units: Iterable[Unit]) -> bytes:
 class Reader:
     """Reads a stream from front to back.
 
-    Iteration yields every intact unit, a Damage for every part without one, and the End if there is one. A truncated
+    Iteration yields every intact unit, a Damage for every gap between them, and the End if there is one. A truncated
     stream ends with a Damage.
 
     Args:
@@ -187,7 +187,7 @@ class _Buffer:
         self._held = bytearray()
         self._start = 0  # index in _held of the first unconsumed byte
         self._ended = False
-        self.offset = 0  # the same position in the stream
+        self.offset = 0  # position in the stream of the first unconsumed byte
 
     def peek(self, count: int) -> bytes:
         """The next `count` bytes without consuming them; fewer only at the end."""

@@ -119,11 +119,11 @@ def precompute(
 
 
 class LatentClips(Clips):
-    """Precomputed latents by sample number, 16 t h w float32; a pass takes each once.
+    """Precomputed latents by sample number, 16 t h w float32; a pass over the data takes each once.
 
-    A `clip` smaller than the stored ones is cut out of them: the first frames, whose latents do not depend on later
-    ones, at a position drawn anew in every pass. Near its border, a latent cut out in this way also depends on pixels
-    outside the smaller clip.
+    A `clip` smaller than the stored ones is cut out of them: in time, the first frames, whose latents do not depend on
+    later ones; in the picture, at a position drawn anew in every pass. Near its border, a latent cut out in this way
+    also depends on pixels outside the smaller clip.
 
     Args:
         identity: `encoder_identity` of the VAE that will be used with them; latents of another are refused.

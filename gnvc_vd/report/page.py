@@ -3,7 +3,7 @@
     rows, tables, videos ──JSON, base64──▶ assets/report/page.html ◀── page.css and scripts
 
 For each of a few rates, the player offers every codec's nearest point, so that compared rates are about equal; it shows
-each point's rate. The videos in it are copies (evaluate/sequences.py).
+each point's rate. Its videos are copies of the decoded ones that browsers can play (evaluate/sequences.py).
 """
 
 from collections.abc import Sequence

@@ -1,6 +1,6 @@
 """The training loop: Accelerate's devices and processes, our own sample order and checkpoints.
 
-    for each span of clips:  for each step:
+    for each span (steps with clips of one shape):  for each step:
         passes ─▶ losses ─▶ gradients, accumulated over passes and averaged over processes ─▶ clipping ─▶ AdamW ─▶ EMA
 
 Every step depends only on the seed and the step number, so a resumed training continues as if never interrupted; with
@@ -157,7 +157,7 @@ class Trainer:
         return batches(source, share, self.step, stop, self.loading)
 
     def _start(self, log: Log, clips: Sequence[Tensor], sources: Sources) -> None:
-        """Measure the latent codec's initial statistics if needed; with a budget, time a validation and checkpoint."""
+        """Measure the latent codec's initial statistics if needed; with a budget, also how long validating and saving take."""
         begins = isinstance(self.stage, CodecStage) and self.stage.begin is not None
         if begins:
             self._measure_start(cast(CodecStage, self.stage), sources)
@@ -307,7 +307,7 @@ def _optimiser(ema: Ema, training: Training, accelerator: Accelerator) -> torch.
     """AdamW; on a single process it is fused, with its learning rate in a tensor that CUDA graphs can read.
 
     Fused AdamW does not support sharded parameters, and several processes must train the same with or without sharding.
-    Sharded and whole parameters are separate groups: on a GPU a group is one call, which takes only one kind.
+    Sharded and whole parameters are separate groups: AdamW updates a group in one call on a GPU, which takes one kind.
     """
     optimisation = training.stage.optimisation
     betas, decay = (optimisation.beta_1, optimisation.beta_2), optimisation.weight_decay

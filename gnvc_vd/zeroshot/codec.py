@@ -52,7 +52,7 @@ class Gvc:
         stills: codec of the given frames; None: AV1.
     """
 
-    late_seconds = 0.0  # nothing is timed apart: loading the transformer, at the first step, counts as coding time
+    late_seconds = 0.0  # always 0: the transformer is loaded at the first step, and that counts as coding time
 
     def __init__(self, prior: Backbone, stills: StillCodec | None = None) -> None:
         self.prior, self.stills = prior, stills or Av1()
@@ -278,7 +278,7 @@ class GvcDecoder:
 
     def decode_frames(self, unit: Unit, latents: Tensor, repeated: int) -> Iterator[Frame]:
         """A replayed unit's frames, without those that the GOP before has shown."""
-        # place: the part's first frame, counted in the unit's frames.
+        # place: index of the part's first frame in the unit; negative if the GOP before has shown it
         place, wanted = -repeated, unit.frames
         for part in frames_of_latents(self._codec.prior.vae, latents):
             frames = part[max(0, -place) : max(0, wanted - place)]

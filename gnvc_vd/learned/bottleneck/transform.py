@@ -5,12 +5,12 @@
     ŷ ─Uᵀ─▶ ─inverse DCT─▶ blocks ─+ correction, in steps of the quantiser─▶ l̂, f
 
 DCT and U are orthonormal, so the squared error of slices is that of latents. Before training (`measure`), U is the
-principal components of 2×2 blocks, scales are the measured ones, and the correction is zero.
+principal components of 2×2 blocks, scales are the slices' standard deviations, and the correction is zero.
 
 A GOP is one rotation, or several of equal length, of which the last may be shorter. The lowest slice of a later
-rotation is predicted from the blocks before it, as if nothing moved, in float32; only the difference is coded. The
-prediction uses blocks before the correction: it is linear and cannot amplify errors, so machines whose floats differ
-in the last bit do not drift apart, whatever the precision of the correction.
+rotation is predicted, in float32, from the last latent's blocks of the rotation before, as if nothing moved; only the
+difference is coded. The prediction takes uncorrected blocks, so it is linear and cannot amplify errors: machines whose
+floats differ in the last bit do not drift apart, whatever the precision of the correction.
 """
 
 import hashlib
