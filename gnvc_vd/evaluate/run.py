@@ -153,7 +153,7 @@ def evaluate(
 
 
 def is_redundant(entry: CodecEntry) -> bool:
-    """Whether an entry repeats another: it turns refinement off, though its model would refine at none of its levels."""
+    """Whether an entry repeats another: it turns refinement off, though its model refines none of its levels."""
     ours = entry.ours
     if ours is None or ours.codec != "gnvc-vd" or ours.decode.get("no-refine") is not True:
         return False

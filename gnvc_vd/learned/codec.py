@@ -241,9 +241,7 @@ class GnvcVd:
         refinement = self.check(header, decoding.allow_other_weights or not pictures)
         if pictures and decoding.refine and refinement.steps and not self.refines:
             message = f"the header asks for {refinement.steps} steps of refinement"
-            raise BitstreamError(
-                f"{message}, and {self.name} was trained without a refiner (decode it with --no-refine)"
-            )
+            raise BitstreamError(f"{message}, and {self.name} was trained without a refiner (give --no-refine)")
         return GnvcVdDecoder(self, header, decoding, refinement)
 
     def check(self, header: Header, allow_other_weights: bool = False) -> Refinement:
