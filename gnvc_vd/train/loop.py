@@ -157,7 +157,7 @@ class Trainer:
         return batches(source, share, self.step, stop, self.loading)
 
     def _start(self, log: Log, clips: Sequence[Tensor], sources: Sources) -> None:
-        """Measure the latent codec's initial statistics if needed; with a budget, the duration of validating and saving."""
+        """Measure the latent codec's initial statistics if needed; with a budget, also time validation and saving."""
         begins = isinstance(self.stage, CodecStage) and self.stage.begin is not None
         if begins:
             self._measure_start(cast(CodecStage, self.stage), sources)
