@@ -38,26 +38,26 @@ from gnvc_vd.train.slurm import join_step
 from gnvc_vd.zeroshot.encoding import DEFAULT_ATOMS, DEFAULT_GOP, GvcEncodeOptions
 
 COLUMNS = ("name", "error", "frames", "width", "height", "bytes", "bpp", "kbps", "quality", "seconds", "decode_seconds")
-SHOWN = 10  # of the failures
-PATIENCE = timedelta(days=30)  # of processes whose share is done
+SHOWN = 10  # failures that are printed
+PATIENCE = timedelta(days=30)  # how long a process waits for the others when its share is done
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("manifest", type=Path, help="of scripts/prepare_data.py, or a folder of videos")
+    parser.add_argument("manifest", type=Path, help="manifest of scripts/prepare_data.py, or a folder of videos")
     parser.add_argument("out", type=Path)
     parser.add_argument("--codec", choices=["gnvc-vd", "gvc"], default="gnvc-vd")
-    parser.add_argument("--model", help="as of gnvc-vd encode (tiny)")
-    parser.add_argument("--split", choices=["train", "validation"], help="of the manifest (all)")
-    parser.add_argument("--quality", type=int, default=32, help="of GNVC-VD (32)")
-    parser.add_argument("--atoms", type=int, default=DEFAULT_ATOMS, help=f"of GVC ({DEFAULT_ATOMS})")
+    parser.add_argument("--model", help="as for gnvc-vd encode (tiny)")
+    parser.add_argument("--split", choices=["train", "validation"], help="only this split of the manifest (all)")
+    parser.add_argument("--quality", type=int, default=32, help="quality of GNVC-VD (32)")
+    parser.add_argument("--atoms", type=int, default=DEFAULT_ATOMS, help=f"atoms of GVC ({DEFAULT_ATOMS})")
     parser.add_argument("--gop", type=int, help=f"frames of a GOP ({DEFAULT_WINDOW}; gvc {DEFAULT_GOP})")
-    parser.add_argument("--frames", type=int, metavar="N", help="of each video, the first N")
+    parser.add_argument("--frames", type=int, metavar="N", help="only the first N of each video")
     parser.add_argument("--decoded", choices=["mkv", "mp4", "y4m", "none"], default="mkv", help="decoded videos (mkv)")
-    parser.add_argument("--steps", type=int, help="of refinement, for the decoder (as the stream says)")
+    parser.add_argument("--steps", type=int, help="refinement steps of the decoder (as the stream says)")
     parser.add_argument("--no-refine", dest="refine", action="store_false", help="decode without the refiner")
     parser.add_argument("--precision", choices=["auto", "bf16", "fp32"], default="auto", help="of the decoder (auto)")
-    parser.add_argument("--device", help="(one GPU for each process, else the CPU)")
+    parser.add_argument("--device", help="device of this process (one GPU for each, else the CPU)")
     arguments = parser.parse_args()
     try:
         join_step()

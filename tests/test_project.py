@@ -51,6 +51,10 @@ def test_an_issue_template_has_what_a_form_needs(name: str) -> None:
     assert any(part.get("validations", {}).get("required") for part in template["body"])
 
 
+def test_the_front_page_stays_short() -> None:
+    assert len((CHECKOUT / "README.md").read_text(encoding="utf-8").splitlines()) <= 120
+
+
 @pytest.mark.parametrize("page", PROSE, ids=lambda page: str(page.relative_to(CHECKOUT)))
 def test_prose_is_at_most_a_hundred_characters_wide(page: Path) -> None:
     """Code, tables, headings and what marks a table may be wider, and a line that is one word, command or link."""
