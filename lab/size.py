@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parents[1] / "gnvc_vd"
-BUDGET = 14_500  # lines of code in the whole package: 9,800 before a second codec, device material, a hub, Wan's size
+BUDGET = 14_550  # lines of code in the whole package: 9,800 before a second codec, device material, a hub, Wan's size
 DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 NO_CODE = {
     tokenize.COMMENT,

@@ -8,7 +8,7 @@ condition (B 20) ┴─cat─▶ patches ─▶ blocks ─▶ velocity (B 16 T h
 import logging
 
 import torch
-from diffusers import WanTransformer3DModel
+from diffusers.models.transformers.transformer_wan import WanTransformer3DModel
 from torch import Tensor, nn
 
 from gnvc_vd.backbone.encoders import CLIP_TOKENS

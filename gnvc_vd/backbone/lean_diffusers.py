@@ -1,21 +1,76 @@
-"""diffusers' models imported without the packages that stand beside them. For programs; a library must not.
+"""diffusers' models imported without what stands beside them and torch's compiler. For programs; a library must not.
 
 When diffusers is first imported it asks which of some packages are there, and from then on imports those with whatever
-is asked of it. Wan's two networks need none of them, and they take half the time. What diffusers was not shown it never
-sees later in that process, so its pipelines are of no use there.
+is asked of it; it lists all installed packages, reads the transformers of all its models, and marks classes for a
+compiler that takes longer to import than all the rest. Wan's networks need none of that. What diffusers was not shown
+it never sees later in that process, so its pipelines are of no use there.
 """
 
+import importlib.metadata
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from types import ModuleType
+from typing import Any, ClassVar
+from unittest.mock import patch
+
+import torch
+from torch.overrides import TorchFunctionMode
 
 BESIDE = ("accelerate", "peft", "scipy", "torchvision", "transformers")
+COMPILER, TRANSFORMERS = "torch._dynamo", "diffusers.models.transformers"
 
 
 def import_diffusers(lean: bool) -> None:
-    """Import diffusers, lean or as it is. If it is imported already, nothing changes."""
-    hidden = {name: None for name in BESIDE if lean and not {name, "diffusers"} & sys.modules.keys()}
-    sys.modules |= hidden  # type: ignore[arg-type]  # None is how Python says that there is no such module
+    """Import diffusers' Wan transformers, lean or as they are. If diffusers is imported already, nothing changes."""
+    if not lean or "diffusers" in sys.modules:
+        import diffusers.models.transformers.transformer_wan_vace  # what all its models are built on, too
+
+        return
+    home = find_spec("diffusers")
+    folders = [f"{home}/models/transformers" for home in (home and home.submodule_search_locations) or ()]
+    stand_ins = {
+        COMPILER: _module(COMPILER, allow_in_graph=_unmarked, disable=_unmarked),
+        TRANSFORMERS: _module(TRANSFORMERS, __path__=folders),  # a package whose modules are imported one by one
+        **dict.fromkeys(BESIDE),  # None is how Python says that there is no such module
+    }
+    stand_ins = {name: one for name, one in stand_ins.items() if name not in sys.modules}
+    sys.modules |= stand_ins  # type: ignore[arg-type]
     try:
-        import diffusers.models.modeling_utils  # noqa: F401 - what all its models are built on
+        with patch.object(importlib.metadata, "packages_distributions", dict):
+            import diffusers.models.transformers.transformer_wan_vace  # noqa: F401
     finally:
-        for name in hidden:
+        for name in stand_ins:
             del sys.modules[name]
+
+
+@contextmanager
+def without_values() -> Iterator[None]:
+    """Build modules on the meta device, so that a wrong size is found before any memory is taken for it."""
+    with torch.device("meta"), _SmallTables():
+        yield
+
+
+class _SmallTables(TorchFunctionMode):
+    """Rotary tables, made of ranges, are in no file and get their values; drawn tables, which are, none.
+
+    Both are made on the CPU: of all functions these two have torch's compiler imported on the meta device.
+    """
+
+    made_by: ClassVar = {torch.arange: torch.arange, torch.randn: torch.zeros}
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        place = {"device": "cpu"} if function in self.made_by else {}
+        return self.made_by.get(function, function)(*args, **(kwargs or {}) | place)
+
+
+def _module(name: str, **members: object) -> ModuleType:
+    module = ModuleType(name)
+    vars(module).update(members)
+    return module
+
+
+def _unmarked(function: Any = None, *_: object, **__: object) -> Any:
+    """A mark for the compiler that leaves a function or class as it is."""
+    return _unmarked if function is None else function

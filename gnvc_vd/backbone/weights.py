@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from gnvc_vd.backbone.encoders import IMAGE_ENCODER, ImageEncoder, NoTextEncoderError, embed
 from gnvc_vd.backbone.folder import BackboneReference, ModelDescription, check_sizes, write_description
-from gnvc_vd.backbone.lean_diffusers import import_diffusers
+from gnvc_vd.backbone.lean_diffusers import import_diffusers, without_values
 from gnvc_vd.backbone.light_vae import LightVae
 from gnvc_vd.backbone.sources import DIT_FILE, EMPTY_PROMPT, VAE_FILE, Tensors, WeightSource, fill, find, from_seed
 from gnvc_vd.backbone.streaming import ENCODER_PARTS, VideoVae
@@ -184,8 +184,6 @@ def _dit(source: WeightSource, options: Options) -> "WanDit":
         return WanDit(build_dit(source.dit), source.dit, source.text().float(), options.attention)
 
     dit = _with_weights(build, source.dit_tensors, RANDOM_DIT_SEED, source.where)
-    config = dit.model.config  # rotary tables are not in files, and have no values on the meta device
-    dit.model.rope = type(dit.model.rope)(config.attention_head_dim, config.patch_size, config.rope_max_seq_len)
     for name, parameter in dit.model.named_parameters():
         parameter.data = parameter.data.to(torch.float32 if keep_in_float32(name) else options.transformer)
     return dit
@@ -198,7 +196,7 @@ def _with_weights(build: Callable[[], M], tensors: Callable[[], Tensors] | None,
             torch.manual_seed(seed)
             made = build()
     else:
-        with torch.device("meta"):  # so that a wrong size is found before any memory is taken for it
+        with without_values():
             made = build()
         fill(cast(nn.Module, made.model), tensors(), where)
     return made.eval().requires_grad_(False)

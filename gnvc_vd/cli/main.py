@@ -7,12 +7,14 @@ traceback. Heavy modules are imported by the commands that need them, so that --
 
 import argparse
 import errno
+import gc
 import io
 import json
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from fractions import Fraction
 from functools import partial
@@ -94,10 +96,22 @@ def _raw(arguments: argparse.Namespace) -> "RawVideo | None":
     return RawVideo(width, height, arguments.fps or Fraction(25), arguments.pix)
 
 
-def _codec_of(arguments: argparse.Namespace) -> "Callable[[Header], Codec[Any]]":
-    from gnvc_vd.codecs.load import load_for
+@contextmanager
+def _loading() -> Iterator[None]:
+    """What loading makes stays: it is searched for garbage neither meanwhile, a tenth of a short call, nor later."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
 
+
+def _codec_of(arguments: argparse.Namespace) -> "Callable[[Header], Codec[Any]]":
+    @_loading()
     def load(header: "Header") -> "Codec[Any]":
+        from gnvc_vd.codecs.load import load_for
+
         gvc.check_size(header, arguments.max_pixels)
         return _ready(load_for(header, arguments.model, arguments.still_weights, _options()), arguments)
 
@@ -162,6 +176,7 @@ def _speed(done: "EncodeResult | DecodeResult") -> str:
     return f"{done.loading_seconds:.2f} s of loading, then {done.frames / done.seconds:.2f} frames/s"
 
 
+@_loading()
 def _encoder(arguments: argparse.Namespace, height: int) -> "tuple[Codec[Any], Any]":
     """The codec and its encoder settings, for pictures of this height."""
     import torch
@@ -230,6 +245,7 @@ class DecoderLoader:
     def __init__(self, arguments: argparse.Namespace) -> None:
         self.arguments = arguments
 
+    @_loading()
     def __call__(self, header: "Header") -> "Codec[Any]":
         import torch
 

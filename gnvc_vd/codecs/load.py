@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from gnvc_vd.backbone.folder import DESCRIPTION, CodecReference, check_file, read_description, write_description
+from gnvc_vd.backbone.lean_diffusers import without_values
 from gnvc_vd.backbone.sources import fill, model_folder, read_tensors
 from gnvc_vd.backbone.weights import Backbone, Options, load_backbone, save_backbone
 from gnvc_vd.bitstream import CodecId, Header
@@ -27,13 +28,11 @@ from gnvc_vd.learned.bottleneck.kinds import bottleneck_of
 from gnvc_vd.learned.bottleneck.schema import pack_tensors, stored_names, stored_tensors, unpack_tensors
 from gnvc_vd.learned.codec import EncodeOptions, GnvcVd, shown_identity_of
 from gnvc_vd.presets import PRESETS, RANDOM_SEED, AdaptorPreset
-from gnvc_vd.zeroshot.codec import Gvc
-from gnvc_vd.zeroshot.encoding import GvcEncodeOptions
-from gnvc_vd.zeroshot.parameters import Parameters
-from gnvc_vd.zeroshot.stills import Factorized
 
 if TYPE_CHECKING:
     from gnvc_vd.learned.refine.refiner import Refiner
+    from gnvc_vd.zeroshot.codec import Gvc
+    from gnvc_vd.zeroshot.encoding import GvcEncodeOptions
 
 DEFAULT_MODEL = "tiny"  # it comes with the package
 CODEC_FILE, ADAPTOR_FILE = "codec.safetensors", "adaptor.safetensors"
@@ -45,7 +44,7 @@ def load(name: str | Path | None = None, options: Options | None = None) -> Gnvc
     backbone, folder = load_backbone(name, options), model_folder(name)
     reference = _reference(folder)
     if reference is not None:
-        with torch.device("meta"):
+        with without_values():
             bottleneck = bottleneck_of(reference.bottleneck, reference.thrift)
         states = _codec_states(folder, reference, bottleneck)
         fill(bottleneck, states[CODEC_FILE], str(folder), stored_names(bottleneck))
@@ -71,12 +70,15 @@ def highest_refined_quality(name: str | Path | None = None) -> int:
 
 def load_gvc(
     name: str | Path | None = None, options: Options | None = None, still_weights: str | Path | None = None
-) -> Gvc:
+) -> "Gvc":
     """Load GVC, the zero-shot codec, from a preset name, folder or hub id; it needs a backbone alone.
 
     Args:
         still_weights: weights of a learned codec for given frames, used instead of AV1.
     """
+    from gnvc_vd.zeroshot.codec import Gvc
+    from gnvc_vd.zeroshot.stills import Factorized
+
     stills = None if still_weights is None else Factorized(Path(still_weights))
     return Gvc(load_backbone(name or DEFAULT_MODEL, options), stills)
 
@@ -86,13 +88,15 @@ def load_for(
     name: str | Path | None = None,
     still_weights: str | Path | None = None,
     options: Options | None = None,
-) -> Codec[EncodeOptions] | Codec[GvcEncodeOptions]:
+) -> "Codec[EncodeOptions] | Codec[GvcEncodeOptions]":
     """Load the codec for a stream with this header; still weights are used only if the header asks for them.
 
     Args:
         options: for GVC, whose decoder follows its encoder's floats, none that change them.
     """
     if header.codec is CodecId.GVC:
+        from gnvc_vd.zeroshot.parameters import Parameters
+
         stills = Parameters.parse(header.parameters).still
         return load_gvc(name, options, None if stills == "av1" else still_weights)
     if still_weights is not None:

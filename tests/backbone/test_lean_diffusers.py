@@ -15,7 +15,7 @@ sizes = preset("nano")
 backbone = random_backbone(sizes, Options(lean=sys.argv[1] == "lean"))
 x = torch.randn(1, 16, 3, 4, 4, generator=torch.Generator().manual_seed(1))
 backbone.dit
-beside = sorted({"peft", "transformers", "accelerate"} & set(sys.modules))
+beside = sorted({"peft", "transformers", "accelerate", "torch._dynamo"} & set(sys.modules))
 from gnvc_vd.learned.refine.refiner import Refiner
 torch.manual_seed(2)
 refiner = Refiner(backbone.dit, replace(sizes.adaptor, lora_rank=2), 8)
@@ -36,5 +36,23 @@ def velocities(how: str) -> tuple[list[str], list[float]]:
 @pytest.mark.slow
 def test_velocities_are_those_of_diffusers_as_it_is() -> None:
     (lean, quick), (stock, wanted) = velocities("lean"), velocities("stock")
-    assert lean == [] and stock == ["accelerate", "peft", "transformers"]
+    assert lean == [] and stock == ["accelerate", "peft", "torch._dynamo", "transformers"]
     assert quick == wanted and len(set(wanted)) > 700  # not all alike
+
+
+REST = """
+from gnvc_vd.backbone.lean_diffusers import import_diffusers
+import_diffusers(lean=True)
+import diffusers, importlib.metadata, sys
+assert diffusers.AutoencoderKLWan and diffusers.WanTransformer3DModel and diffusers.FluxTransformer2DModel
+assert importlib.metadata.packages_distributions()["torch"] == ["torch"]
+assert not [name for name, module in sys.modules.items() if module is None]
+import torch
+print(torch.compile(lambda x: 2 * x, backend="eager")(torch.ones(1)).item())
+"""
+
+
+@pytest.mark.slow
+def test_what_was_hidden_is_there_again_after_the_import() -> None:
+    done = subprocess.run([sys.executable, "-c", REST], capture_output=True, text=True, check=False)
+    assert done.stdout == "2.0\n", done.stderr

@@ -12,10 +12,12 @@ SHIPPED = Path(gnvc_vd.__file__).parent / "assets"
 CLIP = SHIPPED / "clips/bunny.mp4"
 STREAM = Path(__file__).parents[1] / "golden/tiny.gnvc"  # of a quality that is refined
 HEAVY = {  # a tenth of a second each, or more
-    *("numpy", "av", "torch", "torch._dynamo", "torch._inductor", "sympy", "diffusers", "transformers", "peft"),
-    *("accelerate", "torchvision", "compressai", "scipy", "cv2", "matplotlib", "hydra", "wandb", "lpips"),
+    *("numpy", "av", "torch", "torch._dynamo", "torch._inductor", "torch.fx.experimental.symbolic_shapes", "sympy"),
+    *("diffusers", "transformers", "peft", "accelerate", "torchvision", "compressai", "scipy", "cv2", "matplotlib"),
+    *("hydra", "wandb", "lpips", "pandas", "PIL", "huggingface_hub", "requests", "yaml", "onnx", "triton"),
+    *("diffusers.models.transformers", "diffusers.models.autoencoders", "gnvc_vd.zeroshot.codec"),
 }
-REFINING = {"torch._dynamo", "torch._inductor", "sympy", "diffusers"}  # what diffusers cannot do without
+REFINING = {"diffusers", "huggingface_hub", "requests", "yaml", "PIL"}  # diffusers, and what it cannot do without
 
 
 def imported(*arguments: object) -> set[str]:

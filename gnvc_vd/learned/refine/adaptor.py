@@ -11,9 +11,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from diffusers import WanTransformer3DModel, WanVACETransformer3DModel
+from diffusers.models.transformers.transformer_wan import WanTransformer3DModel
+from diffusers.models.transformers.transformer_wan_vace import WanVACETransformer3DModel
 from torch import Tensor
 
+from gnvc_vd.backbone.lean_diffusers import without_values
 from gnvc_vd.backbone.sources import read_tensors, shards
 from gnvc_vd.common import strict
 from gnvc_vd.common.strict import require
@@ -83,7 +85,7 @@ def start_from_vace(model: WanVACETransformer3DModel, folder: Path) -> None:
 
 def _empty(base: WanTransformer3DModel, layers: Sequence[int], channels: int) -> WanTransformer3DModel:
     config = {name: value for name, value in dict(base.config).items() if not name.startswith("_")}
-    with torch.device("meta"):
+    with without_values():
         if not layers:
             return WanTransformer3DModel(**config)
         # diffusers requires layer 0 in the list, but its constructor uses the list's length alone; its forward uses
