@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parents[1] / "gnvc_vd"
-BUDGET = 14_550  # lines of code in the whole package: 9,800 before a second codec, device material, a hub, Wan's size
+# 9,800 before a second codec, device material, a hub, Wan's size; 30 for reading only the own rows of sharded weights
+BUDGET = 14_600  # lines of code in the whole package
 DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 NO_CODE = {
     tokenize.COMMENT,

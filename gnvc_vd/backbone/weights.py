@@ -34,13 +34,14 @@ class Options:
     """Options for computing. Every option whose results differ from diffusers' is named here.
 
     Args:
-        vae_encoder, vae_decoder, transformer: dtype of their weights and computations.
+        vae_encoder, vae_decoder, transformer: dtype of their weights and computations. None leaves a transformer as
+            stored, mapped to its files, for a caller who makes the copies (train/setup.py).
         lean: import diffusers without the packages beside it (lean_diffusers.py): programs, which start sooner so.
     """
 
     vae_encoder: torch.dtype = torch.float32
     vae_decoder: torch.dtype = torch.float32
-    transformer: torch.dtype = torch.float32
+    transformer: torch.dtype | None = torch.float32
     kernels: Literal["auto", "stock"] = "auto"  # convolution kernels of Wan's VAE
     tiling: Tiling | Literal["auto"] | None = None  # for Wan's VAE; the light VAE needs no tiles
     attention: str = "native"  # diffusers' name for a kernel ("native", "flash", "sage", …)
@@ -184,8 +185,11 @@ def _dit(source: WeightSource, options: Options) -> "WanDit":
         return WanDit(build_dit(source.dit), source.dit, source.text().float(), options.attention)
 
     dit = _with_weights(build, source.dit_tensors, RANDOM_DIT_SEED, source.where)
-    for name, parameter in dit.model.named_parameters():
-        parameter.data = parameter.data.to(torch.float32 if keep_in_float32(name) else options.transformer)
+    if options.transformer is not None:
+        for name, parameter in dit.model.named_parameters():
+            kind = torch.float32 if keep_in_float32(name) else options.transformer
+            # One after another; in float32 files stay mapped, else the last copy lets go of them.
+            parameter.data = parameter.data.to(kind, copy=options.transformer != torch.float32)
     return dit
 
 

@@ -133,6 +133,8 @@ def save(codec: GnvcVd, folder: Path, name: str, half: bool = False, location: s
 def start_from(name: str, bottleneck: Bottleneck, refiner: "Refiner") -> bool:
     """Copy a model's trained codec into `bottleneck`, and its adaptor into `refiner` if the layers are the same.
 
+    The adaptor is then in float32, for training.
+
     Returns:
         False if the model has no trained codec.
     """
@@ -145,7 +147,7 @@ def start_from(name: str, bottleneck: Bottleneck, refiner: "Refiner") -> bool:
     states = _codec_states(folder, reference, bottleneck)
     fill(bottleneck, states[CODEC_FILE], str(folder), stored_names(bottleneck))
     if reference.adaptor == refiner.preset:
-        refiner.load_adaptor(states[ADAPTOR_FILE], str(folder))
+        refiner.load_adaptor(states[ADAPTOR_FILE], str(folder), torch.float32)
     return True
 
 
@@ -168,7 +170,7 @@ def _assemble(
 
         from gnvc_vd.learned.refine.refiner import Refiner
 
-        made = Refiner(dit, preset, bottleneck.preset.features)
+        made = Refiner(dit, preset, bottleneck.preset.features, copies=adaptor is None)
         if adaptor is not None:
             made.load_adaptor(adaptor, where)
         return made.requires_grad_(False)

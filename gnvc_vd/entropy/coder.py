@@ -10,6 +10,7 @@ the decoder counts the bits of its symbols: it stops once they exceed the payloa
 
 import importlib
 import sys
+from array import array
 from collections.abc import Iterator
 from importlib.machinery import PathFinder
 from importlib.util import find_spec, module_from_spec
@@ -64,9 +65,10 @@ class Encoder:
     def put(self, values: Integers, indexes: Integers) -> None:
         """Encode values, each with the table of its index."""
         reach = self._tables.reach[indexes]
-        near = np.clip(values, -(reach + 1), reach + 1)
-        self._put(near + reach + 1, indexes, self._tables)
-        far = np.abs(near) > reach
+        last = 2 * reach + 2
+        near = np.minimum(np.maximum(values + (reach + 1), 0), last)
+        self._put(near, indexes, self._tables)
+        far = (near == 0) | (near == last)
         if far.any():
             self._escape(np.minimum(np.abs(values[far]), LIMIT) - reach[far])
 
@@ -88,7 +90,7 @@ class Encoder:
         self._symbols += len(symbols)
         self.bits += float(tables.bits[tables.first[indexes] + symbols].sum())
         self._rans.encode_with_indexes(
-            symbols.tolist(), indexes.tolist(), tables.cumulative, tables.sizes, tables.offsets
+            _sequence(symbols), _sequence(indexes), tables.cumulative, tables.sizes, tables.offsets
         )
 
 
@@ -106,8 +108,9 @@ class Decoder:
 
     def get(self, indexes: Integers) -> Integers:
         reach = self._tables.reach[indexes]
-        near = self._get(indexes, self._tables) - reach - 1
-        far = np.abs(near) > reach
+        moved = self._get(indexes, self._tables)
+        far = (moved == 0) | (moved == 2 * reach + 2)
+        near = moved - (reach + 1)
         if far.any():
             near[far] = np.sign(near[far]) * (reach[far] + self._read_escapes(int(far.sum())))
         return near
@@ -134,13 +137,25 @@ class Decoder:
         symbols = np.zeros(len(indexes), dtype=np.int64)
         for start in range(0, len(indexes), STEP):
             part = indexes[start : start + STEP]
-            decoded = self._rans.decode_stream(part.tolist(), tables.cumulative, tables.sizes, tables.offsets)
-            symbols[start : start + STEP] = decoded
+            decoded = self._rans.decode_stream(_sequence(part), tables.cumulative, tables.sizes, tables.offsets)
+            symbols[start : start + STEP] = _array(decoded)
             self.bits += float(tables.bits[tables.first[part] + symbols[start : start + STEP]].sum())
             if self.bits > self._size:
                 raise DamagedPayloadError("the payload ends before its symbols do")
         self._symbols += len(indexes)
         return symbols
+
+
+def _sequence(numbers: Integers) -> "array[int]":
+    """Numbers as compressai takes them, which is any sequence; a list of them would take as long as coding them."""
+    return array("i", numbers.astype(np.int32).tobytes())
+
+
+def _array(numbers: list[int]) -> NDArray[np.generic]:
+    try:
+        return np.frombuffer(bytearray(numbers), np.uint8)  # far faster than numpy reads a list
+    except ValueError:  # one is above 255
+        return np.fromiter(numbers, np.int64, len(numbers))
 
 
 def _chunks(lengths: Integers) -> Iterator[tuple[NDArray[np.bool_], int, Integers]]:

@@ -125,8 +125,8 @@ def load_run(
         raise GnvcError(f"{taken or run / CHECKPOINTS}: no checkpoint there")
     state = strict.parse(State, strict.read_object(taken / STATE), str(taken / STATE))
     rate = training.rate if thrift is None else replace(training.rate, thrift=thrift)
-    model = replace(training.model, bfloat16=False)
-    stage = build(replace(training, model=model, stage=training.stage.without_perceptual(), rate=rate))
+    model, run_alone = replace(training.model, bfloat16=False), replace(training.run, shard=False)
+    stage = build(replace(training, model=model, stage=training.stage.without_perceptual(), rate=rate, run=run_alone))
     if isinstance(stage, CodecStage):
         stage.resume_start(run)
     fill(trained_parameters(stage), taken / (EMA if which == "averaged" else WEIGHTS))

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -19,19 +20,42 @@ from gnvc_vd.train.stages.codec_stage import CodecStage
 from gnvc_vd.train.stages.prior_stage import PriorStage
 from gnvc_vd.train.stages.vae_stage import VaeStage
 
+if TYPE_CHECKING:
+    from gnvc_vd.backbone.dit import WanDit
+
 AnyStage = VaeStage | PriorStage | CodecStage
 STAGES: dict[str, type[AnyStage]] = {"vae": VaeStage, "prior": PriorStage, "codec": CodecStage}
 
 
 def build(training: Training) -> AnyStage:
-    """Build the stage of a training on its backbone, with the parameters of its groups trainable."""
+    """Build the stage of a training on its backbone, with the parameters of its groups trainable.
+
+    With run.shard the transformer's parameters are still those of its files, mapped into memory and shared by base and
+    adaptor: `shard` copies what a process keeps.
+    """
     model, phase = training.model, training.stage.phase
     backbone = backbone_of(replace(model, bfloat16=False) if phase == "vae" else model)  # a VAE trains in float32
     torch.manual_seed(training.seed)
     stage = STAGES[phase](training, backbone)
     for name, parameter in stage.named_parameters():
         parameter.requires_grad_(group_of(name) in training.stage.groups)
+    if not (isinstance(stage, VaeStage) or training.run.shard):
+        for name, parameter in dit_of(stage).model.named_parameters():
+            parameter.data = parameter.data.to(kept_type(name, model))
     return stage.train()
+
+
+def dit_of(stage: PriorStage | CodecStage) -> "WanDit":
+    """The transformer that computes in a stage, with the adaptor if there is one."""
+    return stage.refiner.dit if isinstance(stage, CodecStage) else stage.dit
+
+
+def kept_type(name: str, model: Model) -> torch.dtype:
+    """The dtype in which a training keeps a parameter of its transformer: float32 for all that an adaptor trains."""
+    from gnvc_vd.backbone.dit import keep_in_float32
+    from gnvc_vd.learned.refine.adaptor import is_trained
+
+    return torch.bfloat16 if model.bfloat16 and not (keep_in_float32(name) or is_trained(name)) else torch.float32
 
 
 def group_of(name: str) -> str | None:
@@ -51,7 +75,7 @@ def backbone_of(model: Model) -> Backbone:
     """The frozen backbone that a training starts from."""
     kind = torch.bfloat16 if model.bfloat16 else torch.float32
     # The VAE's encoder stays in float32, as in a codec.
-    sizes, options = preset(model.name), Options(vae_decoder=kind, transformer=kind)
+    sizes, options = preset(model.name), Options(vae_decoder=kind, transformer=None)
     random = model.start is None and sizes.source is None
     start = random_backbone(sizes, options) if random else load_backbone(model.start or sizes.name, options)
     return start if model.light_decoder is None else with_light_decoder(start, model.light_decoder)

@@ -24,8 +24,9 @@ from torch.nn.parallel import DistributedDataParallel
 from gnvc_vd.backbone.dit import keep_in_float32
 from gnvc_vd.conventions import UsageError
 from gnvc_vd.learned.refine.adaptor import LORA
-from gnvc_vd.train.setup import AnyStage
-from gnvc_vd.train.stages.codec_stage import CodecStage
+from gnvc_vd.train.ema import scatter_into
+from gnvc_vd.train.settings import Model
+from gnvc_vd.train.setup import AnyStage, dit_of, kept_type
 from gnvc_vd.train.stages.vae_stage import VaeStage
 
 
@@ -45,10 +46,10 @@ def shard(stage: AnyStage, accelerator: Accelerator, replicas: int = 1) -> nn.Mo
         )
     if isinstance(stage, VaeStage):
         raise UsageError("run.shard divides a transformer over processes, and a VAE has none")
-    dit = stage.refiner.dit if isinstance(stage, CodecStage) else stage.dit
+    dit = dit_of(stage)
     # The backbone's own shares the refiner's parameters, and would keep them whole.
     stage.backbone.dit, stage.backbone.load_dit = dit, lambda: dit
-    _divide(dit.model, accelerator, replicas)
+    _divide(dit.model, stage.settings.model, accelerator, replicas)
     for tensor in chain(stage.parameters(), stage.buffers()):
         if not isinstance(tensor, DTensor):
             tensor.data = tensor.data.to(accelerator.device)
@@ -64,7 +65,8 @@ def is_divided(name: str, parameter: nn.Parameter) -> bool:
     return name.endswith(".weight") and parameter.ndim > 1 and not keep_in_float32(name) and LORA not in name
 
 
-def _divide(model: nn.Module, accelerator: Accelerator, replicas: int) -> None:
+def _divide(model: nn.Module, settings: Model, accelerator: Accelerator, replicas: int) -> None:
+    """Divide block by block. Of a matrix that is mapped to a file, a process reads the rows that it keeps."""
     shape = (replicas, accelerator.num_processes // replicas)
     mesh = init_device_mesh(accelerator.device.type, shape, mesh_dim_names=("replicas", "parts"))
     mesh = mesh["parts"] if replicas == 1 else mesh
@@ -72,7 +74,17 @@ def _divide(model: nn.Module, accelerator: Accelerator, replicas: int) -> None:
     policy = MixedPrecisionPolicy(half, reduce_dtype=torch.float32, cast_forward_inputs=False)  # autocast casts those
     # FSDP fears that someone writes into what a block returned, a view; nobody does.
     warnings.filterwarnings("ignore", r"FSDP2-wrapped module .* returned a view tensor")
+    kinds = {parameter: kept_type(name, settings) for name, parameter in model.named_parameters()}
     whole = {parameter for name, parameter in model.named_parameters() if not is_divided(name, parameter)}
+    divided = kinds.keys() - whole
+    for parameter in whole:
+        parameter.data = parameter.data.to(accelerator.device, kinds[parameter], copy=True)
     blocks = [block for name, block in model.named_modules() if name.rpartition(".")[0] in ("blocks", "vace_blocks")]
     for part in [*blocks, model]:  # divided again behind every use, so that whoever looks finds the parts
+        stored = {name: one.data for name, one in part.named_parameters() if one in divided}
+        for name, value in stored.items():
+            one = part.get_parameter(name)  # pages that nobody writes take no memory
+            one.data = torch.empty(value.shape, dtype=kinds[one], device=accelerator.device)
         fully_shard(part, mesh=mesh, reshard_after_forward=True, mp_policy=policy, ignored_params=whole)
+        for name, value in stored.items():
+            scatter_into(part.get_parameter(name), value)

@@ -1,5 +1,6 @@
 """Weights load from every layout to the same numbers, and hostile folders are refused in a sentence."""
 
+import gc
 import json
 import pickle
 from dataclasses import replace
@@ -109,6 +110,20 @@ def test_bfloat16_is_near_and_keeps_what_wan_keeps_in_float32(nano: Backbone) ->
     assert 0 < (low.dit.velocity(x, 0.3) - nano.dit.velocity(x, 0.3)).abs().max() < 0.1
     assert low.dit.model.scale_shift_table.dtype == torch.float32
     assert low.dit.model.proj_out.weight.dtype == torch.bfloat16
+
+
+def test_a_transformer_in_bfloat16_leaves_no_float32_file_mapped(nano: Backbone, folder: Path) -> None:
+    def is_mapped() -> bool:
+        return str(folder / "dit.safetensors") in Path("/proc/self/maps").read_text()
+
+    exact = load_backbone(folder)
+    assert torch.equal(exact.dit.model.proj_out.weight, nano.dit.model.proj_out.weight) and is_mapped()
+    del exact
+    low = load_backbone(folder, Options(transformer=torch.bfloat16))
+    assert torch.equal(low.dit.model.proj_out.weight, nano.dit.model.proj_out.weight.bfloat16())
+    assert torch.equal(low.dit.model.scale_shift_table, nano.dit.model.scale_shift_table)
+    gc.collect()
+    assert not is_mapped()
 
 
 @pytest.mark.parametrize(

@@ -5,12 +5,14 @@ import json
 import re
 import shutil
 import weakref
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -20,20 +22,26 @@ from safetensors.torch import load_file
 from torch import nn
 from torch.distributed.tensor import DTensor, Replicate, Shard
 from torch.testing._internal.distributed.fake_pg import FakeStore
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
-from gnvc_vd.backbone.dit import build_dit
+from gnvc_vd.backbone.dit import build_dit, keep_in_float32
+from gnvc_vd.backbone.sources import DIT_FILE, read_tensors
+from gnvc_vd.backbone.weights import Options, load_backbone, random_backbone, save_backbone
 from gnvc_vd.codecs.load import load
 from gnvc_vd.conventions import UsageError
-from gnvc_vd.presets import preset
+from gnvc_vd.presets import AdaptorPreset, preset
 from gnvc_vd.train import loop
 from gnvc_vd.train.checkpoint import EMA
-from gnvc_vd.train.ema import Ema, scatter_into
+from gnvc_vd.train.ema import Ema, own_rows, scatter_into
 from gnvc_vd.train.export import export
 from gnvc_vd.train.log import FIGURES, read_figures
 from gnvc_vd.train.loop import Trainer, train
 from gnvc_vd.train.settings import RunSettings
-from gnvc_vd.train.setup import build
+from gnvc_vd.train.setup import build, dit_of
 from gnvc_vd.train.sharding import is_divided, shard
+from gnvc_vd.train.stages.codec_stage import CodecStage
+from tests.train import loading
 from tests.train.runs import clips, equal, newest, tensors, torchrun, training
 from tests.train.sharded import LATENT, RUNS, SEEN
 
@@ -84,6 +92,74 @@ def test_a_process_holds_half_of_every_matrix_and_no_whole_one_is_left() -> None
         assert isinstance(one, DTensor) == divided, name
         if isinstance(one, DTensor):
             assert 2 * one.to_local().numel() == sizes[name], name
+
+
+class Reads(TorchDispatchMode):
+    """How many bytes of each stored tensor are read by anything but a view of them."""
+
+    def __init__(self, stored: dict[str, torch.Tensor]) -> None:
+        super().__init__()
+        self.names = {one.untyped_storage().data_ptr(): name for name, one in stored.items()}
+        self.bytes = Counter[str]()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if not func.is_view and func.overloadpacket not in (torch.ops.aten.detach, torch.ops.aten.new_zeros):
+            for one in tree_leaves((args, kwargs)):
+                if isinstance(one, torch.Tensor) and one.untyped_storage().data_ptr() in self.names:
+                    self.bytes[self.names[one.untyped_storage().data_ptr()]] += one.numel() * one.element_size()
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("rank", [0, 2])
+@pytest.mark.parametrize("layers", [(), (1,)])
+def test_a_process_reads_of_the_files_what_it_keeps(
+    rank: int, layers: tuple[int, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows of matrices, once for the base and once for the adaptor that begins as copies of its blocks."""
+    save_backbone(random_backbone(preset("nano")), tmp_path / "model", "saved")
+    told, seen = training("latent"), {}
+    model = replace(told.model, start=str(tmp_path / "model"), bfloat16=True)
+    told = replace(told, model=model, adaptor=AdaptorPreset(layers), run=replace(told.run, shard=True))
+
+    def note(files: Sequence[Path]) -> dict[str, torch.Tensor]:
+        tensors = read_tensors(files)
+        seen.update(tensors if files[0].name == DIT_FILE else {})
+        return tensors
+
+    monkeypatch.setattr("gnvc_vd.backbone.sources.read_tensors", note)
+    _ = load_backbone(tmp_path / "model").dit  # imports, before what is counted
+    with one_of(3, rank):
+        reads = Reads({})
+        seen.clear()
+        with reads:
+            backbone = load_backbone(tmp_path / "model", Options(transformer=None))
+            monkeypatch.setattr("gnvc_vd.train.setup.load_backbone", lambda *_: backbone)
+            _ = backbone.dit
+            reads.names = Reads(seen).names
+            stage = build(told)
+            shard(stage, accelerator(3))
+        wanted = Counter[str]()
+        for name, one in seen.items():
+            copied = 1 + any(name.startswith(f"blocks.{layer}.") for layer in layers)
+            rows = one.chunk(3)[rank : rank + 1] if is_divided(name, cast(nn.Parameter, one)) else [one]
+            wanted[name] = copied * sum(part.numel() * part.element_size() for part in rows)
+        assert reads.bytes == +wanted
+        for name, one in dit_of(cast(CodecStage, stage)).model.named_parameters():
+            if name in seen:
+                kept = seen[name] if keep_in_float32(name) else seen[name].bfloat16()
+                part = kept[own_rows(one)] if isinstance(one, DTensor) else kept
+                assert own(one).dtype == part.dtype and torch.equal(own(one), part), name
+
+
+@pytest.mark.slow
+def test_a_process_never_holds_a_whole_transformer(tmp_path: Path) -> None:
+    """Of 430 MB, base in bfloat16 and adaptor in float32, a process of two had 460 MB while each loaded it whole."""
+    save_backbone(random_backbone(loading.sizes()), tmp_path / "model", "saved")
+    torchrun("tests.train.loading", tmp_path / "model", tmp_path / "run")
+    for rank in (0, 1):
+        took = json.loads((tmp_path / f"{rank}.json").read_text())
+        assert took["compared"] > 200 and not took["wrong"]
+        assert took["private"] < 0.7 * took["whole"], took
 
 
 @pytest.mark.parametrize("rank", [3, 4, 5])  # of the second machine

@@ -8,7 +8,6 @@ import hashlib
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -22,7 +21,6 @@ from gnvc_vd.entropy.integer import REACH, WEIGHT_REACH, IntegerConv
 from gnvc_vd.learned.bottleneck.networks import DecodedLatent
 from gnvc_vd.learned.bottleneck.symbol_coding import Coders, Uniform
 
-new_hash = partial(hashlib.blake2b, digest_size=4)  # symbol hash
 LAYER_BOUNDS = {  # bounds of the integers that decide symbols, by the last part of their name
     "weight_integers": (-WEIGHT_REACH, WEIGHT_REACH),
     "bias_integers": (-(1 << 50), 1 << 50),
@@ -32,6 +30,20 @@ LAYER_BOUNDS = {  # bounds of the integers that decide symbols, by the last part
     "table_frequencies": (0, TOTAL),
     "frozen": (1, 1),
 }
+
+
+class SymbolHashes:
+    """Hashes of the symbols of each clip, in the same byte order on every machine; they leave a device at the end."""
+
+    def __init__(self) -> None:
+        self._parts: list[Tensor] = []
+
+    def update(self, symbols: Tensor) -> None:
+        self._parts.append(symbols.flatten(1).int())
+
+    def digests(self) -> list[bytes]:
+        clips = torch.cat(self._parts, dim=1).cpu().numpy()
+        return [hashlib.blake2b(clip.tobytes(), digest_size=4).digest() for clip in clips]
 
 
 class BottleneckOutput(NamedTuple):
@@ -110,7 +122,7 @@ class Bottleneck(nn.Module):
     def _code(
         self,
         coders: Coders,
-        hashes: "list[hashlib.blake2b]",
+        hashes: SymbolHashes,
         size: Sequence[int],
         quality: Sequence[int],
         rotation: int,
@@ -162,10 +174,10 @@ class Bottleneck(nn.Module):
         if reason:
             raise UsageError(reason)
         tables = self._tables()
-        encoders, hashes = [Encoder(tables) for _ in latents], [new_hash() for _ in latents]
+        encoders, hashes = [Encoder(tables) for _ in latents], SymbolHashes()
         decoded = list(self._code(encoders, hashes, latents.shape[3:], quality, rotation, latents))
-        coded = zip(encoders, hashes, strict=True)
-        return [Payload(encoder.finish(), digest.digest(), encoder.bits) for encoder, digest in coded], decoded
+        coded = zip(encoders, hashes.digests(), strict=True)
+        return [Payload(encoder.finish(), digest, encoder.bits) for encoder, digest in coded], decoded
 
     def decompress(
         self,
@@ -185,23 +197,17 @@ class Bottleneck(nn.Module):
         if reason:
             raise BitstreamError(reason)
         tables = self._tables()
-        decoders, hashes = [Decoder(payload, tables) for payload in payloads], [new_hash() for _ in payloads]
+        decoders, hashes = [Decoder(payload, tables) for payload in payloads], SymbolHashes()
         yield from self._code(decoders, hashes, size, quality, rotation, None)
-        for decoder, digest, wanted in zip(decoders, hashes, symbol_hashes, strict=True):
+        for decoder, digest, wanted in zip(decoders, hashes.digests(), symbol_hashes, strict=True):
             decoder.finish()
-            if digest.digest() != wanted:
+            if digest != wanted:
                 raise BitstreamError("the symbols are not those that were coded")
 
     def _tables(self) -> Tables:
         if not bool(self.frozen) or self.training:
             raise GnvcError("the model has no integers to code with: call freeze() and eval() first")
         return tables_of(self.table_frequencies)
-
-
-def update_hashes(hashes: "list[hashlib.blake2b]", symbols: Tensor) -> None:
-    """Add each clip's symbols to its hash, in the same byte order on every machine."""
-    for digest, one in zip(hashes, symbols, strict=True):
-        digest.update(one.to("cpu", torch.int32).contiguous().numpy().tobytes())
 
 
 def check_latents(latents: Tensor) -> None:

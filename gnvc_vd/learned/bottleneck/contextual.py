@@ -8,7 +8,6 @@ Integers decide symbols (docs/architecture.md, the coded world); g_a, g_s and f 
 runs in the precision of its weights, float32 by default, without autocast.
 """
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from typing import cast
 
@@ -19,7 +18,7 @@ from gnvc_vd.common.float32 import full_float32
 from gnvc_vd.entropy.cdf_tables import LEVELS
 from gnvc_vd.entropy.integer import UNITS, quantise_weights_once
 from gnvc_vd.learned.bottleneck import contextual_start
-from gnvc_vd.learned.bottleneck.base import LAYER_BOUNDS, Bottleneck, BottleneckOutput, check_latents, update_hashes
+from gnvc_vd.learned.bottleneck.base import LAYER_BOUNDS, Bottleneck, BottleneckOutput, SymbolHashes, check_latents
 from gnvc_vd.learned.bottleneck.hyperprior import EntropyModel, TemporalState, freeze
 from gnvc_vd.learned.bottleneck.networks import Analysis, DecodedLatent, Extractor, Synthesis
 from gnvc_vd.learned.bottleneck.symbol_coding import Coders, Uniform
@@ -87,7 +86,7 @@ class Contextual(Bottleneck):
     def _code(
         self,
         coders: Coders,
-        hashes: "list[hashlib.blake2b]",
+        hashes: SymbolHashes,
         size: Sequence[int],
         quality: Sequence[int],
         rotation: int,
@@ -101,7 +100,7 @@ class Contextual(Bottleneck):
                 y = None if latent is None else model.gains.multiply(self._analyse(latent, past), levels)
                 coded = model.code(coders, (size[0] // 2, size[1] // 2), state, levels, y)
                 for integers in (coded.hyper, coded.symbols):
-                    update_hashes(hashes, integers)
+                    hashes.update(integers)
                 past = self._synthesise(model.gains.divide(coded.symbols.float() / UNITS, levels), past)
                 state = self.state(state, coded.values)
             yield past

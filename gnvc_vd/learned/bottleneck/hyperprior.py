@@ -10,6 +10,7 @@ predicts a mean μ in 1/64 steps and the index of a table; the integer s nearest
 `code` is one routine for both directions: the coder either writes symbols or reads them.
 """
 
+import functools
 from collections.abc import Sequence
 from typing import NamedTuple, cast
 
@@ -28,7 +29,6 @@ from gnvc_vd.learned.bottleneck.symbol_coding import (
     PARAMETER_REACH,
     Coders,
     Uniform,
-    code_masked_symbols,
     code_symbols,
 )
 from gnvc_vd.presets import ContextualPreset
@@ -108,7 +108,7 @@ class EntropyModel(nn.Module):
         z_hat = integer.straight_round(z)
         bits = self._bits(z, z_hat, torch.zeros_like(z), level, uniform).sum((1, 2, 3))
         base = self._base(self.hyper_gains.normalise(z_hat, quality), state, quality, y.shape[-2:])
-        first = self._first_half(y)
+        first = first_half(y.shape[1:], y.device)[None]
         symbols, mean, scale = torch.zeros_like(y), torch.zeros_like(y), torch.zeros_like(y)
         for head, mask in ((self.first, first), (self.second, ~first)):
             means, levels = self._mean_and_level(head, base, symbols, quality)
@@ -135,15 +135,18 @@ class EntropyModel(nn.Module):
         z_hat = code_symbols(coders, levels.flatten(1), None if z is None else z.flatten(1)).view(shape) * UNITS
         base = self._base(self.hyper_gains.normalise(z_hat, quality), state, quality, size)
         symbols = torch.zeros(len(coders), self.channels, height, width, dtype=torch.int64, device=quality.device)
-        first = self._first_half(symbols)
-        for head, mask in ((self.first, first), (self.second, ~first)):
-            means, levels = self._mean_and_level(head, base, symbols, quality)
+        for head, places in zip(
+            (self.first, self.second), half_positions(symbols.shape[1:], quality.device), strict=True
+        ):
+            both = self._mean_and_level(head, base, symbols, quality)
+            means, levels = (one.flatten(1).index_select(1, places) for one in both)
             wanted = None
             if y is not None:
-                residual = y.double() - means.double() / UNITS
+                residual = y.flatten(1).index_select(1, places).double() - means.double() / UNITS
                 chosen = likelihoods.round_symbols(residual, likelihoods.scale_of(levels.double()), self.thrift)
                 wanted = chosen.clamp(-LIMIT, LIMIT).long()
-            symbols = torch.where(mask, means + UNITS * code_masked_symbols(coders, levels, mask, wanted), symbols)
+            coded = means + UNITS * code_symbols(coders, levels, wanted)
+            symbols = symbols.flatten(1).index_copy(1, places, coded).view_as(symbols)
         return CodedLatent(symbols, self.gains.normalise(symbols, quality), z_hat)
 
     def _base(self, hyper: Tensor, state: Tensor | None, quality: Tensor, size: Sequence[int]) -> Tensor:
@@ -181,13 +184,22 @@ class EntropyModel(nn.Module):
         weight = cast(nn.Conv2d, self.analysis[0]).weight
         return self.hyper_gains.multiply(self.analysis(normalised.to(weight.dtype)), quality)
 
-    def _first_half(self, like: Tensor) -> Tensor:
-        """Mask 1 N h w of the symbols that are coded first."""
-        channels, height, width = like.shape[1:]
-        row = torch.arange(height, device=like.device)[:, None]
-        column = torch.arange(width, device=like.device)
-        half = (torch.arange(channels, device=like.device) >= channels // 2).long()[:, None, None]
-        return ((row + column + half) % 2 == 0)[None]
+
+def first_half(shape: torch.Size, device: torch.device) -> Tensor:
+    """Mask N h w of the symbols that are coded first."""
+    channels, height, width = shape
+    row = torch.arange(height, device=device)[:, None]
+    column = torch.arange(width, device=device)
+    half = (torch.arange(channels, device=device) >= channels // 2).long()[:, None, None]
+    return (row + column + half) % 2 == 0
+
+
+@functools.lru_cache(maxsize=16)
+def half_positions(shape: torch.Size, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Positions, in a flat latent, of either half; cached, since a GPU must be waited for to count them."""
+    with torch.inference_mode(False):  # usable outside inference mode too
+        first = first_half(shape, device).flatten()
+        return first.nonzero()[:, 0], (~first).nonzero()[:, 0]
 
 
 class TemporalState(nn.Module):

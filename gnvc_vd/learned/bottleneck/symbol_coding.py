@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from typing import cast
 
 import numpy as np
 import torch
@@ -19,20 +20,15 @@ Uniform = Callable[[Tensor], Tensor]  # draws from [0, 1), shaped like the argum
 
 
 def code_symbols(coders: Coders, indexes: Tensor, wanted: Tensor | None) -> Tensor:
-    """Encode `wanted`, B N, each clip with its own coder, or decode if the coders are decoders; return the symbols."""
-    tables = indexes.cpu().numpy()
-    symbols = np.zeros_like(tables) if wanted is None else wanted.cpu().numpy()
-    for clip, coder in enumerate(coders):
-        if isinstance(coder, Encoder):
-            coder.put(symbols[clip], tables[clip])
-        else:
-            symbols[clip] = coder.get(tables[clip])
-    return torch.from_numpy(symbols).to(indexes.device)
+    """Encode `wanted`, B N, each clip with its own coder, or decode if the coders are decoders; return the symbols.
 
-
-def code_masked_symbols(coders: Coders, indexes: Tensor, mask: Tensor, wanted: Tensor | None) -> Tensor:
-    """Likewise for the masked symbols of B C h w; the others are zero."""
-    places = torch.nonzero(mask[0].flatten())[:, 0]
-    chosen = None if wanted is None else wanted.flatten(1)[:, places]
-    symbols = code_symbols(coders, indexes.flatten(1)[:, places], chosen)
-    return torch.zeros_like(indexes).flatten(1).index_copy(1, places, symbols).view_as(indexes)
+    What a device must send, and wait for, is one tensor.
+    """
+    if wanted is not None:
+        both = torch.stack([wanted.int(), indexes.int()], dim=1).cpu().numpy()
+        for coder, (values, tables) in zip(coders, both, strict=True):
+            cast(Encoder, coder).put(values, tables)
+        return wanted
+    listed = indexes.to("cpu", torch.uint8).numpy()
+    decoded = [cast(Decoder, coder).get(tables) for coder, tables in zip(coders, listed, strict=True)]
+    return torch.from_numpy(np.stack(decoded)).to(indexes.device)

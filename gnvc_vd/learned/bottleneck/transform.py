@@ -13,7 +13,6 @@ difference is coded. The prediction takes uncorrected blocks, so it is linear an
 floats differ in the last bit do not drift apart, whatever the precision of the correction.
 """
 
-import hashlib
 import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, cast
@@ -27,7 +26,7 @@ from gnvc_vd.common.strict import require
 from gnvc_vd.conventions import LATENT_CHANNELS, QUALITIES, GnvcError
 from gnvc_vd.entropy import likelihoods
 from gnvc_vd.entropy.integer import REACH, UNITS, IntegerConv, clamp_with_gradient, quantise_once, quantise_weights_once
-from gnvc_vd.learned.bottleneck.base import LAYER_BOUNDS, Bottleneck, BottleneckOutput, check_latents, update_hashes
+from gnvc_vd.learned.bottleneck.base import LAYER_BOUNDS, Bottleneck, BottleneckOutput, SymbolHashes, check_latents
 from gnvc_vd.learned.bottleneck.gains import GAIN_AT_ONE, KNOTS, SMALLEST_SCALE, initial_log_gains, interpolate_knots
 from gnvc_vd.learned.bottleneck.networks import FEATURE_REACH, DecodedLatent, DepthBlock, convolution
 from gnvc_vd.learned.bottleneck.pyramid import RATIO_BITS, Pyramid, join_bands, split_bands, spread
@@ -147,7 +146,7 @@ class Transform(Bottleneck):
     def _code(
         self,
         coders: Coders,
-        hashes: "list[hashlib.blake2b]",
+        hashes: SymbolHashes,
         size: Sequence[int],
         quality: Sequence[int],
         rotation: int,
@@ -158,7 +157,7 @@ class Transform(Bottleneck):
 
         def code(model: SliceEntropy, at: SliceIndex, y: Tensor | None, size: Size, seen: Tensor | None) -> CodedSlice:
             coded = model.code(coders, size, at, levels, seen, y)
-            update_hashes(hashes, coded.symbols)
+            hashes.update(coded.symbols)
             return CodedSlice(coded.symbols.float() / UNITS, coded.values, coded.levels.float())
 
         for first in range(0, len(quality), rotation):

@@ -27,11 +27,16 @@ LORA = ".lora_"
 ATTENTION = r"blocks\.\d+\.attn[12]\.(to_q|to_k|to_v|to_out\.0)"  # the backbone's, not the branch's
 
 
-def with_adaptor(base: WanTransformer3DModel, preset: AdaptorPreset, channels: int) -> WanTransformer3DModel:
+def with_adaptor(
+    base: WanTransformer3DModel, preset: AdaptorPreset, channels: int, copies: bool = True
+) -> WanTransformer3DModel:
     """Build a transformer that shares the base's parameters and has a branch, and LoRA if the preset sets it.
 
     The branch starts as copies of the base's blocks with zeroed projections of the hints, and LoRA starts at zero; so
     the velocity is the base's until the adaptor is trained.
+
+    Args:
+        copies: False shares the base's memory with the branch too, for a caller who puts other tensors there.
     """
     layers, count = list(preset.layers), len(base.blocks)
     if layers != sorted(set(layers)) or not all(0 <= layer < count for layer in layers):
@@ -39,7 +44,7 @@ def with_adaptor(base: WanTransformer3DModel, preset: AdaptorPreset, channels: i
     model = _empty(base, layers, channels)
     # The parameters themselves, not copies: moving one model to a device moves both.
     shared = dict(base.state_dict()) | dict(base.named_parameters())
-    branch = _branch(base, layers, channels) if layers else {}
+    branch = _branch(base, layers, channels, copies) if layers else {}
     model.load_state_dict(shared | branch, strict=True, assign=True)
     model.rope = base.rope
     if preset.lora_rank is not None:
@@ -95,12 +100,13 @@ def _empty(base: WanTransformer3DModel, layers: Sequence[int], channels: int) ->
     return model
 
 
-def _branch(base: WanTransformer3DModel, layers: Sequence[int], channels: int) -> dict[str, Tensor]:
+def _branch(base: WanTransformer3DModel, layers: Sequence[int], channels: int, copies: bool) -> dict[str, Tensor]:
     like = base.patch_embedding.weight
     state: dict[str, Tensor] = {}
     for index, layer in enumerate(layers):
         block = f"vace_blocks.{index}"
-        state |= {f"{block}.{name}": value.clone() for name, value in base.blocks[layer].state_dict().items()}
+        own = base.blocks[layer].state_dict()
+        state |= {f"{block}.{name}": value.clone() if copies else value for name, value in own.items()}
         state |= _linear(f"{block}.proj_out", like.new_zeros(len(like), len(like)))
     # The identity, so that a copied block gets the same input as its original at first.
     state |= _linear("vace_blocks.0.proj_in", torch.eye(len(like), dtype=like.dtype, device=like.device))

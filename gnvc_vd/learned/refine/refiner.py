@@ -33,13 +33,16 @@ class Refiner(nn.Module):
         preset: the adaptor's layers and inputs.
         features: number of channels of f.
         vace: diffusers folder with VACE weights to initialise the branch from, instead of copies of the dit's blocks.
+        copies: False shares the memory of those blocks, for a caller who puts other tensors there.
     """
 
-    def __init__(self, dit: WanDit, preset: AdaptorPreset, features: int, vace: Path | None = None) -> None:
+    def __init__(
+        self, dit: WanDit, preset: AdaptorPreset, features: int, vace: Path | None = None, copies: bool = True
+    ) -> None:
         super().__init__()
         self.preset = preset
         channels = features + CONTEXT_CHANNELS + preset.sees_latents * LATENT_CHANNELS + preset.sees_start
-        model = with_adaptor(dit.model, preset, channels)
+        model = with_adaptor(dit.model, preset, channels, copies)
         if vace is not None and preset.layers:
             start_from_vace(model, vace)
         self.dit = WanDit(model, dit.preset, dit.text[0], dit.attention)
@@ -48,13 +51,13 @@ class Refiner(nn.Module):
         """The adaptor's tensors, without the backbone's."""
         return {name: value for name, value in self.dit.model.state_dict().items() if is_trained(name)}
 
-    def load_adaptor(self, tensors: Mapping[str, Tensor], where: str) -> None:
-        """Load a trained adaptor, whose tensors must be exactly these."""
-        own = self.adaptor()
+    def load_adaptor(self, tensors: Mapping[str, Tensor], where: str, kind: torch.dtype | None = None) -> None:
+        """Take a trained adaptor's tensors, which must be exactly these, in dtype `kind` or by default the branch's."""
+        own = {name: one for name, one in self.dit.model.named_parameters() if is_trained(name)}
         if {name: value.shape for name, value in own.items()} != {name: t.shape for name, t in tensors.items()}:
             raise GnvcError(f"{where}: the adaptor's weights do not fit its layers")
-        for name, value in own.items():
-            value.copy_(tensors[name])
+        for name, parameter in own.items():
+            parameter.data = tensors[name].to(parameter.device, kind or parameter.dtype)
 
     def velocity(self, x: Tensor, sigma: Tensor | float, hints: Tensor | None) -> Tensor:
         return self.dit.velocity(x, sigma, control=hints if self.preset.layers else None)

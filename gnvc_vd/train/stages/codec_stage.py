@@ -59,15 +59,13 @@ class CodecStage(nn.Module):
         model, sizes = training.model, preset(training.model.name)
         self.bottleneck = bottleneck_of(sizes.bottleneck(model.bottleneck), training.rate.thrift)
         vace = None if model.vace is None else model_folder(model.vace)
-        self.refiner = Refiner(backbone.dit, training.adaptor or sizes.adaptor, self.bottleneck.preset.features, vace)
+        adaptor, features = training.adaptor or sizes.adaptor, self.bottleneck.preset.features
+        self.refiner = Refiner(backbone.dit, adaptor, features, vace, copies=not training.run.shard)
         goes_on = model.start is not None and model.begin is None
         goes_on = goes_on and start_from(cast(str, model.start), self.bottleneck, self.refiner)
         self.begin = None if goes_on or model.begin == "random" else model.begin or MEASURED
         if model.checkpointing:
             self.refiner.dit.model.enable_gradient_checkpointing()  # saves memory, takes time
-        for parameter in self.refiner.parameters():
-            if parameter.requires_grad:
-                parameter.data = parameter.data.float()  # trained in float32 with any dtype of the backbone
         self.pictures = PictureTerms(training.stage)
 
     def variant(self, clips: Tensor, step: Step) -> tuple[int, ...]:
