@@ -84,7 +84,7 @@ class VideoVae(nn.Module):
         """Decode the next latent to the next 4 frames (at the start, 1)."""
         _check_step(latent, channels=LATENT_CHANNELS, length=1, multiple=1)
         frames, after = self.decode_unnormalised(state, (latent * self.std + self.mean).to(self.decoder_type))
-        return frames.float().clamp(-1, 1), after
+        return frames.clamp(-1, 1).float(), after
 
     def posterior(self, video: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log-variance of the latents, not normalised, for training the VAE itself."""

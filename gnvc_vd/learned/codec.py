@@ -227,7 +227,7 @@ class GnvcVd:
     def decode(
         self, stream: bytes | BinaryIO, decoding: DecodeOptions | None = None, **options: Any
     ) -> Iterator[Frame]:
-        """Decode to frames T H W 3, window by window; `options` are fields of `DecodeOptions`, such as steps=5."""
+        """Decode to frames T H W 3, part by part; `options` are fields of `DecodeOptions`, such as steps=5."""
         return decode_stream(stream, self.decoder, decoding, **options)
 
     def decoder(self, header: Header, decoding: DecodeOptions | None = None, pictures: bool = True) -> "GnvcVdDecoder":
@@ -296,7 +296,7 @@ class GnvcVdDecoder:
         """Do nothing: GOPs are independent."""
 
     def frames(self, unit: Unit) -> Iterator[Frame]:
-        """Decode a GOP's frames, window by window."""
+        """Decode a GOP's frames, latent by latent."""
         canvas, decoded_latents = self._parse_unit(unit)
         count = gops.latents_of(unit.frames)
         held: list[DecodedLatent] = []  # the last latent of the previous window, then this window's latents
@@ -311,16 +311,16 @@ class GnvcVdDecoder:
             with torch.inference_mode():
                 context = None if refined is None else refined[:, :, -1:]
                 refined = self._refine(latents, features, context, unit, number)
-                parts = []
-                for latent in refined.split(1, dim=2):
+            for index, latent in enumerate(refined.split(1, dim=2), start=window.start):
+                with torch.inference_mode():
                     part, state = self._codec.backbone.vae.decode_step(state, latent)
-                    parts.append(to_frames(part[0]))
-            start, stop = gops.frame_span(window.start, window.stop)
-            frames, length = np.concatenate(parts), min(stop, unit.frames) - start
-            if canvas is None:
-                yield gops.crop(frames, length, self._header.width, self._header.height)
-            else:
-                yield canvas.crop_frames(gops.crop(frames, length, canvas.size[1], canvas.size[0]), start)
+                    frames = to_frames(part[0])
+                start, stop = gops.frame_span(index, index + 1)
+                length = min(stop, unit.frames) - start
+                if canvas is None:
+                    yield gops.crop(frames, length, self._header.width, self._header.height)
+                else:
+                    yield canvas.crop_frames(gops.crop(frames, length, canvas.size[1], canvas.size[0]), start)
 
     def _refine(self, latents: Tensor, features: Tensor, context: Tensor | None, unit: Unit, window: int) -> Tensor:
         refinement, steps = self._refinement, self._steps(unit)

@@ -22,7 +22,7 @@ def to_video(frames: Frame, device: torch.device) -> Tensor:
 
 def to_frames(video: Tensor) -> Frame:
     """3 T H W in [−1, 1] to T H W 3 uint8, rounded to the nearest level."""
-    return pixels_of(((video + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).cpu())
+    return pixels_of((video + 1).mul_(127.5).round_().clamp_(0, 255).to(torch.uint8).cpu())
 
 
 def pixels_of(clip: Tensor) -> Frame:

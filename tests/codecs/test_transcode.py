@@ -453,3 +453,21 @@ def test_an_interrupted_encode_leaves_nothing(tmp_path: Path, how: signal.Signal
         assert process.wait(30) == 128 + how
         assert process.stderr is not None and b"Traceback" not in process.stderr.read()
     assert names_beside(tmp_path) == ["out.gnvc"] and target.read_bytes() == b"an earlier stream"
+
+
+MEASURED = """
+import re, sys
+from gnvc_vd.cli.main import main
+ended = main(sys.argv[1:])
+print(re.search(r"VmHWM:\\s+(\\d+) kB", open("/proc/self/status").read())[1])  # getrusage would count the parent's too
+raise SystemExit(ended)
+"""
+
+
+@pytest.mark.slow
+def test_720p_decodes_and_refines_in_1200_megabytes(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    source, stream = video(tmp_path / "a.mkv", smooth_clip(720, 1280, 13)), tmp_path / "a.gnvc"
+    assert here(capfd, "encode", source, stream, "--model", "tiny", "--quality", "16")[0] == 0
+    command = [sys.executable, "-c", MEASURED, "decode", stream, tmp_path / "b.mkv", "--precision", "bf16"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "refined in tiles" in done.stdout and int(done.stdout.splitlines()[-1]) < 1.2e9 / 1024
