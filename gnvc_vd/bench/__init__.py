@@ -12,22 +12,25 @@ from gnvc_vd.bench.harness import PrintLine, Report, print_nothing
 from gnvc_vd.common.strict import require
 
 STAGES = ("video", "backbone", "entropy", "refine", "codec", "gvc", "training")
-Sizes = Sequence[tuple[int, int]]
+OPTIONS = {"sizes": ("entropy", "codec"), "device": ("entropy", "refine")}  # of which stages
 
 
-def run(stages: Sequence[str], print_line: PrintLine = print_nothing, sizes: Sizes = ()) -> dict[str, float]:
+def run(stages: Sequence[str], print_line: PrintLine = print_nothing, **options: object) -> dict[str, float]:
     """Measure the named stages, or all, and return their figures; `print_line` gets each line of the tables.
 
     Args:
-        sizes: of the video for the codec stage; its own default if empty.
+        options: `sizes` of the video and a `device`, for the stages that take them; else their own defaults.
     """
     for stage in stages:
         require(stage in STAGES, f"there is no stage {stage!r}; the stages are {', '.join(STAGES)}")
-    require(not sizes or "codec" in (stages or STAGES), "--sizes is an option of the codec stage")
+    given = {name: value for name, value in options.items() if value}
+    for name in given:
+        takers = OPTIONS[name]
+        require(bool({*takers} & {*(stages or STAGES)}), f"--{name} is an option of the stages {', '.join(takers)}")
     figures: dict[str, float] = {}
     for stage in stages or STAGES:
-        more = (sizes,) if stage == "codec" and sizes else ()
-        report: Report = importlib.import_module(f"gnvc_vd.bench.{stage}_speed").measure(print_line, *more)
+        more = {name: value for name, value in given.items() if stage in OPTIONS[name]}
+        report: Report = importlib.import_module(f"gnvc_vd.bench.{stage}_speed").measure(print_line, **more)
         print_line("")
         figures |= report.figures
     return figures

@@ -3,11 +3,17 @@
 Both code the same number of symbols at the same places: y at a sixteenth of the picture. Ours is one predicted latent's
 entropy model, exact; theirs is MeanScaleHyperprior's `compress` and `decompress` of y alone, after its analysis. The
 coder alone is our guarded rANS against compressai's, on symbols drawn from the tables, from arrays to arrays.
+
+Then both latent codecs of Wan2.1 1.3B, 25 frames of latents to bytes and back, on any device. Weights and latents are
+random, so files are larger than real ones and the coder has more to do. Its seconds are of a run under Python's
+profiler; the others go to networks, integer arithmetic and what moves between devices.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from cProfile import Profile
 from functools import partial
-from typing import Any
+from itertools import product
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -15,27 +21,56 @@ from compressai.ans import BufferedRansEncoder, RansDecoder
 from compressai.models import MeanScaleHyperprior
 
 from gnvc_vd.bench.harness import PrintLine, Report, best_of, device_name, print_nothing
-from gnvc_vd.conventions import QUALITIES
+from gnvc_vd.bitstream.gop import latent_size
+from gnvc_vd.conventions import LATENT_CHANNELS, QUALITIES
 from gnvc_vd.entropy.cdf_tables import LEVELS, normal_tables, tables_of
 from gnvc_vd.entropy.coder import Decoder, Encoder
 from gnvc_vd.learned.bottleneck.hyperprior import EntropyModel, freeze
-from gnvc_vd.presets import REAL_CONTEXTUAL
+from gnvc_vd.learned.bottleneck.kinds import bottleneck_of
+from gnvc_vd.presets import REAL_CONTEXTUAL, BottleneckKind, Preset, preset
 
 HEIGHT, WIDTH = 30, 52  # of y at 832×480
 ROUNDS = 6
 CODER_SYMBOLS = 1_000_000
+LATENTS, QUALITY, SIZES = 7, 32, ((832, 480),)  # of whole latent codecs
+CODER = {one.__code__ for one in (Encoder.put, Encoder.finish, Decoder.get, Decoder.finish)}
 
 Coding = tuple[Callable[[], Any], Callable[[Any], object]]  # what encodes, and what decodes that
 
 
 @torch.inference_mode()
-def measure(print_line: PrintLine = print_nothing) -> Report:
+def measure(
+    print_line: PrintLine = print_nothing, sizes: Sequence[tuple[int, int]] = SIZES, device: str = ""
+) -> Report:
     report = Report(f"entropy: {REAL_CONTEXTUAL.symbols} channels of {HEIGHT}×{WIDTH}, {device_name()}", print_line)
     torch.manual_seed(0)
     symbols = REAL_CONTEXTUAL.symbols * HEIGHT * WIDTH
     _add_rows(report, "whole stage", "entropy", symbols, _our_stage(), _their_stage())
     _add_rows(report, "coder alone", "entropy_coder", CODER_SYMBOLS, *_coders())
+    add_codecs(report, preset("wan2.1-1.3b"), sizes, device or ("cuda" if torch.cuda.is_available() else "cpu"))
     return report
+
+
+def add_codecs(report: Report, model: Preset, sizes: Sequence[tuple[int, int]], device: str) -> None:
+    """Rows of whole latent codecs, in either direction."""
+    for (width, height), kind in product(sizes, get_args(BottleneckKind)):
+        columns, rows = latent_size(width, height)
+        latents, levels = torch.randn(1, LATENT_CHANNELS, LATENTS, rows, columns, device=device), [QUALITY] * LATENTS
+        codec = bottleneck_of(model.bottleneck(kind))
+        codec.freeze()
+        encode = partial(codec.to(device).eval().compress, latents, levels)
+        sent = encode()[0][0]
+        decode = partial(codec.decompress, [sent.data], [sent.symbol_hash], (rows, columns), levels)
+        for verb, work in (("encode", encode), ("decode", lambda decode=decode: list(decode()))):
+            (seconds,) = best_of(1 if device == "cpu" else ROUNDS, work, device=device)
+            profile = Profile()
+            profile.runcall(work)
+            coder = sum(entry.totaltime for entry in profile.getstats() if entry.code in CODER)
+            report.add(
+                f"{width}×{height}, {kind}, {verb}",
+                f"{seconds:.3f} s on {device_name(device)}, {coder:.3f} in the coder; {len(sent.data)} bytes",
+                **{f"{kind}_{width}x{height}_{verb}_s": seconds, f"{kind}_{width}x{height}_{verb}_coder_s": coder},
+            )
 
 
 def _add_rows(report: Report, name: str, key: str, symbols: int, ours: Coding, theirs: Coding) -> None:

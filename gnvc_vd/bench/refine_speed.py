@@ -42,8 +42,8 @@ GPU = Setting("wan2.1-1.3b", "cuda", torch.bfloat16, ((832, 480), (1280, 720), (
 CPU = Setting("tiny", "cpu", torch.float32, ((256, 256),), 1024)
 
 
-def measure(print_line: PrintLine = print_nothing, setting: Setting | None = None) -> Report:
-    setting = setting or (GPU if torch.cuda.is_available() else CPU)
+def measure(print_line: PrintLine = print_nothing, setting: Setting | None = None, device: str = "") -> Report:
+    setting = setting or (GPU if device == "cuda" or (not device and torch.cuda.is_available()) else CPU)
     sizes, device, on_gpu = preset(setting.preset), setting.device, setting.device == "cuda"
     backbone = random_backbone(sizes, Options(transformer=setting.dtype))
     vae, attention = backbone.vae.to(device), backbone.dit.attention

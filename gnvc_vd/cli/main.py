@@ -349,7 +349,8 @@ def _bench(arguments: argparse.Namespace) -> int:
     from gnvc_vd.bench.harness import print_nothing
 
     print_line = print_nothing if arguments.json else partial(print, flush=True)
-    print(json.dumps(run(arguments.stages, print_line, arguments.sizes)))
+    device = arguments.device and _device(arguments.device)  # one that is not there is refused
+    print(json.dumps(run(arguments.stages, print_line, sizes=arguments.sizes, device=device)))
     return DONE
 
 

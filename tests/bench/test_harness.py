@@ -49,9 +49,11 @@ def test_a_report_says_rows_as_they_end_and_keeps_figures_of_four_digits() -> No
 
 
 def test_stages_run_by_name_and_say_their_rows(monkeypatch: pytest.MonkeyPatch) -> None:
-    def measure(stage: str, number: int, print_line: PrintLine, sizes: tuple[tuple[int, int], ...] = ()) -> Report:
+    def measure(
+        stage: str, number: int, print_line: PrintLine, sizes: tuple[tuple[int, int], ...] = (), device: str = ""
+    ) -> Report:
         report = Report(f"the {stage}", print_line)
-        report.add("row", "text", **{stage: sizes[0][0] if sizes else number})
+        report.add("row", device or "text", **{stage: sizes[0][0] if sizes else number})
         return report
 
     for number, stage in enumerate(STAGES):
@@ -61,8 +63,13 @@ def test_stages_run_by_name_and_say_their_rows(monkeypatch: pytest.MonkeyPatch) 
     assert run(["gvc"], said.append) == {"gvc": 5}
     assert said == ["the gvc", f"  row{' ' * (NAME_WIDTH - 3)}  text", ""]
     assert run(["codec", "gvc"], sizes=((64, 32),)) == {"codec": 64, "gvc": 5}
-    with pytest.raises(UsageError, match="an option of the codec stage"):
+    said.clear()
+    assert run(["video", "refine"], said.append, device="cpu") == {"video": 0, "refine": 3}
+    assert [line.split()[-1] for line in said if line.startswith("  row")] == ["text", "cpu"]
+    with pytest.raises(UsageError, match="--sizes is an option of the stages entropy, codec"):
         run(["gvc"], sizes=((64, 32),))
+    with pytest.raises(UsageError, match="--device is an option of the stages entropy, refine"):
+        run(["video"], device="cpu")
 
 
 @pytest.mark.slow

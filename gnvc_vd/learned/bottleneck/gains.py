@@ -26,6 +26,20 @@ FINER = 4  # extra fractional bits of the network's means
 LEVEL_UNITS = 256  # the network's table indexes are in units of 1/256
 
 
+class HasValues:
+    """Whether a tensor is anything but zeros. Its device is asked, and waited for, once for each content."""
+
+    def __init__(self) -> None:
+        self._known: tuple[Tensor, int, bool] | None = None
+
+    def __call__(self, values: Tensor) -> bool:
+        if values.is_inference():  # such tensors do not count their changes
+            return bool(values.any())
+        if self._known is None or self._known[0] is not values or self._known[1] != values._version:
+            self._known = values, values._version, bool(values.any())
+        return self._known[2]
+
+
 class Gains(nn.Module):
     """Per-channel gains of every quality.
 
@@ -39,6 +53,7 @@ class Gains(nn.Module):
 
     def __init__(self, channels: int, lowest: float, highest: float) -> None:
         super().__init__()
+        self._has_integers = HasValues()
         # Initial log gains at the knots. No file holds them, so they are on the CPU even if the model is built on meta.
         rise = torch.linspace(math.log(lowest), math.log(highest), KNOTS, device="cpu")[:, None]
         self.register_buffer("rise", rise, persistent=False)
@@ -92,7 +107,7 @@ class Gains(nn.Module):
 
     @property
     def frozen(self) -> bool:
-        return not self.training and bool(self.gain_integers.any())
+        return not self.training and self._has_integers(self.gain_integers)
 
     def _float_gain(self, quality: Tensor) -> Tensor:
         if self.frozen:

@@ -135,9 +135,8 @@ class EntropyModel(nn.Module):
         z_hat = code_symbols(coders, levels.flatten(1), None if z is None else z.flatten(1)).view(shape) * UNITS
         base = self._base(self.hyper_gains.normalise(z_hat, quality), state, quality, size)
         symbols = torch.zeros(len(coders), self.channels, height, width, dtype=torch.int64, device=quality.device)
-        for head, places in zip(
-            (self.first, self.second), half_positions(symbols.shape[1:], quality.device), strict=True
-        ):
+        halves = half_positions(symbols.shape[1:], quality.device)
+        for head, places in zip((self.first, self.second), halves, strict=True):
             both = self._mean_and_level(head, base, symbols, quality)
             means, levels = (one.flatten(1).index_select(1, places) for one in both)
             wanted = None

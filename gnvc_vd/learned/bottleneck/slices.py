@@ -35,7 +35,7 @@ from gnvc_vd.entropy.integer import (
     straight_floor,
     straight_round,
 )
-from gnvc_vd.learned.bottleneck.gains import FINER, GAIN_BITS, KNOTS, LEVEL_UNITS, interpolate_knots
+from gnvc_vd.learned.bottleneck.gains import FINER, GAIN_BITS, KNOTS, LEVEL_UNITS, HasValues, interpolate_knots
 from gnvc_vd.learned.bottleneck.symbol_coding import MIDDLE, MIDDLE_SCALE, PARAMETER_REACH, Coders, code_symbols
 from gnvc_vd.presets import TransformPreset
 
@@ -110,6 +110,7 @@ class SliceEntropy(nn.Module):
     def __init__(self, preset: TransformPreset, part: Part, thrift: float = 0.0) -> None:
         super().__init__()
         self.part, self.thrift, prior = part, thrift, preset.prior
+        self._has_integers = HasValues()
         self.rows = {row: place for place, row in enumerate(rows_of(part))}
         first = part == "smooth"
         self.stages = 4 if first else 2
@@ -174,7 +175,7 @@ class SliceEntropy(nn.Module):
 
     @property
     def frozen(self) -> bool:
-        return not self.training and bool(self.gain_integers.any())
+        return not self.training and self._has_integers(self.gain_integers)
 
     def forward(self, y: Tensor, at: SliceIndex, quality: Tensor, seen: Tensor | None) -> SliceLikelihood:
         """Likelihoods of a slice in training.

@@ -1,19 +1,22 @@
 """One file decodes to the same integers, whatever surrounds it; of both kinds of latent codec."""
 
+import copy
 import json
 import subprocess
 import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from gnvc_vd.bitstream import BitstreamError
 from gnvc_vd.conventions import GnvcError
+from gnvc_vd.entropy.integer import IntegerConv
 from gnvc_vd.learned.bottleneck.base import Bottleneck, Payload
 from gnvc_vd.learned.bottleneck.kinds import bottleneck_of
 from gnvc_vd.learned.bottleneck.networks import LATENT_REACH, DecodedLatent
@@ -33,6 +36,50 @@ MODELS: dict[str, Callable[[], Bottleneck]] = {
         ("saturated", from_generator, {"saturated": True}),
     )
 }
+
+
+class Waits(TorchDispatchMode):
+    """How often a value is asked for that Python goes on by; a GPU would have to be waited for."""
+
+    count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        aten = torch.ops.aten
+        waits = (aten.item, aten.is_nonzero, aten._local_scalar_dense, aten.nonzero, aten.equal, aten.masked_select)
+        self.count += func.overloadpacket in waits
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_device_is_waited_for_no_more_often_in_a_longer_gop(
+    kind: BottleneckKind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside the transfers of each stage, and layers' bounds on sums, which only a CPU asks for."""
+    monkeypatch.setattr(IntegerConv, "largest_sum", lambda self: 0)
+    model, found = from_generator(kind=kind), []
+    for count in (2, 2, 7):  # the first fills what is kept for a size
+        with Waits() as waits:
+            (payload,), _ = model.compress(torch.randn(1, 16, count, 4, 6), [30] * count)
+            decode(model, [payload], (4, 6), [30] * count)
+        found.append(waits.count)
+    assert found[0] > found[1] == found[2] <= 4
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_gains_know_when_they_are_frozen(kind: BottleneckKind) -> None:
+    torch.manual_seed(0)
+    model = bottleneck_of(PRESETS["nano"].bottleneck(kind)).eval()
+    gains: Any = next(module for module in model.modules() if hasattr(module, "gain_integers"))
+    assert not gains.frozen
+    empty = copy.deepcopy(model.state_dict())
+    with torch.inference_mode():
+        model.freeze()
+        assert gains.frozen
+    assert gains.frozen and copy.deepcopy(gains).frozen and not gains.train().frozen
+    model.eval().load_state_dict(empty)
+    assert not gains.frozen
+    gains.gain_integers = torch.ones_like(gains.gain_integers)
+    assert gains.frozen
 
 
 def decode(
