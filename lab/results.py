@@ -178,25 +178,31 @@ def rate_differences(release: Release, anchor: str, metrics: str, codecs: str) -
 
 
 def at_rates(release: Release, sequence: str, anchor: str, most: str, metrics: str, codec: str) -> Table:
-    """Linear in the logarithm of the rate between a codec's two nearest points."""
     names = metrics.split(",")
-    own = sorted((row.bpp, row) for row in release.of([codec]) if row.sequence == sequence)
+    own = [row for row in release.of([codec]) if row.sequence == sequence]
+    lowest, highest = (choose(row.bpp for row in own) for choose in (min, max))
     cells = []
     for row in sorted(release.of([anchor]), key=lambda row: row.bpp):
-        if row.sequence != sequence or row.bpp > float(most) or not own[0][0] <= row.bpp <= own[-1][0]:
+        if row.sequence != sequence or row.bpp > float(most) or not lowest <= row.bpp <= highest:
             continue
         pairs = []
         for name in names:
-            values = [one.figures[name] for _, one in own]
-            theirs = row.figures[name]
-            assert theirs is not None and None not in values
-            mine = float(np.interp(math.log(row.bpp), [math.log(rate) for rate, _ in own], values))  # type: ignore[arg-type]
+            theirs, mine = row.figures[name], figure_at(own, row.bpp, name)
+            assert theirs is not None
             ahead = (mine > theirs) != ALL_METRICS[name].lower_is_better
             pairs.append(f"{'**' if ahead else ''}{mine:.4g}{'**' if ahead else ''} / {theirs:.4g}")
         cells.append((f"{row.bpp:.5f}", *pairs))
     return Table(
         f"{codec} / {anchor} at equal rate", ("bpp", *(ALL_METRICS[name].label for name in names)), tuple(cells)
     )
+
+
+def figure_at(rows: Sequence[Row], bpp: float, metric: str) -> float:
+    """A curve's figure at a rate: linear in the logarithm of the rate between its two nearest points."""
+    ordered = sorted(rows, key=lambda row: row.bpp)
+    values = [row.figures[metric] for row in ordered]
+    assert None not in values
+    return float(np.interp(math.log(bpp), [math.log(row.bpp) for row in ordered], values))  # type: ignore[arg-type]
 
 
 def spread(release: Release, sequence: str, anchor: str, metrics: str) -> Table:

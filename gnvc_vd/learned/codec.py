@@ -8,7 +8,7 @@ Both directions are generators: the encoder keeps one GOP of frames in memory, t
 
 import hashlib
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NamedTuple
@@ -210,19 +210,22 @@ class GnvcVd:
 
     def encode_gop(self, index: int, gop: Gop, quality: int, settings: EncodeOptions | None = None) -> Unit:
         settings = settings or EncodeOptions()
-        policy, rotation, refinement = settings.policy, settings.rotation, settings.refinement or self.refinement
-        count, policy_number = gop.latents.shape[2], POLICIES.index(policy)
-        taken = rotation or self.bottleneck.usual_rotation(count)
-        (coded,), decoded = self.bottleneck.compress(gop.latents, qualities(quality, count, policy), taken)
+        levels = qualities(quality, gop.latents.shape[2], settings.policy)
+        unit = self.encode_levels(index, gop, quality, levels, settings)
+        return replace(unit, policy=POLICIES.index(settings.policy))
+
+    def encode_levels(self, index: int, gop: Gop, quality: int, levels: Sequence[int], settings: EncodeOptions) -> Unit:
+        """Encode a GOP with a quality for each of its latents; the unit states no policy."""
+        refinement = settings.refinement or self.refinement
+        taken = settings.rotation or self.bottleneck.usual_rotation(len(levels))
+        (coded,), decoded = self.bottleneck.compress(gop.latents, levels, taken)
         payload = coded.data if gop.canvas is None else gop.canvas.pack() + coded.data
         has_canvas = gop.canvas is not None
         sigma_0 = None
         if refinement.steps and refinement.sigma_ratio is not None:
             error = torch.stack([one.latent for one in decoded], dim=2) - gop.latents
             sigma_0 = flow.sigma_0_for(error, refinement.sigma_ratio).item()
-        return Unit(
-            index, gop.frames, quality, policy_number, coded.symbol_hash, payload, taken, sigma_0, canvas=has_canvas
-        )
+        return Unit(index, gop.frames, quality, 0, coded.symbol_hash, payload, taken, sigma_0, canvas=has_canvas)
 
     def decode(
         self, stream: bytes | BinaryIO, decoding: DecodeOptions | None = None, **options: Any
@@ -273,8 +276,7 @@ class GnvcVdDecoder:
 
     def _parse_unit(self, unit: Unit) -> tuple[Canvas | None, Iterator[DecodedLatent]]:
         """A unit's canvas, if it has one, and its latents, decoded one by one."""
-        if unit.policy >= len(POLICIES):
-            raise BitstreamError(f"GOP {unit.index} has policy {unit.policy}, which this program does not know")
+        levels = self._levels(unit)
         size, canvas, symbols = (self._header.height, self._header.width), None, unit.payload
         if unit.canvas:
             canvas, length = Canvas.parse(unit.payload, unit.frames, *size)
@@ -283,9 +285,14 @@ class GnvcVdDecoder:
             within = size[0] * size[1] <= limit
             require(within, f"a canvas of {size[1]}×{size[0]} is above the limit of {limit} pixels", BitstreamError)
         width, height = gops.latent_size(size[1], size[0])
-        levels = qualities(unit.quality, gops.latents_of(unit.frames), POLICIES[unit.policy])
         sent = [symbols], [unit.symbol_hash]
         return canvas, self._codec.bottleneck.decompress(*sent, (height, width), levels, unit.rotation)
+
+    def _levels(self, unit: Unit) -> list[int]:
+        """The quality of each of a unit's latents."""
+        if unit.policy >= len(POLICIES):
+            raise BitstreamError(f"GOP {unit.index} has policy {unit.policy}, which this program does not know")
+        return qualities(unit.quality, gops.latents_of(unit.frames), POLICIES[unit.policy])
 
     def verify(self, unit: Unit) -> None:
         """Decode all symbols, which checks their hash."""

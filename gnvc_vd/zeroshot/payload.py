@@ -66,7 +66,7 @@ def pack(content: Content, size: int) -> bytes:
     flags = sum((part is not None) << place for place, part in enumerate((first, last, caption, content.residual)))
     head = bytes([flags]) + varint(allotment.atoms) + varint(allotment.tail_atoms) + varint(allotment.tail_latents)
     parts = b"".join(varint(len(part)) + part for part in (caption, first, last) if part is not None)
-    return head + content.sketch + parts + _pack_sets(content.sets, size) + (content.residual or b"")
+    return head + content.sketch + parts + pack_sets(content.sets, size) + (content.residual or b"")
 
 
 class PayloadParser:
@@ -95,7 +95,7 @@ class PayloadParser:
         taken = atom_bytes(counts, steps, size)
         if len(self._rest) < taken or (not self.flags & RESIDUAL and len(self._rest) > taken):
             raise BitstreamError(f"the atoms take {taken} bytes, but there are {len(self._rest)}")
-        sets = tuple(_read_sets(self._rest[:taken], counts, steps, size))
+        sets = tuple(read_sets(self._rest[:taken], counts, steps, size))
         residual = self._rest[taken:] if self.flags & RESIDUAL else None
         return Content(self.allotment, sets, self.sketch, self.caption, self.first, self.last, residual)
 
@@ -110,7 +110,7 @@ def symbol_hash(content: Content) -> bytes:
     return digest.digest()
 
 
-def _pack_sets(sets: Sequence[Sequence[Choice]], size: int) -> bytes:
+def pack_sets(sets: Sequence[Sequence[Choice]], size: int) -> bytes:
     """Each set's rank, then its signs (1: plus) from the lowest atom up; all with the highest bit first."""
     text = ""
     for atoms, signs in chain.from_iterable(sets):
@@ -121,7 +121,8 @@ def _pack_sets(sets: Sequence[Sequence[Choice]], size: int) -> bytes:
     return int(text or "0", 2).to_bytes(len(text) // 8, "big")
 
 
-def _read_sets(data: bytes, counts: Sequence[int], steps: int, size: int) -> Iterator[tuple[Choice, ...]]:
+def read_sets(data: bytes, counts: Sequence[int], steps: int, size: int) -> Iterator[tuple[Choice, ...]]:
+    """Read what `pack_sets` wrote: for each step, a choice for each latent."""
     digits = BytesIO(f"{int.from_bytes(data, 'big'):0{8 * len(data)}b}".encode())
     for _ in range(steps):
         row = []

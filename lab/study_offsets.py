@@ -1,0 +1,222 @@
+"""Quality by latent and by slice, learned under R + λD: what offsets are worth beside a codec trained as long.
+
+python -m lab.study_offsets learn MODEL --latents FOLDER… --out DIR [--steps 100] [--seeds 3]
+python -m lab.study_offsets judge MODEL VIDEO… --out DIR
+
+`learn` trains arms that start from MODEL on the same batches and with the same noise, with every seed. MODEL has either
+latent codec, and latents are those of its training (scripts/precompute_latents.py), clips of 25 frames.
+
+    contextual   offsets           an offset of the quality for each latent of a GOP; all else is frozen
+                 codec             the codec, without offsets
+                 codec+offsets     both
+    transform    codec             all but the gains, in which the slices' qualities are
+                 codec+offsets     and an offset of the gain for each slice
+                 flat              as `codec`, after the slices' gains were made equal to the lowest one's
+                 flat+offsets      as `codec+offsets`, after the same
+
+Trained codecs become model folders under DIR, with integers of their own. Offsets of latents are rounded to whole
+qualities: DIR/patterns.json holds them, as policies that a decoder would know by number. `judge` writes a file for each
+arm, video and quality, decodes the files in another process, and prints each arm's rate in percent of its anchor's at
+equal PSNR and ColorVideoVDP (BD-rate): the mean over seeds ± their standard deviation. Figures of all files are kept
+in DIR/rows.jsonl.
+"""
+
+import argparse
+import copy
+import json
+import math
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import cast
+
+import torch
+from torch import Tensor
+from torch.optim.lr_scheduler import LambdaLR
+
+from gnvc_vd.backbone.streaming import VideoVae
+from gnvc_vd.codecs.load import load, save
+from gnvc_vd.common.strict import require
+from gnvc_vd.conventions import QUALITIES, GnvcError, UsageError
+from gnvc_vd.data.latents import LatentClips, encoder_identity
+from gnvc_vd.learned.bottleneck.base import Bottleneck
+from gnvc_vd.learned.bottleneck.contextual import Contextual
+from gnvc_vd.learned.bottleneck.gains import Gains
+from gnvc_vd.learned.bottleneck.slices import SliceEntropy
+from gnvc_vd.learned.bottleneck.transform import Transform
+from gnvc_vd.learned.codec import GnvcVd
+from gnvc_vd.train import losses
+from gnvc_vd.train.settings import Rate
+
+LATENTS = 7  # of a GOP of 25 frames
+RATE = Rate(smallest=0.005, largest=12.0)  # that the shipped codecs were trained with
+BATCH, FEWER, CODEC_RATE = 4, 1, 2e-4  # clips of a step, and those that differences are taken on
+OFFSET_RATE, GAIN_RATE, REACH = 0.5, 0.02, 4.0  # rates of offsets in qualities, of log gains; steps of differences
+FLAT, OFFSETS = "flat", "offsets"  # parts of arms' names
+PATTERNS = "patterns.json"
+ARMS = {
+    "contextual": ("offsets", "codec", "codec+offsets"),
+    "transform": ("codec", "codec+offsets", "flat", "flat+offsets"),
+}
+
+
+def learn(loss: Callable[[], Tensor], parameters: Sequence[tuple[list[Tensor], float]], steps: int) -> None:
+    """Minimise a loss with Adam, each group of parameters at its own rate, which falls to zero along a cosine."""
+    optimiser = torch.optim.Adam([{"params": those, "lr": rate} for those, rate in parameters])
+    schedule = LambdaLR(optimiser, lambda step: (1 + math.cos(math.pi * step / steps)) / 2)
+    for _ in range(steps):
+        optimiser.zero_grad(set_to_none=True)
+        loss().backward()
+        optimiser.step()
+        schedule.step()
+
+
+def learn_arm(codec: GnvcVd, latents: Tensor, arm: str, seed: int, steps: int) -> tuple[Bottleneck, list[int]]:
+    """A trained copy of the codec's bottleneck, and whole offsets of its latents' qualities."""
+    torch.manual_seed(seed)
+    draws = torch.Generator().manual_seed(seed)
+    places, bottleneck = places_of(codec.bottleneck), differentiable(codec.bottleneck)
+    offsets = torch.zeros(LATENTS, requires_grad=True)
+    if FLAT in arm:
+        flatten(bottleneck)
+    offsets_learn = arm.endswith(OFFSETS) and isinstance(bottleneck, Contextual)
+    groups = [([offsets], OFFSET_RATE)] if offsets_learn else []
+    if arm != OFFSETS:
+        gains = [one for model in slices_of(bottleneck) for one in (model.knots, model.band_gain)]
+        rest = [one for one in bottleneck.parameters() if all(one is not gain for gain in gains)]
+        groups.append(([one.requires_grad_() for one in rest], CODEC_RATE))
+    if arm.endswith(OFFSETS) and isinstance(bottleneck, Transform):
+        groups.append(([model.band_gain.requires_grad_() for model in slices_of(bottleneck)], GAIN_RATE))
+
+    def loss() -> Tensor:
+        clean = latents[torch.randint(len(latents), (BATCH,), generator=draws)].float()
+        quality = torch.randint(QUALITIES, (BATCH,), generator=draws)
+        value = torch.zeros(())
+        if arm != OFFSETS:
+            value = rate_distortion(bottleneck, clean, quality, offsets.detach(), places).mean()
+        if offsets_learn:
+            few = clean[:FEWER].repeat_interleave(2 * LATENTS, 0), quality[:FEWER].repeat_interleave(2 * LATENTS)
+
+            def at(rows: Tensor) -> Tensor:
+                each = rate_distortion(bottleneck, *few, rows.repeat(FEWER, 1), places)
+                return each.unflatten(0, (FEWER, -1)).mean(0)
+
+            value = value + (offsets * slope(at, offsets.detach(), REACH)).sum()
+        return value
+
+    learn(loss, groups, steps)
+    bottleneck.requires_grad_(False).eval()
+    if arm != OFFSETS:
+        bottleneck.freeze(places)
+    return bottleneck, [round(one) for one in offsets.tolist()]
+
+
+@torch.no_grad()
+def slope(loss_at: Callable[[Tensor], Tensor], offsets: Tensor, reach: float) -> Tensor:
+    """The gradient of a loss by central differences, from its values at 2N rows of N offsets.
+
+    A straight-through gradient passes rounding as if it were not there: it takes the later latents' bits for cheaper
+    and an error's fall for steeper than they are.
+    """
+    steps = reach * torch.eye(len(offsets))
+    above, below = loss_at(torch.cat([offsets + steps, offsets - steps])).chunk(2)
+    return (above - below) / (2 * reach)
+
+
+def differentiable(bottleneck: Bottleneck) -> Bottleneck:
+    """A copy in floats whose rate is that of the rounded symbols, which is what a file will hold.
+
+    In training the contextual codec counts symbols with noise instead: at low rates six times as many bits.
+    """
+    made = copy.deepcopy(bottleneck).requires_grad_(False).train(isinstance(bottleneck, Transform))
+    for module in made.modules():
+        if isinstance(module, Gains):
+            module.gain_integers.zero_()  # they would be taken in place of the gains
+    return made
+
+
+def rate_distortion(bottleneck: Bottleneck, clean: Tensor, quality: Tensor, offsets: Tensor, places: Tensor) -> Tensor:
+    """R + λD, over √λ, of clips at qualities B whose latents have offsets of their own, T or B T."""
+    if isinstance(bottleneck, Transform):
+        at = places[quality].round().long()[:, None].expand(-1, clean.shape[2])
+    else:
+        at = between(places, (quality[:, None] + offsets).clamp(0, QUALITIES - 1))
+    out = bottleneck(clean, at, rotation=bottleneck.usual_rotation(clean.shape[2]))
+    bpp, error = losses.bits_per_pixel(out.bits, clean), losses.squared_error(out.latents, clean)
+    return losses.rate_distortion(bpp, error, places[quality], RATE)
+
+
+def between(places: Tensor, levels: Tensor) -> Tensor:
+    """Places of the trained scale for qualities, which need not be whole: linear, so that gradients pass."""
+    below = levels.detach().floor().clamp(0, QUALITIES - 2).long()
+    return places[below] + (places[below + 1] - places[below]) * (levels - below)
+
+
+def places_of(bottleneck: Bottleneck) -> Tensor:
+    """Where the 64 qualities lie on the trained scale; the contextual codec holds it in its gains alone."""
+    if isinstance(bottleneck, Transform):
+        return bottleneck.places.clone()
+    gains = cast(Contextual, bottleneck).entropy.gains
+    with torch.no_grad():
+        scale = torch.linspace(0, QUALITIES - 1, 20 * (QUALITIES - 1) + 1)
+        trained, stored = gains.log_gain(scale)[:, :, 0, 0], (gains.gain_integers.float() / (1 << 16)).log()
+        return scale[(stored[:, None] - trained).abs().mean(2).argmin(1)]
+
+
+def slices_of(bottleneck: Bottleneck) -> list[SliceEntropy]:
+    return [one for one in bottleneck.modules() if isinstance(one, SliceEntropy)]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    learning = verbs.add_parser("learn", help="train every arm with every seed")
+    learning.add_argument("model")
+    learning.add_argument("--latents", nargs="+", required=True, metavar="FOLDER", help="of precompute_latents.py")
+    learning.add_argument("--out", type=Path, required=True, metavar="DIR")
+    learning.add_argument("--steps", type=int, default=100, help="of each training (100)")
+    learning.add_argument("--seeds", type=int, default=3, help="(3)")
+    arguments = parser.parse_args(argv)
+    try:
+        learn_all(load(arguments.model), arguments)
+    except GnvcError as error:
+        print(f"study_offsets: {error}", file=sys.stderr)
+        return 2 if isinstance(error, UsageError) else 1
+    return 0
+
+
+def learn_all(codec: GnvcVd, arguments: argparse.Namespace) -> None:
+    latents = latents_in(arguments.latents, codec.backbone.vae)
+    patterns = dict[str, list[int]]()
+    for seed in range(arguments.seeds):
+        for arm in ARMS[codec.bottleneck.preset.kind]:
+            bottleneck, offsets = learn_arm(codec, latents, arm, seed, arguments.steps)
+            name = f"{arm}-{seed}"
+            if any(offsets):
+                patterns[name] = offsets
+            if arm != OFFSETS:
+                save(replace(codec, bottleneck=bottleneck), arguments.out / name, name, location="tiny")
+            print(name, *(f"{one:+d}" for one in offsets), flush=True)
+    (arguments.out / PATTERNS).write_text(json.dumps(patterns, indent=1) + "\n", encoding="utf-8")
+
+
+def latents_in(folders: Sequence[str], vae: VideoVae) -> Tensor:
+    stored = [LatentClips(folder, encoder_identity(vae)) for folder in folders]
+    latents = torch.stack([one[number].half() for one in stored for number in range(len(one))])
+    require(latents.shape[2] == LATENTS, f"the latents are {latents.shape[2]} a clip, but a GOP has {LATENTS}")
+    return latents
+
+
+@torch.no_grad()
+def flatten(bottleneck: Bottleneck) -> None:
+    """Give all slices the smooth band's mean gain; what channels of a slice have beside its mean stays."""
+    smooth, *_ = slices_of(bottleneck)
+    mean = (smooth.knots + smooth.band_gain).mean(2, keepdim=True)  # knots, 1, 1
+    for model in slices_of(bottleneck):
+        model.knots.copy_(model.knots - model.knots.mean(2, keepdim=True) + mean)
+        model.band_gain.zero_()
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
