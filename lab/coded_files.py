@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -27,11 +27,12 @@ from gnvc_vd.codecs.load import load
 from gnvc_vd.common import strict
 from gnvc_vd.common.strict import require
 from gnvc_vd.conventions import QUALITIES, Colour, Frame, GnvcError, UsageError
-from gnvc_vd.evaluate.compare import compare
 from gnvc_vd.learned.bottleneck.policies import POLICIES
 from gnvc_vd.learned.codec import GnvcVd, GnvcVdDecoder
-from gnvc_vd.report.curves import Row
 from gnvc_vd.video import VideoInfo, create_video, open_video
+
+if TYPE_CHECKING:
+    from gnvc_vd.report.curves import Row
 
 SIDE, FRAMES = 256, 25
 RATE = Fraction(25)
@@ -134,14 +135,17 @@ def decode_apart(command: Sequence[str], files: Sequence[Path], out: Path, optio
 
 def measured(
     name: str, sequence: str, level: int, size: int, pair: tuple[Path, Path], metrics: Sequence[str], pixels: int
-) -> Row:
+) -> "Row":
     """A point of a file of this size, from the videos of the original and of what was decoded."""
+    from gnvc_vd.evaluate.compare import compare  # a process that decodes needs no metrics
+    from gnvc_vd.report.curves import Row
+
     figures = compare(str(pair[0]), str(pair[1]), metrics=metrics).figures
     bpp = 8 * size / pixels
     return Row(name, sequence, level, size, bpp, bpp * SIDE**2 * float(RATE) / 1000, figures)
 
 
-def keep(path: Path, rows: Sequence[Row]) -> None:
+def keep(path: Path, rows: Sequence["Row"]) -> None:
     """Write points as lines of JSON."""
     path.write_text("".join(json.dumps(dataclasses.asdict(row)) + "\n" for row in rows), encoding="utf-8")
 

@@ -22,9 +22,9 @@ import argparse
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import pairwise, product
+from itertools import pairwise
 from pathlib import Path
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -38,7 +38,6 @@ from gnvc_vd.codecs.load import load, load_gvc
 from gnvc_vd.common.strict import require
 from gnvc_vd.conventions import Frame
 from gnvc_vd.learned.codec import EncodeOptions, GnvcVd, GnvcVdDecoder, Gop
-from gnvc_vd.report.curves import Row
 from gnvc_vd.video import Video
 from gnvc_vd.zeroshot.codebook import Choice, Codebook
 from gnvc_vd.zeroshot.codec import Gvc
@@ -56,13 +55,16 @@ from lab.coded_files import (
     measured,
     write_video,
 )
-from lab.results import figure_at
+
+if TYPE_CHECKING:
+    from gnvc_vd.report.curves import Row
 
 SIZE = 1024  # atoms in a codebook
 SEED = (0, 0x4C415945)
-STARTS, STEPS, ATOMS = (0.1, 0.3), (2, 5), (4, 32)
-LEVELS = (4, 10, 16, 22, 28, 34, 40, 46)  # of the base's curve
-GVC_ATOMS = (1, 2, 4, 8, 16, 32)  # of GVC's
+ATOMS = (4, 32)  # of a step and latent
+SAMPLINGS = ((0.1, 2, 4), (0.1, 2, 32), (0.1, 5, 4), (0.1, 5, 32), (0.3, 5, 32))  # σ_0, steps, atoms
+LEVELS = (6, 13, 20, 28, 36)  # of the base's curve
+GVC_ATOMS = (1, 4, 16)  # of GVC's
 TAG, LENGTH_STEPS = 2, 256
 
 Model = Literal["shape", "refiner", "backbone"]
@@ -142,7 +144,7 @@ def layer_decoders(model: str) -> Callable[[Header, DecodeOptions], UnitDecoder]
 
 
 def study(codec: GnvcVd, arguments: argparse.Namespace) -> None:
-    rows, metrics = list[Row](), arguments.metrics.split(",")
+    rows, metrics = list["Row"](), arguments.metrics.split(",")
     for path in arguments.videos:
         (clip,) = clips(path, 1)
         rows += measure(codec, path.stem, clip, arguments, metrics)
@@ -154,7 +156,7 @@ def study(codec: GnvcVd, arguments: argparse.Namespace) -> None:
 
 def measure(
     codec: GnvcVd, name: str, clip: Frame, arguments: argparse.Namespace, metrics: Sequence[str]
-) -> Iterator[Row]:
+) -> Iterator["Row"]:
     """Write every file of a clip, decode all in other processes, and measure."""
     out, original = arguments.out, arguments.out / f"{name}.mkv"
     write_video(original, clip)
@@ -200,7 +202,7 @@ def streams(codec: GnvcVd, clip: Frame, arguments: argparse.Namespace) -> Iterat
 
 def layers() -> list[Layer]:
     found = [Layer("shape", 1.0, 1, atoms) for atoms in ATOMS]
-    return found + [Layer(model, *at) for at in product(STARTS, STEPS, ATOMS) for model in MODELS[1:]]
+    return found + [Layer(model, *at) for at in SAMPLINGS for model in MODELS[1:]]
 
 
 def base_of(codec: GnvcVd, header: Header, unit: Unit) -> Base:
@@ -301,8 +303,10 @@ def books(number: int, like: Tensor) -> list[Codebook]:
     return [Codebook(SIZE, places, SEED, (number, place, 0), like.device) for place in range(like.shape[2])]
 
 
-def table(rows: Sequence[Row], quality: int, metrics: Sequence[str]) -> Iterator[str]:
+def table(rows: Sequence["Row"], quality: int, metrics: Sequence[str]) -> Iterator[str]:
     """A base quality's layers, and the other ways at their rates."""
+    from lab.results import figure_at  # a process that decodes needs no tables
+
     curves = {title: [row for row in rows if row.codec == title] for title in ("base", "refined", "gvc")}
     yield f"\n{rows[0].sequence}, quality {quality}: {' / '.join(metrics)}\n"
     yield "| layer | bpp | base with it | base alone | base refined | GVC alone |"

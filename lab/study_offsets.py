@@ -1,7 +1,7 @@
 """Quality by latent and by slice, learned under R + λD: what offsets are worth beside a codec trained as long.
 
 python -m lab.study_offsets learn MODEL --latents FOLDER… --out DIR [--steps 100] [--seeds 3]
-python -m lab.study_offsets judge MODEL VIDEO… --out DIR
+python -m lab.study_offsets judge VIDEO… --out DIR
 
 `learn` trains arms that start from MODEL on the same batches and with the same noise, with every seed. MODEL has either
 latent codec, and latents are those of its training (scripts/precompute_latents.py), clips of 25 frames.
@@ -15,20 +15,20 @@ latent codec, and latents are those of its training (scripts/precompute_latents.
                  flat+offsets      as `codec+offsets`, after the same
 
 Trained codecs become model folders under DIR, with integers of their own. Offsets of latents are rounded to whole
-qualities: DIR/patterns.json holds them, as policies that a decoder would know by number. `judge` writes a file for each
-arm, video and quality, decodes the files in another process, and prints each arm's rate in percent of its anchor's at
-equal PSNR and ColorVideoVDP (BD-rate): the mean over seeds ± their standard deviation. Figures of all files are kept
-in DIR/rows.jsonl.
+qualities, as a policy that a decoder would know by number; DIR/patterns.json has those of the frozen codec, which
+lab.study_choices measures. `judge` writes a file for each trained codec, video and quality, decodes the files in
+another process without refinement, and prints each arm's rate in percent of its anchor's at equal PSNR and
+ColorVideoVDP (BD-rate): the mean over seeds ± their standard deviation. Figures of files are kept in DIR/rows.jsonl.
 """
 
 import argparse
 import copy
 import json
 import math
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from statistics import fmean, stdev
 from typing import cast
 
 import torch
@@ -36,18 +36,34 @@ from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
 from gnvc_vd.backbone.streaming import VideoVae
+from gnvc_vd.bitstream import pack_stream
 from gnvc_vd.codecs.load import load, save
+from gnvc_vd.common.files import write_text
 from gnvc_vd.common.strict import require
-from gnvc_vd.conventions import QUALITIES, GnvcError, UsageError
+from gnvc_vd.conventions import QUALITIES
 from gnvc_vd.data.latents import LatentClips, encoder_identity
 from gnvc_vd.learned.bottleneck.base import Bottleneck
 from gnvc_vd.learned.bottleneck.contextual import Contextual
 from gnvc_vd.learned.bottleneck.gains import Gains
+from gnvc_vd.learned.bottleneck.policies import POLICIES
 from gnvc_vd.learned.bottleneck.slices import SliceEntropy
 from gnvc_vd.learned.bottleneck.transform import Transform
-from gnvc_vd.learned.codec import GnvcVd
+from gnvc_vd.learned.codec import GnvcVd, Gop
+from gnvc_vd.report.curves import Row
 from gnvc_vd.train import losses
 from gnvc_vd.train.settings import Rate
+from lab.coded_files import (
+    clips,
+    decode_apart,
+    exit_code,
+    info_of,
+    keep,
+    levels_of,
+    measured,
+    read_patterns,
+    write_video,
+)
+from lab.study_choices import LEVELS, SETTINGS, rate_of
 
 LATENTS = 7  # of a GOP of 25 frames
 RATE = Rate(smallest=0.005, largest=12.0)  # that the shipped codecs were trained with
@@ -55,6 +71,7 @@ BATCH, FEWER, CODEC_RATE = 4, 1, 2e-4  # clips of a step, and those that differe
 OFFSET_RATE, GAIN_RATE, REACH = 0.5, 0.02, 4.0  # rates of offsets in qualities, of log gains; steps of differences
 FLAT, OFFSETS = "flat", "offsets"  # parts of arms' names
 PATTERNS = "patterns.json"
+PAIRS = (("codec+offsets", "codec"), ("flat+offsets", "flat"), ("flat", "codec"))  # of arms and their anchors
 ARMS = {
     "contextual": ("offsets", "codec", "codec+offsets"),
     "transform": ("codec", "codec+offsets", "flat", "flat+offsets"),
@@ -109,7 +126,9 @@ def learn_arm(codec: GnvcVd, latents: Tensor, arm: str, seed: int, steps: int) -
     bottleneck.requires_grad_(False).eval()
     if arm != OFFSETS:
         bottleneck.freeze(places)
-    return bottleneck, [round(one) for one in offsets.tolist()]
+    whole = [round(one) for one in offsets.tolist()]
+    common = round(fmean(whole))  # of all latents alike: that is another quality, and shares nothing
+    return bottleneck, [one - common for one in whole]
 
 
 @torch.no_grad()
@@ -177,13 +196,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     learning.add_argument("--out", type=Path, required=True, metavar="DIR")
     learning.add_argument("--steps", type=int, default=100, help="of each training (100)")
     learning.add_argument("--seeds", type=int, default=3, help="(3)")
+    judging = verbs.add_parser("judge", help="code files with every trained codec, and compare")
+    judging.add_argument("videos", nargs="+", type=Path)
+    judging.add_argument("--out", type=Path, required=True, metavar="DIR", help="where `learn` left its models")
+    judging.add_argument("--metrics", default="psnr_rgb,cvvdp", metavar="NAME,…")
     arguments = parser.parse_args(argv)
-    try:
-        learn_all(load(arguments.model), arguments)
-    except GnvcError as error:
-        print(f"study_offsets: {error}", file=sys.stderr)
-        return 2 if isinstance(error, UsageError) else 1
-    return 0
+
+    def run() -> None:
+        if arguments.verb == "learn":
+            learn_all(load(arguments.model), arguments)
+        else:
+            judge(arguments)
+
+    return exit_code("study_offsets", run)
 
 
 def learn_all(codec: GnvcVd, arguments: argparse.Namespace) -> None:
@@ -193,12 +218,61 @@ def learn_all(codec: GnvcVd, arguments: argparse.Namespace) -> None:
         for arm in ARMS[codec.bottleneck.preset.kind]:
             bottleneck, offsets = learn_arm(codec, latents, arm, seed, arguments.steps)
             name = f"{arm}-{seed}"
-            if any(offsets):
+            if arm == OFFSETS:
                 patterns[name] = offsets
-            if arm != OFFSETS:
+            else:
                 save(replace(codec, bottleneck=bottleneck), arguments.out / name, name, location="tiny")
+                write_text(arguments.out / f"{name}.json", json.dumps({name: offsets}))
             print(name, *(f"{one:+d}" for one in offsets), flush=True)
-    (arguments.out / PATTERNS).write_text(json.dumps(patterns, indent=1) + "\n", encoding="utf-8")
+    write_text(arguments.out / PATTERNS, json.dumps(patterns))
+
+
+@torch.inference_mode()
+def judge(arguments: argparse.Namespace) -> None:
+    metrics, rows = arguments.metrics.split(","), list[Row]()
+    trained = sorted(path.parent for path in arguments.out.glob("*-*/model.json"))
+    for video in arguments.videos:
+        (clip,) = clips(video, 1)
+        original = arguments.out / f"{video.stem}.mkv"
+        write_video(original, clip)
+        gop: Gop | None = None
+        for folder in trained:
+            codec, patterns = load(folder), folder.with_name(f"{folder.name}.json")
+            gop = gop or next(codec.latents(clip, SETTINGS))  # of the VAE, which all share
+            (pattern,) = read_patterns(patterns).values()
+            files, header = [], codec.header(info_of(clip), SETTINGS)
+            (arguments.out / "files" / folder.name).mkdir(parents=True, exist_ok=True)
+            for level in LEVELS:
+                unit = codec.encode_levels(0, gop, level, levels_of(pattern, level), SETTINGS)
+                unit = replace(unit, policy=len(POLICIES) if any(pattern) else 0)
+                files.append(arguments.out / "files" / folder.name / f"{video.stem} {level}.gnvc")
+                files[-1].write_bytes(pack_stream(header, [unit]))
+            options = ["--steps", "0", "--patterns", str(patterns)]
+            shown = decode_apart(["lab.coded_files", str(folder)], files, files[0].parent, options)
+            for level, file, decoded in zip(LEVELS, files, shown, strict=True):
+                pair, size = (original, decoded), file.stat().st_size
+                rows.append(measured(folder.name, video.stem, level, size, pair, metrics, clip[..., 0].size))
+            keep(arguments.out / "rows.jsonl", rows)
+    for line in table(rows, metrics):
+        print(line)
+
+
+def table(rows: Sequence[Row], metrics: Sequence[str]) -> Iterator[str]:
+    """Each arm beside its anchor, seed by seed: the mean over seeds ± the standard deviation."""
+    videos, names = (sorted({getattr(row, key) for row in rows}) for key in ("sequence", "codec"))
+    seeds = sorted({name.rpartition("-")[2] for name in names})
+    yield f"| arm | beside | {' | '.join(f'{video}: {metric}' for video in videos for metric in metrics)} |"
+    yield "|---|---|" + "---|" * (len(videos) * len(metrics))
+    for arm, anchor in PAIRS:
+        if f"{arm}-{seeds[0]}" not in names:
+            continue
+        cells = []
+        for video in videos:
+            own = [row for row in rows if row.sequence == video]
+            for metric in metrics:
+                each = [rate_of(own, f"{anchor}-{seed}", f"{arm}-{seed}", metric) for seed in seeds]
+                cells.append(f"{fmean(each):+.1f} ± {stdev(each) if len(each) > 1 else math.nan:.1f} %")
+        yield f"| {arm} | {anchor} | {' | '.join(cells)} |"
 
 
 def latents_in(folders: Sequence[str], vae: VideoVae) -> Tensor:
