@@ -47,7 +47,7 @@ from lab.coded_files import (
 )
 
 LEVELS = (10, 24, 38)
-ROTATIONS, THRIFTS = (7, 4), (0.12, 0.06, 0.2)  # the usual first
+ROTATIONS, THRIFTS = (7, 4), (0.12, 0.2)  # the usual first
 CHOSEN = "chosen"
 SETTINGS = EncodeOptions(scenecut=False)
 

@@ -62,7 +62,7 @@ if TYPE_CHECKING:
 SIZE = 1024  # atoms in a codebook
 SEED = (0, 0x4C415945)
 ATOMS = (4, 32)  # of a step and latent
-SAMPLINGS = ((0.1, 2, 4), (0.1, 2, 32), (0.1, 5, 4), (0.1, 5, 32), (0.3, 5, 32))  # σ_0, steps, atoms
+SAMPLINGS = ((0.1, 2, 4), (0.1, 2, 32), (0.3, 5, 32))  # σ_0, steps, atoms
 LEVELS = (6, 13, 20, 28, 36)  # of the base's curve
 GVC_ATOMS = (1, 4, 16)  # of GVC's
 TAG, LENGTH_STEPS = 2, 256

@@ -1,6 +1,7 @@
 """Offsets learned on problems whose answer is known, and what an arm of the study may train."""
 
 import math
+from typing import cast
 
 import pytest
 import torch
@@ -20,7 +21,8 @@ from lab.study_offsets import (
     differentiable,
     flatten,
     learn,
-    learn_arm,
+    learn_latents,
+    learn_slices,
     places_of,
     rate_distortion,
     slices_of,
@@ -129,23 +131,36 @@ def test_the_loss_of_a_frozen_codec_is_that_of_its_payloads(codec: GnvcVd) -> No
     assert torch.allclose(found, wanted, rtol=0.02)
 
 
-def test_an_arm_trains_what_it_says_and_no_more(codec: GnvcVd, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lab.study_offsets.LATENTS", 3)
+def test_offsets_of_latents_are_whole_and_leave_the_codec_as_it_was(codec: GnvcVd) -> None:
+    bottleneck = cast(Contextual, codec.bottleneck)
     latents = torch.randn(4, 16, 3, 4, 4, generator=torch.Generator().manual_seed(0))
-    before = {name: value.clone() for name, value in codec.bottleneck.named_parameters()}
+    before = {name: value.clone() for name, value in bottleneck.state_dict().items()}
+    offsets = learn_latents(bottleneck, latents, 0, 12)
+    assert len(offsets) == 3 and abs(sum(offsets)) <= 1 and any(offsets)
+    assert all(torch.equal(value, before[name]) for name, value in bottleneck.state_dict().items())
+
+
+def test_slices_train_from_flat_gains_and_only_with_offsets_do_these_move() -> None:
+    torch.manual_seed(0)
+    bottleneck = Transform(preset("nano").transform)
+    latents = torch.randn(4, 16, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    bottleneck.measure(latents, 0.005, 12.0)
+    bottleneck.freeze()
     moved = {}
-    for arm in ("offsets", "codec"):
-        trained, offsets = learn_arm(codec, latents, arm, 0, 2)
-        moved[arm] = any(not torch.equal(value, before[name]) for name, value in trained.named_parameters())
-        assert len(offsets) == 3 and (arm == "offsets" or not any(offsets))
-    assert moved == {"offsets": False, "codec": True}
-    assert all(torch.equal(value, before[name]) for name, value in codec.bottleneck.named_parameters())
+    for offsets in (False, True):
+        trained = learn_slices(bottleneck.eval(), latents, 0, 3, offsets)
+        moved[offsets] = [bool(one.band_gain.any()) for one in slices_of(trained)]
+        assert not torch.equal(trained.rotation.turn, bottleneck.rotation.turn)
+        payloads, _ = trained.compress(latents, [20] * 3)  # with integers of its own
+        assert len(payloads) == 4
+    assert moved == {False: [False] * 3, True: [True] * 3}
+    assert not any(one.band_gain.any() for one in slices_of(bottleneck))
 
 
 def test_a_table_has_the_mean_of_seeds_and_their_spread() -> None:
     def rows(name: str, part: float) -> list[Row]:
         return [Row(name, "clip", at, 0, part * 0.001 * 2**at, 1.0, {"psnr_rgb": 20.0 + at}) for at in range(4)]
 
-    made = [*rows("codec-0", 1), *rows("codec-1", 1), *rows("codec+offsets-0", 0.9), *rows("codec+offsets-1", 0.7)]
+    made = [*rows("flat-0", 1), *rows("flat-1", 1), *rows("flat+offsets-0", 0.9), *rows("flat+offsets-1", 0.7)]
     *_, line = table(made, ["psnr_rgb"])
-    assert line == "| codec+offsets | codec | -20.0 ± 14.1 % |"
+    assert line == "| clip | -20.0 ± 14.1 % |"
