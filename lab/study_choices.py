@@ -1,12 +1,13 @@
 """What an encoder could gain by choosing, GOP by GOP, how it codes: rotation and thrift, or qualities of latents.
 
-python -m lab.study_choices MODEL VIDEO… --out DIR [--gops 2] [--patterns FILE] [--metrics psnr_rgb,cvvdp]
+python -m lab.study_choices MODEL VIDEO… --out DIR [--gops 2] [--patterns FILE] [--metrics psnr_rgb,vmaf]
 
 MODEL has either latent codec. Of every video the first GOPs of 25 frames are coded, 256×256 from the middle, at a few
-qualities in every way. A choice is by what a decoder shows: in each GOP and at each quality the way with the smallest
-D + λR, with the slope that the usual way has there. The chosen GOPs make a file, as those of every single way do, and
-another process decodes the files (lab.coded_files); figures are kept in DIR/rows.jsonl. Printed as Markdown: for each
-way, and for the choice, the rate in percent of the usual way's at equal PSNR and ColorVideoVDP (BD-rate).
+qualities in every way, and decoded without refinement. A choice is by what a decoder shows: in each GOP and at each
+quality the way with the smallest D + λR, with the slope that the usual way has there. The chosen GOPs make a file, as
+those of every single way do, and another process decodes the files (lab.coded_files); figures are kept in
+DIR/rows.jsonl. Printed as Markdown: for each way, and for the choice, the rate in percent of the usual way's at equal
+figures (BD-rate).
 
 Ways of the transform codec are lengths of its rotation and the thrift of rounding; a unit of the format holds either.
 Those of the contextual codec are patterns of qualities over a GOP's seven latents: the package's two policies, and with
@@ -69,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True, metavar="DIR")
     parser.add_argument("--gops", type=int, default=2, metavar="N", help="of each video (2)")
     parser.add_argument("--patterns", type=Path, metavar="FILE", help="of lab.study_offsets")
-    parser.add_argument("--metrics", default="psnr_rgb,cvvdp", metavar="NAME,…")
+    parser.add_argument("--metrics", default="psnr_rgb,vmaf", metavar="NAME,…")
     arguments = parser.parse_args(argv)
     return exit_code("study_choices", lambda: study(load(arguments.model), arguments))
 
@@ -92,7 +93,7 @@ def study(codec: GnvcVd, arguments: argparse.Namespace) -> None:
         coded, chosen = code(codec, header, clip, ways, patterns)
         files = write_files(arguments.out / path.stem, header, coded)
         first = {file.read_bytes(): file for file in reversed(files.values())}  # equal streams are measured once
-        command, options = ["lab.coded_files", arguments.model], ["--patterns", str(given)]
+        command, options = ["lab.coded_files", arguments.model], ["--patterns", str(given), "--steps", "0"]
         shown = decode_apart(command, list(first.values()), arguments.out / path.stem, options)
         figures = dict[bytes, Row]()
         for (data, file), decoded in zip(first.items(), shown, strict=True):
@@ -142,7 +143,7 @@ def code(
     codec: GnvcVd, header: Header, clip: Frame, ways: dict[str, Way], patterns: dict[str, Pattern]
 ) -> tuple[dict[tuple[str, int], list[Unit]], list[str]]:
     """Units of all GOPs in every way and in the chosen ones, by name and level; and what was chosen, of each."""
-    decoder = pattern_decoders(codec, patterns)(header, DecodeOptions())
+    decoder = pattern_decoders(codec, patterns)(header, DecodeOptions(steps=0))
     coded: dict[tuple[str, int], list[Unit]] = {(name, level): [] for name in [*ways, CHOSEN] for level in LEVELS}
     taken = list[str]()
     for index, frames in enumerate(clip):

@@ -1,6 +1,6 @@
 """A GVC layer on a GNVC-VD base: what atoms chosen from a codebook add to decoded latents, a few in each step.
 
-python -m lab.study_layer study MODEL VIDEO… --out DIR [--qualities 6 20] [--metrics psnr_rgb,cvvdp,vmaf]
+python -m lab.study_layer study MODEL VIDEO… --out DIR [--qualities 6 20] [--metrics psnr_rgb,vmaf]
 python -m lab.study_layer decode MODEL FILE… --out DIR [--steps L]
 
 Of every video the first 25 frames are coded, 256×256 from the middle. A file is MODEL's stream, whose unit holds the
@@ -13,9 +13,9 @@ direction is added to the decoded latents at its best length, a byte for each la
 An enhancement holds: the first two bytes of the base's symbol hash; the model in two bits and the steps in six; σ_0 in
 1/200; the atoms of a step and latent; of `shape` the lengths, in 1/256; the atoms as in GVC's payload (docs/format.md).
 
-`study` writes every file to DIR, decodes them in another process, and keeps the figures in DIR/rows.jsonl. Printed as
-Markdown, for each base quality: every layer, and what the base (refined or not) and GVC alone have at the same rate,
-read off the curves of their own files.
+`study` writes every file to DIR, decodes them in another process, and keeps the figures in DIR/rows.jsonl; files that
+are there are taken as they are. Printed as Markdown, for each base quality: every layer, and what the base (refined or
+not) and GVC alone have at the same rate, read off the curves of their own files.
 """
 
 import argparse
@@ -116,7 +116,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     studying.add_argument("videos", nargs="+", type=Path)
     studying.add_argument("--out", type=Path, required=True, metavar="DIR")
     studying.add_argument("--qualities", nargs="+", type=int, default=[6, 20], metavar="Q", help="of the base")
-    studying.add_argument("--metrics", default="psnr_rgb,cvvdp,vmaf", metavar="NAME,…")
+    studying.add_argument("--metrics", default="psnr_rgb,vmaf", metavar="NAME,…")
     add_arguments(verbs.add_parser("decode", help="decode files, with their layers where they have one"))
     arguments = parser.parse_args(argv)
 
@@ -157,15 +157,20 @@ def study(codec: GnvcVd, arguments: argparse.Namespace) -> None:
 def measure(
     codec: GnvcVd, name: str, clip: Frame, arguments: argparse.Namespace, metrics: Sequence[str]
 ) -> Iterator["Row"]:
-    """Write every file of a clip, decode all in other processes, and measure."""
+    """Write every file of a clip, decode all in other processes, and measure; what is there already stays."""
     out, original = arguments.out, arguments.out / f"{name}.mkv"
     write_video(original, clip)
-    files = dict[str, list[Path]]()
-    for kind, title, stream in streams(codec, clip, arguments):
-        path = out / name / kind / f"{title}.gnvc"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(stream)
-        files.setdefault(kind, []).append(path)
+    titles = {
+        "base": [f"{quality}" for quality in sorted({*LEVELS, *arguments.qualities})],
+        "layer": [f"{quality} {layer.name}" for quality in arguments.qualities for layer in layers()],
+        "gvc": [f"{atoms}" for atoms in GVC_ATOMS],
+    }
+    files = {kind: [out / name / kind / f"{title}.gnvc" for title in those] for kind, those in titles.items()}
+    if not all(path.is_file() for those in files.values() for path in those):
+        for kind, title, stream in streams(codec, clip, arguments):
+            path = out / name / kind / f"{title}.gnvc"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(stream)
     command = ["lab.study_layer", "decode", arguments.model]
     for kind, title, options in (
         ("base", "base", ["--steps", "0"]),
@@ -173,11 +178,13 @@ def measure(
         ("layer", "", []),
         ("gvc", "gvc", []),
     ):
-        for path, decoded in zip(
-            files[kind], decode_apart(command, files[kind], out / name / (title or kind), options), strict=True
-        ):
+        folder = out / name / (title or kind)
+        missing = [path for path in files[kind] if not (folder / f"{path.stem}.mkv").is_file()]
+        if missing:
+            decode_apart(command, missing, folder, options)
+        for path in files[kind]:
             level, _, layer = path.stem.partition(" ")
-            pair, size = (original, decoded), path.stat().st_size
+            pair, size = (original, folder / f"{path.stem}.mkv"), path.stat().st_size
             yield measured(title or layer, name, int(level), size, pair, metrics, clip[..., 0].size)
 
 

@@ -191,7 +191,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     judging = verbs.add_parser("judge", help="code files with every trained codec, and compare")
     judging.add_argument("videos", nargs="+", type=Path)
     judging.add_argument("--out", type=Path, required=True, metavar="DIR", help="where `learn` left its models")
-    judging.add_argument("--metrics", default="psnr_rgb,cvvdp", metavar="NAME,…")
+    judging.add_argument("--metrics", default="psnr_rgb,vmaf", metavar="NAME,…")
     arguments = parser.parse_args(argv)
 
     def run() -> None:
@@ -224,25 +224,25 @@ def learn_all(codec: GnvcVd, arguments: argparse.Namespace) -> None:
 @torch.inference_mode()
 def judge(arguments: argparse.Namespace) -> None:
     metrics, rows = arguments.metrics.split(","), list[Row]()
-    trained = sorted(path.parent for path in arguments.out.glob(f"{ARMS[0]}*-*/model.json"))
-    for video in arguments.videos:
-        (clip,) = clips(video, 1)
-        original = arguments.out / f"{video.stem}.mkv"
-        write_video(original, clip)
-        gop: Gop | None = None
-        for folder in trained:
-            codec, files = load(folder), []
-            gop = gop or next(codec.latents(clip, SETTINGS))  # of the VAE, which all share
-            header = codec.header(info_of(clip), SETTINGS)
-            (arguments.out / "files" / folder.name).mkdir(parents=True, exist_ok=True)
+    videos = {video.stem: next(clips(video, 1)) for video in arguments.videos}
+    for name, clip in videos.items():
+        write_video(arguments.out / f"{name}.mkv", clip)
+    latents = dict[str, Gop]()  # of the VAE, which all share
+    for folder in sorted(path.parent for path in arguments.out.glob(f"{ARMS[0]}*-*/model.json")):
+        codec, files = load(folder), dict[Path, tuple[str, int]]()
+        out = arguments.out / "files" / folder.name
+        out.mkdir(parents=True, exist_ok=True)
+        for name, clip in videos.items():
+            gop = latents[name] = latents.get(name) or next(codec.latents(clip, SETTINGS))
             for level in LEVELS:
-                files.append(arguments.out / "files" / folder.name / f"{video.stem} {level}.gnvc")
-                files[-1].write_bytes(pack_stream(header, [codec.encode_gop(0, gop, level, SETTINGS)]))
-            shown = decode_apart(["lab.coded_files", str(folder)], files, files[0].parent, ["--steps", "0"])
-            for level, file, decoded in zip(LEVELS, files, shown, strict=True):
-                pair, size = (original, decoded), file.stat().st_size
-                rows.append(measured(folder.name, video.stem, level, size, pair, metrics, clip[..., 0].size))
-            keep(arguments.out / "rows.jsonl", rows)
+                files[out / f"{name} {level}.gnvc"] = name, level
+                stream = pack_stream(codec.header(info_of(clip), SETTINGS), [codec.encode_gop(0, gop, level, SETTINGS)])
+                (out / f"{name} {level}.gnvc").write_bytes(stream)
+        shown = decode_apart(["lab.coded_files", str(folder)], list(files), out, ["--steps", "0"])
+        for (file, (name, level)), decoded in zip(files.items(), shown, strict=True):
+            pair, pixels = (arguments.out / f"{name}.mkv", decoded), videos[name][..., 0].size
+            rows.append(measured(folder.name, name, level, file.stat().st_size, pair, metrics, pixels))
+        keep(arguments.out / "rows.jsonl", rows)
     for line in table(rows, metrics):
         print(line)
 
