@@ -140,7 +140,8 @@ def measured(
     from gnvc_vd.evaluate.compare import compare  # a process that decodes needs no metrics
     from gnvc_vd.report.curves import Row
 
-    figures = compare(str(pair[0]), str(pair[1]), metrics=metrics).figures
+    found = compare(str(pair[0]), str(pair[1]), metrics=metrics).figures
+    figures = {metric: found[metric] for metric in metrics}
     bpp = 8 * size / pixels
     return Row(name, sequence, level, size, bpp, bpp * SIDE**2 * float(RATE) / 1000, figures)
 

@@ -321,8 +321,9 @@ def table(rows: Sequence["Row"], quality: int, metrics: Sequence[str]) -> Iterat
     for row in rows:
         if row.level != quality or row.codec == "gvc":
             continue
-        others = {title: {name: figure_at(curve, row.bpp, name) for name in metrics} for title, curve in curves.items()}
-        cells = [figures(row.figures), figures(others["base"]), figures(others["refined"]), figures(others["gvc"])]
+        cells = [figures(row.figures)]
+        for curve in curves.values():  # as far as each goes: at its ends it stays as it is
+            cells.append(figures({name: figure_at(curve, row.bpp, name) for name in metrics}))
         yield f"| {row.codec} | {row.bpp:.5f} | {' | '.join(cells)} |"
 
 
