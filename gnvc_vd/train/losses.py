@@ -18,8 +18,9 @@ from gnvc_vd.metrics.block_transform import dct_like
 from gnvc_vd.train.settings import Rate
 
 FINEST = 1 / 64  # of the coarsest level of a transform code
-STRIDES = (4, 8)  # of decoders' upsampling; a pattern of period 2 also has period 4, so counts
-SMALLEST_WINDOW = 32  # pixels a side of what a lattice is looked for in
+# Strides of decoders' upsampling, and of a latent codec's blocks of 2×2 latents; a pattern of period 2 also has period 4,
+# so counts. Each with the smallest side of the windows that it is looked for in.
+LATTICES = {4: 32, 8: 32, 16: 64}
 
 
 def lambda_of(quality: Tensor, rate: Rate = Rate()) -> Tensor:  # noqa: B008 - frozen
@@ -59,21 +60,22 @@ def temporal_error(decoded: Tensor, wanted: Tensor) -> Tensor:
 
 
 def lattice(decoded: Tensor, wanted: Tensor) -> Tensor:
-    """What repeats in the error of B 3 T H W with strides of 4 and 8: of each stride, the energy of the mean cell.
+    """What repeats in the error of B 3 T H W with strides of 4, 8 and 16: of each stride, the energy of the mean cell.
 
     The mean is over all cells of a window and over all frames. What does not repeat cancels in it, and the mean of the
-    cell itself, a shade, is no lattice. Windows are of 32 to 63 pixels a side, since a decoder's lattice changes from
-    place to place with what is shown. Energies are summed over strides.
+    cell itself, a shade, is no lattice. Windows are of 32 to 63 pixels a side, for a stride of 16 of 64 to 127, since a
+    lattice changes from place to place with what is shown. Energies are summed over strides.
     """
     error = (decoded - wanted).mean(2)
-    return torch.stack([_mean_cells(error, stride).square().flatten(1).mean(1) for stride in STRIDES]).sum(0)
+    energies = [_mean_cells(error, *one).square().flatten(1).mean(1) for one in LATTICES.items()]
+    return torch.stack(energies).sum(0)
 
 
-def _mean_cells(error: Tensor, stride: int) -> Tensor:
+def _mean_cells(error: Tensor, stride: int, smallest: int) -> Tensor:
     """Every window's mean cell, minus its own mean: B 3 windows windows stride stride."""
     for axis in (2, 4):  # the second time for the width, that lies two further now
-        windows = max(1, error.shape[axis] // SMALLEST_WINDOW)
-        side = error.shape[axis] // windows // max(STRIDES) * max(STRIDES)
+        windows = max(1, error.shape[axis] // smallest)
+        side = error.shape[axis] // windows // stride * stride
         error = error.narrow(axis, 0, windows * side).unflatten(axis, (windows, side // stride, stride))
         error = error.mean(axis + 1)
     cells = error.transpose(3, 4)
