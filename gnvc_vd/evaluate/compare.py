@@ -25,7 +25,7 @@ from gnvc_vd.metrics.cvvdp import DISPLAY, ColorVideoVdp
 from gnvc_vd.metrics.features import ClipF, FrechetDistance, clip_images, videomae
 from gnvc_vd.metrics.fidelity import MsSsim, psnr_rgb, psnr_yuv
 from gnvc_vd.metrics.flicker import FlickerSpectrum
-from gnvc_vd.metrics.lattice import Lattice
+from gnvc_vd.metrics.lattice import BlockLattice, Lattice
 from gnvc_vd.metrics.optical_flow import FLOWS, FlowEstimator, dis, raft, remembering
 from gnvc_vd.metrics.pairs import FrameMean, Measure, Pair, PairMaker
 from gnvc_vd.metrics.perceptual import dists, lpips, st_lpips
@@ -67,6 +67,7 @@ METRICS = {
     "lattice_2": Metric("lattice of stride 2, levels", lambda _: Lattice(2), lower_is_better=True),
     "lattice_4": Metric("lattice of stride 4, levels", lambda _: Lattice(4), lower_is_better=True),
     "lattice_8": Metric("lattice of stride 8, levels", lambda _: Lattice(8), lower_is_better=True),
+    "lattice_16": Metric("lattice of blocks of 16, levels", lambda _: BlockLattice(), lower_is_better=True),
 }
 
 

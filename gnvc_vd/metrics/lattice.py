@@ -5,7 +5,12 @@
 Perceptual distances hardly mind such patterns, since the networks behind them stride through the picture, too. In
 moving pictures other errors average out over frames, so that what stays is the pattern; the chance level is
 measured at strides that no codec here has, and subtracted: a codec without a pattern scores near 0.
+
+A latent codec's blocks of 2×2 latents have a stride of 16 pixels, and move with the scene where a codec compensates a
+pan. Their pattern is looked for in every frame apart, in whatever place it is, and energies are what is averaged.
 """
+
+import math
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +21,8 @@ from gnvc_vd.metrics.pairs import LUMA, Pair
 
 STRIDES = (2, 4, 8)
 CONTROL_STRIDES = (3, 5, 7)
+BLOCK_STRIDE = 16
+BLOCK_CONTROL_STRIDES = (13, 14, 15, 17, 18, 19)  # on both sides, since chance grows with the square of the stride
 SMALLEST = 32  # pixels: four blocks of the largest stride
 
 
@@ -29,6 +36,12 @@ def phase_deviation(error: NDArray[np.float64], stride: int) -> float:
     rows, columns = (side // stride for side in error.shape)
     blocks = error[: rows * stride, : columns * stride].reshape(rows, stride, columns, stride)
     return float(blocks.mean((0, 2)).std())
+
+
+def block_energy(error: NDArray[np.float64]) -> float:
+    """What repeats with the stride of blocks in one frame's error H W, in squared levels, less chance."""
+    found = [phase_deviation(error, stride) ** 2 for stride in (BLOCK_STRIDE, *BLOCK_CONTROL_STRIDES)]
+    return found[0] - float(np.mean(found[1:]))
 
 
 def lattices(reference: Frame, test: Frame) -> dict[str, float]:
@@ -54,3 +67,20 @@ class Lattice:
             raise UnavailableError("needs at least one frame")
         check_sides(SMALLEST, self._sum.shape[1], self._sum.shape[0])
         return lattice(self._sum @ LUMA / self._count, self._stride)
+
+
+class BlockLattice:
+    """The lattice of a codec's blocks: the root of its mean energy over frames, 0 if chance leaves more."""
+
+    def __init__(self) -> None:
+        self._energies = list[float]()
+
+    def add(self, pair: Pair) -> None:
+        error = pair.test.astype(np.float64) - pair.reference
+        check_sides(2 * SMALLEST, error.shape[1], error.shape[0])
+        self._energies.append(block_energy(error @ LUMA))
+
+    def value(self) -> float:
+        if not self._energies:
+            raise UnavailableError("needs at least one frame")
+        return math.sqrt(max(0.0, float(np.mean(self._energies))))

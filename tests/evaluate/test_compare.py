@@ -26,7 +26,7 @@ from tests.metrics.clips import as_frame, noisy, pan, texture, write
 from tests.metrics.test_fidelity import ffmpeg_psnr
 from tests.metrics.test_vmaf import of_files
 
-LATTICES = ("lattice_2", "lattice_4", "lattice_8")
+LATTICES = ("lattice_2", "lattice_4", "lattice_8", "lattice_16")
 OFFLINE = ("cvvdp", "vmaf", "psnr_rgb", "psnr_yuv", "ms_ssim", "st_lpips_alex", "st_lpips_vgg", "e_warp", *LATTICES)
 QUICK = ("psnr_rgb", "psnr_yuv", "vmaf", "e_warp")
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from gnvc_vd.conventions import Frame
 from gnvc_vd.metrics import UnavailableError
-from gnvc_vd.metrics.lattice import STRIDES, Lattice, lattice, lattices
+from gnvc_vd.metrics.lattice import STRIDES, BlockLattice, Lattice, block_energy, lattice, lattices
 from tests.metrics.clips import pairs
 
 SIDE = math.lcm(3, 4, 5, 7, 8)  # whole blocks of every stride, so that a pattern of another stride leaves nothing
@@ -75,9 +75,36 @@ def test_only_luma_counts_and_clips_at_once_are_clips_frame_by_frame() -> None:
     assert lattices(reference, test) == pytest.approx({f"lattice_{stride}": one for stride, one in found.items()})
 
 
+def test_a_lattice_of_blocks_is_seen_wherever_it_moves() -> None:
+    """A cosine of period 16 that moves with a pan, in noise; of periods 8 and 17; noise alone."""
+    side, rng = 16 * 17, np.random.default_rng(2)
+    energies = [block_energy(np.roll(wave(16, 4, side), 3 * t, 1) + rng.normal(0, 8, (side, side))) for t in range(8)]
+    assert np.mean(energies) == pytest.approx(8, rel=0.1)
+    assert block_energy(wave(8, 4, side)) == pytest.approx(8, rel=0.02)  # what has half the period repeats, too
+    assert abs(np.mean([block_energy(rng.normal(0, 8, (side, side))) for _ in range(8)])) < 0.1
+    assert block_energy(wave(17, 4, side)) < 0  # chance, where no block is
+    measure, still = BlockLattice(), grey(np.zeros((side, side)))
+    for pair in pairs([still] * 4, [grey(np.roll(wave(16, 20, side), 4 * t, 1)) for t in range(4)]):
+        measure.add(pair)  # its mean over frames is zero
+    assert measure.value() == pytest.approx(20 / math.sqrt(2), rel=0.02)
+
+
+def test_a_clip_without_blocks_has_a_lattice_of_zero() -> None:
+    measure, rng = BlockLattice(), np.random.default_rng(3)
+    other = wave(14, 9, 128) + rng.normal(0, 3, (128, 128))
+    for pair in pairs([grey(np.zeros((128, 128)))], [grey(other)]):
+        measure.add(pair)
+    assert measure.value() == 0
+
+
 def test_too_small_or_nothing_is_refused() -> None:
     small = grey(np.zeros((31, 40)))
     with pytest.raises(UnavailableError, match="at least 32 pixels each way, not 40×31"):
         of_clips([small], [small])
     with pytest.raises(UnavailableError, match="at least one frame"):
         Lattice(4).value()
+    with pytest.raises(UnavailableError, match="at least one frame"):
+        BlockLattice().value()
+    with pytest.raises(UnavailableError, match="at least 64 pixels each way, not 40×63"):
+        for pair in pairs([grey(np.zeros((63, 40)))], [grey(np.zeros((63, 40)))]):
+            BlockLattice().add(pair)
