@@ -179,6 +179,7 @@ PRESETS = {
 SHIPPED_BEFORE = {  # earlier models of the package, by the shown identity in their streams
     **dict.fromkeys(("eeae77e0", "b8b34dd9"), "tiny's first edition, gnvc_vd/assets/tiny of commit e57d395"),
     **dict.fromkeys(("9079463f", "78113e87"), "tiny as it was, gnvc_vd/assets/tiny of commit ddcd7a8"),
+    "833955f9": "tiny as it was, gnvc_vd/assets/tiny of commit 213be7a",
 }
 
 
