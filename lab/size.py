@@ -15,7 +15,7 @@ from pathlib import Path
 PACKAGE = Path(__file__).resolve().parents[1] / "gnvc_vd"
 # 9,800 before a second codec, device material, a hub, Wan's size; 90 for sharded weights of which each process reads
 # its own rows, latent codecs in the bench, and a decoder that rarely waits for its device
-BUDGET = 14_640  # lines of code in the whole package
+BUDGET = 14_660  # lines of code in the whole package
 DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 NO_CODE = {
     tokenize.COMMENT,

@@ -206,6 +206,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def learn_all(codec: GnvcVd, arguments: argparse.Namespace) -> None:
     latents = latents_in(arguments.latents, codec.backbone.vae)
     bottleneck, patterns = codec.bottleneck, dict[str, list[int]]()
+    arguments.out.mkdir(parents=True, exist_ok=True)
     for seed in range(arguments.seeds):
         if isinstance(bottleneck, Contextual):
             patterns[f"learned-{seed}"] = found = learn_latents(bottleneck, latents, seed, arguments.steps)
