@@ -18,8 +18,8 @@ from gnvc_vd.metrics.block_transform import dct_like
 from gnvc_vd.train.settings import Rate
 
 FINEST = 1 / 64  # of the coarsest level of a transform code
-# Strides of decoders' upsampling, and of a latent codec's blocks of 2×2 latents; a pattern of period 2 also has period 4,
-# so counts. Each with the smallest side of the windows that it is looked for in.
+# Strides of decoders' upsampling and of a latent codec's blocks of 2×2 latents, each with the smallest side of the
+# windows that it is looked for in. A pattern of period 2 also has period 4, so counts.
 LATTICES = {4: 32, 8: 32, 16: 64}
 
 
