@@ -100,7 +100,7 @@ def test_a_copy_is_perfect_and_alone(tmp_path: Path) -> None:
     found = compare(path, path, metrics=[name for name in OFFLINE if name != "st_lpips_vgg"])
     figures = found.figures
     assert (figures["psnr_rgb"], figures["psnr_yuv"], figures["st_lpips_alex"]) == (100, 100, 0)
-    assert figures["cvvdp"] == 10 and [figures[name] for name in LATTICES] == [0, 0, 0]
+    assert figures["cvvdp"] == 10 and [figures[name] for name in LATTICES] == [0, 0, 0, 0]
     assert figures["ms_ssim"] == pytest.approx(1, abs=1e-6) and (figures["vmaf"] or 0) > 95
     assert figures["e_warp"] == pytest.approx(0, abs=1e-6)  # still
     assert found.missing["st_lpips_vgg"] == "not asked for" and "st_lpips_vgg" not in found.seconds_by_metric
