@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from types import ModuleType
 from typing import Any, ClassVar
-from unittest.mock import patch
 
 import torch
 from torch.overrides import TorchFunctionMode
@@ -36,11 +35,13 @@ def import_diffusers(lean: bool) -> None:
         **dict.fromkeys(BESIDE),  # None is how Python says that there is no such module
     }
     stand_ins = {name: one for name, one in stand_ins.items() if name not in sys.modules}
+    listing = importlib.metadata.packages_distributions
     sys.modules |= stand_ins  # type: ignore[arg-type]
+    importlib.metadata.packages_distributions = dict  # type: ignore[assignment]  # an empty list
     try:
-        with patch.object(importlib.metadata, "packages_distributions", dict):
-            import diffusers.models.transformers.transformer_wan_vace  # noqa: F401
+        import diffusers.models.transformers.transformer_wan_vace  # noqa: F401
     finally:
+        importlib.metadata.packages_distributions = listing
         for name in stand_ins:
             del sys.modules[name]
 
