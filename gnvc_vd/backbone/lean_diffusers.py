@@ -37,7 +37,7 @@ def import_diffusers(lean: bool) -> None:
     stand_ins = {name: one for name, one in stand_ins.items() if name not in sys.modules}
     listing = importlib.metadata.packages_distributions
     sys.modules |= stand_ins  # type: ignore[arg-type]
-    importlib.metadata.packages_distributions = dict  # type: ignore[assignment]  # an empty list
+    importlib.metadata.packages_distributions = dict  # an empty list
     try:
         import diffusers.models.transformers.transformer_wan_vace  # noqa: F401
     finally:
