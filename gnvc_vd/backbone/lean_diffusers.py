@@ -22,8 +22,12 @@ COMPILER, TRANSFORMERS = "torch._dynamo", "diffusers.models.transformers"
 
 
 def import_diffusers(lean: bool) -> None:
-    """Import diffusers' Wan transformers, lean or as they are. If diffusers is imported already, nothing changes."""
-    if not lean or "diffusers" in sys.modules:
+    """Import diffusers' Wan transformers, lean or as they are.
+
+    If diffusers is imported already, nothing changes. If transformers is, diffusers sees it and asks it for what needs
+    accelerate, so that nothing can be hidden; it has cost its time anyway.
+    """
+    if not lean or not sys.modules.keys().isdisjoint({"diffusers", "transformers"}):
         import diffusers.models.transformers.transformer_wan_vace  # what all its models are built on, too
 
         return

@@ -56,3 +56,14 @@ print(torch.compile(lambda x: 2 * x, backend="eager")(torch.ones(1)).item())
 def test_what_was_hidden_is_there_again_after_the_import() -> None:
     done = subprocess.run([sys.executable, "-c", REST], capture_output=True, text=True, check=False)
     assert done.stdout == "2.0\n", done.stderr
+
+
+@pytest.mark.slow
+def test_beside_transformers_that_are_there_already_diffusers_is_imported_as_it_is() -> None:
+    """Which compressai's codecs bring: they would ask for accelerate, and not find it."""
+    code = (
+        "import transformers\nfrom gnvc_vd.backbone.lean_diffusers import import_diffusers\n"
+        "import_diffusers(lean=True)\nprint('imported')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout == "imported\n", done.stderr
