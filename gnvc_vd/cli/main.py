@@ -98,7 +98,7 @@ def _raw(arguments: argparse.Namespace) -> "RawVideo | None":
 
 @contextmanager
 def _loading() -> Iterator[None]:
-    """What loading makes stays: it is searched for garbage neither meanwhile, a tenth of a short call, nor later."""
+    """Collect no garbage while a model loads, and leave what was loaded out of later collections, to start sooner."""
     gc.disable()
     try:
         yield
