@@ -32,12 +32,17 @@ class Tables:
         counts = np.array([len(one) for one in frequencies])
         self.frequencies = frequencies
         self.reach: Integers = (counts - 3) // 2
+        self.edge = (self.reach + 1).astype(np.int32)  # magnitude from which on values are escapes
         self.first: Integers = np.cumsum(counts) - counts  # index of a table's first symbol in `bits`
         self.bits = PRECISION - np.log2(np.concatenate(list(frequencies)))  # bits of each symbol of each table
         # compressai's own escape is the last bin; it is empty, so it is never used.
         self.cumulative = [[0, *np.cumsum(one).tolist(), TOTAL] for one in frequencies]
         self.sizes = [len(one) for one in self.cumulative]
         self.offsets = [0] * len(frequencies)
+
+    def up_to(self, index: int) -> tuple[list[list[int]], list[int], list[int]]:
+        """The tables 0 to `index` as compressai takes them: every call converts all that it is given."""
+        return self.cumulative[: index + 1], self.sizes[: index + 1], self.offsets[: index + 1]
 
 
 def normal_tables() -> Tensor:

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from importlib.machinery import PathFinder
 from importlib.util import find_spec, module_from_spec
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +27,7 @@ LIMIT = (1 << 24) - 1  # the largest magnitude of a symbol
 MIN_SYMBOLS = 16
 WORD = 4  # bytes; rANS writes whole words
 STATE_BITS = (32, 64)  # bits of a stream beside the information of its symbols: at least and at most
-STEP = 1 << 18  # symbols that are decoded between two checks of the bit count
+STEP = 1 << 16  # symbols of one call, whose lists stay small; decoders check the bit count between two
 CHUNK = 8  # bits of an escaped number that one symbol holds
 
 
@@ -64,13 +65,12 @@ class Encoder:
 
     def put(self, values: Integers, indexes: Integers) -> None:
         """Encode values, each with the table of its index."""
-        reach = self._tables.reach[indexes]
-        last = 2 * reach + 2
-        near = np.minimum(np.maximum(values + (reach + 1), 0), last)
-        self._put(near, indexes, self._tables)
-        far = (near == 0) | (near == last)
+        edge = self._tables.edge.take(indexes)
+        near = np.minimum(np.maximum(values, -edge), edge)
+        self._put(near + edge, indexes, self._tables)
+        far = np.abs(near) == edge
         if far.any():
-            self._escape(np.minimum(np.abs(values[far]), LIMIT) - reach[far])
+            self._escape(np.minimum(np.abs(values[far]), LIMIT) - (edge[far] - 1))
 
     def finish(self) -> bytes:
         filling = np.zeros(max(0, MIN_SYMBOLS - self._symbols), dtype=np.int64)
@@ -85,13 +85,11 @@ class Encoder:
             self._put(numbers[some] >> low & ((1 << width) - 1), width, ESCAPE_TABLES)
 
     def _put(self, symbols: Integers, indexes: Integers, tables: Tables) -> None:
-        if not len(symbols):
-            return
-        self._symbols += len(symbols)
-        self.bits += float(tables.bits[tables.first[indexes] + symbols].sum())
-        self._rans.encode_with_indexes(
-            _sequence(symbols), _sequence(indexes), tables.cumulative, tables.sizes, tables.offsets
-        )
+        for start in range(0, len(symbols), STEP):
+            part, levels = symbols[start : start + STEP], indexes[start : start + STEP]
+            self._symbols += len(part)
+            self.bits += float(tables.bits.take(tables.first.take(levels) + part).sum())
+            self._rans.encode_with_indexes(_sequence(part), _sequence(levels), *tables.up_to(levels.max()))
 
 
 class Decoder:
@@ -107,12 +105,11 @@ class Decoder:
         self._rans.set_stream(payload + bytes(STEP * PRECISION // 8 + 4 * WORD))
 
     def get(self, indexes: Integers) -> Integers:
-        reach = self._tables.reach[indexes]
-        moved = self._get(indexes, self._tables)
-        far = (moved == 0) | (moved == 2 * reach + 2)
-        near = moved - (reach + 1)
+        edge = self._tables.edge.take(indexes)
+        near = self._get(indexes, self._tables) - edge
+        far = np.abs(near) == edge
         if far.any():
-            near[far] = np.sign(near[far]) * (reach[far] + self._read_escapes(int(far.sum())))
+            near[far] = np.sign(near[far]) * (edge[far] - 1 + self._read_escapes(int(far.sum())))
         return near
 
     def finish(self) -> None:
@@ -133,25 +130,24 @@ class Decoder:
             numbers[some] |= self._get(width, ESCAPE_TABLES) << low
         return numbers
 
-    def _get(self, indexes: Integers, tables: Tables) -> Integers:
-        symbols = np.zeros(len(indexes), dtype=np.int64)
+    def _get(self, indexes: Integers, tables: Tables) -> NDArray[Any]:
+        parts = [np.zeros(0, np.uint8)]
         for start in range(0, len(indexes), STEP):
             part = indexes[start : start + STEP]
-            decoded = self._rans.decode_stream(_sequence(part), tables.cumulative, tables.sizes, tables.offsets)
-            symbols[start : start + STEP] = _array(decoded)
-            self.bits += float(tables.bits[tables.first[part] + symbols[start : start + STEP]].sum())
+            parts.append(_array(self._rans.decode_stream(_sequence(part), *tables.up_to(part.max()))))
+            self.bits += float(tables.bits.take(tables.first.take(part) + parts[-1]).sum())
             if self.bits > self._size:
                 raise DamagedPayloadError("the payload ends before its symbols do")
         self._symbols += len(indexes)
-        return symbols
+        return np.concatenate(parts, dtype=np.int32)
 
 
-def _sequence(numbers: Integers) -> "array[int]":
-    """Numbers as compressai takes them, which is any sequence; a list of them would take as long as coding them."""
-    return array("i", numbers.astype(np.int32).tobytes())
+def _sequence(numbers: Integers) -> "bytearray | array[int]":
+    """Numbers as compressai takes them, which is any sequence: of bytes it reads fastest, a list takes long to make."""
+    return bytearray(numbers.astype(np.uint8)) if numbers.max() < 256 else array("i", numbers.astype("i4").tobytes())
 
 
-def _array(numbers: list[int]) -> NDArray[np.generic]:
+def _array(numbers: list[int]) -> NDArray[Any]:
     try:
         return np.frombuffer(bytearray(numbers), np.uint8)  # far faster than numpy reads a list
     except ValueError:  # one is above 255

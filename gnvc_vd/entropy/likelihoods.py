@@ -21,17 +21,18 @@ def bits(residual: Tensor, scale: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def round_symbols(residual: Tensor, scale: Tensor, thrift: float = 0.0) -> Tensor:
+def round_symbols(residual: Tensor, scale: Tensor | None, thrift: float = 0.0) -> Tensor:
     """Round to the nearest integers or, with thrift, to the next towards zero if the saved bits outweigh the error.
 
     This is the encoder's choice; decoders take any symbols.
 
     Args:
+        scale: of each symbol's table; only thrift needs it.
         thrift: squared error, in squared steps, that is accepted for a saved bit; ln 2 / 6 = 0.12 is the slope of a
             fine uniform quantiser.
     """
     nearest = residual.round()
-    if not thrift:
+    if not thrift or scale is None:
         return nearest
     lower = nearest - nearest.sign()
     saved = bits(nearest, scale) - bits(lower, scale)

@@ -91,7 +91,7 @@ def test_thrift_takes_the_cheaper_of_the_nearest_integer_and_the_next_towards_ze
     assert torch.allclose(price(found), torch.minimum(price(nearest), price(lower)), rtol=0, atol=1e-12)
     assert ((found == nearest) | (found == lower)).all() and (found != nearest).sum() > 100
     assert torch.equal(likelihoods.round_symbols(-residual, scale, thrift=1 / 15), -found)
-    assert torch.equal(likelihoods.round_symbols(residual, scale), nearest)
+    assert torch.equal(likelihoods.round_symbols(residual, None), nearest)
 
 
 def test_thrift_leaves_zero_where_a_one_costs_more_than_it_mends() -> None:

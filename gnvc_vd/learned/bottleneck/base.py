@@ -43,7 +43,7 @@ class SymbolHashes:
 
     def digests(self) -> list[bytes]:
         clips = torch.cat(self._parts, dim=1).cpu().numpy()
-        return [hashlib.blake2b(clip.tobytes(), digest_size=4).digest() for clip in clips]
+        return [hashlib.blake2b(clip, digest_size=4).digest() for clip in clips]
 
 
 class BottleneckOutput(NamedTuple):

@@ -137,15 +137,15 @@ class EntropyModel(nn.Module):
         symbols = torch.zeros(len(coders), self.channels, height, width, dtype=torch.int64, device=quality.device)
         halves = half_positions(symbols.shape[1:], quality.device)
         for head, places in zip((self.first, self.second), halves, strict=True):
-            both = self._mean_and_level(head, base, symbols, quality)
-            means, levels = (one.flatten(1).index_select(1, places) for one in both)
+            both, each = self._mean_and_level(head, base, symbols, quality), places.expand(len(coders), -1)
+            means, levels = (one.flatten(1).gather(1, each) for one in both)
             wanted = None
             if y is not None:
-                residual = y.flatten(1).index_select(1, places).double() - means.double() / UNITS
-                chosen = likelihoods.round_symbols(residual, likelihoods.scale_of(levels.double()), self.thrift)
+                residual = y.flatten(1).gather(1, each).double() - means.double() / UNITS
+                scale = likelihoods.scale_of(levels.double()) if self.thrift else None
+                chosen = likelihoods.round_symbols(residual, scale, self.thrift)
                 wanted = chosen.clamp(-LIMIT, LIMIT).long()
-            coded = means + UNITS * code_symbols(coders, levels, wanted)
-            symbols = symbols.flatten(1).index_copy(1, places, coded).view_as(symbols)
+            symbols.flatten(1).index_copy_(1, places, means + UNITS * code_symbols(coders, levels, wanted))
         return CodedLatent(symbols, self.gains.normalise(symbols, quality), z_hat)
 
     def _base(self, hyper: Tensor, state: Tensor | None, quality: Tensor, size: Sequence[int]) -> Tensor:

@@ -217,7 +217,8 @@ class SliceEntropy(nn.Module):
             wanted = None
             if flat is not None:
                 residual = flat.index_select(1, places) - mean.double() / UNITS
-                chosen = likelihoods.round_symbols(residual, likelihoods.scale_of(level.double()), self.thrift)
+                scale = likelihoods.scale_of(level.double()) if self.thrift else None
+                chosen = likelihoods.round_symbols(residual, scale, self.thrift)
                 wanted = chosen.clamp(-LIMIT, LIMIT).long()
             return mean + UNITS * code_symbols(coders, level, wanted)
 

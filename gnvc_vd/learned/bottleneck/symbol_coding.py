@@ -31,4 +31,4 @@ def code_symbols(coders: Coders, indexes: Tensor, wanted: Tensor | None) -> Tens
         return wanted
     listed = indexes.to("cpu", torch.uint8).numpy()
     decoded = [cast(Decoder, coder).get(tables) for coder, tables in zip(coders, listed, strict=True)]
-    return torch.from_numpy(np.stack(decoded)).to(indexes.device)
+    return torch.from_numpy(np.stack(decoded)).to(indexes.device).long()
