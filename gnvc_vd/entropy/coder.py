@@ -27,7 +27,7 @@ LIMIT = (1 << 24) - 1  # the largest magnitude of a symbol
 MIN_SYMBOLS = 16
 WORD = 4  # bytes; rANS writes whole words
 STATE_BITS = (32, 64)  # bits of a stream beside the information of its symbols: at least and at most
-STEP = 1 << 16  # symbols of one call, whose lists stay small; decoders check the bit count between two
+STEP = 1 << 16  # symbols at a time, so that temporaries stay small; decoders check the bit count between two steps
 CHUNK = 8  # bits of an escaped number that one symbol holds
 
 
@@ -65,12 +65,15 @@ class Encoder:
 
     def put(self, values: Integers, indexes: Integers) -> None:
         """Encode values, each with the table of its index."""
-        edge = self._tables.edge.take(indexes)
-        near = np.minimum(np.maximum(values, -edge), edge)
-        self._put(near + edge, indexes, self._tables)
-        far = np.abs(near) == edge
-        if far.any():
-            self._escape(np.minimum(np.abs(values[far]), LIMIT) - (edge[far] - 1))
+        escaped = [np.zeros(0, np.int64)]
+        for start in range(0, len(values), STEP):
+            part, levels = values[start : start + STEP], indexes[start : start + STEP]
+            edge = self._tables.edge.take(levels)
+            near = np.minimum(np.maximum(part, -edge), edge)
+            self._put(near + edge, levels, self._tables)
+            far = np.abs(near) == edge
+            escaped.append(np.minimum(np.abs(part[far]), LIMIT) - (edge[far] - 1))
+        self._escape(np.concatenate(escaped))
 
     def finish(self) -> bytes:
         filling = np.zeros(max(0, MIN_SYMBOLS - self._symbols), dtype=np.int64)
@@ -85,11 +88,10 @@ class Encoder:
             self._put(numbers[some] >> low & ((1 << width) - 1), width, ESCAPE_TABLES)
 
     def _put(self, symbols: Integers, indexes: Integers, tables: Tables) -> None:
-        for start in range(0, len(symbols), STEP):
-            part, levels = symbols[start : start + STEP], indexes[start : start + STEP]
-            self._symbols += len(part)
-            self.bits += float(tables.bits.take(tables.first.take(levels) + part).sum())
-            self._rans.encode_with_indexes(_sequence(part), _sequence(levels), *tables.up_to(levels.max()))
+        if len(symbols):
+            self._symbols += len(symbols)
+            self.bits += float(tables.bits.take(tables.first.take(indexes) + symbols).sum())
+            self._rans.encode_with_indexes(_sequence(symbols), _sequence(indexes), *tables.up_to(indexes.max()))
 
 
 class Decoder:
@@ -156,6 +158,6 @@ def _array(numbers: list[int]) -> NDArray[Any]:
 
 def _chunks(lengths: Integers) -> Iterator[tuple[NDArray[np.bool_], int, Integers]]:
     """Chunks of bits, the highest first: which numbers reach into it, its lowest bit, its width in each number."""
-    for low in reversed(range(0, int(lengths.max()), CHUNK)):
+    for low in reversed(range(0, int(lengths.max(initial=0)), CHUNK)):
         some = lengths > low
         yield some, low, np.minimum(lengths[some] - low, CHUNK)

@@ -24,13 +24,7 @@ from gnvc_vd.entropy.coder import LIMIT
 from gnvc_vd.entropy.integer import REACH, UNITS, IntegerConv, IntegerLeaky
 from gnvc_vd.learned.bottleneck.gains import FINER, KNOTS, LEVEL_UNITS, Gains, interpolate_knots
 from gnvc_vd.learned.bottleneck.networks import convolution
-from gnvc_vd.learned.bottleneck.symbol_coding import (
-    MIDDLE,
-    PARAMETER_REACH,
-    Coders,
-    Uniform,
-    code_symbols,
-)
+from gnvc_vd.learned.bottleneck.symbol_coding import MIDDLE, PARAMETER_REACH, Coders, Uniform, code_symbols
 from gnvc_vd.presets import ContextualPreset
 
 Z_STRIDE = 4  # stride of z on y's grid
