@@ -12,7 +12,7 @@ from gnvc_vd.bench.harness import PrintLine, Report, print_nothing
 from gnvc_vd.common.strict import require
 
 STAGES = ("video", "backbone", "entropy", "refine", "codec", "gvc", "training")
-OPTIONS = {"sizes": ("entropy", "codec"), "device": ("entropy", "refine")}  # of which stages
+OPTIONS = {"sizes": ("entropy", "refine", "codec"), "device": ("entropy", "refine")}  # of which stages
 
 
 def run(stages: Sequence[str], print_line: PrintLine = print_nothing, **options: object) -> dict[str, float]:

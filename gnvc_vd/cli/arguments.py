@@ -151,7 +151,7 @@ def parser() -> Parser:
 
     bench = commands.add_parser("bench", help="measure time and memory of every stage against its usual implementation")
     bench.add_argument("stages", nargs="*", metavar="STAGE", help="which stages (default: all)")
-    meaning = "video sizes for the stages entropy and codec (defaults: 832x480, 256x256)"
+    meaning = "video sizes for entropy, refine and codec (defaults: 832x480; 256x256 for codec, and refine on a CPU)"
     bench.add_argument("--sizes", type=values.size, nargs="+", default=(), metavar="WxH", help=meaning)
     meaning = "device for the stages entropy and refine (default: a GPU if there is one)"
     bench.add_argument("--device", choices=("cpu", "cuda"), help=meaning)

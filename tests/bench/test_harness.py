@@ -66,7 +66,7 @@ def test_stages_run_by_name_and_say_their_rows(monkeypatch: pytest.MonkeyPatch) 
     said.clear()
     assert run(["video", "refine"], said.append, device="cpu") == {"video": 0, "refine": 3}
     assert [line.split()[-1] for line in said if line.startswith("  row")] == ["text", "cpu"]
-    with pytest.raises(UsageError, match="--sizes is an option of the stages entropy, codec"):
+    with pytest.raises(UsageError, match="--sizes is an option of the stages entropy, refine, codec"):
         run(["gvc"], sizes=((64, 32),))
     with pytest.raises(UsageError, match="--device is an option of the stages entropy, refine"):
         run(["video"], device="cpu")

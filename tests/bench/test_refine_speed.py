@@ -17,8 +17,8 @@ def test_operations_grow_with_steps_and_pixels_as_a_transformers_do() -> None:
 
 @pytest.mark.slow
 def test_the_share_is_operations_over_time_over_the_devices_rate() -> None:
-    setting = refine.Setting("nano", "cpu", torch.float32, ((64, 64),), 64)
-    report = refine.measure(setting=setting)
+    setting = refine.Setting("nano", "cpu", torch.float32, ((32, 32),), 64)
+    report = refine.measure(setting=setting, sizes=((64, 64),))
     figures = report.figures
     operations = refine.operations(preset("nano"), (64, 64), 5)
     expected = operations / figures["refine_64p_eager_5_s"] / (1e12 * figures["matrix_teraops"])

@@ -6,10 +6,7 @@ from gnvc_vd.conventions import QUALITIES
 
 Policy = Literal["constant", "hierarchical"]
 # Offsets from the GOP's quality: the anchor's, and a pattern that is repeated for later latents.
-PATTERNS: dict[Policy, tuple[int, tuple[int, ...]]] = {
-    "constant": (0, (0,)),
-    "hierarchical": (6, (-4, 0, -4, 4)),
-}
+PATTERNS: dict[Policy, tuple[int, tuple[int, ...]]] = {"constant": (0, (0,)), "hierarchical": (6, (-4, 0, -4, 4))}
 POLICIES = tuple(PATTERNS)  # a policy's index is its number in the unit
 
 
