@@ -11,6 +11,7 @@ import torch
 from diffusers.models.transformers.transformer_wan import WanTransformer3DModel
 from torch import Tensor, nn
 
+from gnvc_vd.backbone.cpu_transformer import cpu_velocity
 from gnvc_vd.backbone.encoders import CLIP_TOKENS
 from gnvc_vd.backbone.image_condition import Condition
 from gnvc_vd.backbone.sources import DIFFUSERS_SIZES
@@ -48,20 +49,26 @@ class WanDit(nn.Module):
         control: Tensor | None = None,
         *,
         text: Tensor | None = None,
+        quick: bool = False,
     ) -> Tensor:
         """The velocity at x. `sigma` is one number or one for each clip; without a condition, its channels are zeros.
 
         Args:
             control: input of the adaptor's branch (refine/adaptor.py), B C T h w.
             text: embedding of a prompt, tokens × text_dim; default: the empty prompt's.
+            quick: allow rounding other than diffusers', for speed, where cpu_transformer.py can compute it.
         """
         if x.ndim != 5 or x.shape[1] != LATENT_CHANNELS or x.shape[3] % 2 or x.shape[4] % 2:
             raise ValueError(f"expected latents B {LATENT_CHANNELS} T h w with even h and w, not {tuple(x.shape)}")
         batch, dtype = x.shape[0], self.model.patch_embedding.weight.dtype
+        prompt = self.text if text is None else self._pad_text(text)
+        takes_one_token = (self.preset.text_tokens, self.preset.image_dim) == (1, None)
         if not isinstance(sigma, Tensor):
+            if quick and x.is_cpu and torch.is_inference_mode_enabled() and takes_one_token:
+                hints = None if control is None else control.to(dtype)
+                return cpu_velocity(self.model, self._with_condition(x, condition).to(dtype), sigma, prompt, hints)
             sigma = x.new_full((), sigma)  # filled there, not copied from the host
         sigma = sigma.to(x.device, torch.float32).expand(batch)
-        prompt = self.text if text is None else self._pad_text(text)
         return self.model(
             hidden_states=self._with_condition(x, condition).to(dtype),
             timestep=1000 * sigma,

@@ -60,7 +60,7 @@ class Refiner(nn.Module):
             parameter.data = tensors[name].to(parameter.device, kind or parameter.dtype)
 
     def velocity(self, x: Tensor, sigma: Tensor | float, hints: Tensor | None) -> Tensor:
-        return self.dit.velocity(x, sigma, control=hints if self.preset.layers else None)
+        return self.dit.velocity(x, sigma, control=hints if self.preset.layers else None, quick=True)
 
     def hints(
         self, decoded: Tensor, features: Tensor, sigma_0: Tensor | float, context: Tensor | None = None
