@@ -14,11 +14,20 @@ from itertools import product
 from typing import Any
 
 import torch
+from diffusers.models.transformers.transformer_wan import WanTransformerBlock
 from einops import rearrange
 from torch import Tensor, nn
 from torch.nn.functional import gelu, layer_norm, linear, rms_norm, scaled_dot_product_attention
 
 SCORES = 1 << 19  # attention scores computed at once: a megabyte, which a core's cache holds
+
+
+def may_compute(model: Any, x: Tensor) -> bool:
+    """Whether this is a decoder on a CPU. A training's validation may be none: it has autocast, or blocks that FSDP
+    divides, which gather their weights when they are called.
+    """
+    divided = type(model.blocks[0]) is not WanTransformerBlock
+    return x.is_cpu and torch.is_inference_mode_enabled() and not (divided or torch.is_autocast_enabled("cpu"))
 
 
 def cpu_velocity(model: Any, x: Tensor, sigma: float, text: Tensor, control: Tensor | None) -> Tensor:

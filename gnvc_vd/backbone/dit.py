@@ -11,7 +11,7 @@ import torch
 from diffusers.models.transformers.transformer_wan import WanTransformer3DModel
 from torch import Tensor, nn
 
-from gnvc_vd.backbone.cpu_transformer import cpu_velocity
+from gnvc_vd.backbone.cpu_transformer import cpu_velocity, may_compute
 from gnvc_vd.backbone.encoders import CLIP_TOKENS
 from gnvc_vd.backbone.image_condition import Condition
 from gnvc_vd.backbone.sources import DIFFUSERS_SIZES
@@ -64,7 +64,7 @@ class WanDit(nn.Module):
         prompt = self.text if text is None else self._pad_text(text)
         takes_one_token = (self.preset.text_tokens, self.preset.image_dim) == (1, None)
         if not isinstance(sigma, Tensor):
-            if quick and x.is_cpu and torch.is_inference_mode_enabled() and takes_one_token:
+            if quick and takes_one_token and may_compute(self.model, x):
                 hints = None if control is None else control.to(dtype)
                 return cpu_velocity(self.model, self._with_condition(x, condition).to(dtype), sigma, prompt, hints)
             sigma = x.new_full((), sigma)  # filled there, not copied from the host

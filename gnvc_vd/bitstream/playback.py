@@ -29,6 +29,9 @@ class DecodeOptions:
     allow_other_weights: bool = False
     max_pixels: int = MAX_PIXELS
 
+    def selects(self, gop: int) -> bool:
+        return self.first_gop <= gop and (self.last_gop is None or gop < self.last_gop)
+
 
 def model_hint(header: Header) -> str:
     """Suffix for error messages: where to get a stream's model, or ""."""
@@ -43,6 +46,15 @@ def check_weights(header: Header, own: bytes, codec_name: str) -> None:
             f"coded with weights {header.shown_identity.hex()}; {codec_name} has {own.hex()} and would show "
             f"wrong pictures (--allow-other-weights shows them){model_hint(header)}"
         )
+
+
+class Parts(Protocol):
+    """What a `Reader` reads."""
+
+    @property
+    def header(self) -> Header: ...
+
+    def __iter__(self) -> Iterator[Unit | Damage | End]: ...
 
 
 class UnitDecoder(Protocol):
@@ -84,7 +96,7 @@ class Playback:
 
     def __init__(
         self,
-        reader: Reader,
+        reader: Parts,
         decoding: DecodeOptions,
         decoder: UnitDecoder,
         notify: Callable[[str], object] = lambda _: None,
@@ -113,10 +125,9 @@ class Playback:
 
     def _decode_unit(self, unit: Unit) -> Iterator[Frame]:
         self._gops = unit.index + 1
-        last = self._decoding.last_gop
-        if last is not None and unit.index >= last:
+        if self._decoding.last_gop is not None and unit.index >= self._decoding.last_gop:
             return
-        selected = unit.index >= self._decoding.first_gop
+        selected = self._decoding.selects(unit.index)
         before = self._shown
         self._gop_frames = unit.frames if selected else self._gop_frames
         try:

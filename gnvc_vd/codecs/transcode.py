@@ -15,6 +15,7 @@ from gnvc_vd.bitstream import BitstreamError, Damage, Header, Reader, Unit, Writ
 from gnvc_vd.bitstream.gop import MIN_TAIL
 from gnvc_vd.bitstream.playback import DecodeOptions, Playback
 from gnvc_vd.codecs.contract import Codec, EncoderSettings
+from gnvc_vd.codecs.gops_ahead import decode_ahead
 from gnvc_vd.common.files import input_stream, replacing
 from gnvc_vd.conventions import MAX_PIXELS, UsageError, bits_per_pixel, kilobits_per_second
 from gnvc_vd.video import Video, create_video
@@ -121,10 +122,11 @@ def decode_file(
         with (
             create_video(target, header.width, header.height, header.rate, header.colour) as writer,
             tqdm(unit="frame", desc="decoding", disable=None) as progress,
+            decode_ahead(reader, decoder, decoding, stream) as (parts, ahead),
         ):
             for notice in writer.notices:
                 notify(notice)
-            playback = Playback(reader, decoding, decoder, notify)
+            playback = Playback(parts, decoding, ahead, notify)
             for window in playback.frames():
                 for frame in window:
                     writer.write(frame)

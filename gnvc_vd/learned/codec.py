@@ -270,6 +270,10 @@ class GnvcVdDecoder:
         check_tile(self._tile)
         self.drifts: dict[int, float] = {}  # by GOP, distance of latents from the encoder's: GVC only, empty here
 
+    @property
+    def device(self) -> torch.device:
+        return self._codec.device
+
     def symbols(self, unit: Unit) -> Iterator[DecodedLatent]:
         """Decode a unit's latents; its symbol hash is checked after the last."""
         return self._parse_unit(unit)[1]
@@ -304,7 +308,17 @@ class GnvcVdDecoder:
 
     def frames(self, unit: Unit) -> Iterator[Frame]:
         """Decode a GOP's frames, latent by latent."""
+        return self._frames(unit, *self._parse_unit(unit))
+
+    def prepare(self, unit: Unit) -> Callable[[], list[Frame]]:
+        """Decode a GOP's symbols; its frames are left to what is returned, which any thread may call."""
         canvas, decoded_latents = self._parse_unit(unit)
+        latents = list(decoded_latents)
+        if self._steps(unit):
+            self._codec.refiner  # noqa: B018 - loaded by this thread, once
+        return lambda: list(self._frames(unit, canvas, iter(latents)))
+
+    def _frames(self, unit: Unit, canvas: Canvas | None, decoded_latents: Iterator[DecodedLatent]) -> Iterator[Frame]:
         count = gops.latents_of(unit.frames)
         held: list[DecodedLatent] = []  # the last latent of the previous window, then this window's latents
         refined: Tensor | None = None

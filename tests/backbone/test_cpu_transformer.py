@@ -71,3 +71,12 @@ def test_gradients_and_a_start_for_each_clip_go_through_diffusers() -> None:
         both = refiner.velocity(x, starts, hints)
         alone = [refiner.velocity(x[clip : clip + 1], starts[clip].item(), hints[clip : clip + 1]) for clip in (0, 1)]
     assert torch.allclose(both, torch.cat(alone), rtol=1e-4, atol=1e-3)
+
+
+def test_what_a_training_divides_or_casts_goes_through_diffusers() -> None:
+    refiner = refiner_of(AdaptorPreset((0, 2)))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(*velocities(refiner))
+    for block in refiner.dit.model.blocks:  # as FSDP does, whose blocks have classes of their own
+        block.__class__ = type("FSDPWanTransformerBlock", (type(block),), {})
+    assert torch.equal(*velocities(refiner))

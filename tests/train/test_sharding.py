@@ -252,7 +252,8 @@ def stopped(run: Path, folder: Path) -> Path:
     return folder
 
 
-OF_ONE_TOKEN = re.compile(r"\.attn2\.(to|norm)_[qk]\.")  # attention to a single token is 1, whatever key and query
+# Attention to a single token is 1, whatever key and query; norm2 is the query's.
+OF_ONE_TOKEN = re.compile(r"\.attn2\.(to|norm)_[qk]\.|\.norm2\.")
 
 
 def assert_alike(one: Path, other: Path, rtol: float = 1e-3, atol: float = 2e-5) -> None:
