@@ -64,7 +64,7 @@ class WanDit(nn.Module):
         prompt = self.text if text is None else self._pad_text(text)
         takes_one_token = (self.preset.text_tokens, self.preset.image_dim) == (1, None)
         if not isinstance(sigma, Tensor):
-            if quick and takes_one_token and may_compute(self.model, x):
+            if quick and takes_one_token and self.attention == "native" and may_compute(self.model, x):
                 hints = None if control is None else control.to(dtype)
                 return cpu_velocity(self.model, self._with_condition(x, condition).to(dtype), sigma, prompt, hints)
             sigma = x.new_full((), sigma)  # filled there, not copied from the host

@@ -80,3 +80,9 @@ def test_what_a_training_divides_or_casts_goes_through_diffusers() -> None:
     for block in refiner.dit.model.blocks:  # as FSDP does, whose blocks have classes of their own
         block.__class__ = type("FSDPWanTransformerBlock", (type(block),), {})
     assert torch.equal(*velocities(refiner))
+
+
+def test_another_attention_that_is_asked_for_is_taken() -> None:
+    refiner = refiner_of(AdaptorPreset((0, 2)))
+    refiner.dit = WanDit(refiner.dit.model, refiner.dit.preset, refiner.dit.text[0], "_native_math")
+    assert torch.equal(*velocities(refiner))
