@@ -7,6 +7,7 @@ Every step depends only on the seed and the step number, so a resumed training c
 a time budget, it uses the remaining time (clock.py). Steps can be CUDA graphs (capture.py).
 """
 
+import gc
 import hashlib
 import json
 import logging
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import cast
 
 import torch
+import torch.distributed.nn.functional  # once there is a process group, its functions would keep it for ever
 from accelerate import Accelerator, PartialState
 from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedDataParallelKwargs, DistributedType
@@ -51,7 +53,17 @@ Sources = Callable[[ClipSpec], Clips]
 def train(training: Training, sources: Sources, validation: Sources | None, folder: Path) -> Path:
     """Start or resume a training; returns the last checkpoint's folder."""
     with in_one_order(training.run.deterministic):
-        return Trainer(training, folder).run(sources, validation)
+        trainer = Trainer(training, folder)
+        last = trainer.run(sources, validation)
+    accelerator = trainer.accelerator
+    if accelerator.num_processes > 1:
+        # Drop all that holds the process group, so that its threads end now: one that still has a tensor to free while
+        # Python shuts down would abort the process.
+        del trainer
+        accelerator.free_memory()
+        gc.collect()
+    accelerator.end_training()
+    return last
 
 
 class Trainer:
@@ -139,7 +151,6 @@ class Trainer:
             self._end(log, clips)
         self.checkpoints.wait()
         self.accelerator.wait_for_everyone()
-        self.accelerator.end_training()
         last = self.checkpoints.latest()
         assert last is not None
         return last

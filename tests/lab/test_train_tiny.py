@@ -174,8 +174,8 @@ def test_a_leg_that_is_killed_and_stopped_goes_on_to_its_end(tmp_path: Path) -> 
     stopped = begun(out, *words)
     wait_until(stopped, lambda: "latent" in parts(out))  # one more phase and the end are ahead
     stopped.send_signal(signal.SIGINT)
-    said = stopped.communicate()[1].splitlines()
-    assert stopped.returncode == 130 and said[-1].startswith("train: stopped; the same command goes on")
+    said = stopped.communicate()[1]
+    assert stopped.returncode == 130 and "train: stopped; the same command goes on" in said.splitlines()[-1], said
     last = begun(out, *words)
     printed, said_last = last.communicate()
     assert last.returncode == 0, said_last
