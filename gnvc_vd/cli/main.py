@@ -63,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UsageError as error:
         return _fail(error, MISUSED)
     except GnvcError as error:
-        return _fail(error, REFUSED) if interruption.code is None else _fail("interrupted", interruption.code)
+        return _fail(error, REFUSED)
     except BrokenPipeError:  # the reader of our output has stopped
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE

@@ -2,7 +2,8 @@
 
 libav reads a pipe through a callback into Python; an exception in there is printed and dropped, and the callback's
 caller sees a read error, or asks again and waits for ever. So an interruption that was dropped is noticed, not
-printed, and said again.
+printed, and said again. Others make another exception of it (Python 3.11 itself does, while it makes an enum), so what
+is raised after an interruption is one.
 """
 
 import signal
@@ -49,6 +50,10 @@ def interruptible() -> Iterator[Interruption]:
     sys.unraisablehook, sys.excepthook = interruption.on_unraisable, interruption.on_exception
     try:
         yield interruption
+    except Exception as error:
+        if interruption.code is None:
+            raise
+        raise KeyboardInterrupt from error
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         sys.unraisablehook, sys.excepthook = hooks

@@ -4,6 +4,7 @@ import ctypes
 import signal
 import sys
 import time
+from contextlib import suppress
 
 import pytest
 
@@ -23,6 +24,25 @@ def test_an_interruption_that_a_callback_drops_is_said_again(monkeypatch: pytest
         callback()  # ctypes drops what is raised in it, as libav does
         assert heard.code == 128 + signal.SIGTERM
         time.sleep(10)
+
+
+def test_an_interruption_that_becomes_another_exception_is_one() -> None:
+    class Named:
+        def __set_name__(self, owner: type, name: str) -> None:
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt), interruptible() as heard:
+        type("Owner", (), {"named": Named()})  # Python 3.11 makes a RuntimeError of what is raised in there
+    assert heard.code == 128 + signal.SIGINT
+    with pytest.raises(KeyboardInterrupt), interruptible():
+        with suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        raise ValueError("half read")
+
+
+def test_other_exceptions_stay_what_they_are() -> None:
+    with pytest.raises(ValueError, match="wrong"), interruptible():
+        raise ValueError("wrong")
 
 
 def test_what_else_is_dropped_is_reported_as_always(capsys: pytest.CaptureFixture[str]) -> None:
