@@ -64,6 +64,13 @@ def test_a_decoder_that_refines_imports_diffusers_without_what_stands_beside_it(
 
 
 @pytest.mark.slow
+def test_beside_another_attention_diffusers_is_imported_as_it_is(tmp_path: Path) -> None:
+    """It may fetch a kernel, and asks the hub first whether that is to be trusted."""
+    modules = imported("decode", STREAM, tmp_path / "a.y4m", "--attention", "_native_math")
+    assert modules >= {"huggingface_hub", "requests", "diffusers"}
+
+
+@pytest.mark.slow
 def test_nor_do_verifying_and_the_contextual_codec_import_more(tmp_path: Path) -> None:
     assert imported("verify", STREAM) == {"numpy", "av", "torch"}
     encode = ("encode", CLIP, tmp_path / "a.gnvc", "--frames", 5, "--model")
