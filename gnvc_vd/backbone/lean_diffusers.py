@@ -1,9 +1,10 @@
 """diffusers' models imported without what stands beside them and torch's compiler. For programs; a library must not.
 
 When diffusers is first imported it asks which of some packages are there, and from then on imports those with whatever
-is asked of it; it lists all installed packages, reads the transformers of all its models, and marks classes for a
-compiler that takes longer to import than all the rest. Wan's networks need none of that. What diffusers was not shown
-it never sees later in that process, so its pipelines are of no use there.
+is asked of it; it lists all installed packages, reads the transformers of all its models, imports a client for
+downloads, and marks classes for a compiler that takes longer to import than all the rest. Wan's networks need none of
+that. What diffusers was not shown it never sees later in that process, so its pipelines and whatever it would download
+are of no use there.
 """
 
 import importlib.metadata
@@ -18,16 +19,18 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 BESIDE = ("accelerate", "peft", "scipy", "torchvision", "transformers")
-COMPILER, TRANSFORMERS = "torch._dynamo", "diffusers.models.transformers"
+COMPILER, TRANSFORMERS, HUB = "torch._dynamo", "diffusers.models.transformers", "huggingface_hub"
+DOWNLOADING = (f"{HUB}.utils", f"{HUB}.errors", f"{HUB}.file_download", "requests")
 
 
 def import_diffusers(lean: bool) -> None:
     """Import diffusers' Wan transformers, lean or as they are.
 
     If diffusers is imported already, nothing changes. If transformers is, diffusers sees it and asks it for what needs
-    accelerate, so that nothing can be hidden; it has cost its time anyway.
+    accelerate, so that nothing can be hidden; it has cost its time anyway. The hub's client, too, if it is imported: it
+    imports its modules when they are first asked for, and would keep what stood for them.
     """
-    if not lean or not sys.modules.keys().isdisjoint({"diffusers", "transformers"}):
+    if not lean or not sys.modules.keys().isdisjoint({"diffusers", "transformers", HUB}):
         import diffusers.models.transformers.transformer_wan_vace  # what all its models are built on, too
 
         return
@@ -36,6 +39,9 @@ def import_diffusers(lean: bool) -> None:
     stand_ins = {
         COMPILER: _module(COMPILER, allow_in_graph=_unmarked, disable=_unmarked),
         TRANSFORMERS: _module(TRANSFORMERS, __path__=folders),  # a package whose modules are imported one by one
+        HUB: _module(HUB, __spec__=find_spec(HUB), __getattr__=_uncalled),
+        f"{HUB}.constants": _module(f"{HUB}.constants", HF_HOME="", HF_HUB_OFFLINE=False, __getattr__=_uncalled),
+        **{name: _module(name, __getattr__=_uncalled) for name in DOWNLOADING},
         **dict.fromkeys(BESIDE),  # None is how Python says that there is no such module
     }
     stand_ins = {name: one for name, one in stand_ins.items() if name not in sys.modules}
@@ -79,3 +85,10 @@ def _module(name: str, **members: object) -> ModuleType:
 def _unmarked(function: Any = None, *_: object, **__: object) -> Any:
     """A mark for the compiler that leaves a function or class as it is."""
     return _unmarked if function is None else function
+
+
+def _uncalled(name: str) -> Any:
+    """What stands for a module's member of any name: some mark functions, and the others are never called."""
+    if name.startswith("__"):
+        raise AttributeError(name)
+    return _unmarked

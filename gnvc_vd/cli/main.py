@@ -98,7 +98,7 @@ def _raw(arguments: argparse.Namespace) -> "RawVideo | None":
 
 @contextmanager
 def _loading() -> Iterator[None]:
-    """Collect no garbage while a model loads, and leave what was loaded out of later collections, to start sooner."""
+    """Collect no garbage while modules or a model load, and leave these out of later collections, to start sooner."""
     gc.disable()
     try:
         yield
@@ -121,7 +121,8 @@ def _codec_of(arguments: argparse.Namespace) -> "Callable[[Header], Codec[Any]]"
 def _options(**more: Any) -> "Options":
     from gnvc_vd.backbone.weights import Options
 
-    return Options(lean=True, **more)
+    lean = more.get("attention", "native") == "native"  # diffusers may download the kernels of other back-ends
+    return Options(lean=lean, **more)
 
 
 def _ready(codec: "C", arguments: argparse.Namespace) -> "C":
@@ -153,7 +154,8 @@ def _encode(arguments: argparse.Namespace) -> int:
     from gnvc_vd.video import open_video
 
     with open_video(arguments.source, _raw(arguments)) as video:  # before a model is loaded
-        from gnvc_vd.codecs.transcode import encode_video
+        with _loading():
+            from gnvc_vd.codecs.transcode import encode_video
 
         begun = time.perf_counter()
         codec, settings = _encoder(arguments, video.info.height)
@@ -218,8 +220,9 @@ def _settings(arguments: argparse.Namespace, codec: "GnvcVd") -> "EncodeOptions"
 
 
 def _decode(arguments: argparse.Namespace) -> int:
-    from gnvc_vd.bitstream.playback import DecodeOptions
-    from gnvc_vd.codecs.transcode import decode_file
+    with _loading():
+        from gnvc_vd.bitstream.playback import DecodeOptions
+        from gnvc_vd.codecs.transcode import decode_file
 
     first_gop, last_gop = arguments.gops
     decoding = DecodeOptions(first_gop=first_gop, last_gop=last_gop, **gvc.explicit_options(arguments, DECODING))
@@ -280,7 +283,8 @@ def _done(arguments: argparse.Namespace, done: object, text: str, **more: float 
 
 
 def _verify(arguments: argparse.Namespace) -> int:
-    from gnvc_vd.codecs.transcode import verify_file
+    with _loading():
+        from gnvc_vd.codecs.transcode import verify_file
 
     result = verify_file(_codec_of(arguments), arguments.source, arguments.max_pixels)
     if arguments.json:
@@ -309,7 +313,8 @@ def _info(arguments: argparse.Namespace) -> int:
 
 
 def _compare(arguments: argparse.Namespace) -> int:
-    from gnvc_vd.evaluate.compare import METRICS, compare
+    with _loading():
+        from gnvc_vd.evaluate.compare import METRICS, compare
 
     raw, device = _raw(arguments), _device(arguments.device)
     metrics = arguments.metrics.split(",") if arguments.metrics is not None else tuple(METRICS)

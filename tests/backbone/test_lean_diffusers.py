@@ -46,6 +46,8 @@ import_diffusers(lean=True)
 import diffusers, importlib.metadata, sys
 assert diffusers.AutoencoderKLWan and diffusers.WanTransformer3DModel and diffusers.FluxTransformer2DModel
 assert importlib.metadata.packages_distributions()["torch"] == ["torch"]
+import huggingface_hub.constants, requests
+assert huggingface_hub.constants.HF_HOME and huggingface_hub.HfApi().endpoint and requests.Session().headers
 assert not [name for name, module in sys.modules.items() if module is None]
 import torch
 print(torch.compile(lambda x: 2 * x, backend="eager")(torch.ones(1)).item())
@@ -59,11 +61,15 @@ def test_what_was_hidden_is_there_again_after_the_import() -> None:
 
 
 @pytest.mark.slow
-def test_beside_transformers_that_are_there_already_diffusers_is_imported_as_it_is() -> None:
-    """Which compressai's codecs bring: they would ask for accelerate, and not find it."""
+@pytest.mark.parametrize("package", ["transformers", "huggingface_hub"])
+def test_beside_what_is_there_already_diffusers_is_imported_as_it_is(package: str) -> None:
+    """Transformers, which compressai's codecs bring, would ask for accelerate and not find it; a hub's client would
+    make its functions of what stands for its modules."""
     code = (
-        "import transformers\nfrom gnvc_vd.backbone.lean_diffusers import import_diffusers\n"
-        "import_diffusers(lean=True)\nprint('imported')"
+        f"import {package}\nfrom gnvc_vd.backbone.lean_diffusers import import_diffusers\n"
+        "import_diffusers(lean=True)\nimport huggingface_hub\n"
+        "from diffusers.models.attention_dispatch import get_organization_overview as given\n"
+        "print(given == huggingface_hub.get_organization_overview)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.stdout == "imported\n", done.stderr
+    assert done.stdout == "True\n", done.stderr

@@ -17,7 +17,7 @@ HEAVY = {  # a tenth of a second each, or more
     *("hydra", "wandb", "lpips", "pandas", "PIL", "huggingface_hub", "requests", "yaml", "onnx", "triton"),
     *("diffusers.models.transformers", "diffusers.models.autoencoders", "gnvc_vd.zeroshot.codec"),
 }
-REFINING = {"diffusers", "huggingface_hub", "requests", "yaml", "PIL"}  # diffusers, and what it cannot do without
+REFINING = {"diffusers", "yaml", "PIL"}  # diffusers, and what it cannot do without
 
 
 def imported(*arguments: object) -> set[str]:
@@ -46,9 +46,28 @@ def test_a_decoder_that_refines_nothing_imports_torch_and_av_alone(tmp_path: Pat
     assert imported("decode", STREAM, tmp_path / "a.y4m", "--no-refine") == {"numpy", "av", "torch"}
 
 
+def test_no_garbage_is_collected_while_torch_is_imported(tmp_path: Path) -> None:
+    """Nothing is garbage then, and to look for it takes as long as a tenth of the import, or more."""
+    code = (
+        "import gc, sys\nfrom gnvc_vd.cli.main import main\nimporting = []\n"
+        "gc.callbacks.append(lambda *_: importing.append('torch' in sys.modules and not gc.get_freeze_count()))\n"
+        "main(sys.argv[1:])\nprint(any(importing), gc.get_freeze_count() > 100_000, gc.isenabled(), file=sys.stderr)"
+    )
+    command = [sys.executable, "-c", code, "decode", STREAM, tmp_path / "a.y4m", "--no-refine"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stderr.splitlines()[-1] == "False True True"
+
+
 @pytest.mark.slow
 def test_a_decoder_that_refines_imports_diffusers_without_what_stands_beside_it(tmp_path: Path) -> None:
     assert imported("decode", STREAM, tmp_path / "a.y4m") == {"numpy", "av", "torch", *REFINING}
+
+
+@pytest.mark.slow
+def test_beside_another_attention_diffusers_is_imported_as_it_is(tmp_path: Path) -> None:
+    """It may fetch a kernel, and asks the hub first whether that is to be trusted."""
+    modules = imported("decode", STREAM, tmp_path / "a.y4m", "--attention", "_native_math")
+    assert modules >= {"huggingface_hub", "requests", "diffusers"}
 
 
 @pytest.mark.slow
