@@ -22,6 +22,7 @@ from gnvc_vd.bitstream import CodecId, Header
 from gnvc_vd.bitstream.refinement import Refinement
 from gnvc_vd.codecs.contract import Codec
 from gnvc_vd.common.files import file_sha256, replacing
+from gnvc_vd.common.strict import require
 from gnvc_vd.conventions import GnvcError, UsageError
 from gnvc_vd.learned.bottleneck.base import Bottleneck
 from gnvc_vd.learned.bottleneck.kinds import bottleneck_of
@@ -131,13 +132,19 @@ def save(codec: GnvcVd, folder: Path, name: str, half: bool = False, location: s
 
 
 def start_from(name: str, bottleneck: Bottleneck, refiner: "Refiner") -> bool:
-    """Copy a model's trained codec into `bottleneck`, and its adaptor into `refiner` if the layers are the same.
+    """Copy a model's trained codec into `bottleneck`, and a trained adaptor into `refiner`, in float32 for training.
 
-    The adaptor is then in float32, for training.
+    An adaptor that no step has trained is left, since `refiner` may begin with VACE's weights.
+
+    Raises:
+        GnvcError: another codec, or a trained adaptor with other layers or inputs than `refiner` has; a refiner without
+            layers takes none.
 
     Returns:
         False if the model has no trained codec.
     """
+    from gnvc_vd.learned.refine.adaptor import is_identity  # diffusers is imported where there is a refiner
+
     folder = model_folder(name)
     reference = _reference(folder)
     if reference is None:
@@ -146,7 +153,10 @@ def start_from(name: str, bottleneck: Bottleneck, refiner: "Refiner") -> bool:
         raise GnvcError(f"{folder}: its latent codec is of another kind or size; model.begin=measured begins anew")
     states = _codec_states(folder, reference, bottleneck)
     fill(bottleneck, states[CODEC_FILE], str(folder), stored_names(bottleneck))
-    if reference.adaptor == refiner.preset:
+    if refiner.preset.layers and not is_identity(states[ADAPTOR_FILE]):
+        same = reference.adaptor == refiner.preset
+        why = "its trained adaptor has other layers or inputs: say adaptor.* as it was trained"
+        require(same, f"{folder}: {why}, or adaptor=none to leave it out", GnvcError)
         refiner.load_adaptor(states[ADAPTOR_FILE], str(folder), torch.float32)
     return True
 

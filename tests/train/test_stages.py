@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,8 +12,10 @@ from torch import Tensor, nn
 from gnvc_vd.backbone import flow
 from gnvc_vd.backbone.image_condition import condition_on
 from gnvc_vd.backbone.weights import load_backbone
+from gnvc_vd.codecs.load import load, save
 from gnvc_vd.conventions import Frame, GnvcError, UsageError
 from gnvc_vd.learned.bottleneck.base import BottleneckOutput
+from gnvc_vd.presets import AdaptorPreset
 from gnvc_vd.train import losses
 from gnvc_vd.train.log import FIGURES, read_figures
 from gnvc_vd.train.loop import train, validation_clips
@@ -68,6 +71,33 @@ def test_an_adaptor_starts_from_vace_weights_by_their_hub_id(tmp_path: Path, mon
     assert isinstance(stage, CodecStage)
     found, name = stage.refiner.adaptor(), "vace_blocks.0.ffn.net.2.weight"
     assert torch.equal(found[name], published[name]) and stage.refiner.dit.model.proj_out.weight.dtype == torch.bfloat16
+
+
+def test_a_trained_adaptor_is_never_left_out_unsaid(tmp_path: Path) -> None:
+    told, codec = training("latent"), load("nano")
+    save(codec, tmp_path / "untrained", "nano")
+    with torch.no_grad():
+        for value in codec.refiner.adaptor().values():
+            value.add_(0.5)
+    save(codec, tmp_path / "trained", "nano")
+
+    def stage(start: str, **more: Any) -> CodecStage:
+        model = replace(told.model, start=str(tmp_path / start), begin=None, vace=more.pop("vace", None))
+        built = build(replace(told, model=model, **more))
+        assert isinstance(built, CodecStage)
+        return built
+
+    name = "vace_blocks.0.ffn.net.2.weight"
+    trained = codec.refiner.adaptor()
+    assert torch.equal(stage("trained").refiner.adaptor()[name], trained[name])
+    other = AdaptorPreset((0,), sees_latents=False)
+    with pytest.raises(GnvcError, match="trained: its trained adaptor has other layers or inputs"):
+        stage("trained", adaptor=other)
+    assert stage("trained", adaptor=AdaptorPreset(())).refiner.adaptor() == {}
+    assert stage("untrained", adaptor=other).refiner.preset == other
+    published = published_vace(tmp_path / "transformer", codec.backbone.dit, layers=codec.refiner.preset.layers)
+    begun = stage("untrained", vace=str(tmp_path)).refiner.adaptor()
+    assert torch.equal(begun[name], published.state_dict()[name])
 
 
 def gradients(module: nn.Module, term: Tensor) -> dict[str, float]:

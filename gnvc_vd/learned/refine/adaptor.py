@@ -7,7 +7,7 @@
 The adaptor's depth is the list of layers that take a hint: any subset; an empty list is no branch.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -60,6 +60,12 @@ def with_adaptor(
 def is_trained(name: str) -> bool:
     """Whether a parameter is the adaptor's own; all others are the backbone's and stay frozen."""
     return name.startswith(BRANCH) or LORA in name
+
+
+def is_identity(adaptor: Mapping[str, Tensor]) -> bool:
+    """Whether these tensors leave the velocity as it is: no step has trained them, nor do they come from VACE."""
+    leaves = [value for name, value in adaptor.items() if ".proj_out." in name or ".lora_B." in name]
+    return not any(bool(value.any()) for value in leaves)
 
 
 def start_from_vace(model: WanVACETransformer3DModel, folder: Path) -> None:
