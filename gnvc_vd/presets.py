@@ -118,7 +118,8 @@ class Preset:
     codebook: int = 16384  # number of atoms in GVC's codebooks
 
     def bottleneck(self, kind: BottleneckKind | None = None) -> BottleneckPreset:
-        return self.transform if (kind or self.kind) == "transform" else self.contextual
+        kinds: dict[BottleneckKind, BottleneckPreset] = {"contextual": self.contextual, "transform": self.transform}
+        return kinds[kind or self.kind]
 
 
 UNIT_MEAN, UNIT_STD = (0.0,) * LATENT_CHANNELS, (1.0,) * LATENT_CHANNELS

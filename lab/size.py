@@ -1,6 +1,6 @@
-"""How big the package is, in lines of code by room: python -m lab.size
+"""How big the package is, in lines of code by folder: python -m lab.size
 
-A line counts that holds code: no blanks, no comments, no docstrings. Rooms beside the package count nothing.
+A line counts that holds code: no blanks, no comments, no docstrings. Folders beside the package count nothing.
 """
 
 import argparse
@@ -16,8 +16,9 @@ PACKAGE = Path(__file__).resolve().parents[1] / "gnvc_vd"
 # 9,800 before a second codec, device material, a hub, Wan's size; 90 for sharded weights of which each process reads
 # its own rows, latent codecs in the bench, and a decoder that rarely waits for its device; 66 for a transformer's
 # pass on a CPU, 78 for GOPs decoded at once, 9 to end a group of processes, 4 for interruptions that become other
-# exceptions, 13 for a start without garbage collection and a client for downloads
-BUDGET = 14_830  # lines of code in the whole package
+# exceptions, 13 for a start without garbage collection and a client for downloads, 21 to refuse another
+# adaptor than the trained one and to say what was refined
+BUDGET = 14_851  # lines of code in the whole package
 DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 NO_CODE = {
     tokenize.COMMENT,
@@ -46,21 +47,21 @@ def docstring_lines(source: str) -> set[int]:
     return lines
 
 
-def lines_by_room(package: Path = PACKAGE) -> Counter[str]:
-    """A room is a folder of the package; what lies beside the rooms goes by its own name."""
-    rooms = Counter[str]()
+def lines_by_folder(package: Path = PACKAGE) -> Counter[str]:
+    """By the package's folders; what lies beside them goes by its own name."""
+    folders = Counter[str]()
     for path in sorted(package.rglob("*.py")):
-        rooms[path.relative_to(package).parts[0]] += code_lines(path.read_text(encoding="utf-8"))
-    return rooms
+        folders[path.relative_to(package).parts[0]] += code_lines(path.read_text(encoding="utf-8"))
+    return folders
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.parse_args(argv)
-    rooms = lines_by_room()
-    for room, lines in sorted(rooms.items()):
-        print(f"{room:16} {lines:6,}")
-    total = rooms.total()
+    folders = lines_by_folder()
+    for folder, lines in sorted(folders.items()):
+        print(f"{folder:16} {lines:6,}")
+    total = folders.total()
     print(f"{'total':16} {total:6,} of {BUDGET:,} lines of code")
     if total > BUDGET:
         print(f"size: the package is {total - BUDGET:,} lines over its budget", file=sys.stderr)

@@ -8,7 +8,7 @@ import pytest
 
 import gnvc_vd
 from gnvc_vd.train.settings import Training
-from tests.test_imports import FLOORS
+from tests.test_imports import LAYERS
 
 PACKAGE = Path(gnvc_vd.__file__).parent
 CHECKOUT = PACKAGE.parent
@@ -23,7 +23,9 @@ SCRIPTS = [
 ]
 SOURCES = [f"/{path.relative_to(CHECKOUT).as_posix()}" for path in SCRIPTS]
 SOURCES += [
-    f"/{path.relative_to(CHECKOUT).as_posix()}" for room in (PACKAGE, CHECKOUT / "tests") for path in room.rglob("*.py")
+    f"/{path.relative_to(CHECKOUT).as_posix()}"
+    for folder in (PACKAGE, CHECKOUT / "tests")
+    for path in folder.rglob("*.py")
 ]
 CONFIGS = list((CHECKOUT / "configs").rglob("*.yaml"))
 
@@ -96,7 +98,7 @@ def missing_names(code: str) -> list[str]:
 
 
 def is_there(dotted: str) -> bool:
-    """A module of ours, a room, or a name in one; other people's modules are."""
+    """A module of ours, a folder, or a name in one; other people's modules are."""
     top, *rest = dotted.split(".")
     if top not in {"gnvc_vd", "lab", "tests"} or not rest or "NAME" in rest:
         return True
@@ -141,6 +143,6 @@ def test_the_check_sees_what_is_missing() -> None:
 
 
 def test_the_rooms_of_the_architecture_are_those_that_imports_are_checked_by() -> None:
-    table = (CHECKOUT / "docs" / "architecture.md").read_text(encoding="utf-8").partition("| floor | rooms |")[2]
+    table = (CHECKOUT / "docs" / "architecture.md").read_text(encoding="utf-8").partition("| layer | folders |")[2]
     rows = re.findall(r"^\| \d+ \| ([^|]+) \|", table, re.MULTILINE)
-    assert [set(re.findall(r"`(\w+)/?`", row)) for row in rows] == FLOORS
+    assert [set(re.findall(r"`(\w+)/?`", row)) for row in rows] == LAYERS

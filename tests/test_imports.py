@@ -11,7 +11,7 @@ import gnvc_vd
 
 PACKAGE = Path(gnvc_vd.__file__).parent
 CHECKOUT = PACKAGE.parent
-FLOORS = [  # top to bottom; a room imports itself and the floors below, never a neighbour on its own floor
+LAYERS = [  # top to bottom; a folder imports itself and the layers below, never a neighbour on its own layer
     {"cli", "scripts", "lab"},
     {"report", "bench"},
     {"evaluate"},
@@ -28,17 +28,17 @@ FLOORS = [  # top to bottom; a room imports itself and the floors below, never a
     {"presets"},
     {"conventions"},
 ]
-ENGINE = {"accelerate", "hydra", "omegaconf", "wandb"}  # known to these rooms alone
-ENGINE_ROOMS = {"train", "evaluate", "report", "scripts", "lab"}
-DIFFUSERS_ROOMS = {"backbone", "learned"}
+ENGINE = {"accelerate", "hydra", "omegaconf", "wandb"}  # known to these folders alone
+ENGINE_FOLDERS = {"train", "evaluate", "report", "scripts", "lab"}
+DIFFUSERS_FOLDERS = {"backbone", "learned"}
 FACE = {"__init__", "__main__"}  # the package's own names, resolved when they are used
 OUTSIDE = {"scripts", "lab", "examples", "tests"}  # beside the package
 
 
-def files_by_room() -> dict[Path, str]:
-    rooms = {path: path.relative_to(PACKAGE).with_suffix("").parts[0] for path in PACKAGE.rglob("*.py")}
+def files_by_folder() -> dict[Path, str]:
+    folders = {path: path.relative_to(PACKAGE).with_suffix("").parts[0] for path in PACKAGE.rglob("*.py")}
     outside = [path for name in ("scripts", "lab") for path in (CHECKOUT / name).rglob("*.py")]
-    return rooms | {path: path.relative_to(CHECKOUT).parts[0] for path in outside}
+    return folders | {path: path.relative_to(CHECKOUT).parts[0] for path in outside}
 
 
 def imported_names(source: str) -> set[str]:
@@ -52,38 +52,38 @@ def imported_names(source: str) -> set[str]:
     return names
 
 
-def floor_of(room: str) -> int:
+def layer_of(folder: str) -> int:
     """The tests stand above all: they import anything, and nothing imports them."""
-    return next((floor for floor, rooms in enumerate(FLOORS) if room in rooms), -1)
+    return next((layer for layer, folders in enumerate(LAYERS) if folder in folders), -1)
 
 
 def room_named(name: str) -> str | None:
-    """The room that an imported name lies in, also through the package's face; None for other people's."""
+    """The folder that an imported name lies in, also through the package's face; None for other people's."""
     top, _, rest = name.partition(".")
     if top in OUTSIDE:
         return top
     if top != "gnvc_vd" or rest in ("", "__version__"):
         return None
-    room = rest.partition(".")[0]
-    return gnvc_vd.PUBLIC.get(room, name).split(".")[1]
+    folder = rest.partition(".")[0]
+    return gnvc_vd.PUBLIC.get(folder, name).split(".")[1]
 
 
-def violations(room: str, names: set[str]) -> list[str]:
-    """What `room` imports and must not."""
+def violations(folder: str, names: set[str]) -> list[str]:
+    """What `folder` imports and must not."""
     wrong = []
     for name in sorted(names):
         top, other = name.split(".")[0], room_named(name)
-        against = other is not None and other != room and floor_of(other) <= floor_of(room)
-        engine = top in ENGINE and room not in ENGINE_ROOMS
-        face = name == "gnvc_vd" and room not in FLOORS[0]  # would hide which room is meant
-        if against or engine or face or (top == "diffusers" and room not in DIFFUSERS_ROOMS):
-            wrong.append(f"{room} imports {name}")
+        against = other is not None and other != folder and layer_of(other) <= layer_of(folder)
+        engine = top in ENGINE and folder not in ENGINE_FOLDERS
+        face = name == "gnvc_vd" and folder not in LAYERS[0]  # would hide which folder is meant
+        if against or engine or face or (top == "diffusers" and folder not in DIFFUSERS_FOLDERS):
+            wrong.append(f"{folder} imports {name}")
     return wrong
 
 
 def test_every_room_has_a_floor_and_nothing_lies_loose() -> None:
-    rooms = set(files_by_room().values()) - FACE
-    assert rooms == set.union(*FLOORS)
+    folders = set(files_by_folder().values()) - FACE
+    assert folders == set.union(*LAYERS)
     assert {path.name for path in PACKAGE.glob("*.py")} == {
         "__init__.py",
         "__main__.py",
@@ -95,9 +95,9 @@ def test_every_room_has_a_floor_and_nothing_lies_loose() -> None:
 def test_imports_run_one_way() -> None:
     wrong = [
         f"{path.relative_to(CHECKOUT)}: {line}"
-        for path, room in files_by_room().items()
-        if room not in FACE
-        for line in violations(room, imported_names(path.read_text(encoding="utf-8")))
+        for path, folder in files_by_folder().items()
+        if folder not in FACE
+        for line in violations(folder, imported_names(path.read_text(encoding="utf-8")))
     ]
     assert wrong == []
 
@@ -108,7 +108,7 @@ def test_no_two_files_have_one_name() -> None:
 
 
 @pytest.mark.parametrize(
-    ("room", "line"),
+    ("folder", "line"),
     [
         ("bitstream", "from gnvc_vd.cli.main import main"),
         ("learned", "from gnvc_vd.zeroshot.codec import Gvc"),
@@ -126,9 +126,9 @@ def test_no_two_files_have_one_name() -> None:
         ("video", "import gnvc_vd"),
     ],
 )
-def test_the_check_sees_a_wrong_direction(room: str, line: str) -> None:
+def test_the_check_sees_a_wrong_direction(folder: str, line: str) -> None:
     (name,) = imported_names(line)
-    assert violations(room, {name}) == [f"{room} imports {name}"]
+    assert violations(folder, {name}) == [f"{folder} imports {name}"]
 
 
 def test_the_check_lets_the_right_direction_pass() -> None:

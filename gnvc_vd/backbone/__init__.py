@@ -1,3 +1,3 @@
-"""The frozen models. Nothing outside this room knows diffusers."""
+"""The frozen models. Nothing outside this folder knows diffusers."""
 
-import gnvc_vd.common.compat  # noqa: F401 – before any module of this room imports diffusers
+import gnvc_vd.common.compat  # noqa: F401 – before any module of this folder imports diffusers

@@ -57,7 +57,8 @@ class Refinement:
             return "as decoded, not refined"
         noise = f"noise × {self.noise_scale:g}, seed {self.seed}" if self.noise_scale else "no noise"
         steps = "1 step" if self.steps == 1 else f"{self.steps} steps"
-        return f"refined in {steps} from σ_0 = {self.sigma_0:g}, {noise}, in windows of {self.window} frames"
+        start = f"σ_0 = {self.sigma_0:g} or a GOP's own, {noise}, in windows of {self.window} frames"
+        return f"refined in {steps} from {start}, up to the quality that the model refines"
 
     def cost(self, unit: Unit) -> dict[str, int]:
         """Bytes of a unit by their content: symbols (with the canvas, if there is one), and an enhancement."""

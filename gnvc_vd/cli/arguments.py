@@ -105,7 +105,8 @@ def parser() -> Parser:
     )
     decode.add_argument("--attention", metavar="NAME", help="diffusers' attention back-end (default: native)")
     _tile_option(decode, "in refiner and Wan's VAE (default: auto, as the model says and a GPU's memory needs)")
-    decode.add_argument("--steps", type=values.positive, metavar="L", help="refinement steps (default: the stream's)")
+    meaning = "refinement steps (default: the stream's, up to the quality that the model refines)"
+    decode.add_argument("--steps", type=values.positive, metavar="L", help=meaning)
     decode.add_argument("--no-refine", dest="refine", action="store_false", help="decode without the refiner")
     decode.add_argument("--apart", action="store_true", help="refine each latent alone, without a window")
     decode.add_argument(

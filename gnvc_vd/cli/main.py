@@ -156,6 +156,7 @@ def _encode(arguments: argparse.Namespace) -> int:
     with open_video(arguments.source, _raw(arguments)) as video:  # before a model is loaded
         with _loading():
             from gnvc_vd.codecs.transcode import encode_video
+            from gnvc_vd.learned.codec import EncodeOptions
 
         begun = time.perf_counter()
         codec, settings = _encoder(arguments, video.info.height)
@@ -164,6 +165,10 @@ def _encode(arguments: argparse.Namespace) -> int:
         count = published.add if published else lambda unit: None
         done = encode_video(codec, video, arguments.target, settings, arguments.frames, _notify, count)
         done = replace(done, loading_seconds=done.loading_seconds + loading)
+    if isinstance(settings, EncodeOptions) and settings.refinement and arguments.steps:
+        limit, asked = settings.refinement.highest_quality, f"gnvc-vd decode --steps {arguments.steps}"
+        if done.quality > limit:
+            _notify(f"{codec.name} refines up to quality {limit}, this is {done.quality}: only `{asked}` refines it")
     text = (
         f"{done.frames} frames of {done.width}×{done.height} in {done.gops} GOPs at quality {done.quality}: "
         f"{done.bytes} bytes, {done.bpp:.5f} bpp, {done.kbps:.1f} kbit/s; {_speed(done)}"
@@ -230,20 +235,21 @@ def _decode(arguments: argparse.Namespace) -> int:
     done = decode_file(load, arguments.source, arguments.target, decoding, _notify)
     text = f"{done.frames} frames of {done.width}×{done.height}: {_speed(done)}"
     text += f" in {NUMBERS[load.precision]}"
-    if load.tile is not None:
-        text += f", refined in tiles of {load.tile} pixels"
+    if done.drift is None:  # not GVC
+        text += ", refined" if done.refined_gops else ", not refined"
+    if done.tile is not None:
+        text += f" in tiles of {done.tile} pixels"
     if done.held:
         text += f", {done.held} of them repeats in place of lost ones"
     if done.drift is not None:
         text += f", latents within {done.drift:.4f} of the encoder's"
-    return _done(arguments, done, text, precision=load.precision, tile=load.tile)
+    return _done(arguments, done, text, precision=load.precision)
 
 
 class DecoderLoader:
-    """Loads the codec for a stream's header; afterwards holds its precision and the size of its tiles."""
+    """Loads the codec for a stream's header; afterwards holds its precision."""
 
     precision = "fp32"
-    tile: int | None = None  # tile size of the refiner, if the pictures are larger
 
     def __init__(self, arguments: argparse.Namespace) -> None:
         self.arguments = arguments
@@ -255,7 +261,6 @@ class DecoderLoader:
         from gnvc_vd.backbone.decoder_precision import decoder_dtype
         from gnvc_vd.bitstream import CodecId
         from gnvc_vd.codecs.load import load_for
-        from gnvc_vd.learned.codec import GnvcVd
 
         arguments, options = self.arguments, _options()
         gvc.check_size(header, arguments.max_pixels)
@@ -268,11 +273,7 @@ class DecoderLoader:
             self.precision = "bf16" if kind is torch.bfloat16 else "fp32"
             attention, tiling = arguments.attention or "native", _tiling(arguments.tile)
             options = _options(vae_decoder=kind, transformer=kind, tiling=tiling, attention=attention)
-        codec = load_for(header, arguments.model, arguments.still_weights, options)
-        if isinstance(codec, GnvcVd) and arguments.refine:
-            tile = codec.refinement.tile if arguments.tile is None else arguments.tile
-            self.tile = tile if tile and max(header.width, header.height) > tile else None
-        return _ready(codec, arguments)
+        return _ready(load_for(header, arguments.model, arguments.still_weights, options), arguments)
 
 
 def _done(arguments: argparse.Namespace, done: object, text: str, **more: float | str | None) -> int:

@@ -40,6 +40,7 @@ class Decoder(UnitDecoder, Protocol):
     """Decodes and verifies a stream's units, in order."""
 
     drifts: dict[int, float]  # distance of each GOP's latents from the encoder's (GVC); empty for GNVC-VD
+    refined: dict[int, int | None]  # of each refined GOP (GNVC-VD) the size of its tiles, if it took any; empty for GVC
 
     def verify(self, unit: Unit) -> None:
         """Decode a unit's symbols and check them against the hash in the unit, and whatever else can be checked.

@@ -54,6 +54,8 @@ class DecodeResult:
     loading_seconds: float
     drift: float | None = None  # GVC: the largest distance of a GOP's latents from the encoder's
     held: int = 0  # frames repeated in place of lost ones, with --conceal
+    refined_gops: int = 0
+    tile: int | None = None  # of the refiner, where pictures were larger
 
 
 @dataclass(frozen=True)
@@ -134,8 +136,9 @@ def decode_file(
                 progress.update(len(window))
     loading += codec.late_seconds - late
     seconds = time.perf_counter() - start - loading
-    drift = max(decoder.drifts.values(), default=None)
-    return DecodeResult(count, header.width, header.height, seconds, loading, drift, playback.repeated_frames)
+    drift, refined = max(decoder.drifts.values(), default=None), decoder.refined
+    tile, held = max(filter(None, refined.values()), default=None), playback.repeated_frames
+    return DecodeResult(count, header.width, header.height, seconds, loading, drift, held, len(refined), tile)
 
 
 def verify_file(codec_for: CodecFor, source: str, max_pixels: int = MAX_PIXELS) -> VerifyResult:

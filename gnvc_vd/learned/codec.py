@@ -269,6 +269,7 @@ class GnvcVdDecoder:
         self._tile = codec.refinement.tile if decoding.tile is None else decoding.tile or None
         check_tile(self._tile)
         self.drifts: dict[int, float] = {}  # by GOP, distance of latents from the encoder's: GVC only, empty here
+        self.refined: dict[int, int | None] = {}
 
     @property
     def device(self) -> torch.device:
@@ -320,6 +321,9 @@ class GnvcVdDecoder:
 
     def _frames(self, unit: Unit, canvas: Canvas | None, decoded_latents: Iterator[DecodedLatent]) -> Iterator[Frame]:
         count = gops.latents_of(unit.frames)
+        if self._steps(unit):
+            size = (self._header.height, self._header.width) if canvas is None else canvas.size
+            self.refined[unit.index] = self._tile if self._tile and max(size) > self._tile else None
         held: list[DecodedLatent] = []  # the last latent of the previous window, then this window's latents
         refined: Tensor | None = None
         state: State | None = None

@@ -237,6 +237,7 @@ class GvcDecoder:
         self._replays = header.shown_identity == codec.shown_identity
         # By GOP: estimated RMS difference of its replayed latents from the encoder's.
         self.drifts: dict[int, float] = {}
+        self.refined: dict[int, int | None] = {}
 
     def symbols(self, unit: Unit) -> Content:
         """A unit's content, checked against its hash."""

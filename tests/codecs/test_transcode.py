@@ -129,7 +129,7 @@ def test_a_decoder_says_its_precision(capfd: pytest.CaptureFixture[str], stream:
     pictures = []
     for precision, said in (("bf16", "bfloat16"), ("fp32", "float32")):
         code, out, _ = here(capfd, "decode", stream, tmp_path / f"{precision}.mkv", "--precision", precision)
-        assert code == 0 and out.endswith(f"frames/s in {said}\n")
+        assert code == 0 and out.endswith(f"frames/s in {said}, refined\n")
         with open_video(tmp_path / f"{precision}.mkv") as video:
             pictures.append(np.stack(list(video)).astype(int))
     assert 0 < np.abs(pictures[0] - pictures[1]).mean() < 2
@@ -137,6 +137,20 @@ def test_a_decoder_says_its_precision(capfd: pytest.CaptureFixture[str], stream:
     assert code == 0 and json.loads(out)["precision"] == "bf16"
     code, _, messages = here(capfd, "decode", stream, tmp_path / "x.mkv", "--attention", "none-such")
     assert code == 1 and "attention back-end 'none-such' cannot be used" in messages
+
+
+def test_what_was_refined_is_said_and_steps_that_will_not_be_taken(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    source, stream, tiny = tmp_path / "in.mkv", tmp_path / "x.gnvc", ("--model", "tiny")
+    video(source, smooth_clip(64, 64, 5))
+    for quality, warned, unasked in (("18", False, "refined"), ("32", True, "not refined")):
+        code, _, messages = here(capfd, "encode", source, stream, "--quality", quality, "--steps", "2", *tiny)
+        said = f"tiny refines up to quality 20, this is {quality}: only `gnvc-vd decode --steps 2` refines it"
+        assert code == 0 and (said in messages) == warned
+        for more, refined in (((), unasked), (("--steps", "2"), "refined"), (("--no-refine",), "not refined")):
+            code, out, _ = here(capfd, "decode", stream, tmp_path / "out.mkv", "--precision", "fp32", *more, *tiny)
+            assert code == 0 and out.endswith(f"frames/s in float32, {refined}\n")
 
 
 def test_an_encoder_may_compute_in_bfloat16_and_a_decoder_says_its_tiles(
@@ -154,7 +168,7 @@ def test_an_encoder_may_compute_in_bfloat16_and_a_decoder_says_its_tiles(
     code, out, _ = here(capfd, *decode, "64")
     assert code == 0 and out.endswith("frames/s in float32, refined in tiles of 64 pixels\n")
     code, out, _ = here(capfd, *decode, "off")
-    assert code == 0 and out.endswith("frames/s in float32\n")
+    assert code == 0 and out.endswith("frames/s in float32, refined\n")
     code, _, messages = here(capfd, *decode, "100")
     assert code == 2 and "a tile is 64 to 4096 pixels" in messages
 

@@ -245,11 +245,11 @@ def test_impossible_parameters_are_refused(head: bytes) -> None:
 
 
 def test_parameters_round_trip() -> None:
-    words = Refinement(1, 0.05, 0.5, 33, 70000).describe()
-    assert words == "refined in 1 step from σ_0 = 0.05, noise × 0.5, seed 70000, in windows of 33 frames"
-    assert (
-        Refinement(noise_scale=0).describe() == "refined in 5 steps from σ_0 = 0.3, no noise, in windows of 25 frames"
-    )
+    words, limit = Refinement(1, 0.05, 0.5, 33, 70000).describe(), "up to the quality that the model refines"
+    noise = "noise × 0.5, seed 70000, in windows of 33 frames"
+    assert words == f"refined in 1 step from σ_0 = 0.05 or a GOP's own, {noise}, {limit}"
+    words = Refinement(noise_scale=0).describe()
+    assert words == f"refined in 5 steps from σ_0 = 0.3 or a GOP's own, no noise, in windows of 25 frames, {limit}"
     assert Refinement(steps=0).describe() == "as decoded, not refined"
     for parameters in (Refinement(), Refinement(0), Refinement(1, 0.05, 0.5, 33, 70000)):
         assert Refinement.parse(parameters.pack()) == parameters

@@ -1,7 +1,7 @@
 """The conditioning adaptor: a VACE branch beside the frozen transformer, whose input is the decoded latents.
 
-    [f, l̂, x̃_context, mask] ─patches─▶ copy of block ─▶ copy of block ─▶ …
-                                            │ hint          │ hint            (zeroed projections at the start)
+    [f, l̂, x̃_context, mask, σ_0] ─patches─▶ copy of block ─▶ copy of block ─▶ …
+                                                │ hint             │ hint    (zeroed projections at the start)
     x ──────patches──▶ block 0 ─ … ─▶ block a ─(+)─ … ─▶ block b ─(+)─ … ─▶ velocity
 
 The adaptor's depth is the list of layers that take a hint: any subset; an empty list is no branch.
