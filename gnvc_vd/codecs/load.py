@@ -22,6 +22,7 @@ from gnvc_vd.bitstream import CodecId, Header
 from gnvc_vd.bitstream.refinement import Refinement
 from gnvc_vd.codecs.contract import Codec
 from gnvc_vd.common.files import file_sha256, replacing
+from gnvc_vd.common.strict import require
 from gnvc_vd.conventions import GnvcError, UsageError
 from gnvc_vd.learned.bottleneck.base import Bottleneck
 from gnvc_vd.learned.bottleneck.kinds import bottleneck_of
@@ -79,6 +80,7 @@ def load_gvc(
     from gnvc_vd.zeroshot.codec import Gvc
     from gnvc_vd.zeroshot.stills import Factorized
 
+    require(not (options and options.compile), "GVC's decoder follows its encoder's floats: leave compiling out")
     stills = None if still_weights is None else Factorized(Path(still_weights))
     return Gvc(load_backbone(name or DEFAULT_MODEL, options), stills)
 

@@ -271,8 +271,8 @@ class GnvcVdDecoder:
         self.drifts: dict[int, float] = {}  # by GOP, distance of latents from the encoder's: GVC only, empty here
 
     @property
-    def device(self) -> torch.device:
-        return self._codec.device
+    def takes_several(self) -> bool:
+        return self._codec.device.type == "cpu" and not self._codec.backbone.vae.compiled
 
     def symbols(self, unit: Unit) -> Iterator[DecodedLatent]:
         """Decode a unit's latents; its symbol hash is checked after the last."""
