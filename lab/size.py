@@ -15,8 +15,8 @@ from pathlib import Path
 PACKAGE = Path(__file__).resolve().parents[1] / "gnvc_vd"
 # 9,800 before a second codec, device material, a hub, Wan's size; 90 for sharded weights of which each process reads
 # its own rows, latent codecs in the bench, and a decoder that rarely waits for its device; 66 for a transformer's
-# pass on a CPU, 78 for GOPs decoded at once
-BUDGET = 14_804  # lines of code in the whole package
+# pass on a CPU, 78 for GOPs decoded at once, 54 for compiled decoders
+BUDGET = 14_858  # lines of code in the whole package
 DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 NO_CODE = {
     tokenize.COMMENT,
