@@ -42,6 +42,7 @@ def counts(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Counter[str]]]
     from torch._dynamo.utils import counters
 
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
+    reset()
     counters.clear()
     yield counters
     reset()
