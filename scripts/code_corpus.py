@@ -13,6 +13,7 @@ import io
 import os
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,7 @@ def main() -> int:
     parser.add_argument("--steps", type=int, help="refinement steps of the decoder (as the stream says)")
     parser.add_argument("--no-refine", dest="refine", action="store_false", help="decode without the refiner")
     parser.add_argument("--precision", choices=["auto", "bf16", "fp32"], default="auto", help="of the decoder (auto)")
+    parser.add_argument("--compile", action="store_true", help="compile the decoder, for each size of videos")
     parser.add_argument("--device", help="device of this process (one GPU for each, else the CPU)")
     arguments = parser.parse_args()
     try:
@@ -80,10 +82,11 @@ def main() -> int:
 
 
 def codec_of(arguments: argparse.Namespace, device: torch.device) -> Codec[Any]:
+    options = Options(lean=True, compile=arguments.compile)
     if arguments.codec == "gvc":  # its decoder follows its encoder's floats
-        return load_gvc(arguments.model, Options(lean=True)).to(device)
+        return load_gvc(arguments.model, options).to(device)
     kind = decoder_dtype(arguments.precision, device)
-    return load(arguments.model, Options(lean=True, vae_decoder=kind, transformer=kind)).to(device)
+    return load(arguments.model, replace(options, vae_decoder=kind, transformer=kind)).to(device)
 
 
 def corpus_of(arguments: argparse.Namespace) -> Corpus:

@@ -23,7 +23,9 @@ import gnvc_vd.common.sleeping_threads  # noqa: F401 - before torch
 import torch
 from accelerate import Accelerator
 from safetensors.torch import load_file
+from torch.utils._pytree import tree_map_only
 
+from gnvc_vd.backbone.streaming import State, Step, VideoVae, stream_steps
 from gnvc_vd.backbone.tiles import Tiling
 from gnvc_vd.backbone.weights import Options, random_backbone
 from gnvc_vd.common.strict import require
@@ -31,7 +33,7 @@ from gnvc_vd.data.clips import ClipSpec
 from gnvc_vd.data.procedural import ProceduralClips
 from gnvc_vd.learned.bottleneck.kinds import bottleneck_of
 from gnvc_vd.learned.refine.refiner import Refiner
-from gnvc_vd.presets import BottleneckKind, preset
+from gnvc_vd.presets import WAN_VAE, BottleneckKind, VaePreset, preset
 from gnvc_vd.train.capture import PLAIN_STEPS, CapturedSteps
 from gnvc_vd.train.checkpoint import EMA, WEIGHTS
 from gnvc_vd.train.log import FIGURES, read_figures
@@ -199,20 +201,24 @@ def one_step(phase: str) -> Callable[[Place], str]:
 
 
 def refining(place: Place) -> str:
-    """Windows of three sizes by two attention kernels, and the smallest as a CPU refines it."""
+    """Windows of three sizes by two attention kernels, and the smallest as a CPU refines it and compiled."""
     sizes = preset(place.model)
     count, pictures = (7, ((32, 32), (60, 104), (90, 160))) if place.has_graphs else (3, ((4, 4), (4, 6), (6, 8)))
     features = sizes.bottleneck().features
     other = "_native_efficient" if place.has_graphs else "_native_math"
     said, worst = [], 0.0
     for height, width in pictures:
+        smallest = (height, width) == pictures[0]
         draws = torch.Generator().manual_seed(0)
         latents, noise = (torch.randn(1, 16, count, height, width, generator=draws) for _ in range(2))
         shown = torch.randn(1, features, count, height, width, generator=draws)
-        runs = [("native", place.device), (other, place.device)]
+        runs = [("native", place.device), (other, place.device), *([("native", CPU)] if smallest else ())]
+        ways = [(Options(attention=kernel), device) for kernel, device in runs]
+        if smallest and place.has_graphs:
+            ways.append((Options(compile=True), place.device))
         found: list[torch.Tensor] = []
-        for kernel, device in [*runs, ("native", CPU)] if (height, width) == pictures[0] else runs:
-            dit = random_backbone(sizes, Options(attention=kernel)).dit
+        for options, device in ways:
+            dit = random_backbone(sizes, options).dit
             torch.manual_seed(0)
             refiner = Refiner(dit, sizes.adaptor, features).to(device)
             begun = time.perf_counter()
@@ -220,6 +226,7 @@ def refining(place: Place) -> str:
                 refined = refiner(latents.to(device), shown.to(device), noise.to(device), 0.3, 2)
             found.append(refined.cpu())
             if device == place.device:
+                kernel = "compiled" if options.compile else options.attention
                 said.append(f"{8 * width}×{8 * height} {kernel} {time.perf_counter() - begun:.2f} s")
         worst = max(worst, *(float((one - found[0]).abs().max() / found[0].std()) for one in found[1:]))
     require(worst <= NEAR, f"kernels or devices are {worst:.1e} of a deviation apart", CheckFailed)
@@ -251,6 +258,60 @@ def tiled_vae(place: Place) -> str:
     require(all(bool(one.isfinite().all()) and one.shape == video.shape for one in shown), "not a video", CheckFailed)
     seams = float((shown[1] - shown[0]).abs().mean())
     return f"{off:.1e} off a CPU's; tiles {seams:.1e} off on the mean; {said[0]}, in tiles {said[1]}"
+
+
+def compiled_decoder(large: VaePreset, small: VaePreset) -> Callable[[Place], str]:
+    """A VAE's streaming step eager, compiled and, on a GPU, as CUDA graphs: frames, time and memory."""
+
+    def check(place: Place) -> str:
+        if not (place.has_graphs or place.by_name):
+            raise LeftOut("a CPU compiles for longer than all else takes: ask for it by name")
+        sizes, (height, width), count = (large, (60, 104), 12) if place.has_graphs else (small, (4, 6), 3)
+        kind = torch.bfloat16 if place.has_graphs else torch.float32
+        latents = torch.randn(1, 16, count, height, width, generator=torch.Generator().manual_seed(0))
+        exact, *_ = decoded(place, sizes, latents, Options())
+        off, said = dict[str, float](), []
+        for how in ("eager", "compiled", "graphs") if place.has_graphs else ("eager", "compiled"):
+            options = Options(vae_decoder=kind, compile=how == "compiled")
+            frames, first, again = decoded(place, sizes, latents, options, how == "graphs")
+            off[how] = (frames - exact).square().mean().sqrt().item()
+            times = f"{first:.1f} s, then {1000 * again / count:.1f} ms a latent"
+            said.append(f"{how} {off[how]:.1e} off, {times}, {memory(place)}")
+        allowed = 1.5 * off["eager"] + 1e-5  # as far from float32's frames as in the same precision eager
+        require(max(off.values()) <= allowed, f"frames are wrong: {'; '.join(said)}", CheckFailed)
+        return "; ".join(said)
+
+    return check
+
+
+def decoded(
+    place: Place, sizes: VaePreset, latents: torch.Tensor, options: Options, graphs: bool = False
+) -> tuple[torch.Tensor, float, float]:
+    """Frames, and the seconds of the first time, which compiles, and of the next."""
+    vae = random_backbone(replace(preset("nano"), vae=sizes), options).vae.to(place.device)
+    step, seconds = graphs_of(vae) if graphs else vae.decode_step, list[float]()
+    reset_memory(place)
+    for _ in range(2):
+        begun = time.perf_counter()
+        with torch.inference_mode():
+            frames = torch.cat(list(stream_steps(step, latents.to(place.device).split(1, dim=2))), dim=2)
+        if place.has_graphs:
+            torch.cuda.synchronize()
+        seconds.append(time.perf_counter() - begun)
+    return frames.cpu(), seconds[0], seconds[1]
+
+
+def graphs_of(vae: VideoVae) -> Step:
+    """The streaming step as inductor's CUDA graphs; the next step writes over what one returns, so it is copied."""
+    decoder = vae.model.get_submodule("decoder")
+    name = "step" if hasattr(decoder, "step") else "forward"
+    setattr(decoder, name, torch.compile(getattr(decoder, name), dynamic=False, mode="reduce-overhead"))
+
+    def step(state: State | None, latent: torch.Tensor) -> tuple[torch.Tensor, State]:
+        torch.compiler.cudagraph_mark_step_begin()
+        return tree_map_only(torch.Tensor, torch.clone, vae.decode_step(state, latent))
+
+    return step
 
 
 def sharding(place: Place) -> str:
@@ -369,6 +430,8 @@ CHECKS: dict[str, Callable[[Place], str]] = {
     "resuming": resuming,
     "speed-vae": speed("vae", 17, 8),
     "speed-codec": speed("codec", 5, 16),
+    "compiled-light": compiled_decoder(preset("tiny").vae, replace(preset("tiny").vae, base_dim=8)),
+    "compiled-wan": compiled_decoder(WAN_VAE, preset("nano").vae),
 }
 
 

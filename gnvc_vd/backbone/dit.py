@@ -29,6 +29,7 @@ class WanDit(nn.Module):
         attention: diffusers' name for an attention backend; all but "native" must be installed.
     """
 
+    compiled = False  # its blocks, by compiling.py
     text: Tensor
 
     def __init__(
@@ -63,8 +64,9 @@ class WanDit(nn.Module):
         batch, dtype = x.shape[0], self.model.patch_embedding.weight.dtype
         prompt = self.text if text is None else self._pad_text(text)
         takes_one_token = (self.preset.text_tokens, self.preset.image_dim) == (1, None)
+        as_usual = self.attention == "native" and not self.compiled
         if not isinstance(sigma, Tensor):
-            if quick and takes_one_token and self.attention == "native" and may_compute(self.model, x):
+            if quick and takes_one_token and as_usual and may_compute(self.model, x):
                 hints = None if control is None else control.to(dtype)
                 return cpu_velocity(self.model, self._with_condition(x, condition).to(dtype), sigma, prompt, hints)
             sigma = x.new_full((), sigma)  # filled there, not copied from the host

@@ -123,7 +123,9 @@ class Decoder(nn.Module):
         x = self.every_second(self.split_coarse(x, past), past)  # B 2T 2h 2w fine
         x = self.every_frame(self.split_fine(x, past), past)  # B 4T 2h 2w fine
         # The largest layers see no other frame: a CPU takes each alone, which is a quarter of the memory, and sooner.
-        at_once = 1 if x.is_cpu and torch.is_inference_mode_enabled() else x.shape[1]
+        # One graph of a compiled step has them all, and cannot ask for the mode.
+        single = x.is_cpu and not torch.compiler.is_compiling() and torch.is_inference_mode_enabled()
+        at_once = 1 if single else x.shape[1]
         return torch.cat([self._pictures(frames, past) for frames in x.split(at_once, dim=1)], dim=2)
 
     def _pictures(self, x: Tensor, past: FrameCache) -> Tensor:

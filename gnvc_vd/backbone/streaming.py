@@ -33,6 +33,7 @@ class VideoVae(nn.Module):
 
     encoder_step: int | None = TEMPORAL_STRIDE  # frames of a step after the first, in training; None: all that follow
     decoder_step: int | None = 1  # latents, likewise
+    compiled = False  # the decoder, by compiling.py
     model: nn.Module
     mean: Tensor
     std: Tensor

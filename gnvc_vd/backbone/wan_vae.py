@@ -64,7 +64,10 @@ class WanVae(VideoVae):
 
         def decode(tile: Tensor, caches: Caches) -> Tensor:
             x = self.model.post_quant_conv(tile)
-            return self.model.decoder(x, feat_cache=caches, feat_idx=[0], first_chunk=state is None)
+            frames = self.model.decoder(x, feat_cache=caches, feat_idx=[0], first_chunk=state is None)
+            if self.compiled:  # then some are parts of larger tensors, a layout that the next step would compile for
+                caches[:] = [one.contiguous() if isinstance(one, Tensor) else one for one in caches]
+            return cast(Tensor, frames)
 
         return self._in_tiles(decode, self._decoder_caches, state, z, 1 / SPATIAL_STRIDE, 1)
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar, cast
 import torch
 from torch import Tensor, nn
 
+from gnvc_vd.backbone.compiling import compile_decoder, compile_dit
 from gnvc_vd.backbone.encoders import IMAGE_ENCODER, ImageEncoder, NoTextEncoderError, embed
 from gnvc_vd.backbone.folder import BackboneReference, ModelDescription, check_sizes, write_description
 from gnvc_vd.backbone.lean_diffusers import import_diffusers, without_values
@@ -36,6 +37,8 @@ class Options:
     Args:
         vae_encoder, vae_decoder, transformer: dtype of their weights and computations. None leaves a transformer as
             stored, mapped to its files, for a caller who makes the copies (train/setup.py).
+        compile: compile the VAE's decoder and the transformer's blocks, for each size of pictures when it first comes:
+            for a GPU and many GOPs of one size. Not for GVC.
         lean: import diffusers without the packages beside it (lean_diffusers.py): programs, which start sooner so.
     """
 
@@ -45,6 +48,7 @@ class Options:
     kernels: Literal["auto", "stock"] = "auto"  # convolution kernels of Wan's VAE
     tiling: Tiling | Literal["auto"] | None = None  # for Wan's VAE; the light VAE needs no tiles
     attention: str = "native"  # diffusers' name for a kernel ("native", "flash", "sage", …)
+    compile: bool = False
     lean: bool = False
 
 
@@ -173,6 +177,8 @@ def save_backbone(backbone: Backbone, folder: Path, name: str, half: bool = Fals
 def _backbone(source: WeightSource, options: Options) -> Backbone:
     vae = _with_weights(lambda: new_vae(source.vae, options), source.vae_tensors, RANDOM_SEED, source.where)
     vae.set_precision(options.vae_encoder, options.vae_decoder)
+    if options.compile:
+        compile_decoder(vae)
     load_dit = partial(_dit, source, options)
     return Backbone(source.where, source.vae, source.dit, vae, load_dit, source.files, source.note)
 
@@ -190,6 +196,8 @@ def _dit(source: WeightSource, options: Options) -> "WanDit":
             kind = torch.float32 if keep_in_float32(name) else options.transformer
             # One after another; in float32 files stay mapped, else the last copy lets go of them.
             parameter.data = parameter.data.to(kind, copy=options.transformer != torch.float32)
+    if options.compile:
+        compile_dit(dit)
     return dit
 
 

@@ -12,14 +12,15 @@ from gnvc_vd.bench.harness import PrintLine, Report, print_nothing
 from gnvc_vd.common.strict import require
 
 STAGES = ("video", "backbone", "entropy", "refine", "codec", "gvc", "training")
-OPTIONS = {"sizes": ("entropy", "refine", "codec"), "device": ("entropy", "refine")}  # of which stages
+# Of which stages.
+OPTIONS = {"sizes": ("entropy", "refine", "codec"), "device": ("entropy", "refine"), "compile": ("refine", "codec")}
 
 
 def run(stages: Sequence[str], print_line: PrintLine = print_nothing, **options: object) -> dict[str, float]:
     """Measure the named stages, or all, and return their figures; `print_line` gets each line of the tables.
 
     Args:
-        options: `sizes` of the video and a `device`, for the stages that take them; else their own defaults.
+        options: `sizes` of the video, a `device` and `compile`, for the stages that take them; else their defaults.
     """
     for stage in stages:
         require(stage in STAGES, f"there is no stage {stage!r}; the stages are {', '.join(STAGES)}")

@@ -53,11 +53,15 @@ STAGES = {  # by the functions that do the work
 }
 
 
-def measure(print_line: PrintLine = print_nothing, sizes: Sequence[tuple[int, int]] = SIZES) -> Report:
+def measure(
+    print_line: PrintLine = print_nothing, sizes: Sequence[tuple[int, int]] = SIZES, compile: bool = False
+) -> Report:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     dtypes = dict.fromkeys((torch.float32, decoder_dtype("auto", torch.device(device))))
-    codecs = {dtype: load("tiny", Options(vae_decoder=dtype, transformer=dtype)).to(device) for dtype in dtypes}
-    report = Report(f"codec: tiny at quality {QUALITY}, {FRAMES} frames, {device_name(device)}", print_line)
+    options = (Options(vae_decoder=dtype, transformer=dtype, compile=compile) for dtype in dtypes)
+    codecs = {one.vae_decoder: load("tiny", one).to(device) for one in options}
+    how = ", decoders compiled" if compile else ""
+    report = Report(f"codec: tiny at quality {QUALITY}, {FRAMES} frames{how}, {device_name(device)}", print_line)
     for size in sizes:
         clip = Clip(*size, FRAMES, Fraction(25), Colour("bt709", "limited"))
         with tempfile.TemporaryDirectory() as folder:

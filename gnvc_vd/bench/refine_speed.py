@@ -1,9 +1,9 @@
 """Refinement and VAE decode of one window, from decoded latents to frames, on the fastest device that is there.
 
 A GPU runs the shape of Wan2.1 1.3B with 15 adaptor layers in bfloat16 at 832×480, eager and compiled (the VAE's step,
-and each block of the transformer); a CPU runs tiny in float32 at 256×256, eager. Weights are random: time does not
-depend on them. The share is of the rate that a large matrix product reaches on the same device in the same run, for
-operations counted on tensors without data.
+and each block of the transformer); a CPU runs tiny in float32 at 256×256, eager, and compiled if --compile asks for it.
+Weights are random: time does not depend on them. The share is of the rate that a large matrix product reaches on the
+same device in the same run, for operations counted on tensors without data.
 """
 
 from collections.abc import Sequence
@@ -15,6 +15,7 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
+from gnvc_vd.backbone.compiling import compile_decoder, compile_dit
 from gnvc_vd.backbone.dit import WanDit, build_dit
 from gnvc_vd.backbone.weights import Options, random_backbone
 from gnvc_vd.bench.backbone_speed import stream
@@ -31,7 +32,7 @@ CPU_ATTENTION = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu  # mi
 
 @dataclass(frozen=True)
 class Setting:
-    """What is run where; a GPU also runs it compiled."""
+    """What is run where."""
 
     preset: str
     device: str
@@ -49,6 +50,7 @@ def measure(
     setting: Setting | None = None,
     device: str = "",
     sizes: Sequence[tuple[int, int]] = (),
+    compile: bool = False,
 ) -> Report:
     setting = setting or (GPU if device == "cuda" or (not device and torch.cuda.is_available()) else CPU)
     model, device, on_gpu = preset(setting.preset), setting.device, setting.device == "cuda"
@@ -61,11 +63,10 @@ def measure(
     )
     rate = matrix_rate(setting)
     report.add("matrix product", f"{rate / 1e12:.2f} T operations/s", matrix_teraops=rate / 1e12)
-    for how in ("eager", "compiled") if on_gpu else ("eager",):
+    for how in ("eager", "compiled") if on_gpu or compile else ("eager",):
         if how == "compiled":
-            for block in [*refiner.dit.model.blocks, *refiner.dit.model.vace_blocks]:
-                block.compile(dynamic=False)
-            vae.decode_step = torch.compile(vae.decode_step, dynamic=False)  # type: ignore[method-assign]
+            compile_decoder(vae)
+            compile_dit(refiner.dit)
         for picture in sizes or setting.pictures:
             decoded, features = window(model, picture, device)
             name, key = f"{picture[0]}×{picture[1]}", f"{picture[1]}p_{how}"

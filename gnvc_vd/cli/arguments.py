@@ -104,6 +104,8 @@ def parser() -> Parser:
         help="precision of the decoder's networks (default: auto, which is bf16 if it is faster; gvc: fp32)",
     )
     decode.add_argument("--attention", metavar="NAME", help="diffusers' attention back-end (default: native)")
+    meaning = "compile the networks, which the first GOP waits for: for many GOPs of one size on a GPU (not for gvc)"
+    decode.add_argument("--compile", action="store_true", help=meaning)
     _tile_option(decode, "in refiner and Wan's VAE (default: auto, as the model says and a GPU's memory needs)")
     meaning = "refinement steps (default: the stream's, up to the quality that the model refines)"
     decode.add_argument("--steps", type=values.positive, metavar="L", help=meaning)
@@ -156,6 +158,8 @@ def parser() -> Parser:
     bench.add_argument("--sizes", type=values.size, nargs="+", default=(), metavar="WxH", help=meaning)
     meaning = "device for the stages entropy and refine (default: a GPU if there is one)"
     bench.add_argument("--device", choices=("cpu", "cuda"), help=meaning)
+    meaning = "compile codec's decoders, and measure refine on a CPU compiled too, as on a GPU"
+    bench.add_argument("--compile", action="store_true", help=meaning)
     bench.add_argument("--json", action="store_true", help="print the JSON line only, without the table")
     return whole
 

@@ -234,7 +234,7 @@ def _decode(arguments: argparse.Namespace) -> int:
     load = DecoderLoader(arguments)
     done = decode_file(load, arguments.source, arguments.target, decoding, _notify)
     text = f"{done.frames} frames of {done.width}×{done.height}: {_speed(done)}"
-    text += f" in {NUMBERS[load.precision]}"
+    text += f" in {NUMBERS[load.precision]}{', compiled' if arguments.compile else ''}"
     if done.drift is None:  # not GVC
         text += ", refined" if done.refined_gops else ", not refined"
     if done.tile is not None:
@@ -243,7 +243,7 @@ def _decode(arguments: argparse.Namespace) -> int:
         text += f", {done.held} of them repeats in place of lost ones"
     if done.drift is not None:
         text += f", latents within {done.drift:.4f} of the encoder's"
-    return _done(arguments, done, text, precision=load.precision)
+    return _done(arguments, done, text, precision=load.precision, compiled=arguments.compile)
 
 
 class DecoderLoader:
@@ -265,14 +265,15 @@ class DecoderLoader:
         arguments, options = self.arguments, _options()
         gvc.check_size(header, arguments.max_pixels)
         if header.codec is CodecId.GVC:
-            given = arguments.precision == "bf16" or arguments.attention or arguments.tile
-            why = "GVC decodes in float32 and whole, as its encoder did"
-            require(not given, f"{why}: leave --precision, --attention and --tile out")
+            given = arguments.precision == "bf16" or arguments.attention or arguments.tile or arguments.compile
+            why = "GVC decodes in float32, whole and not compiled, as its encoder did"
+            require(not given, f"{why}: leave --precision, --attention, --tile and --compile out")
         else:
             kind = decoder_dtype(arguments.precision, torch.device(_device(arguments.device)))
             self.precision = "bf16" if kind is torch.bfloat16 else "fp32"
             attention, tiling = arguments.attention or "native", _tiling(arguments.tile)
-            options = _options(vae_decoder=kind, transformer=kind, tiling=tiling, attention=attention)
+            more = {"tiling": tiling, "attention": attention, "compile": arguments.compile}
+            options = _options(vae_decoder=kind, transformer=kind, **more)
         return _ready(load_for(header, arguments.model, arguments.still_weights, options), arguments)
 
 
@@ -356,7 +357,8 @@ def _bench(arguments: argparse.Namespace) -> int:
 
     print_line = print_nothing if arguments.json else partial(print, flush=True)
     device = arguments.device and _device(arguments.device)  # one that is not there is refused
-    print(json.dumps(run(arguments.stages, print_line, sizes=arguments.sizes, device=device)))
+    options = {"sizes": arguments.sizes, "device": device, "compile": arguments.compile}
+    print(json.dumps(run(arguments.stages, print_line, **options)))
     return DONE
 
 

@@ -24,7 +24,8 @@ LARGEST = 832 * 480 * 25  # pixels of a GOP, whose frames are all held
 @runtime_checkable
 class PreparingDecoder(UnitDecoder, Protocol):
     @property
-    def device(self) -> torch.device: ...
+    def takes_several(self) -> bool:
+        """Whether several GOPs at once take less time: on a CPU, unless its kernels are compiled for all threads."""
 
     def prepare(self, unit: Unit) -> Callable[[], list[Frame]]:
         """Decode a unit's symbols; its frames are left to what is returned, which any thread may call."""
@@ -73,11 +74,12 @@ def decode_ahead(
 ) -> Iterator[tuple[Parts, UnitDecoder]]:
     """The reader and the decoder to play a stream with: those given, or ones that decode ahead where that is quicker.
 
-    That is on a CPU of several threads. A pipe is not read ahead, since it may bring what somebody films now.
+    That is on a CPU of several threads, if nothing is compiled. A pipe is not read ahead, since it may bring what
+    somebody films now.
     """
     threads = torch.get_num_threads()
     idle = threads >= AT_ONCE and stream.seekable()
-    if not idle or not isinstance(decoder, PreparingDecoder) or decoder.device.type != "cpu":
+    if not idle or not isinstance(decoder, PreparingDecoder) or not decoder.takes_several:
         yield parts, decoder
         return
     pool = ThreadPoolExecutor(AT_ONCE, initializer=torch.set_num_threads, initargs=(threads // AT_ONCE,))

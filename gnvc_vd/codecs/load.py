@@ -80,6 +80,7 @@ def load_gvc(
     from gnvc_vd.zeroshot.codec import Gvc
     from gnvc_vd.zeroshot.stills import Factorized
 
+    require(not (options and options.compile), "GVC's decoder follows its encoder's floats: leave compiling out")
     stills = None if still_weights is None else Factorized(Path(still_weights))
     return Gvc(load_backbone(name or DEFAULT_MODEL, options), stills)
 

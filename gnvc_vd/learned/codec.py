@@ -272,8 +272,8 @@ class GnvcVdDecoder:
         self.refined: dict[int, int | None] = {}
 
     @property
-    def device(self) -> torch.device:
-        return self._codec.device
+    def takes_several(self) -> bool:
+        return self._codec.device.type == "cpu" and not self._codec.backbone.vae.compiled
 
     def symbols(self, unit: Unit) -> Iterator[DecodedLatent]:
         """Decode a unit's latents; its symbol hash is checked after the last."""

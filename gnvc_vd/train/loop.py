@@ -27,6 +27,7 @@ from torch import Tensor
 from torch.distributed.tensor import DTensor
 from tqdm import tqdm
 
+from gnvc_vd.backbone.compiling import compile_blocks
 from gnvc_vd.common.files import replacing
 from gnvc_vd.common.strict import without_defaults
 from gnvc_vd.conventions import GnvcError, UsageError
@@ -41,9 +42,10 @@ from gnvc_vd.train.log import Log
 from gnvc_vd.train.plan import Batches, Share, batches, endless_batches
 from gnvc_vd.train.precision import in_one_order, precision_of
 from gnvc_vd.train.settings import RunSettings, Span, Training
-from gnvc_vd.train.setup import build, compile_blocks
+from gnvc_vd.train.setup import build, dit_of
 from gnvc_vd.train.stages.codec_stage import START, CodecStage
 from gnvc_vd.train.stages.stage import Losses, Step
+from gnvc_vd.train.stages.vae_stage import VaeStage
 
 CHECKPOINTS = "checkpoints"
 MEASURED_CLIPS = 128  # for the latent codec's initial statistics
@@ -85,8 +87,8 @@ class Trainer:
         self.loading = LoaderOptions(training.run.workers, self.accelerator.device, training.run.memory)
         if training.run.budget and self.accelerator.num_processes > 1:
             raise UsageError("run.budget needs a single process: several would not stop at the same step")
-        if training.run.compile:
-            compile_blocks(self.stage, training.run)
+        if training.run.compile and not isinstance(self.stage, VaeStage):
+            compile_blocks(dit_of(self.stage).model)
         if training.run.shard:
             from gnvc_vd.train.sharding import shard
 

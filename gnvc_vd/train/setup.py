@@ -3,19 +3,15 @@
 Only the modules that a phase needs are imported; a light VAE trains without diffusers.
 """
 
-import os
-import re
-import shutil
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
 
 from gnvc_vd.backbone.weights import Backbone, Options, load_backbone, random_backbone, with_light_decoder
-from gnvc_vd.conventions import UsageError
 from gnvc_vd.data.latents import DECODER
 from gnvc_vd.presets import preset
-from gnvc_vd.train.settings import CORRECTION, DISCRIMINATOR, Model, RunSettings, Training
+from gnvc_vd.train.settings import CORRECTION, DISCRIMINATOR, Model, Training
 from gnvc_vd.train.stages.codec_stage import CodecStage
 from gnvc_vd.train.stages.prior_stage import PriorStage
 from gnvc_vd.train.stages.vae_stage import VaeStage
@@ -79,15 +75,3 @@ def backbone_of(model: Model) -> Backbone:
     random = model.start is None and sizes.source is None
     start = random_backbone(sizes, options) if random else load_backbone(model.start or sizes.name, options)
     return start if model.light_decoder is None else with_light_decoder(start, model.light_decoder)
-
-
-def compile_blocks(stage: AnyStage, run: RunSettings) -> None:
-    """Compile each block of the transformer, anew for each shape; the parameters keep their names.
-
-    Only `forward` is compiled, not the hooks that gather a sharded block's parameters.
-    """
-    if run.cpu and not any(map(shutil.which, (os.environ.get("CXX", "c++"), "g++"))):
-        raise UsageError("run.compile needs a C++ compiler for a CPU: install g++, or leave it out")
-    for name, module in stage.named_modules():
-        if re.search(r"(^|\.)dit\.model\.(vace_)?blocks\.\d+$", name):
-            module.forward = torch.compile(module.forward, dynamic=False)

@@ -103,18 +103,6 @@ def test_fast_kernels_compute_the_same_to_rounding(stock: WanVae) -> None:
     assert (fast.decode(latents) - stock.decode(latents)).abs().max() < 1e-4
 
 
-@pytest.mark.slow
-def test_steps_compile_without_a_graph_break() -> None:
-    torch.manual_seed(0)
-    vae = WanVae(build_vae(preset("nano").vae)).eval().requires_grad_(False)
-    step = torch.compile(vae.decode_step, fullgraph=True, backend="aot_eager")
-    latents = torch.randn(1, 16, 2, 2, 2)
-    state = None
-    for index in range(2):
-        frames, state = step(state, latents[:, :, index : index + 1])
-    assert torch.allclose(frames, vae.decode(latents)[:, :, 1:], atol=1e-4)
-
-
 def test_wrong_shapes_are_refused(stock: WanVae) -> None:
     for video in (clip(1, 20, 16), clip(3, 16, 16)[:, :2], clip(7, 16, 16)):
         with pytest.raises(ValueError, match="expected B 3"):

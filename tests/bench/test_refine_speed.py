@@ -1,5 +1,7 @@
 """The refinement bench: what it counts is what a transformer does, and its shares follow from its seconds."""
 
+from functools import partial
+
 import pytest
 import torch
 
@@ -16,11 +18,13 @@ def test_operations_grow_with_steps_and_pixels_as_a_transformers_do() -> None:
 
 
 @pytest.mark.slow
-def test_the_share_is_operations_over_time_over_the_devices_rate() -> None:
+def test_the_share_is_operations_over_time_over_the_devices_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))  # without C++
     setting = refine.Setting("nano", "cpu", torch.float32, ((32, 32),), 64)
-    report = refine.measure(setting=setting, sizes=((64, 64),))
+    report = refine.measure(setting=setting, sizes=((64, 64),), compile=True)
     figures = report.figures
     operations = refine.operations(preset("nano"), (64, 64), 5)
-    expected = operations / figures["refine_64p_eager_5_s"] / (1e12 * figures["matrix_teraops"])
-    assert figures["refine_64p_eager_5_share"] == pytest.approx(expected, rel=2e-3)
+    for how in ("eager", "compiled"):
+        expected = operations / figures[f"refine_64p_{how}_5_s"] / (1e12 * figures["matrix_teraops"])
+        assert figures[f"refine_64p_{how}_5_share"] == pytest.approx(expected, rel=2e-3)
     assert "attention native" in report.title

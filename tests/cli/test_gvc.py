@@ -76,9 +76,9 @@ def test_a_stream_goes_through_every_command(capfd: pytest.CaptureFixture[str], 
     assert code == 0 and json.loads(out)["drift"] == 0
     with open_video(tmp_path / "pictures") as shown:
         assert len(list(shown)) == 2
-    for choice in ("--precision=bf16", "--attention=native", "--tile=256"):
+    for choice in ("--precision=bf16", "--attention=native", "--tile=256", "--compile"):
         code, _, messages = here(capfd, "decode", stream, tmp_path / "x.mkv", choice)
-        assert code == 2 and "GVC decodes in float32 and whole, as its encoder did" in messages
+        assert code == 2 and "GVC decodes in float32, whole and not compiled, as its encoder did" in messages
     for choice in ("--precision=bf16", "--tile=256"):
         code, _, messages = here(capfd, "encode", stream, tmp_path / "x.gnvc", "--codec", "gvc", choice)
         assert code == 2 and "GVC encodes in float32" in messages

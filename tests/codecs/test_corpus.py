@@ -83,6 +83,8 @@ def test_every_stream_is_what_encode_writes_and_the_rest_is_named(
     assert all(path.stat().st_mtime_ns == stamp for path, stamp in stamps.items())
     assert script(*call, "--quality", 9) == 0  # other settings: all of them
     assert "5 videos coded here, 0 were there" in capsys.readouterr().out
+    assert script(*call, "--codec", "gvc", "--compile") == 2
+    assert "GVC's decoder follows its encoder's floats: leave compiling out" in capsys.readouterr().err
 
 
 def test_shares_are_disjoint_whole_and_the_same_after_others(tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ class Recorder:
     def __init__(self, codec: GnvcVd, stream: bytes, decoding: DecodeOptions) -> None:
         self._reader = Reader(io.BytesIO(stream))
         self._decoder = codec.decoder(self._reader.header, decoding)
-        self.header, self.device = self._reader.header, torch.device("cpu")
+        self.header, self.takes_several = self._reader.header, self._decoder.takes_several
         self.asked = list[str]()
 
     def __iter__(self) -> Iterator[Unit | Damage | End]:
@@ -118,15 +118,15 @@ def test_it_is_for_files_and_for_several_threads_of_a_cpu(codec: GnvcVd, stream:
             return False
 
     recorder, decoding = Recorder(codec, stream, DecodeOptions()), DecodeOptions()
-    gpu = Recorder(codec, stream, decoding)
-    gpu.device = torch.device("cuda")
+    alone = Recorder(codec, stream, decoding)
+    alone.takes_several = False  # on a GPU, or compiled
     before = torch.get_num_threads()
     try:
         for threads, file, given in (
             (2, io.BytesIO(), recorder),
             (1, io.BytesIO(), recorder),
             (2, Pipe(), recorder),
-            (2, io.BytesIO(), gpu),
+            (2, io.BytesIO(), alone),
         ):
             torch.set_num_threads(threads)
             with decode_ahead(given, given, decoding, file) as (parts, decoder):

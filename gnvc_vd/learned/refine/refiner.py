@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from gnvc_vd.backbone import flow
+from gnvc_vd.backbone.compiling import compile_dit
 from gnvc_vd.backbone.dit import WanDit
 from gnvc_vd.backbone.flow import euler
 from gnvc_vd.conventions import LATENT_CHANNELS, GnvcError
@@ -46,6 +47,8 @@ class Refiner(nn.Module):
         if vace is not None and preset.layers:
             start_from_vace(model, vace)
         self.dit = WanDit(model, dit.preset, dit.text[0], dit.attention)
+        if dit.compiled:
+            compile_dit(self.dit)
 
     def adaptor(self) -> dict[str, Tensor]:
         """The adaptor's tensors, without the backbone's."""
