@@ -61,7 +61,7 @@ def test_a_wheel_codes_and_shows_the_demo_outside_the_checkout(tmp_path: Path) -
     assert place.is_relative_to(tmp_path / "venv")
     assert run("gnvc-vd", "--version") == f"gnvc-vd {gnvc_vd.__version__}"
     run("gnvc-vd", "encode", place.parent / "assets" / "clips" / "bunny.mp4", "bunny.gnvc", "--frames", 9)
-    assert run("gnvc-vd", "verify", "bunny.gnvc") == "1 GOPs read, all whole"
+    assert run("gnvc-vd", "verify", "bunny.gnvc") == "1 GOP read, all whole"
     run("gnvc-vd", "decode", "bunny.gnvc", "frames")
     assert len(list((work / "frames").glob("*.png"))) == 9
     assert (work / run("python", "-c", SMALLER_DEMO)).is_file()

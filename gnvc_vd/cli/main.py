@@ -170,12 +170,16 @@ def _encode(arguments: argparse.Namespace) -> int:
         if done.quality > limit:
             _notify(f"{codec.name} refines up to quality {limit}, this is {done.quality}: only `{asked}` refines it")
     text = (
-        f"{done.frames} frames of {done.width}×{done.height} in {done.gops} GOPs at quality {done.quality}: "
+        f"{done.frames} frames of {done.width}×{done.height} in {_gops(done.gops)} at quality {done.quality}: "
         f"{done.bytes} bytes, {done.bpp:.5f} bpp, {done.kbps:.1f} kbit/s; {_speed(done)}"
     )
     if published is None:
         return _done(arguments, done, text)
     return _done(arguments, done, f"{text}\n{published.as_text(done)}", **published.beside(done))
+
+
+def _gops(count: int) -> str:
+    return "1 GOP" if count == 1 else f"{count} GOPs"
 
 
 def _speed(done: "EncodeResult | DecodeResult") -> str:
@@ -302,7 +306,7 @@ def _verify(arguments: argparse.Namespace) -> int:
         if result.drifts:
             gop, drift = max(result.drifts.items(), key=itemgetter(1))
             print(f"replayed latents drift from the encoder's by {drift:.4f} at most, in GOP {gop}")
-        print(f"{len(result.gops)} GOPs read, {'all whole' if result.whole else 'damage found'}")
+        print(f"{_gops(len(result.gops))} read, {'all whole' if result.whole else 'damage found'}")
     return DONE if result.whole else REFUSED
 
 

@@ -306,7 +306,7 @@ def test_the_command_line_finds_a_canvas_and_leaves_it_off(capfd: pytest.Capture
         assert here(capfd, "encode", source, target, *said)[0] == 0
         (unit,) = json.loads(here(capfd, "info", target, "--json")[1])["units"]
         assert (unit["policy"], unit["canvas"]) == (0, canvas)
-        assert here(capfd, "verify", target)[:2] == (0, "1 GOPs read, all whole\n")
+        assert here(capfd, "verify", target)[:2] == (0, "1 GOP read, all whole\n")
     assert here(capfd, "encode", source, target)[0] == 0
     pixels = CLIP[0, ..., 0].size
     assert here(capfd, "decode", target, out, "--no-refine")[0] == 0 and len(list(out.iterdir())) == 12
