@@ -17,8 +17,8 @@ PACKAGE = Path(__file__).resolve().parents[1] / "gnvc_vd"
 # its own rows, latent codecs in the bench, and a decoder that rarely waits for its device; 66 for a transformer's
 # pass on a CPU, 78 for GOPs decoded at once, 9 to end a group of processes,
 # 4 for interruptions that become other exceptions, 10 for a corpus whose films or precision change, 2 for a
-# stream read no further than what is wanted
-BUDGET = 14_829  # lines of code in the whole package
+# stream read no further than what is wanted, 2 for GPUs that emulate bfloat16
+BUDGET = 14_831  # lines of code in the whole package
 DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 NO_CODE = {
     tokenize.COMMENT,

@@ -71,7 +71,7 @@ def precision_of(stage: AnyStage, latest: Path | None) -> str:
 
 def fastest_precision(stage: AnyStage, device: torch.device) -> str:
     if device.type == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported() else "no"
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "no"
     if device.type != "cpu" or not has_units():
         return "no"
     float32, bfloat16 = seconds_of_passes(stage)

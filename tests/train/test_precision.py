@@ -18,6 +18,7 @@ from gnvc_vd.train.checkpoint import read_state
 from gnvc_vd.train.loop import Trainer, train
 from gnvc_vd.train.settings import RunSettings, Training
 from gnvc_vd.train.setup import build
+from tests.backbone.graphics import graphics_card
 from tests.train.composing import composed
 from tests.train.runs import SETTINGS, clips, equal, newest, training
 
@@ -49,6 +50,14 @@ def test_a_cpu_without_units_is_not_measured(monkeypatch: pytest.MonkeyPatch) ->
     measured = with_units(monkeypatch, 1.0, 0.1)
     monkeypatch.setattr(precision, "has_units", lambda: False)
     assert precision.precision_of(build(told()), None) == "no" and measured == []
+
+
+@pytest.mark.parametrize(("major", "choice"), [(7, "no"), (8, "bf16")])
+def test_a_gpu_that_emulates_bfloat16_trains_in_float32(
+    major: int, choice: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graphics_card(monkeypatch, major)
+    assert precision.fastest_precision(build(told()), torch.device("cuda")) == choice
 
 
 def test_a_choice_is_kept_and_never_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
