@@ -9,10 +9,11 @@ import numpy as np
 
 from gnvc_vd.bitstream import BitstreamError, Damage, End, Header, Reader, Unit
 from gnvc_vd.bitstream.gop import MAX_GOP
+from gnvc_vd.bitstream.layout import UNIT_OVERHEAD
 from gnvc_vd.conventions import MAX_PIXELS, Frame, UsageError
 from gnvc_vd.presets import SHIPPED_BEFORE
 
-SMALLEST_UNIT = 15  # bytes
+SMALLEST_UNIT = UNIT_OVERHEAD - 1  # bytes
 
 
 @dataclass(frozen=True)
