@@ -69,8 +69,11 @@ def test_a_choice_is_kept_and_never_made_again(tmp_path: Path, monkeypatch: pyte
     with_units(monkeypatch, 1.0, 2.0)
     trainer = Trainer(told(), tmp_path)
     assert trainer.accelerator.mixed_precision == "bf16" and len(measured) == 1
-    said = replace(told(), run=replace(SETTINGS, precision="no"))  # whoever says one has it
-    assert Trainer(said, tmp_path).accelerator.mixed_precision == "no"
+    same = replace(told(), run=replace(SETTINGS, precision="bf16"))
+    assert Trainer(same, tmp_path).accelerator.mixed_precision == "bf16"
+    other = replace(told(), run=replace(SETTINGS, precision="no"))
+    with pytest.raises(UsageError, match=r"precision=no is given, but this training has run\.precision=bf16: give"):
+        Trainer(other, tmp_path)
 
 
 def test_both_precisions_are_tried_and_leave_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
