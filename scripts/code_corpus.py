@@ -13,7 +13,6 @@ import io
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -65,7 +64,9 @@ def main() -> int:
         join_step()
         state = PartialState(cpu=arguments.device == "cpu", timeout=PATIENCE)
         share = (state.process_index, state.num_processes) if state.num_processes > 1 else array_share(os.environ)
-        corpus, codec = corpus_of(arguments), codec_of(arguments, torch.device(arguments.device or state.device))
+        device = torch.device(arguments.device or state.device)
+        computing = options_of(arguments, device)
+        corpus, codec = corpus_of(arguments, computing), codec_of(arguments, computing, device)
         made, kept = code_corpus(corpus, codec, share)
         print(f"share {share[0] + 1} of {share[1]}: {made} videos coded here, {kept} were there")
         state.wait_for_everyone()
@@ -81,22 +82,25 @@ def main() -> int:
     return 1 if failed else 0
 
 
-def codec_of(arguments: argparse.Namespace, device: torch.device) -> Codec[Any]:
-    options = Options(lean=True, compile=arguments.compile)
-    if arguments.codec == "gvc":  # its decoder follows its encoder's floats
-        return load_gvc(arguments.model, options).to(device)
-    kind = decoder_dtype(arguments.precision, device)
-    return load(arguments.model, replace(options, vae_decoder=kind, transformer=kind)).to(device)
+def options_of(arguments: argparse.Namespace, device: torch.device) -> Options:
+    """What decides decoded frames beside weights and `DecodeOptions`; GVC's decoder follows its encoder's floats."""
+    kind = decoder_dtype("fp32" if arguments.codec == "gvc" else arguments.precision, device)
+    return Options(lean=True, vae_decoder=kind, transformer=kind, compile=arguments.compile)
 
 
-def corpus_of(arguments: argparse.Namespace) -> Corpus:
+def codec_of(arguments: argparse.Namespace, computing: Options, device: torch.device) -> Codec[Any]:
+    loading = load_gvc if arguments.codec == "gvc" else load
+    return loading(arguments.model, computing).to(device)
+
+
+def corpus_of(arguments: argparse.Namespace, computing: Options) -> Corpus:
     root, entries = entries_of(arguments.manifest, "videos", arguments.split)
     gop = {} if arguments.gop is None else {"gop": arguments.gop}
     learned = arguments.codec == "gnvc-vd"
     settings = EncodeOptions(arguments.quality, **gop) if learned else GvcEncodeOptions(arguments.atoms, **gop)
     decoding = DecodeOptions(steps=arguments.steps, refine=arguments.refine)
     suffix = None if arguments.decoded == "none" else f".{arguments.decoded}"
-    return Corpus(root, entries, arguments.out, settings, decoding, suffix, arguments.frames)
+    return Corpus(root, entries, arguments.out, settings, decoding, computing, suffix, arguments.frames)
 
 
 def write_tables(corpus: Corpus) -> tuple[int, list[Record]]:

@@ -1,8 +1,9 @@
 """The dtype of a decoder's networks: bfloat16 if the device is faster with it, else float32.
 
 It concerns GNVC-VD's VAE decoder and transformer only: symbols are decoded in integers, and GVC's decoder must compute
-as its encoder does. Torch tells whether a GPU supports bfloat16. A CPU may emulate it, which is slower than float32; so
-a short trial decides, once, and its outcome is kept in the user's cache for this processor and this version of torch.
+as its encoder does. Torch tells whether a GPU has units for bfloat16. A CPU may emulate it, which is slower than
+float32; so a short trial decides, once, and its outcome is kept in the user's cache for this processor and this version
+of torch.
 """
 
 import json
@@ -29,10 +30,12 @@ ROUNDS = 5
 
 def decoder_dtype(precision: Precision, device: torch.device) -> torch.dtype:
     """The dtype of a decoder's networks on a device."""
-    if precision == "auto":
-        fast = torch.cuda.is_bf16_supported() if device.type == "cuda" else device.type == "cpu" and cpu_is_faster()
-        return torch.bfloat16 if fast else torch.float32
-    return torch.bfloat16 if precision == "bf16" else torch.float32
+    chosen = precision == "bf16"
+    if precision == "auto" and device.type == "cuda":
+        chosen = torch.cuda.is_bf16_supported(including_emulation=False)
+    elif precision == "auto":
+        chosen = device.type == "cpu" and cpu_is_faster()
+    return torch.bfloat16 if chosen else torch.float32
 
 
 def has_units() -> bool:

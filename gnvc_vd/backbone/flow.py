@@ -17,7 +17,9 @@ from typing import Any
 
 from torch import Tensor
 
-SMALLEST_START = 1 / 200  # the smallest that a stream can hold
+from gnvc_vd.bitstream.layout import SIGMA_STEPS
+
+SMALLEST_START = 1 / SIGMA_STEPS  # the smallest that a stream can hold
 
 Sigma = Tensor | float
 Velocity = Callable[[Tensor, Any], Tensor]  # of x and a Sigma

@@ -9,10 +9,11 @@ import numpy as np
 
 from gnvc_vd.bitstream import BitstreamError, Damage, End, Header, Reader, Unit
 from gnvc_vd.bitstream.gop import MAX_GOP
+from gnvc_vd.bitstream.layout import UNIT_OVERHEAD
 from gnvc_vd.conventions import MAX_PIXELS, Frame, UsageError
 from gnvc_vd.presets import SHIPPED_BEFORE
 
-SMALLEST_UNIT = 15  # bytes
+SMALLEST_UNIT = UNIT_OVERHEAD - 1  # bytes
 
 
 @dataclass(frozen=True)
@@ -110,6 +111,7 @@ class Playback:
         self._gops = 0  # found in the stream so far
 
     def frames(self) -> Iterator[Frame]:
+        last = self._decoding.last_gop
         for part in self._reader:
             if isinstance(part, Damage):
                 yield from self._handle_damage(part)
@@ -118,8 +120,9 @@ class Playback:
             elif isinstance(part, End) and self._decoding.conceal and self._decodes_all():
                 # The closing unit's frame count is untrusted: limited to what the lost units can hold.
                 yield from self._repeat_last(min(part.frames - self._shown, self._lost_gops * MAX_GOP))
-        if self._gops and self._gops <= self._decoding.first_gop:
-            first, last = self._decoding.first_gop, self._decoding.last_gop
+            if last is not None and self._gops >= last:
+                return  # damage behind it is of no concern
+        if self._gops and self._gops <= (first := self._decoding.first_gop):
             asked = f"{first}:{'' if last is None else last}"
             raise UsageError(f"GOPs {asked} are asked for; the stream has {self._gops}, counted from 0")
 

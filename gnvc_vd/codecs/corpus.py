@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from gnvc_vd.backbone.weights import Options
 from gnvc_vd.bitstream.playback import DecodeOptions
 from gnvc_vd.codecs.contract import Codec
 from gnvc_vd.codecs.transcode import decode_file, encode_video
@@ -34,6 +35,7 @@ class Corpus:
 
     Args:
         settings: the encoder's options of the codec.
+        computing: what the codec was loaded with.
         suffix: of decoded videos; None decodes nothing.
         frames: of each video, the first so many.
     """
@@ -43,6 +45,7 @@ class Corpus:
     out: Path
     settings: Any
     decoding: DecodeOptions = field(default_factory=DecodeOptions)
+    computing: Options = field(default_factory=Options)
     suffix: str | None = ".mkv"
     frames: int | None = None
 
@@ -50,10 +53,11 @@ class Corpus:
         scene = f".{entry.start}-{entry.start + entry.frames}" if entry.start else ""
         return self.out / folder / f"{entry.path}{scene}{suffix}"
 
-    def key(self, codec: Codec[Any]) -> str:
+    def key(self, codec: Codec[Any], entry: Entry) -> str:
         """A digest of all that decides what a video becomes; a record of another one is made again."""
-        plain = {name: getattr(self, name) for name in ("settings", "decoding", "suffix", "frames")}
-        whole = f"{codec.coded_identity.hex()} {codec.shown_identity.hex()} {plain}"
+        plain = {name: getattr(self, name) for name in ("settings", "decoding", "computing", "suffix", "frames")}
+        film = entry.sha256 or _size_and_time(self.root / entry.path), entry.start, entry.frames
+        whole = f"{codec.coded_identity.hex()} {codec.shown_identity.hex()} {plain} {film}"
         return hashlib.sha256(whole.encode()).hexdigest()[:16]
 
 
@@ -70,9 +74,10 @@ class Record:
 
 def code_corpus(corpus: Corpus, codec: Codec[Any], share: tuple[int, int] = (0, 1)) -> tuple[int, int]:
     """This process's share, which is the same whoever did what before; how many were made here, and were there."""
-    key, (number, of) = corpus.key(codec), share
+    number, of = share
     made = kept = 0
     for entry in tqdm(corpus.entries[number::of], unit="video", desc="corpus", disable=None):
+        key = corpus.key(codec, entry)
         before = read_record(corpus, entry)
         if before is not None and (before.key, before.error) == (key, None):
             kept += 1
@@ -103,6 +108,15 @@ def _code(corpus: Corpus, codec: Codec[Any], entry: Entry, key: str) -> Record:
     except (GnvcError, OSError, torch.OutOfMemoryError) as error:
         return Record(entry.name, key, error=" ".join(str(error).split()) or type(error).__name__)
     return Record(entry.name, key, None, seconds, vars(done))
+
+
+def _size_and_time(film: Path) -> tuple[int, int] | None:
+    """None for a film that is not there."""
+    try:
+        found = film.stat()
+    except OSError:
+        return None
+    return found.st_size, found.st_mtime_ns
 
 
 def read_record(corpus: Corpus, entry: Entry) -> Record | None:

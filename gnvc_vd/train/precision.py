@@ -17,6 +17,7 @@ from accelerate.utils import broadcast_object_list
 
 from gnvc_vd.backbone.decoder_precision import WORTH, has_units
 from gnvc_vd.bitstream import gop
+from gnvc_vd.common.strict import require
 from gnvc_vd.conventions import LATENT_CHANNELS, SPATIAL_STRIDE, GnvcError
 from gnvc_vd.train.adversary import adversary_state
 from gnvc_vd.train.checkpoint import read_state
@@ -53,17 +54,17 @@ def in_one_order(wanted: bool) -> Iterator[None]:
 
 
 def precision_of(stage: AnyStage, latest: Path | None) -> str:
-    """no or bf16, the same in all processes.
+    """no or bf16, the same in all processes; a training goes on in its own.
 
     Args:
         latest: the training's newest checkpoint.
     """
     run = stage.settings.run
-    if run.precision != "auto":
-        return run.precision
     kept = None if latest is None else read_state(latest).precision
-    if kept is not None:
-        return kept
+    other = f"run.precision={run.precision} is given, but this training has run.precision={kept}: give that, or auto"
+    require(run.precision == "auto" or kept in (None, run.precision), other)
+    if run.precision != "auto" or kept is not None:
+        return kept or run.precision
     processes = PartialState(cpu=run.cpu)
     choice = [fastest_precision(stage, processes.device) if processes.is_main_process else ""]
     return str(broadcast_object_list(choice)[0]) if processes.num_processes > 1 else choice[0]
@@ -71,7 +72,7 @@ def precision_of(stage: AnyStage, latest: Path | None) -> str:
 
 def fastest_precision(stage: AnyStage, device: torch.device) -> str:
     if device.type == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported() else "no"
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "no"
     if device.type != "cpu" or not has_units():
         return "no"
     float32, bfloat16 = seconds_of_passes(stage)

@@ -254,7 +254,7 @@ class Model:
 
 @dataclass(frozen=True)
 class RunSettings:
-    """Options of the execution; of these, only a budget changes the trained model."""
+    """Options of the execution; of these, only budget and precision change the trained model by more than rounding."""
 
     accumulate: int = 1  # number of passes into which a step's batch is divided
     precision: str = "no"  # no, bf16, or auto: bf16 if the device is faster with it (precision.py)

@@ -10,6 +10,7 @@ import torch
 from gnvc_vd.backbone import decoder_precision
 from gnvc_vd.backbone.decoder_precision import FILE, cpu_is_faster, decoder_dtype, seconds
 from gnvc_vd.backbone.sources import user_cache
+from tests.backbone.graphics import graphics_card
 
 CPU = torch.device("cpu")
 
@@ -53,6 +54,15 @@ def test_without_units_nothing_is_tried(tried: list[torch.dtype], monkeypatch: p
     monkeypatch.setattr(decoder_precision, "has_units", lambda: False)
     assert decoder_dtype("auto", CPU) is torch.float32 and tried == [] and not user_cache().exists()
     assert decoder_dtype("bf16", CPU) is torch.bfloat16 and decoder_dtype("fp32", CPU) is torch.float32
+
+
+@pytest.mark.parametrize(("major", "kind"), [(7, torch.float32), (8, torch.bfloat16), (9, torch.bfloat16)])
+def test_a_gpu_that_emulates_bfloat16_computes_in_float32(
+    major: int, kind: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graphics_card(monkeypatch, major)
+    assert torch.cuda.is_bf16_supported()
+    assert decoder_dtype("auto", torch.device("cuda")) is kind
 
 
 def test_a_trial_is_of_time_that_passed() -> None:

@@ -11,11 +11,13 @@ import time
 from fractions import Fraction
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from gnvc_vd.cli.main import main
 from gnvc_vd.codecs.corpus import Corpus, code_corpus, read_record
 from gnvc_vd.codecs.load import load
+from gnvc_vd.common.files import file_sha256
 from gnvc_vd.conventions import GnvcError
 from gnvc_vd.data.manifests import Entry, entries_of, write_manifest
 from gnvc_vd.learned.codec import EncodeOptions
@@ -85,6 +87,47 @@ def test_every_stream_is_what_encode_writes_and_the_rest_is_named(
     assert "5 videos coded here, 0 were there" in capsys.readouterr().out
     assert script(*call, "--codec", "gvc", "--compile") == 2
     assert "GVC's decoder follows its encoder's floats: leave compiling out" in capsys.readouterr().err
+
+
+def test_whatever_changes_a_video_makes_it_again(
+    tmp_path: Path, script: Script, capsys: pytest.CaptureFixture[str]
+) -> None:
+    films = tmp_path / "films"
+    film(films / "a.mkv", 5, 1)
+    film(films / "b.mkv", 6, 2)
+    call = ("code_corpus.py", films, tmp_path / "out", "--model", "nano", "--device", "cpu", "--no-refine")
+
+    def made(*more: str) -> str:
+        assert script(*call, *more) == 0
+        return capsys.readouterr().out.splitlines()[0].partition(": ")[2]
+
+    assert made("--precision", "bf16") == "2 videos coded here, 0 were there"
+    assert made("--precision", "bf16") == "0 videos coded here, 2 were there"
+    assert made("--precision", "fp32") == "2 videos coded here, 0 were there"
+    film(films / "b.mkv", 6, 3)  # another film of the same name
+    assert made("--precision", "fp32") == "1 videos coded here, 1 were there"
+    with open_video(tmp_path / "out" / "decoded" / "b.mkv.mkv") as decoded:
+        shown = np.stack(list(decoded))
+    assert main(["encode", str(films / "b.mkv"), str(tmp_path / "own.gnvc"), "--model", "nano"]) == 0
+    as_there = ("--model", "nano", "--no-refine", "--precision", "fp32")
+    assert main(["decode", str(tmp_path / "own.gnvc"), str(tmp_path / "own.mkv"), *as_there]) == 0
+    with open_video(tmp_path / "own.mkv") as own:
+        assert (np.stack(list(own)) == shown).all()
+
+
+def test_a_record_is_of_what_its_manifest_says(tmp_path: Path) -> None:
+    digest, codec = file_sha256(film(tmp_path / "a.mkv", 6, 1)), load("nano")
+
+    def coded(entry: Entry) -> tuple[int, int]:
+        return code_corpus(Corpus(tmp_path, [entry], tmp_path / "out", EncodeOptions(9), suffix=None), codec)
+
+    for entry in (Entry("a.mkv"), Entry("a.mkv", 0, 6), Entry("a.mkv", 0, 6, sha256=digest)):
+        assert coded(entry) == (1, 0) and coded(entry) == (0, 1)
+    os.utime(tmp_path / "a.mkv", ns=(0, 0))
+    assert coded(entry) == (0, 1)  # its sha256 is known
+    assert coded(Entry("a.mkv", 0, 6)) == (1, 0)
+    (tmp_path / "a.mkv").unlink()
+    assert coded(Entry("a.mkv", 0, 6)) == (0, 0)
 
 
 def test_shares_are_disjoint_whole_and_the_same_after_others(tmp_path: Path) -> None:

@@ -112,6 +112,27 @@ def test_damage_is_said_and_concealed_alike(codec: GnvcVd, stream: bytes, concea
         assert bool(plain[2]) != conceal and len(plain[0]) >= 10
 
 
+@pytest.mark.parametrize("conceal", [False, True])
+@pytest.mark.parametrize("ahead", [False, True])
+def test_a_stream_is_read_up_to_the_last_wanted_gop(codec: GnvcVd, stream: bytes, conceal: bool, ahead: bool) -> None:
+    whole, _ = played(codec, stream, ahead=False)
+    units = [part for part in Reader(io.BytesIO(stream)) if isinstance(part, Unit)]
+    torn = bytearray(stream)
+    for place in (1, 3):
+        torn[stream.index(units[place].payload) + 1] ^= 1
+    for damaged in (stream, bytes(torn), stream[: stream.index(units[1].payload)], stream + b"more"):
+        found, asked = played(codec, damaged, ahead, first_gop=0, last_gop=1, conceal=conceal)
+        assert found == (whole[0][:5], [], "")
+        assert [one for one in asked if one.startswith("read")][1 + ahead :] == []
+    found, _ = played(codec, bytes(torn), ahead, first_gop=0, last_gop=3, conceal=conceal)
+    if conceal:
+        assert found[0] == whole[0][:5] + whole[0][10:15] and len(found[1]) == 1
+    else:
+        assert found[0] == whole[0][:5] and "from GOP 1 on" in found[2]
+    lost, _ = played(codec, bytes(torn), ahead, first_gop=1, last_gop=2, conceal=conceal)
+    assert lost[0] == [] and ("from GOP 1 on" in lost[2]) != conceal
+
+
 def test_it_is_for_files_and_for_several_threads_of_a_cpu(codec: GnvcVd, stream: bytes) -> None:
     class Pipe(io.BytesIO):
         def seekable(self) -> bool:

@@ -18,6 +18,7 @@ from gnvc_vd.train.checkpoint import read_state
 from gnvc_vd.train.loop import Trainer, train
 from gnvc_vd.train.settings import RunSettings, Training
 from gnvc_vd.train.setup import build
+from tests.backbone.graphics import graphics_card
 from tests.train.composing import composed
 from tests.train.runs import SETTINGS, clips, equal, newest, training
 
@@ -51,6 +52,14 @@ def test_a_cpu_without_units_is_not_measured(monkeypatch: pytest.MonkeyPatch) ->
     assert precision.precision_of(build(told()), None) == "no" and measured == []
 
 
+@pytest.mark.parametrize(("major", "choice"), [(7, "no"), (8, "bf16")])
+def test_a_gpu_that_emulates_bfloat16_trains_in_float32(
+    major: int, choice: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graphics_card(monkeypatch, major)
+    assert precision.fastest_precision(build(told()), torch.device("cuda")) == choice
+
+
 def test_a_choice_is_kept_and_never_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     measured = with_units(monkeypatch, 1.0, 0.5)
     train(told(), clips, None, tmp_path)
@@ -60,8 +69,11 @@ def test_a_choice_is_kept_and_never_made_again(tmp_path: Path, monkeypatch: pyte
     with_units(monkeypatch, 1.0, 2.0)
     trainer = Trainer(told(), tmp_path)
     assert trainer.accelerator.mixed_precision == "bf16" and len(measured) == 1
-    said = replace(told(), run=replace(SETTINGS, precision="no"))  # whoever says one has it
-    assert Trainer(said, tmp_path).accelerator.mixed_precision == "no"
+    same = replace(told(), run=replace(SETTINGS, precision="bf16"))
+    assert Trainer(same, tmp_path).accelerator.mixed_precision == "bf16"
+    other = replace(told(), run=replace(SETTINGS, precision="no"))
+    with pytest.raises(UsageError, match=r"precision=no is given, but this training has run\.precision=bf16: give"):
+        Trainer(other, tmp_path)
 
 
 def test_both_precisions_are_tried_and_leave_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:

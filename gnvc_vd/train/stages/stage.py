@@ -54,14 +54,14 @@ class StaticNumbers:
         self.device = device
         self._makes: list[Callable[[Step], Tensor]] = []
         self._tensors: list[Tensor] = []
+        self._step, self._next, self._begun = Step(0, 0, 0, []), 0, 0  # of the pass
+        self._draws: list[BatchDraws] = []  # one for each call of `draws` in the pass
 
     def fill(self, step: Step) -> Step:
         """Write a step's numbers into the tensors; return the step with these as its numbers."""
-        self._step, self._next = step, 0
-        self._draws: list[BatchDraws] = []  # one for each call of `draws` in the pass
+        self._step, self._next, self._begun, self._draws = step, 0, 0, []
         for make, place in zip(self._makes, self._tensors, strict=True):
             place.copy_(make(step), non_blocking=True)
-        self._begun = 0
         return step._replace(kept=self)
 
     def next(self, make: Callable[[Step], Tensor]) -> Tensor:
