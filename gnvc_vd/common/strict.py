@@ -13,6 +13,7 @@ from gnvc_vd.conventions import GnvcError, UsageError
 D = TypeVar("D")
 MAX_FILE = 1 << 24  # bytes; an index of many shards is the largest there is
 MAX_NUMBER = 1 << 20  # no size in a description is larger
+MAX_STRING = 1000
 
 
 def read_object(path: Path) -> Mapping[str, object]:
@@ -83,7 +84,7 @@ def _value(hint: Any, data: Any, where: str) -> object:
     number = isinstance(data, int | float) and not isinstance(data, bool) and abs(data) <= MAX_NUMBER
     if number and (hint is float or (hint is int and isinstance(data, int))):
         return hint(data)
-    if (hint is bool and isinstance(data, bool)) or (hint is str and isinstance(data, str) and len(data) <= 1000):
+    if (hint is bool and isinstance(data, bool)) or (hint is str and isinstance(data, str) and len(data) <= MAX_STRING):
         return data
     raise GnvcError(f"{where} should be {getattr(hint, '__name__', hint)}, not {str(data)[:40]!r}")
 

@@ -68,6 +68,12 @@ class DeviceClips(Clips):
             slot = int(order(self.bank.clips, self.spec.seed, bank * self.bank.uses + turn, BANKED)[slot])
         return bank * self.bank.clips + slot
 
+    def _banks(self, taken: Iterable[list[int]]) -> Iterator[list[list[int]]]:
+        """The source's numbers of batches that one bank gives; of one that repeats without end, again and again."""
+        for _, group in groupby(taken, lambda numbers: numbers[0] // self.bank.samples):
+            while passes := list(islice(group, self.bank.samples)):
+                yield [[self.source_number(number) for number in numbers] for numbers in passes]
+
     def batches(self, taken: Iterable[list[int]], loading: LoaderOptions) -> Iterator[Tensor]:
         """Batches on the device; a bank too large for memory is refused before anything is decoded."""
         rest = iter(taken)
@@ -77,8 +83,7 @@ class DeviceClips(Clips):
         self.source.register_files(self.material)
         self.material.load(loading.device, loading.memory, most * size, f"{most} clips of {size / 1e6:.3g} MB")
         clips: Tensor | None = None
-        for _, group in groupby(chain(first, rest), lambda numbers: numbers[0] // self.bank.samples):
-            passes = [[self.source_number(number) for number in numbers] for numbers in group]
+        for passes in self._banks(chain(first, rest)):
             contents = sorted({content for one in passes for content in one})
             log.info("a bank of %d clips, %d to %d, on %s", len(contents), contents[0], contents[-1], loading.device)
             for row, content in enumerate(contents):

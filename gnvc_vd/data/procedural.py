@@ -22,10 +22,10 @@ class ProceduralClips(Clips):
     """A new clip for every number."""
 
     def __init__(self, spec: ClipSpec) -> None:
-        self.spec, self._device = spec, torch.device("cpu")
+        self.spec, self._material = spec, Material()
 
     def register_files(self, material: Material) -> None:
-        self._device = material.device
+        self._material = material  # its device is known when it is loaded
 
     def __len__(self) -> int:
         return ENDLESS
@@ -37,7 +37,8 @@ class ProceduralClips(Clips):
         height, width = (int(CANVAS * side) for side in (self.spec.height, self.spec.width))
         makers = (texture, dead_leaves, gratings, edges)
         background, nearer = (makers[draws.below(len(makers))](draws, height, width) for _ in range(2))
-        return moving_clip(draws, background.to(self._device), nearer.to(self._device), self.spec)
+        device = self._material.device
+        return moving_clip(draws, background.to(device), nearer.to(device), self.spec)
 
 
 def texture(draws: Draws, height: int, width: int) -> Tensor:

@@ -115,6 +115,11 @@ class CapturedSteps:
         """Of the last step; waits for it."""
         assert self._last is not None
         figures = dict(zip(self._last.names, self._last.row.tolist(), strict=True))
+        self.refuse_non_finite()
+        return figures
+
+    def refuse_non_finite(self) -> None:
+        """Raise an error that names the samples of a step whose loss or gradient was not finite; waits for the last."""
         broken = int(self._broken)
         if broken >= 0:
             raise GnvcError(
@@ -122,7 +127,6 @@ class CapturedSteps:
                 "no weight was changed since"
             )
         self._samples.clear()
-        return figures
 
     def _fill(self, step: Step, rate: float) -> None:
         for group in self.optimiser.param_groups:

@@ -126,10 +126,13 @@ class Checkpoints:
         self._pending: Future[None] | None = None
 
     def latest(self) -> Path | None:
-        """The newest checkpoint; incomplete ones of killed processes are removed."""
+        """The newest complete checkpoint."""
+        return max(self._all(), default=None)
+
+    def clear(self) -> None:
+        """Remove what killed processes left half written; only for the training that writes here."""
         for part in self.folder.glob(".*.part"):
             shutil.rmtree(part, ignore_errors=True)
-        return max(self._all(), default=None)
 
     def save(self, state: State, files: Mapping[str, dict[str, Any]]) -> None:
         """Start to write a checkpoint, after the one before, whose error is raised here."""

@@ -1,5 +1,6 @@
 """Make a training's settings and its sources of clips from a Hydra configuration."""
 
+import hashlib
 import inspect
 import json
 from dataclasses import asdict, fields, replace
@@ -9,7 +10,7 @@ import hydra
 from omegaconf import DictConfig, OmegaConf
 
 from gnvc_vd.common import strict
-from gnvc_vd.common.strict import require
+from gnvc_vd.common.strict import MAX_STRING, require
 from gnvc_vd.conventions import UsageError
 from gnvc_vd.data.clips import ClipSpec, Mixture
 from gnvc_vd.data.device import Bank, DeviceClips
@@ -30,7 +31,11 @@ def training_of(config: DictConfig) -> Training:
     told = plain(config)
     strange = told.keys() - {field.name for field in fields(Training)}
     require(not strange, f"the configuration holds unknown keys: {', '.join(sorted(strange))}")
-    given = told | {"data": json.dumps(told["data"]["train"])[:1000]}
+    data = json.dumps(told["data"]["train"])
+    if len(data) > MAX_STRING:  # all of it counts: checkpoints of other data are refused
+        digest = hashlib.sha256(data.encode()).hexdigest()
+        data = data[: MAX_STRING - len(digest)] + digest
+    given = told | {"data": data}
     adaptor = adaptor_of(given.pop("adaptor"), preset(given["model"]["name"]))
     return replace(strict.parse(Training, given, "configuration"), adaptor=adaptor)
 

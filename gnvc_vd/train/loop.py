@@ -79,6 +79,7 @@ class Trainer:
         self.training, self.folder = training, folder
         self.clock = Clock(training.stage, training.run, now)
         self.checkpoints = Checkpoints(folder / CHECKPOINTS, training.run.keep)
+        self.checkpoints.clear()
         latest = self.checkpoints.latest()
         # Refuse a batch that cannot be divided before `build` reads gigabytes.
         Share(training.stage, 0, PartialState(cpu=training.run.cpu).num_processes, training.run.accumulate)
@@ -126,7 +127,7 @@ class Trainer:
         clips = validation_clips(validation, self.training, run.clips) if validation is not None else []
         if self.fresh:
             self._start(log, clips, sources)
-        started, first = time.perf_counter(), self.step
+        started, first, shown = time.perf_counter(), self.step, 0
         with tqdm(
             total=None if run.budget else stage.steps, initial=self.step, desc=self.training.name, unit="step",
             disable=None if self.accelerator.is_main_process else True,
@@ -139,13 +140,14 @@ class Trainer:
                 passes = self._batches(sources, share, stop)
                 while self._goes_on(stop):
                     figures = self._step([next(passes) for _ in range(run.accumulate)])
+                    shown += self.span.batch
                     progress.update()
                     if figures:
                         progress.set_postfix(loss=f"{figures['loss']:.4g}")
                     if self._is_logged():
-                        speed = (self.step - first) / (time.perf_counter() - started)
+                        speed = shown / (time.perf_counter() - started)
                         spent = {"seconds": round(self.clock.seconds, 1)} if run.budget else {}
-                        log.figures(self.step, figures | {"clips_per_second": speed * self.span.batch} | spent)
+                        log.figures(self.step, figures | {"clips_per_second": speed} | spent)
                     self._validate_and_save(log, clips)
         if run.budget and (self.step > first or self.state.score is None):
             if self.captured is not None and self.step > first:
@@ -281,6 +283,8 @@ class Trainer:
         return validation.score
 
     def _save(self, score: float | None) -> None:
+        if self.captured is not None:
+            self.captured.refuse_non_finite()
         seconds = self.clock.seconds if self.training.run.budget else 0.0
         self.clock.note_save()
         self.state = State(

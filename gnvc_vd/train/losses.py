@@ -55,7 +55,9 @@ def absolute_error(decoded: Tensor, wanted: Tensor) -> Tensor:
 
 
 def temporal_error(decoded: Tensor, wanted: Tensor) -> Tensor:
-    """|ΔṼ − ΔV|, Δ from frame to frame: what flickers."""
+    """|ΔṼ − ΔV|, Δ from frame to frame: what flickers; 0 where there is one frame."""
+    if decoded.shape[2] == 1:
+        return decoded.new_zeros(len(decoded))
     return absolute_error(decoded.diff(dim=2), wanted.diff(dim=2))
 
 

@@ -5,7 +5,8 @@
 Step s takes the batch that begins at sample first_sample(s), for any number of processes. A batch size must be a
 multiple of processes × passes, so that each step is the same everywhere. A sample's random numbers depend on the seed
 and its number only, so a step is the same in one process or many, in one pass or several, and after a restart; no
-random state is saved. GPUs draw tensors of random numbers themselves, and these differ from a CPU's.
+random state is saved. (But for an adversarial term, whose discriminator remembers what its own process showed it, pass
+by pass.) GPUs draw tensors of random numbers themselves, and these differ from a CPU's.
 """
 
 import math

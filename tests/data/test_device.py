@@ -1,6 +1,7 @@
 """Clips made on the training's device, here the CPU: those that loader processes make, decoded once and bounded."""
 
 from collections.abc import Sequence
+from itertools import count, islice
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from gnvc_vd.conventions import UsageError
 from gnvc_vd.data import material as material_module
+from gnvc_vd.data import procedural
 from gnvc_vd.data.clips import ClipSpec, Mixture, VideoClips
 from gnvc_vd.data.device import Bank, DeviceClips
 from gnvc_vd.data.manifests import Entry, write_manifest
@@ -102,6 +104,22 @@ def test_every_clip_of_a_bank_is_shown_once_in_each_turn_and_in_another_order() 
     assert len({orders[0], orders[1], orders[2], orders[4], orders[5]}) == 5
     with pytest.raises(IndexError):
         source.source_number(-1)
+
+
+def test_numbers_that_repeat_without_end_are_shown_without_end() -> None:
+    spec, bank = ClipSpec(1, 16, 16, seed=4), Bank(4, 2)
+    source = DeviceClips(ProceduralClips(spec), spec, bank, Material())
+    shown = list(islice(source.batches(([number % 3] for number in count()), HERE), 20))
+    assert all(torch.equal(one[0], source[place % 3]) for place, one in enumerate(shown))
+
+
+def test_made_up_clips_are_made_on_the_materials_device_from_the_first_span_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which the material learns when it is loaded, after it was given to the source."""
+    monkeypatch.setattr(procedural, "moving_clip", lambda draws, background, *_: background)
+    source, material = ProceduralClips(SPEC), Material()
+    source.register_files(material)
+    material.device = torch.device("meta")
+    assert source[0].device.type == "meta"
 
 
 def test_a_bank_holds_what_is_still_to_be_shown_and_no_more(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

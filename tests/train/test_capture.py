@@ -123,9 +123,12 @@ def test_figures_are_asked_for_where_they_are_logged_alone(
     assert [line["step"] for line in losses(tmp_path)] == [1, 4, 8, 9] and len(asked) == 4
 
 
-def test_weights_stand_still_from_the_first_loss_that_is_not_finite(tmp_path: Path, on_a_cpu: None) -> None:
-    """Noticed three steps later, when figures are asked for."""
-    one = training("prior", 8, frames=5, run=replace(CAPTURED, log_every=5))
+@pytest.mark.parametrize(("save_every", "taken"), [(0, 5), (4, 4)])
+def test_weights_stand_still_from_the_first_loss_that_is_not_finite(
+    save_every: int, taken: int, tmp_path: Path, on_a_cpu: None
+) -> None:
+    """Noticed when figures are asked for, or before a checkpoint would count the steps that were none."""
+    one = training("prior", 8, frames=5, run=replace(CAPTURED, log_every=5, save_every=save_every))
     trainer = Trainer(one, tmp_path)
     steps, live, rows = trainer.captured, trainer.ema.live, []
     assert steps is not None
@@ -140,8 +143,11 @@ def test_weights_stand_still_from_the_first_loss_that_is_not_finite(tmp_path: Pa
     steps._update = update  # type: ignore[method-assign]
     with pytest.raises(GnvcError, match=r"step 2: .*not finite; samples \[4, 5\]; no weight was changed"):
         trainer.run(clips, None)
-    same = [all(map(torch.equal, rows[step], rows[step + 1])) for step in range(4)]
-    assert same == [False, True, True, True] and all(one.isfinite().all() for one in rows[-1])
+    same = [all(map(torch.equal, rows[step], rows[step + 1])) for step in range(taken - 1)]
+    assert (
+        same == [False, True, True, True][: taken - 1] and len(rows) == taken and trainer.checkpoints.latest() is None
+    )
+    assert all(one.isfinite().all() for one in rows[-1])
 
 
 @pytest.mark.parametrize(

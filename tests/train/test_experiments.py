@@ -28,7 +28,7 @@ from gnvc_vd.presets import AdaptorPreset, preset
 from gnvc_vd.train.compose import sources_of, training_of
 from gnvc_vd.train.experiments import check_start, first_sentence
 from gnvc_vd.train.log import read_figures
-from gnvc_vd.train.loop import train
+from gnvc_vd.train.loop import identity, train
 from gnvc_vd.train.settings import Training
 from tests.train.composing import CONFIGS, EVALUATIONS, EXPERIMENTS, TRY, choices, composed
 
@@ -265,6 +265,18 @@ def test_the_transform_codecs_phases_go_on_from_its_measured_start_and_end_on_it
             span.batch for span in other.stage.spans
         }
     assert phases[0].stage.spans[0].frames == 33  # all nine latents of the longest rotation are measured
+
+
+def test_all_of_a_long_configuration_of_data_counts() -> None:
+    """Beyond what a run's record shows of it."""
+    part = "{weight: %s, source: {_target_: gnvc_vd.data.procedural.ProceduralClips}}"
+
+    def told(last: int) -> Training:
+        parts = [part % 1] * 19 + [part % last]
+        return training("experiment=tiny_vae", "data=procedural", f"data.train.parts=[{','.join(parts)}]")
+
+    assert told(1).data[:900] == told(2).data[:900]
+    assert identity(told(1)) == identity(told(1)) != identity(told(2))
 
 
 def test_tinys_phases_start_from_one_another_and_its_codec_from_the_model_that_ships() -> None:

@@ -49,6 +49,10 @@ def test_divergence_is_torchs() -> None:
     assert torch.allclose(losses.divergence(mean, log_variance), theirs, rtol=1e-4)
 
 
+def test_a_single_frame_has_no_temporal_error() -> None:
+    assert losses.temporal_error(torch.rand(2, 3, 1, 8, 8), torch.rand(2, 3, 1, 8, 8)).tolist() == [0, 0]
+
+
 def test_the_temporal_error_sees_flicker_and_no_constant_error() -> None:
     video = torch.rand(1, 3, 6, 8, 8)
     assert losses.temporal_error(video + 0.3, video).item() == pytest.approx(0, abs=1e-6)
