@@ -34,7 +34,9 @@ from gnvc_vd.train.stages.stage import Step
 from lab.computed import compute
 
 VGG_STAGES = (64, 128, 256, 512, 512)  # channels that LPIPS compares
-KEPT_PER_TRAINED = 4 * 5  # bytes: weight, gradient, two moments and the average, all float32
+# Bytes: weight, gradient, two moments and the average, all float32. DDP exchanges gradients where they lie; while
+# passes are accumulated, it has a second copy of them.
+KEPT_PER_TRAINED = 4 * 5
 SAVED_PER_TRAINED = 4 * 4  # bytes in a checkpoint: weight, average and two moments
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 PEAK, SHARE = 312e12, 0.3  # operations a second of an A800 in bfloat16, and what of it is assumed to be reached
@@ -132,7 +134,8 @@ def main(config: DictConfig) -> None:
             print(
                 f"{span.steps} steps of {span.batch} × {span.frames} frames {span.size}²: "
                 f"{cost.operations / 1e12:.1f} T operations and {cost.working_bytes / 2**30:.1f} GiB a clip; "
-                f"in one pass, with what is kept, {(show.bytes + span.batch * cost.working_bytes) / 2**30:.1f} GiB"
+                f"with what is kept, {(show.bytes + span.batch * cost.working_bytes) / 2**30:.1f} GiB in one pass, "
+                f"{(show.bytes + cost.working_bytes) / 2**30:.1f} GiB a clip on each device"
             )
         print(f"{hours:.0f} hours of a device that reaches {SHARE:.0%} of {PEAK / 1e12:.0f} T operations a second")
     except GnvcError as error:

@@ -340,8 +340,11 @@ def _optimiser(ema: Ema, training: Training, accelerator: Accelerator) -> torch.
 def _accelerator(run: RunSettings, precision: str, folder: Path) -> Accelerator:
     if AcceleratorState._shared_state and AcceleratorState().mixed_precision != precision:
         AcceleratorState._reset_state()  # left by an earlier training in this process, in another precision
-    # Short clips leave some parameters unused. Buffers never change, and gloo cannot send int16.
-    ddp = DistributedDataParallelKwargs(find_unused_parameters=True, broadcast_buffers=False)
+    # Short clips leave some parameters unused. Buffers never change, and gloo cannot send int16. Gradients lie in the
+    # memory in which they are exchanged, not in a second copy.
+    ddp = DistributedDataParallelKwargs(
+        find_unused_parameters=True, broadcast_buffers=False, gradient_as_bucket_view=True
+    )
     accelerator = Accelerator(
         cpu=run.cpu,
         mixed_precision=precision,

@@ -10,6 +10,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from gnvc_vd.data.clips import ClipSpec
 from gnvc_vd.data.procedural import ProceduralClips
@@ -91,9 +93,16 @@ def newest(folder: Path) -> Path:
     return max((folder / "checkpoints").glob("step-*"))
 
 
+def refuse_copied_gradients(optimiser: Optimizer, *_: object) -> None:
+    """Each gradient is a view into what the processes exchange."""
+    gradients = [one.grad for group in optimiser.param_groups for one in group["params"] if one.grad is not None]
+    assert gradients and all(one._is_view() for one in gradients)
+
+
 if __name__ == "__main__":  # torchrun … -m tests.train.runs PHASE STEPS BATCH FOLDER
     torch.set_num_threads(1)
     phase, steps, batch, folder = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4])
+    register_optimizer_step_pre_hook(refuse_copied_gradients)
     train(training(phase, steps, batch), clips, None, folder)
     threads = [one.read_text().strip() for one in Path("/proc/self/task").glob("*/comm")]
     assert not any("gloo" in name for name in threads), threads  # one may abort a process that ends
