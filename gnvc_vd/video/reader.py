@@ -261,17 +261,27 @@ def _uneven_rate(path: Path) -> Fraction | None:
     if not path.is_file():
         return None
     with open_container(path) as (container, stream):
-        packets = container.demux(stream)
+        packets = (packet for packet in container.demux(stream) if packet.pts is not None)
         try:
-            times = [float(p.pts * p.time_base) for p in islice(packets, SAMPLED_PACKETS) if p.pts is not None]
-            gaps = [late - early for early, late in pairwise(sorted(times))]
-            if not gaps or max(gaps) < 1.5 * max(min(gaps), 1e-6):
+            sample = list(islice(packets, SAMPLED_PACKETS))
+            times = [float(p.pts * p.time_base) for p in sample if p.pts is not None]
+            # In decoding order: between frames that are shown after the last packet's dts, some may not be sampled yet.
+            last = sample[-1].dts if len(sample) == SAMPLED_PACKETS else None
+            complete = [time for time, p in zip(times, sample, strict=True) if last is None or (p.pts or 0) <= last]
+            if not _uneven(complete):
                 return None
             times += [float(p.pts * p.time_base) for p in packets if p.pts is not None]
         except av.error.FFmpegError:
             return None  # damage is for the decoder to report
+    if not _uneven(times):
+        return None
     span = max(times) - min(times)
     return Fraction((len(times) - 1) / span).limit_denominator(MAX_RATE_DENOMINATOR)
+
+
+def _uneven(times: list[float]) -> bool:
+    gaps = [late - early for early, late in pairwise(sorted(times))]
+    return bool(gaps) and max(gaps) >= 1.5 * max(min(gaps), 1e-6)
 
 
 def _check_raw(path: Path | None, raw: RawVideo | None) -> None:

@@ -113,6 +113,20 @@ def test_uneven_frame_times_are_noticed_in_every_container(tmp_path: Path, name:
     assert abs(float(video.info.rate) - 12.5) < 0.3 and "frame times vary" in " ".join(video.info.notices)
 
 
+@pytest.mark.parametrize("name", ["film.mp4", "film.mkv"])
+def test_long_films_with_b_frames_keep_their_rate(tmp_path: Path, name: str) -> None:
+    """Frames in decoding order, and the reader looks at the first 300: those end between a mini-GOP's frames."""
+    film = made(tmp_path / name, "-c:v", "libx264", "-preset", "ultrafast", "-bf", "3", "-b_strategy", "0", frames=330)
+    info = open_video(film).info
+    assert info.rate == 25 and not any("vary" in notice for notice in info.notices)
+
+
+def test_frame_times_that_vary_late_in_the_sample_are_noticed(tmp_path: Path) -> None:
+    arguments = ["-c:v", "libx264", "-bf", "3", "-vf", "select='lt(n,285)+not(mod(n,2))'", "-fps_mode", "vfr"]
+    info = open_video(made(tmp_path / "vfr.mkv", *arguments, frames=330)).info
+    assert abs(float(info.rate) - 25 * 329 / (329 + 45)) < 0.2 and "frame times vary" in " ".join(info.notices)
+
+
 @pytest.mark.parametrize("name", ["clip.mp4", "clip.mov", "clip.mkv", "clip.y4m"])
 def test_rates_in_use_come_back_exactly(tmp_path: Path, name: str) -> None:
     clip = noise_clip(16, 16, 30)
