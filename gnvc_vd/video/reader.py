@@ -261,25 +261,26 @@ def _uneven_rate(path: Path) -> Fraction | None:
     if not path.is_file():
         return None
     with open_container(path) as (container, stream):
-        packets = (packet for packet in container.demux(stream) if packet.pts is not None)
+        # AVI states no pts
+        stamps = ((p.dts if container.format.name == "avi" else p.pts, p.dts) for p in container.demux(stream))
+        packets = ((time, dts) for time, dts in stamps if time is not None)
         try:
             sample = list(islice(packets, SAMPLED_PACKETS))
-            times = [float(p.pts * p.time_base) for p in sample if p.pts is not None]
+            times = [time for time, _ in sample]
             # In decoding order: between frames that are shown after the last packet's dts, some may not be sampled yet.
-            last = sample[-1].dts if len(sample) == SAMPLED_PACKETS else None
-            complete = [time for time, p in zip(times, sample, strict=True) if last is None or (p.pts or 0) <= last]
-            if not _uneven(complete):
+            last = sample[-1][1] if len(sample) == SAMPLED_PACKETS else None
+            if not _uneven([time for time in times if last is None or time <= last]):
                 return None
-            times += [float(p.pts * p.time_base) for p in packets if p.pts is not None]
+            times += [time for time, _ in packets]
         except av.error.FFmpegError:
             return None  # damage is for the decoder to report
-    if not _uneven(times):
-        return None
-    span = max(times) - min(times)
-    return Fraction((len(times) - 1) / span).limit_denominator(MAX_RATE_DENOMINATOR)
+        if not _uneven(times) or stream.time_base is None:
+            return None
+        rate = (len(times) - 1) / ((max(times) - min(times)) * stream.time_base)
+    return rate.limit_denominator(MAX_RATE_DENOMINATOR)
 
 
-def _uneven(times: list[float]) -> bool:
+def _uneven(times: list[int]) -> bool:
     gaps = [late - early for early, late in pairwise(sorted(times))]
     return bool(gaps) and max(gaps) >= 1.5 * max(min(gaps), 1e-6)
 
@@ -343,9 +344,16 @@ def _stream_info(frame: av.VideoFrame, stream: av.VideoStream, uneven_rate: Frac
     )
 
 
+def average_rate(stream: av.VideoStream) -> Fraction | None:
+    """The container's average rate. AVI's is that of its clock, which may tick several times for each frame."""
+    average, base = stream.average_rate, stream.base_rate
+    ticks = stream.container.format.name == "avi" and average and base and 2 * base <= average
+    return base if ticks else average
+
+
 def _constant_rate(stream: av.VideoStream) -> Fraction:
     """The container's average rate, corrected to a common rate if it differs by rounded timestamps only."""
-    average, base = stream.average_rate, stream.base_rate
+    average, base = average_rate(stream), stream.base_rate
     if not average:
         return Fraction(base or DEFAULT_RATE)
     for candidate in (*COMMON_RATES, *([Fraction(base)] if base else [])):

@@ -121,6 +121,23 @@ def test_long_films_with_b_frames_keep_their_rate(tmp_path: Path, name: str) -> 
     assert info.rate == 25 and not any("vary" in notice for notice in info.notices)
 
 
+@pytest.mark.parametrize("b_frames", ["0", "3"])
+def test_an_avi_whose_clock_ticks_faster_than_its_frames_has_their_rate(tmp_path: Path, b_frames: str) -> None:
+    film, avi = made(tmp_path / "film.mp4", "-c:v", "libx264", "-bf", b_frames, frames=90), tmp_path / "film.avi"
+    ffmpeg.run(["-i", str(film), "-c", "copy", str(avi)])
+    with av.open(str(avi)) as container:
+        assert container.streams.video[0].average_rate == 600
+    info = open_video(avi).info
+    assert info.rate == 25 and not any("vary" in notice for notice in info.notices)
+
+
+@pytest.mark.parametrize("codec", ["libx264", "mpeg4"])
+def test_frames_left_out_of_an_avi_are_noticed(tmp_path: Path, codec: str) -> None:
+    arguments = ["-c:v", codec, "-bf", "2", "-vf", "select='lt(n,30)+not(mod(n,3))'", "-fps_mode", "vfr"]
+    info = open_video(made(tmp_path / "film.avi", *arguments, frames=60)).info
+    assert abs(float(info.rate) - 59 * 25 / 115) < 0.3 and "frame times vary" in " ".join(info.notices)
+
+
 def test_frame_times_that_vary_late_in_the_sample_are_noticed(tmp_path: Path) -> None:
     arguments = ["-c:v", "libx264", "-bf", "3", "-vf", "select='lt(n,285)+not(mod(n,2))'", "-fps_mode", "vfr"]
     info = open_video(made(tmp_path / "vfr.mkv", *arguments, frames=330)).info
