@@ -242,6 +242,13 @@ def _file_frames(path: Path | None, raw: RawVideo | None) -> Iterator[DecodedFra
             raise VideoError(f"{name}: damaged or cut after {count} whole frames")
 
 
+def is_shown(packet: "av.Packet[av.VideoStream]") -> bool:
+    """Whether a packet holds a frame to show: none that an edit list leaves out, and none that VP8 only refers to."""
+    # bit 4 of VP8's first byte is show_frame (RFC 6386, 9.1)
+    hidden = packet.size and packet.stream.codec_context.name == "vp8" and not memoryview(packet)[0] & 0x10
+    return bool(packet.size) and not packet.is_discard and not hidden
+
+
 def _cut_short(stream: av.VideoStream, end: float, end_byte: int, path: Path | None) -> bool:
     """Whether a y4m or Matroska file is truncated, which their demuxers do not report."""
     if stream.container.format.name == "yuv4mpegpipe" and path is not None and path.is_file():
@@ -261,8 +268,9 @@ def _uneven_rate(path: Path) -> Fraction | None:
     if not path.is_file():
         return None
     with open_container(path) as (container, stream):
+        shown = (packet for packet in container.demux(stream) if is_shown(packet))
         # AVI states no pts
-        stamps = ((p.dts if container.format.name == "avi" else p.pts, p.dts) for p in container.demux(stream))
+        stamps = ((p.dts if container.format.name == "avi" else p.pts, p.dts) for p in shown)
         packets = ((time, dts) for time, dts in stamps if time is not None)
         try:
             sample = list(islice(packets, SAMPLED_PACKETS))
@@ -274,10 +282,8 @@ def _uneven_rate(path: Path) -> Fraction | None:
             times += [time for time, _ in packets]
         except av.error.FFmpegError:
             return None  # damage is for the decoder to report
-        if not _uneven(times) or stream.time_base is None:
-            return None
-        rate = (len(times) - 1) / ((max(times) - min(times)) * stream.time_base)
-    return rate.limit_denominator(MAX_RATE_DENOMINATOR)
+        span = (max(times) - min(times)) * Fraction(stream.time_base or 1)
+    return ((len(times) - 1) / span).limit_denominator(MAX_RATE_DENOMINATOR) if _uneven(times) else None
 
 
 def _uneven(times: list[int]) -> bool:

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from gnvc_vd.conventions import Colour, Frame, UsageError
 from gnvc_vd.video.colour import Converter, colour_of, to_rgb
 from gnvc_vd.video.orientation import Orientation
-from gnvc_vd.video.reader import VideoError, average_rate, open_container
+from gnvc_vd.video.reader import VideoError, average_rate, is_shown, open_container
 
 Backend = Literal["exact", "decord"]
 DECORD_FORMATS = ("mov", "matroska")  # in others decord's frame numbers are unreliable (MPEG-PS: one GOP late)
@@ -73,7 +73,7 @@ def index_film(path: Path) -> FilmIndex:
         by_shown = container.format.name.startswith(SOUGHT_BY_TIME_SHOWN)
         try:
             for packet in container.demux(stream):
-                if packet.size and not packet.is_discard:
+                if is_shown(packet):
                     times.append(packet.pts)
                     if packet.is_keyframe:
                         keys.append((packet.pts, packet.pts if packet.dts is None or by_shown else packet.dts))

@@ -12,6 +12,7 @@ import pytest
 
 from gnvc_vd.conventions import COMMON_RATES, Colour, UsageError
 from gnvc_vd.video import RawVideo, VideoError, create_video, ffmpeg, open_video
+from gnvc_vd.video.seeking import index_film, read_frames
 from tests.conftest import largest_difference, noise_clip, smooth_clip
 
 TEST_PICTURE = ["-f", "lavfi", "-i", "testsrc2=size=96x64:rate=25"]
@@ -129,6 +130,22 @@ def test_an_avi_whose_clock_ticks_faster_than_its_frames_has_their_rate(tmp_path
         assert container.streams.video[0].average_rate == 600
     info = open_video(avi).info
     assert info.rate == 25 and not any("vary" in notice for notice in info.notices)
+
+
+def test_vp8s_hidden_frames_are_not_counted(tmp_path: Path) -> None:
+    """Reference frames (alt-ref) that are never shown have packets and times of their own."""
+    film, log = tmp_path / "film.webm", ["-passlogfile", str(tmp_path / "log")]
+    coder = ["-c:v", "libvpx", "-b:v", "100k", "-auto-alt-ref", "1", "-lag-in-frames", "16", "-g", "30", *log]
+    made(tmp_path / "first.webm", *coder, "-pass", "1", frames=90)
+    made(film, *coder, "-pass", "2", frames=90)
+    with av.open(str(film)) as container:
+        assert sum(packet.size > 0 for packet in container.demux(video=0)) > 90
+    video, index = open_video(film), index_film(film)
+    assert video.info.rate == 25 and not any("vary" in notice for notice in video.info.notices)
+    whole = np.stack(list(video))
+    assert index.frames == len(whole) == 90 and index.times is not None
+    for start in range(0, 88, 7):
+        assert (read_frames(film, index, start, 3) == whole[start : start + 3]).all(), start
 
 
 @pytest.mark.parametrize("codec", ["libx264", "mpeg4"])
