@@ -16,7 +16,7 @@ from torch.nn.functional import interpolate
 
 from gnvc_vd.common.strict import require
 from gnvc_vd.video import VideoError
-from gnvc_vd.video.pictures import read_picture
+from gnvc_vd.video.pictures import picture_size, read_picture
 from gnvc_vd.video.seeking import Area, Backend, FilmIndex, index_film, read_frames
 
 KEPT_INDEXES = 4096
@@ -30,15 +30,13 @@ class Photo:
 
     path: Path
     longest_side: int
-    height: int = 0  # of the file's picture; 0 if it is not known
+    height: int = 0  # of the file's picture; 0: by its header
     width: int = 0
 
     @property
     def nbytes(self) -> int:
         """Size of the tensor that `read` returns."""
-        if not self.height:
-            return self.read().nbytes
-        height, width = self._shrink(self.height, self.width)
+        height, width = self._shrink(*((self.height, self.width) if self.height else picture_size(self.path)))
         return 3 * height * width
 
     def read(self) -> Tensor:
@@ -113,7 +111,7 @@ class Material:
             used_for: what those bytes are, for the error message.
         """
         with ThreadPoolExecutor(min(MOST_THREADS, os.cpu_count() or 1)) as pool:
-            taken = sum(pool.map(_nbytes, self._kept))
+            taken = sum(pool.map(_nbytes, self._kept, self._kept.values()))
             whole = taken + others
             require(
                 whole <= memory * GIGABYTE,
@@ -132,9 +130,9 @@ class Material:
             return error
 
 
-def _nbytes(file: Photo | Film) -> int:
+def _nbytes(file: Photo | Film, kept: Tensor | VideoError | None) -> int:
     try:
-        return file.nbytes
+        return kept.nbytes if isinstance(kept, Tensor) else file.nbytes
     except VideoError:
         return 0
 

@@ -22,6 +22,19 @@ STRIP_FRAMES = 5
 
 def read_picture(path: Path) -> Frame:
     """Decode a photograph. Quarter turns that EXIF states are applied, and alpha is composited onto black."""
+    decoder, frames = _decode(path)
+    if not frames or frames[0].is_corrupt:
+        raise VideoError(f"{path}: damaged or cut")
+    return Orientation.of(frames[0], decoder.name).apply(to_rgb(JFIF, decoder.name)(frames[0]))
+
+
+def picture_size(path: Path) -> tuple[int, int]:
+    """Height and width by a photograph's header, before EXIF's turn. Nothing is decoded, and damage goes unnoticed."""
+    decoder, _ = _decode(path, header_only=True)
+    return decoder.height, decoder.width
+
+
+def _decode(path: Path, header_only: bool = False) -> tuple[av.VideoCodecContext, list[av.VideoFrame]]:
     try:
         with path.open("rb") as stream:
             data = stream.read(MAX_FILE + 1)
@@ -33,14 +46,11 @@ def read_picture(path: Path) -> Frame:
     decoder = av.CodecContext.create(name, "r")
     assert isinstance(decoder, av.VideoCodecContext)
     decoder.options = STRICT | {"max_pixels": str(MAX_PIXELS)}
-    decoder.thread_count = 1
+    decoder.thread_count, decoder.skip_frame = 1, "ALL" if header_only else "DEFAULT"
     try:
-        frames = [*decoder.decode(av.Packet(data)), *decoder.decode(None)]
+        return decoder, [*decoder.decode(av.Packet(data)), *decoder.decode(None)]
     except (av.error.FFmpegError, ValueError) as error:
         raise VideoError(f"{path}: damaged or cut") from error
-    if not frames or frames[0].is_corrupt:
-        raise VideoError(f"{path}: damaged or cut")
-    return Orientation.of(frames[0], name).apply(to_rgb(JFIF, name)(frames[0]))
 
 
 def write_picture(path: Path, frame: Frame) -> None:

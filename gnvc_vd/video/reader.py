@@ -242,6 +242,13 @@ def _file_frames(path: Path | None, raw: RawVideo | None) -> Iterator[DecodedFra
             raise VideoError(f"{name}: damaged or cut after {count} whole frames")
 
 
+def is_shown(packet: "av.Packet[av.VideoStream]") -> bool:
+    """Whether a packet holds a frame to show: none that an edit list leaves out, and none that VP8 only refers to."""
+    # bit 4 of VP8's first byte is show_frame (RFC 6386, 9.1)
+    hidden = packet.size and packet.stream.codec_context.name == "vp8" and not memoryview(packet)[0] & 0x10
+    return bool(packet.size) and not packet.is_discard and not hidden
+
+
 def _cut_short(stream: av.VideoStream, end: float, end_byte: int, path: Path | None) -> bool:
     """Whether a y4m or Matroska file is truncated, which their demuxers do not report."""
     if stream.container.format.name == "yuv4mpegpipe" and path is not None and path.is_file():
@@ -261,17 +268,27 @@ def _uneven_rate(path: Path) -> Fraction | None:
     if not path.is_file():
         return None
     with open_container(path) as (container, stream):
-        packets = container.demux(stream)
+        shown = (packet for packet in container.demux(stream) if is_shown(packet))
+        # AVI states no pts
+        stamps = ((p.dts if container.format.name == "avi" else p.pts, p.dts) for p in shown)
+        packets = ((time, dts) for time, dts in stamps if time is not None)
         try:
-            times = [float(p.pts * p.time_base) for p in islice(packets, SAMPLED_PACKETS) if p.pts is not None]
-            gaps = [late - early for early, late in pairwise(sorted(times))]
-            if not gaps or max(gaps) < 1.5 * max(min(gaps), 1e-6):
+            sample = list(islice(packets, SAMPLED_PACKETS))
+            times = [time for time, _ in sample]
+            # In decoding order: between frames that are shown after the last packet's dts, some may not be sampled yet.
+            last = sample[-1][1] if len(sample) == SAMPLED_PACKETS else None
+            if not _uneven([time for time in times if last is None or time <= last]):
                 return None
-            times += [float(p.pts * p.time_base) for p in packets if p.pts is not None]
+            times += [time for time, _ in packets]
         except av.error.FFmpegError:
             return None  # damage is for the decoder to report
-    span = max(times) - min(times)
-    return Fraction((len(times) - 1) / span).limit_denominator(MAX_RATE_DENOMINATOR)
+        span = (max(times) - min(times)) * Fraction(stream.time_base or 1)
+    return ((len(times) - 1) / span).limit_denominator(MAX_RATE_DENOMINATOR) if _uneven(times) else None
+
+
+def _uneven(times: list[int]) -> bool:
+    gaps = [late - early for early, late in pairwise(sorted(times))]
+    return bool(gaps) and max(gaps) >= 1.5 * max(min(gaps), 1e-6)
 
 
 def _check_raw(path: Path | None, raw: RawVideo | None) -> None:
@@ -333,9 +350,16 @@ def _stream_info(frame: av.VideoFrame, stream: av.VideoStream, uneven_rate: Frac
     )
 
 
+def average_rate(stream: av.VideoStream) -> Fraction | None:
+    """The container's average rate. AVI's is that of its clock, which may tick several times for each frame."""
+    average, base = stream.average_rate, stream.base_rate
+    ticks = stream.container.format.name == "avi" and average and base and 2 * base <= average
+    return base if ticks else average
+
+
 def _constant_rate(stream: av.VideoStream) -> Fraction:
     """The container's average rate, corrected to a common rate if it differs by rounded timestamps only."""
-    average, base = stream.average_rate, stream.base_rate
+    average, base = average_rate(stream), stream.base_rate
     if not average:
         return Fraction(base or DEFAULT_RATE)
     for candidate in (*COMMON_RATES, *([Fraction(base)] if base else [])):

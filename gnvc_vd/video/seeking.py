@@ -4,7 +4,8 @@
     frame numbers ──seek to the preceding key frame──▶ decode ──crop──▶ colour.to_rgb ──▶ T H W 3 uint8
 
 "exact"   PyAV: the same frames and colours as `open_video`, bit for bit, in every format that it reads; only the crop
-          is converted to RGB. Formats without seeking (raw bitstreams) are decoded from the beginning each time.
+          is converted to RGB. Formats without seeking (raw bitstreams) or without times of display (H.264 and HEVC in
+          AVI; ASF, MXF) are decoded from the beginning each time.
 "decord"  Linux x86-64 only, for mp4, mov, mkv and webm without rotation (other films are read by "exact"): libswscale's
           fast colour conversion, always BT.601 with nearest-neighbour chroma, whatever the file says. In files with
           open GOPs (x265's default) it may return neighbouring frames instead of those near key frames.
@@ -23,11 +24,13 @@ from numpy.typing import NDArray
 from gnvc_vd.conventions import Colour, Frame, UsageError
 from gnvc_vd.video.colour import Converter, colour_of, to_rgb
 from gnvc_vd.video.orientation import Orientation
-from gnvc_vd.video.reader import VideoError, open_container
+from gnvc_vd.video.reader import VideoError, average_rate, is_shown, open_container
 
 Backend = Literal["exact", "decord"]
 DECORD_FORMATS = ("mov", "matroska")  # in others decord's frame numbers are unreliable (MPEG-PS: one GOP late)
 SOUGHT_BY_TIME_SHOWN = ("mov", "matroska")  # seek by pts; other formats by dts
+UNTIMED = ("asf", "mxf")  # libav may show the decoding order's times as pts
+UNTIMED_IN_AVI = ("h264", "hevc", "vvc")  # for others libav reads the order of display from the packets
 KEYS_TRIED = 3
 THREADS = 1  # training data loaders run one process per core
 GRAIN = 8  # crops before conversion are aligned to this, with at least this margin: chroma keeps its neighbours
@@ -70,18 +73,19 @@ def index_film(path: Path) -> FilmIndex:
         by_shown = container.format.name.startswith(SOUGHT_BY_TIME_SHOWN)
         try:
             for packet in container.demux(stream):
-                if packet.size and not packet.is_discard:
+                if is_shown(packet):
                     times.append(packet.pts)
                     if packet.is_keyframe:
                         keys.append((packet.pts, packet.pts if packet.dts is None or by_shown else packet.dts))
         except av.error.FFmpegError as error:
             raise VideoError(f"{path}: damaged or cut after {len(times)} packets") from error
-        rate, codec, container_name = stream.average_rate, stream.codec_context.name, container.format.name
+        rate, codec, container_name = average_rate(stream), stream.codec_context.name, container.format.name
     with open_container(path, threads=THREADS, damage="damaged at its beginning") as (container, stream):
         first = next(container.decode(stream), None)
     if not times or first is None:
         raise VideoError(f"{path}: holds no video frame")
-    ordered = None not in times and len(set(times)) == len(times) and keys
+    guessed = container_name in UNTIMED or (container_name == "avi" and codec in UNTIMED_IN_AVI)
+    ordered = None not in times and len(set(times)) == len(times) and keys and not guessed
     orientation = Orientation.of(first, codec)
     height, width = (first.width, first.height) if orientation.transposed else (first.height, first.width)
     return FilmIndex(

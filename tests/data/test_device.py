@@ -135,7 +135,17 @@ def test_a_bank_holds_what_is_still_to_be_shown_and_no_more(folder: Path, monkey
             assert made == sorted(wanted), "all of them before the first is shown"
 
 
-def test_files_are_decoded_once_for_clips_of_all_shapes(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def folder_or_manifest(folder: Path, sized: bool) -> Path:
+    """The photographs with their sizes in a manifest, or in their files only."""
+    listed = folder / "listed.jsonl"
+    write_manifest(listed, "photos", [Entry(f"photos/{n}.png", width=160, height=120) for n in range(4)])
+    return listed if sized else folder / "photos"
+
+
+@pytest.mark.parametrize("sized", [True, False])
+def test_files_are_decoded_once_for_clips_of_all_shapes(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, sized: bool
+) -> None:
     read: list[Path] = []
     for kind in (Photo, Film):
         original = kind.read
@@ -145,8 +155,7 @@ def test_files_are_decoded_once_for_clips_of_all_shapes(folder: Path, monkeypatc
             return original(self, *rest)  # type: ignore[operator, no-any-return]
 
         monkeypatch.setattr(kind, "read", counted)
-    listed = folder / "listed.jsonl"
-    write_manifest(listed, "photos", [Entry(f"photos/{n}.png", width=160, height=120) for n in range(4)])
+    listed = folder_or_manifest(folder, sized)
     material = Material()
     for spec in (SPEC, ClipSpec(9, 16, 16), SPEC):
         parts: list[tuple[Clips, float]] = [(PhotoClips(listed, spec), 1), (VideoClips(folder / "films", spec), 1)]
@@ -154,12 +163,12 @@ def test_files_are_decoded_once_for_clips_of_all_shapes(folder: Path, monkeypatc
     assert sorted(path.name for path in read) == ["0.png", "1.png", "2.png", "3.png", "as_it_is.mkv", "shrunk.mkv"]
 
 
+@pytest.mark.parametrize("sized", [True, False])
 def test_more_than_the_memory_is_refused_before_anything_is_decoded(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path, monkeypatch: pytest.MonkeyPatch, sized: bool
 ) -> None:
     """Four photographs of 120 × 160, 12 frames of 40 × 56 and 20 of 64 × 80; clips of 5 × 32 × 48."""
-    listed = folder / "sizes.jsonl"
-    write_manifest(listed, "photos", [Entry(f"photos/{n}.png", width=160, height=120) for n in range(4)])
+    listed = folder_or_manifest(folder, sized)
     parts: list[tuple[Clips, float]] = [(PhotoClips(listed, SPEC), 1), (VideoClips(folder / "films", SPEC), 1)]
     source = DeviceClips(Mixture(parts), SPEC, Bank(100), Material())
     kept, bank = 3 * (4 * 120 * 160 + 12 * 40 * 56 + 20 * 64 * 80), 103 * 3 * 5 * 32 * 48

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image, ImageCms
 
 from gnvc_vd.video import VideoError
-from gnvc_vd.video.pictures import read_picture
+from gnvc_vd.video.pictures import picture_size, read_picture
 from tests.conftest import noise_clip, smooth_clip
 
 
@@ -39,6 +39,26 @@ def test_grey_and_alpha_become_colour(tmp_path: Path) -> None:
     assert (read_picture(tmp_path / "half.png") == 64).all()
 
 
+def test_a_size_is_read_without_decoding(tmp_path: Path) -> None:
+    """The pixels may be missing, which is damage for the decoder; a header that lacks the size is damage for both."""
+    picture = noise_clip(37, 53, 1)[0]
+    colours, grey = Image.fromarray(picture), Image.fromarray(picture[..., 0])
+    for image, name, options in ((colours, "a.png", {}), (grey, "b.png", {}), (colours, "c.jpg", {}),
+                                 (grey, "d.jpg", {}), (colours, "e.jpg", {"progressive": True})):  # fmt: skip
+        path = tmp_path / name
+        image.save(path, **options)
+        assert picture_size(path) == read_picture(path).shape[:2] == (37, 53)
+        data = path.read_bytes()
+        path.write_bytes(data[: len(data) * 3 // 4])
+        if name.endswith(".jpg"):
+            assert picture_size(path) == (37, 53)
+        with pytest.raises(VideoError, match="damaged or cut"):
+            read_picture(path)
+        path.write_bytes(data[:20])
+        with pytest.raises(VideoError, match="damaged or cut"):
+            picture_size(path)
+
+
 @pytest.mark.parametrize(("orientation", "turns"), [(1, 0), (3, 2), (6, 3), (8, 1)])
 def test_exif_quarter_turns_are_applied(tmp_path: Path, orientation: int, turns: int) -> None:
     picture = smooth_clip(48, 32, 1)[0]
@@ -58,7 +78,7 @@ def test_a_colour_profile_does_not_end_the_process(tmp_path: Path, name: str) ->
 import gc, sys
 from pathlib import Path
 from gnvc_vd.video import open_video
-from gnvc_vd.video.pictures import read_picture
+from gnvc_vd.video.pictures import picture_size, read_picture
 for path in sorted(Path({str(tmp_path)!r}).iterdir()):
     read_picture(path)
     if path.suffix == ".png":

@@ -12,6 +12,7 @@ import pytest
 
 from gnvc_vd.conventions import COMMON_RATES, Colour, UsageError
 from gnvc_vd.video import RawVideo, VideoError, create_video, ffmpeg, open_video
+from gnvc_vd.video.seeking import index_film, read_frames
 from tests.conftest import largest_difference, noise_clip, smooth_clip
 
 TEST_PICTURE = ["-f", "lavfi", "-i", "testsrc2=size=96x64:rate=25"]
@@ -111,6 +112,53 @@ def test_uneven_frame_times_are_noticed_in_every_container(tmp_path: Path, name:
     film = made(tmp_path / name, "-vf", "select='lt(mod(n,4),2)'", "-fps_mode", "vfr", frames=60)
     video = open_video(film)
     assert abs(float(video.info.rate) - 12.5) < 0.3 and "frame times vary" in " ".join(video.info.notices)
+
+
+@pytest.mark.parametrize("name", ["film.mp4", "film.mkv"])
+def test_long_films_with_b_frames_keep_their_rate(tmp_path: Path, name: str) -> None:
+    """Frames in decoding order, and the reader looks at the first 300: those end between a mini-GOP's frames."""
+    film = made(tmp_path / name, "-c:v", "libx264", "-preset", "ultrafast", "-bf", "3", "-b_strategy", "0", frames=330)
+    info = open_video(film).info
+    assert info.rate == 25 and not any("vary" in notice for notice in info.notices)
+
+
+@pytest.mark.parametrize("b_frames", ["0", "3"])
+def test_an_avi_whose_clock_ticks_faster_than_its_frames_has_their_rate(tmp_path: Path, b_frames: str) -> None:
+    film, avi = made(tmp_path / "film.mp4", "-c:v", "libx264", "-bf", b_frames, frames=90), tmp_path / "film.avi"
+    ffmpeg.run(["-i", str(film), "-c", "copy", str(avi)])
+    with av.open(str(avi)) as container:
+        assert container.streams.video[0].average_rate == 600
+    info = open_video(avi).info
+    assert info.rate == 25 and not any("vary" in notice for notice in info.notices)
+
+
+def test_vp8s_hidden_frames_are_not_counted(tmp_path: Path) -> None:
+    """Reference frames (alt-ref) that are never shown have packets and times of their own."""
+    film, log = tmp_path / "film.webm", ["-passlogfile", str(tmp_path / "log")]
+    coder = ["-c:v", "libvpx", "-b:v", "100k", "-auto-alt-ref", "1", "-lag-in-frames", "16", "-g", "30", *log]
+    made(tmp_path / "first.webm", *coder, "-pass", "1", frames=90)
+    made(film, *coder, "-pass", "2", frames=90)
+    with av.open(str(film)) as container:
+        assert sum(packet.size > 0 for packet in container.demux(video=0)) > 90
+    video, index = open_video(film), index_film(film)
+    assert video.info.rate == 25 and not any("vary" in notice for notice in video.info.notices)
+    whole = np.stack(list(video))
+    assert index.frames == len(whole) == 90 and index.times is not None
+    for start in range(0, 88, 7):
+        assert (read_frames(film, index, start, 3) == whole[start : start + 3]).all(), start
+
+
+@pytest.mark.parametrize("codec", ["libx264", "mpeg4"])
+def test_frames_left_out_of_an_avi_are_noticed(tmp_path: Path, codec: str) -> None:
+    arguments = ["-c:v", codec, "-bf", "2", "-vf", "select='lt(n,30)+not(mod(n,3))'", "-fps_mode", "vfr"]
+    info = open_video(made(tmp_path / "film.avi", *arguments, frames=60)).info
+    assert abs(float(info.rate) - 59 * 25 / 115) < 0.3 and "frame times vary" in " ".join(info.notices)
+
+
+def test_frame_times_that_vary_late_in_the_sample_are_noticed(tmp_path: Path) -> None:
+    arguments = ["-c:v", "libx264", "-bf", "3", "-vf", "select='lt(n,285)+not(mod(n,2))'", "-fps_mode", "vfr"]
+    info = open_video(made(tmp_path / "vfr.mkv", *arguments, frames=330)).info
+    assert abs(float(info.rate) - 25 * 329 / (329 + 45)) < 0.2 and "frame times vary" in " ".join(info.notices)
 
 
 @pytest.mark.parametrize("name", ["clip.mp4", "clip.mov", "clip.mkv", "clip.y4m"])

@@ -66,6 +66,17 @@ def test_frames_before_an_edit_list_begins_are_no_frames(tmp_path: Path) -> None
     assert (read_frames(cut, index, 0, 9) == whole[:9]).all() and (read_frames(cut, index, 21, 9) == whole[21:]).all()
 
 
+@pytest.mark.parametrize("name", ["copied.avi", "copied.asf", "copied.mxf"])
+def test_where_no_times_of_display_are_stated_the_order_is_the_decoders(tmp_path: Path, name: str) -> None:
+    """Libav's guesses for H.264 look like times of display."""
+    film, copy = made(tmp_path, "film.mp4"), tmp_path / name
+    ffmpeg.run(["-i", str(film), "-c", "copy", str(copy)])
+    whole, index = np.stack(list(open_video(film))), index_film(copy)
+    assert (index.frames, index.rate) == (40, 25) and index.times is None
+    for start in range(38):
+        assert (read_frames(copy, index, start, 3) == whole[start : start + 3]).all(), start
+
+
 @pytest.mark.parametrize("degrees", ["90", "180", "-90"])
 def test_turned_films_are_cut_as_they_are_shown(tmp_path: Path, degrees: str) -> None:
     upright, turned = made(tmp_path, "film.mp4"), tmp_path / "turned.mp4"
