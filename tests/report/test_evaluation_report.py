@@ -98,6 +98,16 @@ def test_the_mean_curve_is_of_equal_levels() -> None:
     assert not any(row.sequence == MEAN for row in rows_of(curve("anchor", "s0", 1)))
 
 
+def test_a_level_that_a_sequence_lacks_is_not_on_the_mean_curve() -> None:
+    """The same codec twice, one evaluation interrupted: the mean curves are the same where both are."""
+    rows = rows_of([*curve("whole", "s0", 1), *curve("whole", "s1", 2, lift=1)])
+    cut = rows_of([*curve("cut", "s0", 1), *curve("cut", "s1", 2, lift=1)[:2]])
+    assert [row.level for row in rows if row.sequence == MEAN] == [0, 1, 2]
+    assert [row.level for row in cut if row.sequence == MEAN] == [0, 1]
+    found = {one.sequence: one for one in differences([*rows, *cut], "whole", ["psnr_rgb"])}
+    assert found[MEAN].rate == pytest.approx(0, abs=1e-9) and found[MEAN].overlap == pytest.approx(0.5)
+
+
 def test_points_that_were_asked_for_more_average_with_those_that_were_not() -> None:
     more = point("anchor", "s0", 0, 0.01, psnr_rgb=30.0, vmaf=50.0)
     row = rows_of([more, point("anchor", "s1", 0, 0.03, psnr_rgb=32.0)])[-1]
