@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from gnvc_vd.evaluate.points import Point
 from gnvc_vd.evaluate.run import player_path
 from gnvc_vd.presets import BottleneckKind
 from gnvc_vd.report.curves import MEAN, OF_SEQUENCES, Row, differences, labels_of, rows_of
-from gnvc_vd.report.evaluation_report import our_tables, protocol_table, write_report
+from gnvc_vd.report.evaluation_report import our_tables, protocol_table, published_beside, write_report
 from gnvc_vd.report.page import page
 from gnvc_vd.report.tables import (
     as_latex,
@@ -409,6 +410,25 @@ def test_a_protocol_stands_beside_what_was_done(tmp_path: Path) -> None:
     other = protocol_table(replace(whole, gop=33), [first])
     assert ("frames in a GOP of our codecs", "25", "33 (differs)") in other.rows
     assert "arXiv 2512.05016" in other.notes[0] and "VTM-17.0" in other.notes[1]
+
+
+def test_published_points_are_drawn_beside_the_same_pictures_alone(tmp_path: Path) -> None:
+    """GVC's are of UVG shrunk to 1280 × 720; a file's have no size, so they are of the set of its very name."""
+    file = tmp_path / "vtm.json"
+    told = {"ave_all_frame_bpp": 0.01, "ave_all_frame_psnr": 39.0, "qp": 34}
+    file.write_text(json.dumps({"UVG": {"Beauty_1920x1080.yuv": {"034": told}}}))
+    report = ReportOptions(published=("gvc",), points=(str(file),))
+
+    def drawn(manifest: str, width: int, height: int, crop: tuple[int, int] | None = None) -> Counter[str]:
+        whole = evaluation(tmp_path, manifest=manifest, crop=crop, report=report)
+        points = [replace(point("x", "Beauty", 1, 0.1), width=width, height=height)]
+        return Counter(one.codec for one in published_beside(whole, points))
+
+    gvc = Counter({"GVC T2V": 1, "GVC I2V": 1, "GVC FLF2V": 1})
+    assert drawn(f"{tmp_path}/uvg-720.json", 1280, 720) == gvc
+    assert drawn("uvg", 1920, 1080) == drawn("elsewhere/uvg.json", 1920, 1080) == Counter({"vtm": 1})
+    assert not drawn("uvg", 1280, 720, crop=(1280, 720)) and not drawn("uvg", 960, 540, crop=(960, 540))
+    assert not drawn("uvg2.json", 1280, 720) and not drawn("mcl-jcv", 1280, 720)
 
 
 def test_flicker_by_frequency_is_a_table_of_means_over_sequences() -> None:
