@@ -130,7 +130,8 @@ def published_beside(evaluation: Evaluation, points: Sequence[Point]) -> list[Pu
 def _about(evaluation: Evaluation, points: Sequence[Point]) -> str:
     manifest = read_manifest(evaluation.manifest)
     conditions = read_protocol(evaluation.protocol) if evaluation.protocol else manifest
-    first, gop = points[0], evaluation.gop or conditions.gop
+    gop = evaluation.gop or conditions.gop
+    pictures = _each(f"{one.frames} frames of {one.width} × {one.height}" for one in points)
     sequences = len({one.sequence for one in points})
     rates = ", ".join(f"{rate:g}" for rate in sorted({round(one.rate, 2) for one in points}))
     stated = ", ".join(dict.fromkeys(one.codec for one in points if one.stated))
@@ -138,8 +139,7 @@ def _about(evaluation: Evaluation, points: Sequence[Point]) -> str:
     at_once = ", ".join(dict.fromkeys(one.codec for one in points if not one.fresh))
     exception += f" {at_once}: decoded by the process that encoded." if at_once else ""
     return (
-        f"{manifest.title}, {sequences} of its sequences, {first.frames} frames of {first.width} × {first.height}, "
-        f"{rates} a second; "
+        f"{manifest.title}, {sequences} of its sequences, {pictures}, {rates} a second; "
         f"our codecs in GOPs of {gop}. {len(points)} points, each coded to a file, decoded by another process and "
         f"measured. Bits are bytes of that file.{exception}"
     )

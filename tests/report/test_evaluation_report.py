@@ -431,6 +431,17 @@ def test_published_points_are_drawn_beside_the_same_pictures_alone(tmp_path: Pat
     assert not drawn("uvg2.json", 1280, 720) and not drawn("mcl-jcv", 1280, 720)
 
 
+def test_a_report_says_every_size_and_number_of_frames(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gnvc_vd.report.evaluation_report.plot_metrics", lambda *_: None)
+    made_up_set(tmp_path)
+    whole = evaluation(tmp_path, metrics=METRICS, report=ReportOptions(rates=(0.02, 0.1)))
+    points = [replace(one, width=64, frames=9) if one.sequence == "s1" else one for one in POINTS]
+    fake_videos(Path(whole.folder))
+    write_report(whole, points, tmp_path / "report")
+    about = "a made-up set, 2 of its sequences, 8 frames of 40 × 25; 9 frames of 64 × 25, "
+    assert about in (tmp_path / "report" / "tables.md").read_text()
+
+
 def test_flicker_by_frequency_is_a_table_of_means_over_sequences() -> None:
     bands = [[1.0, 2.0, 3.0], [3.0, 4.0, 5.0]]
     both = [replace(point("x", f"s{n}", 1, 0.1), flicker_spectrum=bands[n]) for n in (0, 1)]
