@@ -120,14 +120,14 @@ def code(commands: Commands, clip: Clip, folder: Path, threads: int | None = Non
         (folder / name).write_text(text, encoding="utf-8")
     encode_seconds = run(commands.encode, folder, threads) if commands.encode else 0.0
     if commands.stated:
-        counted = {one.files: one.bits(clip, folder) for one in commands.stated}
+        counted = [(one.files, one.bits(clip, folder)) for one in commands.stated]
         (folder / commands.stream).write_text(json.dumps(counted, indent=1), encoding="utf-8")
     stream = only_item(folder, commands.stream)
     if not stream.is_file() or stream.stat().st_size == 0:
         raise GnvcError(f"{commands.stream} is empty or not a file, but its bytes are the rate")
     decode_seconds = run(commands.decode, folder, threads) if commands.decode else 0.0
     decoded = _as_video(only_item(folder, commands.decoded), clip, folder)
-    size = math.ceil(sum(counted.values()) / 8) if commands.stated else stream.stat().st_size
+    size = math.ceil(sum(bits for _, bits in counted) / 8) if commands.stated else stream.stat().st_size
     return CodingResult(stream, size, decoded, encode_seconds, decode_seconds)
 
 

@@ -5,6 +5,7 @@ import hashlib
 import importlib.metadata
 import json
 import platform
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -19,7 +20,7 @@ from gnvc_vd.codecs.load import DEFAULT_MODEL
 from gnvc_vd.common.files import file_sha256, write_text
 from gnvc_vd.common.provenance import commit, processor
 from gnvc_vd.conventions import GnvcError
-from gnvc_vd.evaluate.evaluation import CodecEntry, Evaluation
+from gnvc_vd.evaluate.evaluation import CodecEntry, Evaluation, Setting
 from gnvc_vd.evaluate.sequences import PreparedSource, describe_clip
 from gnvc_vd.presets import BottleneckKind
 from gnvc_vd.video import ffmpeg
@@ -82,6 +83,7 @@ def settings_of(entry: CodecEntry, level: int, source: PreparedSource, evaluatio
     elif not isinstance(codec, External):
         model = model_identity(codec.model_at(level) or DEFAULT_MODEL)
         settings |= {"model": model, "gop": evaluation.gop, "version": __version__}
+        settings |= {"encode": _by_content(codec.encode), "decode": _by_content(codec.decode)}
     return {
         entry.kind: settings,
         "level": level,
@@ -89,6 +91,12 @@ def settings_of(entry: CodecEntry, level: int, source: PreparedSource, evaluatio
         "crop": None if evaluation.crop is None else list(evaluation.crop),
         "flow": evaluation.flow,
     }
+
+
+def _by_content(options: Mapping[str, Setting]) -> dict[str, Setting]:
+    """Options, a file of weights by its sha256; one that is not there is for the codec to refuse."""
+    file = Path(str(options.get("still-weights") or ""))
+    return {**options, **({"still-weights": file_sha256(file)} if file.is_file() else {})}
 
 
 def key_of(settings: dict[str, Any]) -> str:

@@ -4,9 +4,10 @@
 
     OUT/runs/VARIANT/seed-S/PHASE    OUT/models/VARIANT/seed-S/PHASE    OUT/evaluations/VARIANT/seed-S
 
-Every arrow is a command line, recorded beside its run (`PHASE.json`), so that an interrupted ablation resumes where it
-stopped, and changed settings raise an error instead of mixing old results with new. A phase that variants share, with
-the same initial model and the same settings, is trained once, in the first such variant's folder.
+Every arrow is a command line, recorded beside its run (`PHASE.json`) with all arrows before it, so that an interrupted
+ablation resumes where it stopped, and changed settings, of an earlier phase too, raise an error instead of mixing old
+results with new. A phase that variants share, with the same initial model and the same settings, is trained once, in
+the first such variant's folder.
 """
 
 import json
@@ -103,20 +104,32 @@ def read_ablation(path: Path, seeds: Sequence[int] = ()) -> Ablation:
 
 @dataclass(frozen=True)
 class Task:
-    """One training with its export, or one evaluation; its record holds its commands and whether they have finished."""
+    """One training with its export, or one evaluation.
+
+    Args:
+        before: commands that made its initial model.
+        record: file of these commands and its own, and of whether it has finished.
+    """
 
     name: str
     commands: tuple[Command, ...]
     output: Path
     record: Path
+    before: tuple[Command, ...] = ()
+
+    @property
+    def chain(self) -> tuple[Command, ...]:
+        return *self.before, *self.commands
 
     def is_done(self) -> bool:
-        """Whether it is finished; raises if it was finished or started with other settings."""
+        """Whether it is finished; raises if it, or a phase before it, was finished or started with other settings."""
         if not self.record.is_file():
             return False
         record = json.loads(self.record.read_text(encoding="utf-8"))
-        same = record["commands"] == [list(one) for one in self.commands]
-        changed = f"{self.output}: made with other settings, as {self.record} says; remove both, or give another --out"
+        same = all(record.get(key, told) == told for key, told in self._told().items())  # old ones lack what is before
+        old = dict.fromkeys((str(self.output), str(self.record), str(self.record.with_suffix(""))))  # a run is the last
+        changed = f"{self.output}: it or what it starts from was made with other settings, as {self.record} says; "
+        changed += f"remove {', '.join(old)} with any checkpoints, or give another --out"
         require(same, changed, GnvcError)
         return bool(record["ended"]) and self.output.is_dir()
 
@@ -128,8 +141,11 @@ class Task:
             execute(command)
         self._write_record(ended=True)
 
+    def _told(self) -> dict[str, list[list[str]]]:
+        return {"commands": [list(one) for one in self.commands], "before": [list(one) for one in self.before]}
+
     def _write_record(self, ended: bool) -> None:
-        write_text(self.record, json.dumps({"ended": ended, "commands": self.commands}, indent=1) + "\n")
+        write_text(self.record, json.dumps({"ended": ended, **self._told()}, indent=1) + "\n")
 
 
 @dataclass(frozen=True)
@@ -165,19 +181,18 @@ class AblationPlan:
 
     def _chain(self, variant: str, seed: int) -> list[Task]:
         tasks = list[Task]()
-        start = self.ablation.start
         different = self.ablation.variants[variant]
         for name, phase in self.ablation.phases.items():
             added = different.phases.get(name, ())
             if added is not None:
                 own = added if phase.common else (*different.settings, *added)
-                tasks.append(self._training_task(variant, seed, name, phase, own, start))
-                start = str(tasks[-1].output)
-        return [*tasks, self._evaluation_task(variant, seed, str(start))]
+                tasks.append(self._training_task(variant, seed, name, phase, own, tasks[-1] if tasks else None))
+        return [*tasks, self._evaluation_task(variant, seed, tasks[-1])]
 
     def _training_task(
-        self, variant: str, seed: int, name: str, phase: Phase, different: Command, start: str | None
+        self, variant: str, seed: int, name: str, phase: Phase, different: Command, last: Task | None
     ) -> Task:
+        start, before = (str(last.output), last.chain) if last else (self.ablation.start, ())
         experiments = [word for word in different if word.startswith(EXPERIMENT)]
         others = [word for word in different if not word.startswith(EXPERIMENT)]
         first = experiments[-1] if experiments else EXPERIMENT + phase.experiment
@@ -190,10 +205,10 @@ class AblationPlan:
             train = (*launch, self.scripts.train, *words, *begin, f"hydra.run.dir={run}")
             export = (sys.executable, self.scripts.export, str(run), str(model), *phase.export)
             record = run.with_name(f"{name}.json")
-            self._owners[key] = Task(f"{variant}, seed {seed}, {name}", (train, export), model, record)
+            self._owners[key] = Task(f"{variant}, seed {seed}, {name}", (train, export), model, record, before)
         return self._owners[key]
 
-    def _evaluation_task(self, variant: str, seed: int, model: str) -> Task:
+    def _evaluation_task(self, variant: str, seed: int, last: Task) -> Task:
         folder = self.out / "evaluations" / variant / f"seed-{seed}"
         command = (
             sys.executable,
@@ -201,11 +216,12 @@ class AblationPlan:
             *self.ablation.evaluation,
             f"folder={folder}",
             f"only=[{self.ablation.codec}]",
-            f"codecs.{self.ablation.codec}.ours.model={model}",
+            f"codecs.{self.ablation.codec}.ours.model={last.output}",
             *self.evaluation,
             *self.ablation.variants[variant].evaluation,
         )
-        return Task(f"{variant}, seed {seed}, evaluation", (command,), folder, folder.with_name(f"{folder.name}.json"))
+        record = folder.with_name(f"{folder.name}.json")
+        return Task(f"{variant}, seed {seed}, evaluation", (command,), folder, record, last.chain)
 
 
 def unfinished_tasks(plan: AblationPlan, only: Sequence[str] = ()) -> Iterator[Task]:

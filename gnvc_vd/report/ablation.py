@@ -10,7 +10,7 @@ difference has its spread beside it. Variants that were not measured on the same
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby
+from itertools import count, groupby
 from os.path import commonprefix
 from pathlib import Path
 from statistics import fmean, stdev
@@ -50,7 +50,7 @@ class Variant:
 
     name: str
     rows: tuple[Row, ...]
-    measured_on: frozenset[tuple[str, str, int, int, int]]
+    measured_on: frozenset[tuple[object, ...]]
     runs: tuple[tuple[Row, ...], ...] = ()
 
 
@@ -61,7 +61,7 @@ def study(folders: Sequence[Path], out: Path, codec: str | None = None, anchor: 
     anchor = anchor or names[0]
     require(anchor in names, f"there is no variant {anchor!r}; there are {', '.join(names)}")
     for one in variants:
-        both = f"{one.name} and {names[0]} were not measured on the same frames of the same sequences"
+        both = f"{one.name} and {names[0]} were not measured on the same frames of the same sequences, by one flow"
         require(one.measured_on == variants[0].measured_on, both, GnvcError)
     rows = [row for one in variants for row in one.rows]
     metrics = [name for name in rows[0].figures if all(name in row.figures for row in rows)]
@@ -125,11 +125,12 @@ def _with_spread(own: Sequence[float | None], base: Sequence[float | None]) -> s
 
 def variants_of(folders: Sequence[Path], codec: str | None = None) -> list[Variant]:
     """The runs that these folders are, or hold."""
-    runs = [run for folder in folders for run in _runs(folder)]
+    runs = list(dict.fromkeys(run.absolute() for folder in folders for run in _runs(folder)))
     here = f"{', '.join(map(str, folders))}: a study compares two runs at least, and here are {len(runs)}"
     require(len(runs) >= 2, here, GnvcError)
-    names = [run.name for run in runs]
-    if not any(map(_seeds, runs)):  # an ablation's own names stay
+    depth = next(n for n in count(1) if len({run.parts[-n:] for run in runs}) == len(runs))
+    names = ["/".join(run.parts[-depth:]) for run in runs]  # with the folders above where names are equal
+    if depth == 1 and not any(map(_seeds, runs)):  # an ablation's own names stay
         names = _short(names)
     return [_variant(run, name, codec) for run, name in zip(runs, names, strict=True)]
 
@@ -138,7 +139,7 @@ def _variant(run: Path, name: str, codec: str | None) -> Variant:
     if _is_run(run):
         return _variant_of_evaluation(run, name, codec) if (run / POINTS).is_dir() else _variant_of_training(run, name)
     each = [_variant(seed, name, codec) for seed in _seeds(run)]
-    both = f"{run}: its runs were not measured on the same frames of the same sequences"
+    both = f"{run}: its runs were not measured on the same frames of the same sequences, by one flow"
     require(len({one.measured_on for one in each}) == 1, both, GnvcError)
     return replace(each[0], rows=mean_of_runs([one.rows for one in each]), runs=tuple(one.rows for one in each))
 
@@ -196,10 +197,9 @@ def _variant_of_evaluation(run: Path, name: str, codec: str | None) -> Variant:
     points = [point for file in files if (point := read_point(file)) is not None]
     require(points, f"{run}: no points of {codec}; there are {', '.join(there) or 'none'}", GnvcError)
     several = f"{run}: points of several settings of {points[0].codec} in one folder; remove the older ones"
-    require(len(set(map(_as_set, points))) == 1, several, GnvcError)
-    measured = frozenset(
-        (one.sequence, str(one.settings["sequence"]["sha256"]), one.frames, one.width, one.height) for one in points
-    )
+    require(_are_one_setting(points), several, GnvcError)
+    told = ((one, one.settings["sequence"]["sha256"], one.settings.get("flow")) for one in points)
+    measured = frozenset((one.sequence, one.frames, one.width, one.height, *others) for one, *others in told)
     return Variant(name, tuple(rows_of(replace(one, codec=name) for one in points)), measured)
 
 
@@ -211,15 +211,26 @@ def _variant_of_training(run: Path, name: str) -> Variant:
     return Variant(name, tuple(rows), frozenset({_validation_clips(run)}))
 
 
+def _are_one_setting(points: Sequence[Point]) -> bool:
+    """Whether a codec was set alike at all points, with one model or one for each level; an earlier call's differ."""
+    at = {(one.level, one.settings.get("ours", {}).get("model")) for one in points}
+    levels, models = (len(set(each)) for each in zip(*at, strict=True))
+    return len(set(map(_as_set, points))) == 1 and len(at) == levels and models in (1, levels)
+
+
 def _as_set(point: Point) -> str:
-    """How its codec was set, whatever the level and the sequence; what a call left of earlier settings differs."""
-    told = {kind: point.settings[kind] for kind in ("ours", "external") if kind in point.settings}
+    """How its codec was set, whatever the level, its model and the sequence."""
+    told = {kind: dict(point.settings[kind]) for kind in ("ours", "external") if kind in point.settings}
+    told.get("ours", {}).pop("model", None)
     hybrid = point.settings.get("hybrid", {})
     spelt = ("encode", "decode")  # its commands, which say level and frame rate
-    return json.dumps([told, {key: value for key, value in hybrid.items() if key not in spelt}], sort_keys=True)
+    return json.dumps(
+        [told, point.settings.get("flow"), {key: value for key, value in hybrid.items() if key not in spelt}],
+        sort_keys=True,
+    )
 
 
-def _validation_clips(run: Path) -> tuple[str, str, int, int, int]:
+def _validation_clips(run: Path) -> tuple[object, ...]:
     """A training's validation clips, by what draws them."""
     if not (run / RUN).is_file():
         return ("validation", "", 0, 0, 0)

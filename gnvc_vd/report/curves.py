@@ -1,7 +1,7 @@
 """Rate–distortion curves of points, and their BD-rates.
 
-The mean curve averages rate and figures over sequences at equal levels. A BD-rate is of one sequence, or of the mean
-curve; a third figure is the mean of the sequences' BD-rates, given only where every sequence has one.
+The mean curve averages rate and figures over sequences, at the levels that every sequence has. A BD-rate is of one
+sequence, or of the mean curve; a third figure is the mean of the sequences' BD-rates, where every sequence has one.
 """
 
 from collections import Counter
@@ -94,7 +94,8 @@ def with_means(of_sequences: Iterable[Row]) -> list[Row]:
     sequences = list(dict.fromkeys(row.sequence for row in rows))
     if len(sequences) > 1:
         for codec, level in dict.fromkeys((row.codec, row.level) for row in rows):
-            rows.append(_mean([row for row in rows if (row.codec, row.level) == (codec, level)]))
+            same = [row for row in rows if (row.codec, row.level) == (codec, level)]
+            rows += [_mean(same)] if len(same) == len(sequences) else []
     order = {name: number for number, name in enumerate(dict.fromkeys(row.codec for row in rows))}
     places = {name: number for number, name in enumerate([*sequences, MEAN])}
     return sorted(rows, key=lambda row: (places[row.sequence], order[row.codec], row.bpp))

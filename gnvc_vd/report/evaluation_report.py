@@ -40,7 +40,7 @@ def write_report(evaluation: Evaluation, points: Sequence[Point], folder: Path) 
     rows, labels = rows_of(points), labels_of(points)
     found = differences(rows, anchor, metrics, evaluation.report.overlap) if anchor else []
     named = apply_labels(rows, labels)
-    published = _published(evaluation, points)
+    published = published_beside(evaluation, points)
     ours = our_tables(named, apply_labels(found, labels), labels.get(anchor or ""), metrics)
     others = [one for name in evaluation.report.published for one in published_tables(read_paper(name))]
     conditions = [protocol_table(evaluation, points)] if evaluation.protocol else []
@@ -108,22 +108,30 @@ def _each(values: Iterable[str]) -> str:
     return "; ".join(dict.fromkeys(values))
 
 
-def _published(evaluation: Evaluation, points: Sequence[Point]) -> list[PublishedPoint]:
-    """Points that others published of this set and size, of the sequences that are here and their mean."""
-    first = points[0]
+def published_beside(evaluation: Evaluation, points: Sequence[Point]) -> list[PublishedPoint]:
+    """Points that others published of this set and size, of the sequences that are here and their mean.
+
+    The manifest `uvg`, at any path, is the set "uvg"; `uvg-720` may be of its papers' points, which state their size.
+    """
+    if evaluation.crop is not None:
+        return []
+    first, name = points[0], Path(evaluation.manifest).stem
     here = list(dict.fromkeys(one.sequence for one in points))
-    told = [one for name in evaluation.report.published for one in read_paper(name).points]
+    told = [one for paper in evaluation.report.published for one in read_paper(paper).points]
+    told = [one for one in told if f"{name}-".startswith(f"{one.set}-")]
     for file in evaluation.report.points:
-        told += points_of(Path(file), Path(file).stem, first.width, first.height)
-    same = (evaluation.manifest, first.width, first.height)
-    own = [one for one in told if (one.set, one.width, one.height) == same and one.sequence in here]
+        stated = points_of(Path(file), Path(file).stem, first.width, first.height)
+        told += [one for one in stated if one.set == name]
+    same = {(one.sequence, one.width, one.height) for one in points}
+    own = [one for one in told if (one.sequence, one.width, one.height) in same]
     return [*own, *(mean_points(own, here, MEAN) if len(here) > 1 else [])]
 
 
 def _about(evaluation: Evaluation, points: Sequence[Point]) -> str:
     manifest = read_manifest(evaluation.manifest)
     conditions = read_protocol(evaluation.protocol) if evaluation.protocol else manifest
-    first, gop = points[0], evaluation.gop or conditions.gop
+    gop = evaluation.gop or conditions.gop
+    pictures = _each(f"{one.frames} frames of {one.width} × {one.height}" for one in points)
     sequences = len({one.sequence for one in points})
     rates = ", ".join(f"{rate:g}" for rate in sorted({round(one.rate, 2) for one in points}))
     stated = ", ".join(dict.fromkeys(one.codec for one in points if one.stated))
@@ -131,8 +139,7 @@ def _about(evaluation: Evaluation, points: Sequence[Point]) -> str:
     at_once = ", ".join(dict.fromkeys(one.codec for one in points if not one.fresh))
     exception += f" {at_once}: decoded by the process that encoded." if at_once else ""
     return (
-        f"{manifest.title}, {sequences} of its sequences, {first.frames} frames of {first.width} × {first.height}, "
-        f"{rates} a second; "
+        f"{manifest.title}, {sequences} of its sequences, {pictures}, {rates} a second; "
         f"our codecs in GOPs of {gop}. {len(points)} points, each coded to a file, decoded by another process and "
         f"measured. Bits are bytes of that file.{exception}"
     )

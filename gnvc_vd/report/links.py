@@ -31,7 +31,8 @@ def paper_links(codecs: Mapping[str, CodecEntry]) -> list[Link]:
 
 def cards(codecs: Mapping[str, CodecEntry]) -> dict[str, str]:
     """The text of each model's card, where it has one: a page that is sent away has no folder to look it up in."""
-    models = dict.fromkeys(one.ours.model or DEFAULT_MODEL for one in codecs.values() if one.ours)
+    ours = [one.ours for one in codecs.values() if one.ours]
+    models = dict.fromkeys(one.model_at(level) or DEFAULT_MODEL for one in ours for level in one.levels)
     paths = {model: model_folder(model) / CARD for model in models}
     return {
         path.parent.name: COMMENT.sub("", path.read_text(encoding="utf-8")) for path in paths.values() if path.is_file()

@@ -1,12 +1,13 @@
 """A codec behind templates."""
 
+import json
 import sys
 from fractions import Fraction
 from pathlib import Path
 
 import pytest
 
-from gnvc_vd.baselines.commands import SOURCE, Clip, code
+from gnvc_vd.baselines.commands import SOURCE, Clip, Commands, StatedRate, code
 from gnvc_vd.baselines.external import External
 from gnvc_vd.conventions import Colour, GnvcError, UsageError
 from gnvc_vd.evaluate.sequences import make_source
@@ -117,3 +118,15 @@ def test_files_may_be_named_with_their_folder(tmp_path: Path) -> None:
     folder = folder_with_source(tmp_path / "clip")
     codec = shifting(checkout=str(tmp_path), stream="$folder/a stream", decoded="$folder/out.y*")
     assert code(codec.commands(CLIP, 0, folder), CLIP, folder).stream == folder / "a stream"
+
+
+def test_two_rates_that_are_stated_in_the_same_files_both_count(tmp_path: Path) -> None:
+    """An intra picture at 2 bits a pixel and an inter picture at 1, told apart by the expression alone."""
+    names = ("im1_i_bpp_2.png", "im2_p_bpp_1.png", "decoded.mkv")
+    folder = folder_with_source(tmp_path / "stated")
+    encode = (sys.executable, "-c", f"[open(name, 'w') for name in {names}]")
+    stated = tuple(StatedRate("im*.png", rf"_{kind}_bpp_([0-9.]+)[.]png") for kind in "ip")
+    done = code(Commands(encode, (), "rate.json", stated=stated), CLIP, folder)
+    pixels = CLIP.width * CLIP.height
+    assert done.bytes == 3 * pixels / 8
+    assert json.loads(done.stream.read_text()) == [["im*.png", 2 * pixels], ["im*.png", pixels]]

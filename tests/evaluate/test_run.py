@@ -109,6 +109,26 @@ def test_two_at_once_make_the_same_points(first: Evaluation, tmp_path: Path) -> 
     assert [timeless(one) for one in both.points] == [timeless(one) for one in one_by_one]
 
 
+def test_another_file_of_still_weights_makes_the_point_again(tmp_path: Path) -> None:
+    made_up_set(tmp_path, sequences=1)
+    whole = evaluation(tmp_path, gop=25)
+    source = prepare(read_manifest(whole.manifest).sequences[0], tmp_path, FRAMES, tmp_path)
+    file, same = tmp_path / "weights", tmp_path / "same"
+
+    def key(weights: Path | None) -> str:
+        told = {"mode": "i2v", **({"still-weights": str(weights)} if weights else {})}
+        entry = CodecEntry(ours=OwnCodec((8,), "gvc", encode=told, decode={"still-weights": str(file)}))
+        return key_of(settings_of(entry, 8, source, whole))
+
+    missing = key(file)
+    for each in (file, same):
+        each.write_text("one")
+    first = key(file)
+    assert key(same) == first and len({missing, first, key(None)}) == 3  # a file counts, not its name
+    file.write_text("two")
+    assert key(file) != first and key(same) != first  # here only what decodes has changed
+
+
 def test_a_stream_is_made_once_however_many_decode_it(tmp_path: Path) -> None:
     made_up_set(tmp_path, sequences=1)
     ways = {"a": {}, "b": {"decode": {"steps": 1}}, "c": {"encode": {"seed": 1}}, "d": {"model": "tiny"}}

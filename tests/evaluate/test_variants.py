@@ -1,6 +1,8 @@
 """Ablations: what is run for whom, once, in which order; and two depths through all of it."""
 
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -85,8 +87,40 @@ def test_what_is_done_is_not_done_again_and_must_be_what_is_asked_for(tmp_path: 
     assert next(unfinished_tasks(planned(tmp_path))).name == "full, seed 0, one"
     task.output.rmdir()
     assert next(unfinished_tasks(planned(tmp_path))).name == task.name
-    with pytest.raises(GnvcError, match=r"made with other settings, as .*warmup\.json says; remove both, or give"):
+    with pytest.raises(GnvcError, match=r"made with other settings, as .*warmup\.json says; remove .*, or give"):
         list(unfinished_tasks(planned(tmp_path, training=("data=other",))))
+
+
+def test_what_starts_from_a_phase_that_changed_is_made_anew_too(tmp_path: Path) -> None:
+    """One after the other says what to remove, until nothing is left of the variant but the warm-up of all."""
+
+    def pretend(command: tuple[str, ...]) -> None:
+        folder = command[3] if command[1] == "export.py" else command[-1].partition("=")[2]  # the run's, or a model's
+        words = {word.partition("=")[0]: word.partition("=")[2] for word in command}
+        Path(words.get("folder", folder)).mkdir(parents=True)
+
+    def planned_with(words: tuple[str, ...]) -> AblationPlan:
+        variants = {"base": Variant(), "flat": Variant(phases={"one": words})}
+        return AblationPlan(Ablation(PHASES, variants, ("experiment=uvg",), "base"), tmp_path, PROGRAMS)
+
+    for task in unfinished_tasks(planned_with(("rate=2",))):
+        task.run(pretend)
+    changed = planned_with(("rate=3",))
+    for name in ("models/flat/seed-0/one", "models/flat/seed-0/two", "evaluations/flat/seed-0"):
+        with pytest.raises(GnvcError, match=f"{name}: it or what it starts from was made with other") as caught:
+            list(unfinished_tasks(changed))
+        told = str(caught.value).partition("remove ")[2].partition(" with any checkpoints")[0]
+        for path in map(Path, told.split(", ")):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    assert [task.name for task in unfinished_tasks(changed)] == [
+        f"flat, seed 0, {one}" for one in ("one", "two", "evaluation")
+    ]
+    assert not list(tmp_path.rglob("flat/seed-0/*"))
+    record = changed.chains["base", 0][1].record  # as an earlier version wrote it: it counts
+    record.write_text(
+        json.dumps({key: value for key, value in json.loads(record.read_text()).items() if key != "before"})
+    )
+    assert changed.chains["base", 0][1].is_done()
 
 
 @pytest.mark.parametrize(

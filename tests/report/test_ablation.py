@@ -12,7 +12,7 @@ from statistics import fmean, stdev
 import pytest
 
 from gnvc_vd.conventions import GnvcError, UsageError
-from gnvc_vd.evaluate.points import write_point
+from gnvc_vd.evaluate.points import read_point, write_point
 from gnvc_vd.report.ablation import spread_tables, study, variants_of
 from gnvc_vd.report.curves import MEAN, VALIDATION, differences
 from gnvc_vd.report.tables import difference_tables
@@ -27,14 +27,25 @@ def run(
     sequences: tuple[str, ...] = ("s0", "s1"),
     sha: str = "ab",
     width: int = 40,
+    flow: str = "dis",
 ) -> Path:
     """An evaluation of one codec whose rate is `scale` times another's."""
     for sequence in sequences:
         for level, rate in enumerate((0.01, 0.02, 0.04)):
             one = point("gnvc-vd", sequence, level, scale * rate, psnr_rgb=30.0 + 3 * level, dists=0.3 / 2**level)
-            one.settings["sequence"] = {"sha256": sha}
+            one.settings.update({"sequence": {"sha256": sha}, "flow": flow})
             write_point(folder / name, replace(one, width=width))
     return folder / name
+
+
+def set_models(evaluated: Path, models: dict[int, str], sequence: str = "*") -> None:
+    """As if its codec had been evaluated with a model for each level."""
+    for path in evaluated.glob(f"points/*/{sequence}/*.json"):
+        one = read_point(path)
+        assert one is not None
+        if one.level in models:
+            one.settings["ours"] = {"codec": "gnvc-vd", "model": models[one.level]}
+            write_point(evaluated, one)
 
 
 def trained(folder: Path, name: str, lift: float, data: str = "clips") -> Path:
@@ -139,6 +150,36 @@ def test_variants_of_an_ablation_keep_the_names_that_its_file_gives_them(tmp_pat
     assert "against depth-2" in study([tmp_path / "evaluations"], tmp_path / "out", anchor="depth-2").read_text()
 
 
+def test_runs_of_one_name_are_told_apart_by_the_folders_above(tmp_path: Path) -> None:
+    folders = [run(tmp_path / parent, "run", scale) for parent, scale in (("p", 1.0), ("q", 1.25))]
+    variants = variants_of([*folders, folders[0]])  # one that is given twice is one
+    assert [one.name for one in variants] == ["p/run", "q/run"]
+    assert "| q/run | +25.0 | +25.0 |" in study(folders, tmp_path / "out").read_text()
+    assert [one.name for one in variants_of([*folders, run(tmp_path / "r", "other", 1.0)])][2] == "r/other"
+
+
+def test_variants_may_have_a_model_for_each_level(tmp_path: Path) -> None:
+    one, each = (run(tmp_path, name, 1.0) for name in ("one", "each"))
+    set_models(one, {0: "a@1", 1: "a@1", 2: "a@1"})
+    set_models(each, {0: "a@1", 1: "b@2", 2: "c@3"})
+    assert [len(variant.rows) for variant in variants_of([one, each])] == [9, 9]  # two sequences and the mean
+    set_models(each, {0: "a@1", 1: "a@1", 2: "c@3"})
+    with pytest.raises(GnvcError, match="points of several settings"):
+        variants_of([one, each])
+    set_models(each, {1: "b@2"}, sequence="s0")
+    with pytest.raises(GnvcError, match="points of several settings"):
+        variants_of([one, each])
+
+
+def test_motion_that_was_measured_otherwise_is_refused(tmp_path: Path) -> None:
+    dis, raft = (run(tmp_path, name, 1.0, flow=name) for name in ("dis", "raft"))
+    with pytest.raises(GnvcError, match="not measured on the same frames of the same sequences, by one flow"):
+        study([dis, raft], tmp_path / "out")
+    run(tmp_path, "raft", 1.0, sequences=("s0",), flow="dis")
+    with pytest.raises(GnvcError, match="points of several settings"):
+        study([dis, raft], tmp_path / "out")
+
+
 def test_what_cannot_be_compared_is_refused(tmp_path: Path) -> None:
     first, second = (run(tmp_path / "a", name, 1.0) for name in ("x", "y"))
     with pytest.raises(UsageError, match="no variant 'z'; there are x, y"):
@@ -158,7 +199,7 @@ def test_what_cannot_be_compared_is_refused(tmp_path: Path) -> None:
         study([trained(tmp_path, "u", 0), trained(tmp_path, "v", 0, data="others")], tmp_path / "out")
     older = run(tmp_path / "c", "older", 1.0)
     left = point("gnvc-vd", "s0", 7, 0.1, psnr_rgb=1.0, dists=0.5)
-    left.settings.update({"sequence": {"sha256": "ab"}, "ours": {"model": "another"}})
+    left.settings.update({"sequence": {"sha256": "ab"}, "flow": "dis", "ours": {"model": "another"}})
     write_point(older, left)
     with pytest.raises(GnvcError, match="points of several settings of gnvc-vd in one folder"):
         study([first, older], tmp_path / "out")

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from gnvc_vd.evaluate.points import Point
 from gnvc_vd.evaluate.run import player_path
 from gnvc_vd.presets import BottleneckKind
 from gnvc_vd.report.curves import MEAN, OF_SEQUENCES, Row, differences, labels_of, rows_of
-from gnvc_vd.report.evaluation_report import our_tables, protocol_table, write_report
+from gnvc_vd.report.evaluation_report import our_tables, protocol_table, published_beside, write_report
 from gnvc_vd.report.page import page
 from gnvc_vd.report.tables import (
     as_latex,
@@ -96,6 +97,16 @@ def test_the_mean_curve_is_of_equal_levels() -> None:
     assert [row.figures["psnr_rgb"] for row in rows] == [30.5, 36.5, 42.5]
     assert [row.figures["vmaf"] for row in rows] == [50, None, 52] and [row.bytes for row in rows] == [30, 120, 480]
     assert not any(row.sequence == MEAN for row in rows_of(curve("anchor", "s0", 1)))
+
+
+def test_a_level_that_a_sequence_lacks_is_not_on_the_mean_curve() -> None:
+    """The same codec twice, one evaluation interrupted: the mean curves are the same where both are."""
+    rows = rows_of([*curve("whole", "s0", 1), *curve("whole", "s1", 2, lift=1)])
+    cut = rows_of([*curve("cut", "s0", 1), *curve("cut", "s1", 2, lift=1)[:2]])
+    assert [row.level for row in rows if row.sequence == MEAN] == [0, 1, 2]
+    assert [row.level for row in cut if row.sequence == MEAN] == [0, 1]
+    found = {one.sequence: one for one in differences([*rows, *cut], "whole", ["psnr_rgb"])}
+    assert found[MEAN].rate == pytest.approx(0, abs=1e-9) and found[MEAN].overlap == pytest.approx(0.5)
 
 
 def test_points_that_were_asked_for_more_average_with_those_that_were_not() -> None:
@@ -399,6 +410,36 @@ def test_a_protocol_stands_beside_what_was_done(tmp_path: Path) -> None:
     other = protocol_table(replace(whole, gop=33), [first])
     assert ("frames in a GOP of our codecs", "25", "33 (differs)") in other.rows
     assert "arXiv 2512.05016" in other.notes[0] and "VTM-17.0" in other.notes[1]
+
+
+def test_published_points_are_drawn_beside_the_same_pictures_alone(tmp_path: Path) -> None:
+    """GVC's are of UVG shrunk to 1280 × 720; a file's have no size, so they are of the set of its very name."""
+    file = tmp_path / "vtm.json"
+    told = {"ave_all_frame_bpp": 0.01, "ave_all_frame_psnr": 39.0, "qp": 34}
+    file.write_text(json.dumps({"UVG": {"Beauty_1920x1080.yuv": {"034": told}}}))
+    report = ReportOptions(published=("gvc",), points=(str(file),))
+
+    def drawn(manifest: str, width: int, height: int, crop: tuple[int, int] | None = None) -> Counter[str]:
+        whole = evaluation(tmp_path, manifest=manifest, crop=crop, report=report)
+        points = [replace(point("x", "Beauty", 1, 0.1), width=width, height=height)]
+        return Counter(one.codec for one in published_beside(whole, points))
+
+    gvc = Counter({"GVC T2V": 1, "GVC I2V": 1, "GVC FLF2V": 1})
+    assert drawn(f"{tmp_path}/uvg-720.json", 1280, 720) == gvc
+    assert drawn("uvg", 1920, 1080) == drawn("elsewhere/uvg.json", 1920, 1080) == Counter({"vtm": 1})
+    assert not drawn("uvg", 1280, 720, crop=(1280, 720)) and not drawn("uvg", 960, 540, crop=(960, 540))
+    assert not drawn("uvg2.json", 1280, 720) and not drawn("mcl-jcv", 1280, 720)
+
+
+def test_a_report_says_every_size_and_number_of_frames(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gnvc_vd.report.evaluation_report.plot_metrics", lambda *_: None)
+    made_up_set(tmp_path)
+    whole = evaluation(tmp_path, metrics=METRICS, report=ReportOptions(rates=(0.02, 0.1)))
+    points = [replace(one, width=64, frames=9) if one.sequence == "s1" else one for one in POINTS]
+    fake_videos(Path(whole.folder))
+    write_report(whole, points, tmp_path / "report")
+    about = "a made-up set, 2 of its sequences, 8 frames of 40 × 25; 9 frames of 64 × 25, "
+    assert about in (tmp_path / "report" / "tables.md").read_text()
 
 
 def test_flicker_by_frequency_is_a_table_of_means_over_sequences() -> None:

@@ -1,12 +1,14 @@
 """What a page links to, and what it says of where it comes from."""
 
+from pathlib import Path
+
 import pytest
 
 from gnvc_vd.baselines.hybrid import Hybrid
 from gnvc_vd.common import provenance
 from gnvc_vd.evaluate.evaluation import CodecEntry, OwnCodec
 from gnvc_vd.report import links
-from gnvc_vd.report.links import Link, cards, commit_links, paper_links
+from gnvc_vd.report.links import CARD, Link, cards, commit_links, paper_links
 from tests.evaluate.evaluations import point
 
 CODECS = {
@@ -30,6 +32,14 @@ def test_cards_are_the_models_own_without_their_marks() -> None:
     found = cards(CODECS)
     assert list(found) == ["tiny", "tiny-contextual"] and found["tiny"].startswith("# tiny")
     assert "<!--" not in "".join(found.values())
+
+
+def test_a_codec_of_several_models_has_the_cards_of_all(tmp_path: Path) -> None:
+    for name in ("low", "high"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / CARD).write_text(f"# {name}", encoding="utf-8")
+    each = OwnCodec(models={0: f"{tmp_path}/low", 1: f"{tmp_path}/high", 2: f"{tmp_path}/low"})
+    assert cards({"x265": CODECS["x265"], "each": CodecEntry(ours=each)}) == {"low": "# low", "high": "# high"}
 
 
 @pytest.mark.parametrize(
