@@ -14,7 +14,7 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parents[1] / "gnvc_vd"
 # 9,800 before a second codec, device material, a hub, Wan's size, compiled decoders; grown by what reviews asked for
-BUDGET = 14_990  # lines of code in the whole package
+BUDGET = 15_008  # lines of code in the whole package
 DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 NO_CODE = {
     tokenize.COMMENT,

@@ -12,7 +12,7 @@ import csv
 import io
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -34,8 +34,11 @@ from gnvc_vd.common.strict import require
 from gnvc_vd.conventions import GnvcError, UsageError
 from gnvc_vd.data.manifests import entries_of
 from gnvc_vd.learned.codec import EncodeOptions
+from gnvc_vd.presets import codebook_of
 from gnvc_vd.train.slurm import join_step
+from gnvc_vd.zeroshot.codec import Gvc
 from gnvc_vd.zeroshot.encoding import DEFAULT_ATOMS, DEFAULT_GOP, GvcEncodeOptions
+from gnvc_vd.zeroshot.parameters import Parameters
 
 COLUMNS = ("name", "error", "frames", "width", "height", "bytes", "bpp", "kbps", "quality", "seconds", "decode_seconds")
 SHOWN = 10  # failures that are printed
@@ -49,8 +52,8 @@ def main() -> int:
     parser.add_argument("--codec", choices=["gnvc-vd", "gvc"], default="gnvc-vd")
     parser.add_argument("--model", help="as for gnvc-vd encode (tiny)")
     parser.add_argument("--split", choices=["train", "validation"], help="only this split of the manifest (all)")
-    parser.add_argument("--quality", type=int, default=32, help="quality of GNVC-VD (32)")
-    parser.add_argument("--atoms", type=int, default=DEFAULT_ATOMS, help=f"atoms of GVC ({DEFAULT_ATOMS})")
+    parser.add_argument("--quality", type=int, help=f"quality of GNVC-VD ({EncodeOptions.quality})")
+    parser.add_argument("--atoms", type=int, help=f"atoms of GVC ({DEFAULT_ATOMS})")
     parser.add_argument("--gop", type=int, help=f"frames of a GOP ({DEFAULT_WINDOW}; gvc {DEFAULT_GOP})")
     parser.add_argument("--frames", type=int, metavar="N", help="only the first N of each video")
     parser.add_argument("--decoded", choices=["mkv", "mp4", "y4m", "none"], default="mkv", help="decoded videos (mkv)")
@@ -61,12 +64,13 @@ def main() -> int:
     parser.add_argument("--device", help="device of this process (one GPU for each, else the CPU)")
     arguments = parser.parse_args()
     try:
+        refuse_others(arguments)
         join_step()
         state = PartialState(cpu=arguments.device == "cpu", timeout=PATIENCE)
         share = (state.process_index, state.num_processes) if state.num_processes > 1 else array_share(os.environ)
         device = torch.device(arguments.device or state.device)
         computing = options_of(arguments, device)
-        corpus, codec = corpus_of(arguments, computing), codec_of(arguments, computing, device)
+        corpus, codec = corpus_of(arguments, computing, device)
         made, kept = code_corpus(corpus, codec, share)
         print(f"share {share[0] + 1} of {share[1]}: {made} videos coded here, {kept} were there")
         state.wait_for_everyone()
@@ -82,25 +86,39 @@ def main() -> int:
     return 1 if failed else 0
 
 
+def refuse_others(arguments: argparse.Namespace) -> None:
+    """Refuse options of the other codec."""
+    if arguments.codec == "gvc":
+        said = {"--quality": arguments.quality is not None, "--steps": arguments.steps is not None}
+        said |= {"--no-refine": not arguments.refine, "--precision bf16": arguments.precision == "bf16"}
+    else:
+        said = {"--atoms": arguments.atoms is not None}
+    strange = [option for option, given in said.items() if given]
+    require(not strange, f"{', '.join(strange)}: not with --codec {arguments.codec}")
+
+
 def options_of(arguments: argparse.Namespace, device: torch.device) -> Options:
     """What decides decoded frames beside weights and `DecodeOptions`; GVC's decoder follows its encoder's floats."""
     kind = decoder_dtype("fp32" if arguments.codec == "gvc" else arguments.precision, device)
     return Options(lean=True, vae_decoder=kind, transformer=kind, compile=arguments.compile)
 
 
-def codec_of(arguments: argparse.Namespace, computing: Options, device: torch.device) -> Codec[Any]:
-    loading = load_gvc if arguments.codec == "gvc" else load
-    return loading(arguments.model, computing).to(device)
-
-
-def corpus_of(arguments: argparse.Namespace, computing: Options) -> Corpus:
+def corpus_of(arguments: argparse.Namespace, computing: Options, device: torch.device) -> tuple[Corpus, Codec[Any]]:
     root, entries = entries_of(arguments.manifest, "videos", arguments.split)
-    gop = {} if arguments.gop is None else {"gop": arguments.gop}
-    learned = arguments.codec == "gnvc-vd"
-    settings = EncodeOptions(arguments.quality, **gop) if learned else GvcEncodeOptions(arguments.atoms, **gop)
+    loading: Callable[..., Codec[Any]] = load_gvc if arguments.codec == "gvc" else load
+    codec = loading(arguments.model, computing).to(device)
+    settings = settings_of(arguments, codec)
     decoding = DecodeOptions(steps=arguments.steps, refine=arguments.refine)
     suffix = None if arguments.decoded == "none" else f".{arguments.decoded}"
-    return Corpus(root, entries, arguments.out, settings, decoding, computing, suffix, arguments.frames)
+    return Corpus(root, entries, arguments.out, settings, decoding, computing, suffix, arguments.frames), codec
+
+
+def settings_of(arguments: argparse.Namespace, codec: Codec[Any]) -> EncodeOptions | GvcEncodeOptions:
+    """As `gnvc-vd encode` has them with the same options."""
+    options = {name: value for name in ("quality", "atoms", "gop") if (value := getattr(arguments, name)) is not None}
+    if isinstance(codec, Gvc):
+        return GvcEncodeOptions(parameters=Parameters(codebook=codebook_of(codec.prior.dit_preset)), **options)
+    return EncodeOptions(**options)
 
 
 def write_tables(corpus: Corpus) -> tuple[int, list[Record]]:

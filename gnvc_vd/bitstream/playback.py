@@ -14,6 +14,7 @@ from gnvc_vd.conventions import MAX_PIXELS, Frame, UsageError
 from gnvc_vd.presets import SHIPPED_BEFORE
 
 SMALLEST_UNIT = UNIT_OVERHEAD - 1  # bytes
+GONE = 127  # GOPs that a unit's number can show as lost where no bytes are left of them
 
 
 @dataclass(frozen=True)
@@ -108,16 +109,22 @@ class Playback:
         self._gop_frames = 0
         self._shown = 0
         self._lost_gops = 0
+        self._unfilled = 0  # lost GOPs, of those to show, that no frames stand for yet
         self._gops = 0  # found in the stream so far
 
     def frames(self) -> Iterator[Frame]:
         last = self._decoding.last_gop
         for part in self._reader:
             if isinstance(part, Damage):
-                yield from self._handle_damage(part)
+                self._note_damage(part)
             elif isinstance(part, Unit):
+                # Lost GOPs are taken to be as long as the one before them; the first ones, as the one behind them.
+                yield from self._fill_lost(self._gop_frames or part.frames)
                 yield from self._decode_unit(part)
-            elif isinstance(part, End) and self._decoding.conceal and self._decodes_all():
+            elif not self._decodes_all():
+                self._gops = max(self._gops, part.gops)
+                yield from self._fill_lost(self._gop_frames)
+            else:
                 # The closing unit's frame count is untrusted: limited to what the lost units can hold.
                 yield from self._repeat_last(min(part.frames - self._shown, self._lost_gops * MAX_GOP))
             if last is not None and self._gops >= last:
@@ -132,7 +139,7 @@ class Playback:
             return
         selected = self._decoding.selects(unit.index)
         before = self._shown
-        self._gop_frames = unit.frames if selected else self._gop_frames
+        self._gop_frames = unit.frames
         try:
             if not selected:
                 self._decoder.skip(unit)
@@ -147,14 +154,20 @@ class Playback:
             if selected:
                 yield from self._repeat_last(before + unit.frames - self._shown)
 
-    def _handle_damage(self, damage: Damage) -> Iterator[Frame]:
+    def _note_damage(self, damage: Damage) -> None:
         message = f"damage at byte {damage.offset}, from GOP {damage.first_gop} on: {damage.reason}"
         if not self._decoding.conceal:
             raise BitstreamError(message)
         self._notify(message)
-        self._lost_gops += 1 + damage.size // SMALLEST_UNIT if damage.lost is None else damage.lost
-        if self._decodes_all():
-            yield from self._repeat_last((damage.lost or 0) * self._gop_frames)
+        held = damage.size // SMALLEST_UNIT
+        self._lost_gops += 1 + held if damage.lost is None else min(damage.lost, GONE + held)
+        lost = range(damage.first_gop, damage.first_gop + min(damage.lost or 0, GONE + held))
+        self._unfilled += sum(map(self._decoding.selects, lost))
+
+    def _fill_lost(self, frames: int) -> Iterator[Frame]:
+        """Fill in for the lost GOPs, of so many frames each."""
+        count, self._unfilled = self._unfilled, 0
+        yield from self._repeat_last(count * frames)
 
     def _repeat_last(self, count: int) -> Iterator[Frame]:
         header = self._reader.header

@@ -19,9 +19,9 @@ from gnvc_vd.bitstream.layout import END_MARKER, UNIT_OVERHEAD, BitstreamError, 
 from gnvc_vd.conventions import MAX_PIXELS
 
 CHUNK = 1 << 16
-# Bytes that all searches in a stream may check, plus SEARCH_FACTOR for every byte that they pass.
+# Bytes of units that may be checked in a stream, plus SEARCH_FACTOR for every byte that is passed.
 SEARCH_ALLOWANCE = 1 << 26
-SEARCH_FACTOR = 32  # in random bytes, false candidates of version 2 make it check 20 for every byte passed
+SEARCH_FACTOR = 32  # in random bytes, false candidates of version 2 make a search check 20 for every byte passed
 
 
 def _candidate(quality_and_policy: bytes) -> re.Pattern[bytes]:
@@ -108,7 +108,7 @@ class Reader:
                 reason = self._damage_reason()
                 part, size = self._search()
             elif isinstance(part, Unit) and part.index < self._gops:
-                self._input.skip(size)
+                self._pass(size)
                 yield Damage(start, size, self._gops, 0, f"GOP {part.index} is repeated")
                 whole = False
                 continue
@@ -122,7 +122,7 @@ class Reader:
             if part is None:
                 return
             offset = self._input.offset
-            self._input.skip(size)
+            self._pass(size)
             if isinstance(part, End):
                 yield from self._at_end(part, offset, whole)
                 return
@@ -130,36 +130,43 @@ class Reader:
             yield part
 
     def _parse(self) -> tuple[Unit | End | None, int]:
-        """Parse the unit or closing unit at the current position, without consuming it; also return its size."""
+        """Parse the unit or closing unit at the current position, without consuming it; also return its size.
+
+        A unit that claims more than the allowance counts as invalid.
+        """
         head = self._input.peek(UNIT_OVERHEAD)
         if head[:2] == END_MARKER:
             return layout.parse_end(head, self._header_crc)
         size = layout.claimed_size(head)
-        if size is None:
+        if size is None or size > self._allowance:
             return None, 0
+        self._allowance -= size
         return layout.parse_unit(self._input.peek(size), self._gops, self._header_crc, self.header.version), size
 
     def _damage_reason(self) -> str:
         size = layout.claimed_size(self._input.peek(UNIT_OVERHEAD))
         wanted = UNIT_OVERHEAD - 1 if size is None else size
-        return "cut short" if len(self._input.peek(wanted)) < wanted else "damaged"
+        return "damaged" if self._input.holds(wanted) else "cut short"
+
+    def _pass(self, count: int) -> None:
+        self._input.skip(count)
+        self._allowance += SEARCH_FACTOR * count
 
     def _search(self) -> tuple[Unit | End | None, int]:
-        """Advance to the next part that can be parsed, or to the end of the stream."""
+        """Advance to the next part behind the current position that can be parsed, or to the end of the stream."""
         while True:
+            self._pass(1)
             start = self._input.offset
             match = self._input.skip_to(self._candidate)
-            self._allowance += SEARCH_FACTOR * (self._input.offset - start + 1)
+            self._allowance += SEARCH_FACTOR * (self._input.offset - start)
             if not match:
                 return None, 0
             size = layout.claimed_size(self._input.peek(UNIT_OVERHEAD)) or UNIT_OVERHEAD
-            # A candidate is parsed if the allowance covers its size, and if it is short or another part may follow it.
-            if size <= self._allowance and (size <= CHUNK or self._input.follows(self._candidate, size)):
-                self._allowance -= size
+            # A candidate is parsed if it is short or another part may follow it.
+            if size <= CHUNK or self._input.follows(self._candidate, size):
                 part, size = self._parse()
                 if part is not None and not (isinstance(part, Unit) and part.index < self._gops):
                     return part, size
-            self._input.skip(1)
 
     def _at_end(self, end: End, offset: int, whole: bool) -> Iterator[Damage | End]:
         if whole and end.frames != self._frames:
@@ -193,6 +200,11 @@ class _Buffer:
         """The next `count` bytes without consuming them; fewer only at the end."""
         self._fill(count)
         return bytes(self._held[self._start : self._start + count])
+
+    def holds(self, count: int) -> bool:
+        """Whether the stream has `count` bytes more."""
+        self._fill(count)
+        return len(self._held) - self._start >= count
 
     def skip(self, count: int) -> None:
         self._fill(count)

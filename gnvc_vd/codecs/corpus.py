@@ -26,6 +26,7 @@ from gnvc_vd.common.files import file_sha256, write_text
 from gnvc_vd.common.strict import require
 from gnvc_vd.conventions import GnvcError
 from gnvc_vd.data.manifests import Entry, inside
+from gnvc_vd.learned.codec import GnvcVd
 from gnvc_vd.video import open_video
 
 
@@ -57,7 +58,8 @@ class Corpus:
         """A digest of all that decides what a video becomes; a record of another one is made again."""
         plain = {name: getattr(self, name) for name in ("settings", "decoding", "computing", "suffix", "frames")}
         film = entry.sha256 or _size_and_time(self.root / entry.path), entry.start, entry.frames
-        whole = f"{codec.coded_identity.hex()} {codec.shown_identity.hex()} {plain} {film}"
+        own = (codec.refinement, codec.bottleneck.thrift) if isinstance(codec, GnvcVd) else ()  # in no identity
+        whole = f"{codec.coded_identity.hex()} {codec.shown_identity.hex()} {plain} {film} {own}"
         return hashlib.sha256(whole.encode()).hexdigest()[:16]
 
 

@@ -240,3 +240,48 @@ def test_searching_through_candidates_takes_linear_time(filler: bytes) -> None:
         found = read(packed([])[: len(bodies(packed([]))[0]) + 4] + garbage)
     assert isinstance(found[-1], Damage)
     assert checked <= (1 << 20) + module.SEARCH_FACTOR * len(garbage) + (1 << 16)
+
+
+def test_units_that_claim_far_more_than_they_are_take_linear_time() -> None:
+    """Whole short units, each before one that claims half the file: every one is where a unit should begin."""
+    from gnvc_vd.bitstream import layout
+    from gnvc_vd.bitstream import stream as module
+
+    work = {"checked": 0, "copied": 0}
+    parse, peek = layout.parse_unit, module._Buffer.peek
+
+    def parsing(data: bytes, *told: int) -> Unit | None:
+        work["checked"] += len(data)
+        return parse(data, *told)
+
+    def copying(buffer: object, count: int) -> bytes:
+        data = peek(buffer, count)  # type: ignore[arg-type]
+        work["copied"] += len(data)
+        return data
+
+    count = 3000
+    plain = [Unit(index, 1, 0, 0, b"hash", b"") for index in range(count)]
+    pieces = bodies(packed(plain))
+    start = len(signed(pieces[:1]))
+    claim = b"\xe7\x00" + (1 << 23 | 10 * count).to_bytes(3, "big")
+    stream = signed(pieces)
+    for index in reversed(range(count)):
+        place = start + 15 * index + 15
+        stream = stream[:place] + claim + stream[place:]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(layout, "parse_unit", parsing)
+        patch.setattr(module._Buffer, "peek", copying)
+        patch.setattr(module, "SEARCH_ALLOWANCE", 1 << 16)
+        found = read(stream)
+    assert [part for part in found if isinstance(part, Unit)] == plain
+    limit = (1 << 16) + module.SEARCH_FACTOR * len(stream)
+    assert work["checked"] <= limit and work["copied"] <= limit + 8 * len(stream)  # each place's first bytes besides
+
+
+def test_a_long_unit_is_read_behind_much_that_claimed_more_than_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gnvc_vd.bitstream.stream.SEARCH_ALLOWANCE", 1 << 20)
+    parts = [Unit(index, 1, 0, 0, b"hash", bytes(200_000)) for index in range(4)]
+    pieces = bodies(packed(parts))
+    place, stream = len(signed(pieces[:2])), signed(pieces)
+    found = read(stream[:place] + b"\xe7\x01\xff\xff\xff\x19\x00\x00" * 20_000 + stream[place:])
+    assert [part for part in found if isinstance(part, Unit)] == parts

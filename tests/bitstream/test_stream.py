@@ -5,6 +5,7 @@ import os
 import threading
 from dataclasses import replace
 from fractions import Fraction
+from pathlib import Path
 from random import Random
 
 import pytest
@@ -13,7 +14,9 @@ from hypothesis import strategies as st
 
 from gnvc_vd.bitstream import BitstreamError, CodecId, Damage, End, Header, Reader, Unit, Writer
 from gnvc_vd.bitstream.layout import MAX_BODY, MAX_HEADER, UNIT_OVERHEAD, claimed_size, pack_header, parse_header
+from gnvc_vd.bitstream.refinement import Refinement
 from gnvc_vd.conventions import COMMON_RATES, TRANSFERS, UNSPECIFIED, Colour
+from gnvc_vd.zeroshot.parameters import Parameters
 from tests.bitstream.streams import (
     HEADER,
     HEADERS,
@@ -63,7 +66,11 @@ def test_headers_of_version_1_round_trip_in_a_byte_less(header: Header) -> None:
 
 
 def test_a_common_header_is_small_and_none_is_larger_than_stated() -> None:
-    assert len(pack_header(replace(HEADER, parameters=b""))) == 29
+    """The page of the format states both."""
+    common = {len(pack_header(replace(HEADER, parameters=own.pack()))) for own in (Refinement(), Parameters())}
+    assert common == {36}
+    page = (Path(__file__).parents[2] / "docs" / "format.md").read_text(encoding="utf-8")
+    assert f"## Header: 36 bytes for common video, {MAX_HEADER} at most\n" in page
     odd_rate = Fraction((1 << 21) - 1, (1 << 14) - 2)
     largest = replace(HEADER, width=16383, height=16383, rate=odd_rate, parameters=bytes(7))
     assert len(pack_header(largest)) == MAX_HEADER == 41

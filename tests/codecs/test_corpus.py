@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -85,8 +86,47 @@ def test_every_stream_is_what_encode_writes_and_the_rest_is_named(
     assert all(path.stat().st_mtime_ns == stamp for path, stamp in stamps.items())
     assert script(*call, "--quality", 9) == 0  # other settings: all of them
     assert "5 videos coded here, 0 were there" in capsys.readouterr().out
-    assert script(*call, "--codec", "gvc", "--compile") == 2
+    assert script(*call[:-1], "--codec", "gvc", "--compile") == 2
     assert "GVC's decoder follows its encoder's floats: leave compiling out" in capsys.readouterr().err
+
+
+def test_streams_of_gvc_are_what_encode_writes_too(tmp_path: Path, script: Script) -> None:
+    """With the model's own codebook: tiny's is not the published one."""
+    source, out = film(tmp_path / "films" / "a.mkv", 6, 1), tmp_path / "out"
+    for options in ((), ("--atoms", "9", "--gop", "5")):
+        call = (source.parent, out, "--codec", "gvc", "--decoded", "none", "--device", "cpu", *options)
+        assert script("code_corpus.py", *call) == 0
+        assert main(["encode", str(source), str(tmp_path / "own.gnvc"), "--codec", "gvc", *options]) == 0
+        assert (out / "streams" / "a.mkv.gnvc").read_bytes() == (tmp_path / "own.gnvc").read_bytes()
+
+
+def test_options_of_the_other_codec_are_refused(
+    tmp_path: Path, script: Script, capsys: pytest.CaptureFixture[str]
+) -> None:
+    film(tmp_path / "films" / "a.mkv", 1, 1)
+    call = ("code_corpus.py", tmp_path / "films", tmp_path / "out", "--device", "cpu")
+    for options, said in {
+        ("--codec", "gvc", "--quality", "32"): "--quality: not with --codec gvc",
+        ("--codec", "gvc", "--precision", "bf16", "--steps", "0"): "--steps, --precision bf16: not with --codec gvc",
+        ("--codec", "gvc", "--no-refine"): "--no-refine: not with --codec gvc",
+        ("--atoms", "64"): "--atoms: not with --codec gnvc-vd",
+    }.items():
+        assert script(*call, *options) == 2
+        assert capsys.readouterr().err == f"code_corpus: {said}\n"
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_models_own_settings_make_a_video_again(tmp_path: Path) -> None:
+    """Those that change a stream or what is shown of it, and are in no identity."""
+    film(tmp_path / "a.mkv", 5, 1)
+    codec, corpus = load("nano"), Corpus(tmp_path, [Entry("a.mkv")], tmp_path / "out", EncodeOptions(9), suffix=None)
+    assert code_corpus(corpus, codec) == (1, 0) and code_corpus(corpus, codec) == (0, 1)
+    for changed in ({"steps": 3}, {"highest_quality": 5}, {"tile": 64}):
+        other = replace(codec, refinement=replace(codec.refinement, **changed))  # type: ignore[arg-type]
+        assert (other.coded_identity, other.shown_identity) == (codec.coded_identity, codec.shown_identity)
+        assert code_corpus(corpus, other) == (1, 0) and code_corpus(corpus, other) == (0, 1)
+    codec.bottleneck.thrift = 0.1
+    assert code_corpus(corpus, codec) == (1, 0) and code_corpus(corpus, codec) == (0, 1)
 
 
 def test_whatever_changes_a_video_makes_it_again(
