@@ -99,10 +99,11 @@ def refuse_copied_gradients(optimiser: Optimizer, *_: object) -> None:
     assert gradients and all(one._is_view() for one in gradients)
 
 
-if __name__ == "__main__":  # torchrun … -m tests.train.runs PHASE STEPS BATCH FOLDER
+if __name__ == "__main__":  # python or torchrun … -m tests.train.runs PHASE STEPS BATCH FOLDER
     torch.set_num_threads(1)
     phase, steps, batch, folder = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4])
-    register_optimizer_step_pre_hook(refuse_copied_gradients)
+    if "WORLD_SIZE" in os.environ:  # torchrun's
+        register_optimizer_step_pre_hook(refuse_copied_gradients)
     train(training(phase, steps, batch), clips, None, folder)
     threads = [one.read_text().strip() for one in Path("/proc/self/task").glob("*/comm")]
     assert not any("gloo" in name for name in threads), threads  # one may abort a process that ends
