@@ -14,7 +14,7 @@ from gnvc_vd.conventions import MAX_PIXELS, Frame, UsageError
 from gnvc_vd.presets import SHIPPED_BEFORE
 
 SMALLEST_UNIT = UNIT_OVERHEAD - 1  # bytes
-GONE = 127  # GOPs that a unit's number can show as lost where no bytes are left of them
+MOST_LOST = 127  # GOPs that the number of the next unit can show to be missing, with no bytes left of them
 
 
 @dataclass(frozen=True)
@@ -160,8 +160,8 @@ class Playback:
             raise BitstreamError(message)
         self._notify(message)
         held = damage.size // SMALLEST_UNIT
-        self._lost_gops += 1 + held if damage.lost is None else min(damage.lost, GONE + held)
-        lost = range(damage.first_gop, damage.first_gop + min(damage.lost or 0, GONE + held))
+        self._lost_gops += 1 + held if damage.lost is None else min(damage.lost, MOST_LOST + held)
+        lost = range(damage.first_gop, damage.first_gop + min(damage.lost or 0, MOST_LOST + held))
         self._unfilled += sum(map(self._decoding.selects, lost))
 
     def _fill_lost(self, frames: int) -> Iterator[Frame]:

@@ -24,8 +24,8 @@ LARGEST = 832 * 480 * 25  # pixels of a GOP, whose frames are all held
 @runtime_checkable
 class PreparingDecoder(UnitDecoder, Protocol):
     @property
-    def takes_several(self) -> bool:
-        """Whether several GOPs at once take less time: on a CPU, unless its kernels are compiled for all threads."""
+    def decodes_ahead(self) -> bool:
+        """Whether to decode GOPs ahead, which saves time on a CPU, unless kernels are compiled for all its threads."""
 
     def prepare(self, unit: Unit) -> Callable[[], list[Frame]]:
         """Decode a unit's symbols; its frames are left to what is returned, which any thread may call."""
@@ -79,7 +79,7 @@ def decode_ahead(
     """
     threads = torch.get_num_threads()
     idle = threads >= AT_ONCE and stream.seekable()
-    if not idle or not isinstance(decoder, PreparingDecoder) or not decoder.takes_several:
+    if not idle or not isinstance(decoder, PreparingDecoder) or not decoder.decodes_ahead:
         yield parts, decoder
         return
     pool = ThreadPoolExecutor(AT_ONCE, initializer=torch.set_num_threads, initargs=(threads // AT_ONCE,))

@@ -269,10 +269,10 @@ class GnvcVdDecoder:
         self._tile = codec.refinement.tile if decoding.tile is None else decoding.tile or None
         check_tile(self._tile)
         self.drifts: dict[int, float] = {}  # by GOP, distance of latents from the encoder's: GVC only, empty here
-        self.refined: dict[int, int | None] = {}
+        self.refined: dict[int, int | None] = {}  # by refined GOP, the size of its tiles, if it took any
 
     @property
-    def takes_several(self) -> bool:
+    def decodes_ahead(self) -> bool:
         return self._codec.device.type == "cpu" and not self._codec.backbone.vae.compiled
 
     def symbols(self, unit: Unit) -> Iterator[DecodedLatent]:

@@ -124,7 +124,7 @@ def test_compiled_gops_are_decoded_one_by_one() -> None:
     for compile in (False, True):
         codec = gnvc_vd.load("nano", Options(compile=compile))
         decoder = codec.decoder(codec.header(info, EncodeOptions()))
-        assert decoder.takes_several == (not compile)
+        assert decoder.decodes_ahead == (not compile)
 
 
 @pytest.mark.slow

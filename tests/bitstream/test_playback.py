@@ -9,7 +9,7 @@ import pytest
 
 from gnvc_vd.bitstream import End, Unit
 from gnvc_vd.bitstream.layout import pack_end, pack_header
-from gnvc_vd.bitstream.playback import GONE, decode_stream
+from gnvc_vd.bitstream.playback import MOST_LOST, decode_stream
 from gnvc_vd.conventions import Frame, UsageError
 from tests.bitstream.streams import HEADER, bodies, packed, signed
 
@@ -85,6 +85,6 @@ def test_a_range_has_its_lost_gops_held_and_no_others(gone: bool) -> None:
 def test_no_closing_unit_makes_frames_without_end() -> None:
     pieces = bodies(packed(GOPS))
     stream = signed(pieces[:-1]) + pack_end(End(1 << 34, 1 << 34), crc32(pack_header(HEADER)))
-    assert len(painted(stream)) == len(SHOWN) + 253 * GONE
-    assert painted(stream, first_gop=2) == SHOWN[9:] + [4] * 2 * GONE
+    assert len(painted(stream)) == len(SHOWN) + 253 * MOST_LOST
+    assert painted(stream, first_gop=2) == SHOWN[9:] + [4] * 2 * MOST_LOST
     assert painted(stream, first_gop=2, last_gop=6) == SHOWN[9:] + [4] * 4

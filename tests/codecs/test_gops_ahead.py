@@ -46,7 +46,7 @@ class Recorder:
     def __init__(self, codec: GnvcVd, stream: bytes, decoding: DecodeOptions) -> None:
         self._reader = Reader(io.BytesIO(stream))
         self._decoder = codec.decoder(self._reader.header, decoding)
-        self.header, self.takes_several = self._reader.header, self._decoder.takes_several
+        self.header, self.decodes_ahead = self._reader.header, self._decoder.decodes_ahead
         self.asked = list[str]()
 
     def __iter__(self) -> Iterator[Unit | Damage | End]:
@@ -140,7 +140,7 @@ def test_it_is_for_files_and_for_several_threads_of_a_cpu(codec: GnvcVd, stream:
 
     recorder, decoding = Recorder(codec, stream, DecodeOptions()), DecodeOptions()
     alone = Recorder(codec, stream, decoding)
-    alone.takes_several = False  # on a GPU, or compiled
+    alone.decodes_ahead = False  # on a GPU, or compiled
     before = torch.get_num_threads()
     try:
         for threads, file, given in (
